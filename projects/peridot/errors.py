@@ -1,0 +1,17 @@
+"""Errors a user can mend: one line that names the file or key and the command or setting that helps."""
+
+
+class PeridotError(RuntimeError):
+    """Base of all errors that `tools/` print as a single line instead of a traceback."""
+
+
+class DataError(PeridotError):
+    """A file, info entry, calibration or label map is missing, truncated or does not fit its partner."""
+
+
+class CheckpointError(PeridotError):
+    """Weights are missing, truncated or belong to another network."""
+
+
+class ConfigError(PeridotError):
+    """A setting contradicts another setting or the data."""
