@@ -1,0 +1,14 @@
+PYTHON ?= python3
+
+.PHONY: demo test env
+
+demo: env  ## synthetic data, OLIVINE pre-training, linear probes, report: work_dirs/demo/report.html
+	.venv/bin/python tools/demo.py
+
+test: env  ## lint, format and all tests
+	.venv/bin/ruff check .
+	.venv/bin/ruff format --check .
+	.venv/bin/python -m pytest
+
+env:  ## create .venv (first time on a machine: 12 minutes, then under 3)
+	@$(PYTHON) tools/setup_env.py

@@ -1,0 +1,173 @@
+#!/usr/bin/env python3
+"""Create `.venv` with the locked versions and mmcv's operators (standard library only; run by `make env`).
+
+mmcv 2.1.0 is the newest release mmdet3d accepts and has no wheel on the package index, so its operators are
+compiled once (10 minutes on 2 cores); the wheel is kept in the user's cache folder, keyed by python, torch and
+mmcv version. Every step can be interrupted and run again.
+"""
+
+import fcntl
+import hashlib
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+import sysconfig
+import tarfile
+import time
+import venv
+from pathlib import Path
+
+REPO = Path(__file__).resolve().parents[1]
+VENV = REPO / '.venv'
+PYTHON = VENV / 'bin' / 'python'
+LOCKED = REPO / 'requirements' / 'locked.txt'
+CACHE = Path(os.environ.get('XDG_CACHE_HOME') or Path.home() / '.cache') / 'peridot'
+TORCH = 'torch==2.13.0'
+MMCV = 'mmcv==2.1.0'
+# mmcv's sdist needs pkg_resources, which setuptools 81 removed, and torch's build helpers
+BUILD_TOOLS = ['setuptools<81', 'wheel', 'ninja==1.13.2', 'psutil==7.2.2', 'packaging', 'numpy==1.26.4']
+DISK_GB = 8
+
+
+def main() -> None:
+    check_machine()
+    fingerprint = hashlib.sha256(
+        '\n'.join([LOCKED.read_text(), TORCH, MMCV, *BUILD_TOOLS, sys.version, str(REPO)]).encode()
+    ).hexdigest()
+    done = VENV / 'peridot-env.json'
+    if done.is_file() and json.loads(done.read_text()).get('fingerprint') == fingerprint:
+        return
+    start = time.time()
+    steps = [
+        ('create .venv', create_venv),
+        ('install build tools', lambda: pip('install', *BUILD_TOOLS)),
+        (f'install {TORCH}', lambda: pip('install', TORCH)),
+        ('install locked packages', lambda: pip('install', '--no-deps', '-r', str(LOCKED))),
+        (f'install {MMCV} with compiled operators', install_mmcv),
+        ('install peridot', lambda: pip('install', '--no-deps', '--no-build-isolation', '-e', str(REPO))),
+        ('check imports', lambda: python('-c', 'import peridot, mmcv.ops, mmdet3d, timm, spconv.pytorch')),
+    ]
+    for number, (title, step) in enumerate(steps, 1):
+        print(f'[{number}/{len(steps)}] {title} ({time.time() - start:.0f} s so far)', flush=True)
+        step()
+    done.write_text(json.dumps({'fingerprint': fingerprint}))
+    print(f'environment ready in {time.time() - start:.0f} s: {VENV}', flush=True)
+
+
+def check_machine() -> None:
+    """End with one line when python or disk space will not do."""
+    if sys.version_info[:2] != (3, 11):
+        sys.exit(
+            f'error: the locked versions are for Python 3.11, this is {sys.version.split()[0]}: '
+            'run `make env PYTHON=python3.11`'
+        )
+    free = shutil.disk_usage(REPO).free / 1e9
+    if not PYTHON.is_file() and free < DISK_GB:
+        sys.exit(
+            f'error: {free:.1f} GB free in {REPO}, set-up needs {DISK_GB} GB: make room and run it again'
+        )
+
+
+def create_venv() -> None:
+    """Make the virtual environment, anew where an interrupted run left one without pip."""
+    works = PYTHON.is_file() and quiet([PYTHON, '-m', 'pip', '--version']) == 0
+    if not works:
+        venv.create(VENV, with_pip=True, clear=True)
+
+
+def install_mmcv() -> None:
+    """Install mmcv from the cached wheel, compiling it first where there is none for this python and torch."""
+    torch_version, cuda = python_output(
+        'import torch; print(torch.__version__, "cuda" if torch.cuda.is_available() else "cpu")'
+    ).split()
+    key = f'{sysconfig.get_python_version()}-torch{torch_version}-{cuda}-{MMCV.replace("==", "")}'
+    wheels = CACHE / 'wheels' / f'py{key}'
+    wheels.mkdir(parents=True, exist_ok=True)
+    with (wheels / 'lock').open('w') as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # two clones set up at once compile once
+        if not list(wheels.glob('*.whl')):
+            compile_mmcv(wheels)
+    pip('install', '--no-deps', '--force-reinstall', str(next(wheels.glob('*.whl'))))
+
+
+def compile_mmcv(wheels: Path) -> None:
+    """Build the wheel in a folder that stays, so that an interrupted compilation goes on where it stopped."""
+    compiler = os.environ.get('CXX', 'c++')
+    if shutil.which(compiler.split()[0]) is None:
+        sys.exit(
+            f'error: no C++ compiler ({compiler}) found, mmcv needs one: '
+            'install g++ or clang++ (or set CXX) and run it again'
+        )
+    source = wheels / 'source'
+    if not (source / 'setup.py').is_file():
+        download = wheels / 'download'
+        pip(
+            'download', '--no-deps', '--no-build-isolation', '--no-binary', ':all:', MMCV, '-d', str(download)
+        )
+        with tarfile.open(next(download.glob('*.tar.gz'))) as archive:
+            archive.extractall(download, filter='data')
+        next(p for p in download.iterdir() if p.is_dir()).rename(source)
+    print('      compiling once for this machine, about 10 minutes on 2 cores', flush=True)
+    environment = {
+        **os.environ,
+        'MMCV_WITH_OPS': '1',
+        'MAX_JOBS': os.environ.get('MAX_JOBS', str(os.cpu_count())),
+    }
+    built = wheels / 'built'
+    command = [PYTHON, '-m', 'pip', 'wheel', '-v', '--no-deps', '--no-build-isolation', '-w', built, source]
+    log = wheels / 'build.log'
+    if run_with_progress(command, environment, log) != 0:
+        sys.exit(f'error: compiling mmcv failed, its output is in {log}')
+    next(built.glob('*.whl')).rename(wheels / next(built.glob('*.whl')).name)
+    shutil.rmtree(source, ignore_errors=True)
+
+
+def run_with_progress(command: list, environment: dict, log: Path) -> int:
+    """Run `command`, write its output to `log` and show ninja's `[done/total]` lines now and then."""
+    shown, start = 0.0, time.time()
+    with (
+        log.open('w') as file,
+        subprocess.Popen(
+            [str(c) for c in command],
+            env=environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        ) as process,
+    ):
+        for line in process.stdout:
+            file.write(line)
+            progress = re.match(r'\s*\[(\d+)/(\d+)\]', line)
+            if progress and time.time() - shown > 15:
+                shown = time.time()
+                print(f'      {progress[1]} of {progress[2]} files, {shown - start:.0f} s', flush=True)
+    return process.returncode
+
+
+def quiet(command: list) -> int:
+    return subprocess.call([str(c) for c in command], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+
+
+def pip(*arguments: str) -> None:
+    python('-m', 'pip', *arguments, '--quiet', '--disable-pip-version-check')
+
+
+def python(*arguments: str) -> None:
+    if subprocess.call([str(PYTHON), *arguments]) != 0:
+        sys.exit(
+            f'error: `{PYTHON} {" ".join(arguments)}` failed (its output is above); run the command again'
+        )
+
+
+def python_output(code: str) -> str:
+    return subprocess.check_output([str(PYTHON), '-c', code], text=True)
+
+
+if __name__ == '__main__':
+    try:
+        main()
+    except KeyboardInterrupt:
+        sys.exit('\ninterrupted; the same command continues where it stopped')
