@@ -3,7 +3,6 @@
 import hashlib
 import json
 import os
-import tempfile
 import zlib
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -144,14 +143,12 @@ def atomic_file(path: str | os.PathLike) -> Iterator[Path]:
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix='.', suffix='.part')
-    os.close(handle)
+    temporary = path.parent / f'.{path.name}.{os.getpid()}.part'
     try:
-        yield Path(name)
-        os.chmod(name, 0o666 & ~_umask())
-        os.replace(name, path)
+        yield temporary
+        os.replace(temporary, path)
     except BaseException:
-        Path(name).unlink(missing_ok=True)
+        temporary.unlink(missing_ok=True)
         raise
 
 
@@ -336,12 +333,6 @@ def check_same_settings(folder: Path, wanted: Manifest) -> None:
                 f'{folder / MANIFEST}: the maps there were made with {name}={old!r}, now it is {new!r}: '
                 'write elsewhere with --out DIR or replace them with --overwrite'
             )
-
-
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask
 
 
 def _is_int(value: object) -> bool:

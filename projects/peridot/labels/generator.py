@@ -1,0 +1,135 @@
+"""What every label generator is: a registered class that turns one image into one map."""
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+from PIL import Image
+
+from peridot.errors import DataError
+from peridot.labels.maps import Manifest
+
+if TYPE_CHECKING:
+    from peridot.labels.runner import MapJob
+
+
+@dataclass(frozen=True)
+class ImageSource:
+    """One camera image of a dataset.
+
+    Attributes:
+        path: Image file.
+        token: Token of the camera's sample data where the dataset has one.
+    """
+
+    path: str
+    token: str | None = None
+
+    def size(self) -> tuple[int, int]:
+        """(height, width) in pixels, from the header alone."""
+        with self._open() as image:
+            return image.height, image.width
+
+    def read(self, at_least: tuple[int, int] | None = None) -> np.ndarray:
+        """(H, W, 3) uint8 RGB image.
+
+        Args:
+            at_least: (height, width) the caller needs; a JPEG is then decoded at a half, quarter or eighth
+                of its size where that is still as large. The whole image by default.
+        """
+        with self._open() as image:
+            try:
+                if at_least is not None:
+                    image.draft('RGB', (at_least[1], at_least[0]))
+                return np.asarray(image.convert('RGB'))
+            except (OSError, SyntaxError, ValueError) as error:
+                raise DataError(f'image {self.path} is damaged ({error}): fetch it again') from None
+
+    def _open(self) -> Image.Image:
+        try:
+            return Image.open(self.path)
+        except FileNotFoundError:
+            raise DataError(f'image {self.path} is missing: check --data-root and the info file') from None
+        except OSError:
+            raise DataError(f'{self.path} is no image or is damaged: fetch it again') from None
+
+
+class LabelGenerator:
+    """Makes maps from images; subclasses are registered in `LABEL_GENERATORS`.
+
+    A generator is built from plain settings and can be pickled; what it loads, it loads in `prepare`.
+
+    Attributes:
+        kind: 'superpixels' or 'labels'.
+        version: Changes whenever the same settings give other maps.
+        ignore: Value of pixels without id or class, None if every pixel gets one.
+        num_ids: Superpixels: ids are smaller than this number, for every image.
+        classes: Labels: class names in the order of their values.
+    """
+
+    kind: str
+    version = '1'
+    ignore: int | None = None
+    num_ids: int | None = None
+    classes: Sequence[str] | None = None
+
+    @property
+    def parameters(self) -> dict:
+        """Settings that decide what the maps look like, as JSON values; kept in the manifest."""
+        raise NotImplementedError
+
+    def __call__(self, image: np.ndarray) -> np.ndarray:
+        """Map of an image: (H, W, 3) uint8 RGB to (H, W) whole numbers."""
+        raise NotImplementedError
+
+    def generate(self, source: ImageSource) -> np.ndarray:
+        """Map of an image file; overridden by generators that reduce decoding or use stored results."""
+        return self(source.read())
+
+    def prepare(self, job: 'MapJob') -> None:
+        """Work on all images of the job before the first map is made; runs in every process of the job."""
+
+    def finish(self, job: 'MapJob') -> None:
+        """Called in the first process once all maps exist, for instance to remove intermediate files."""
+
+    def manifest(self, layout: str, command: str | None) -> Manifest:
+        """Manifest of a folder made by this generator."""
+        return Manifest(
+            kind=self.kind,
+            generator=type(self).registered_name(),
+            version=self.version,
+            parameters=self.parameters,
+            layout=layout,
+            num_ids=self.num_ids,
+            classes=list(self.classes) if self.classes is not None else None,
+            ignore=self.ignore,
+            command=command,
+        )
+
+    @classmethod
+    def registered_name(cls) -> str:
+        """Name in the registry."""
+        from peridot.registry import LABEL_GENERATORS
+
+        return next(name for name, item in LABEL_GENERATORS.module_dict.items() if item is cls)
+
+
+def nearest_resize(ids: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """Nearest-neighbour resize of a map; pixel centres stay where they are.
+
+    Args:
+        ids: (h, w) array.
+        size: (H, W) of the result.
+    """
+    rows, columns = (
+        np.minimum(((np.arange(new) + 0.5) * old / new).astype(np.int64), old - 1)
+        for old, new in zip(ids.shape, size)
+    )
+    return ids[rows[:, None], columns]
+
+
+def environment_workers() -> int:
+    """Number of processor cores this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else os.cpu_count() or 1
