@@ -1,5 +1,22 @@
-"""Repairs of upstream defects, one file each; a repair acts only where its defect is present."""
+"""Repairs of upstream defects, one file each; a repair acts only where its defect is present.
+
+`import peridot` calls `apply()`. Repairs of mmdet3d and spconv wait until the module that they mend is imported.
+`log_report()` says in the log which repairs are active; `tools/train.py` and `tools/test.py` call it.
+"""
+
+from . import checkpoint_loading, installation, torchvision_ops
+from .records import log_report, report
+
+__all__ = ['apply', 'log_report', 'report']
 
 
 def apply() -> None:
-    """Apply every repair whose defect is present (idempotent)."""
+    """Check the installation and apply every repair whose defect is present (idempotent).
+
+    Raises:
+        PeridotError: mmengine, mmcv, mmdet or mmdet3d is missing or does not fit.
+    """
+    # torchvision first: whatever is imported later may import it, and a failed import cannot be mended.
+    torchvision_ops.apply()
+    installation.check()
+    checkpoint_loading.apply()

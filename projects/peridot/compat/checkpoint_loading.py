@@ -1,0 +1,54 @@
+"""mmengine's own checkpoints are refused by torch.load since torch 2.6.
+
+Broken: mmengine 0.10 calls `torch.load` with its defaults. Since torch 2.6 these unpickle only tensors and plain
+containers, and a Runner's checkpoint also holds HistoryBuffer objects and numpy arrays and scalars in its
+message hub: `resume` and `load_from` end in an UnpicklingError.
+Versions: mmengine 0.10.x with torch >= 2.6.
+Detected: torch's version.
+Repair: the few harmless classes are put on torch's list of safe globals. `weights_only` stays on, because
+checkpoints come from strangers: everything else in a pickle is refused as before.
+Delete when: mmengine registers these classes itself.
+"""
+
+from collections.abc import Callable
+
+import numpy as np
+import torch
+from packaging.version import Version
+
+from .records import note
+
+_done = False
+
+
+def safe_globals() -> list[Callable | tuple[Callable, str]]:
+    """Classes and rebuild functions that checkpoints of mmengine's Runner contain besides torch's own.
+
+    numpy 1 and numpy 2 name the rebuild functions differently; both names are accepted, so that a checkpoint
+    written under one loads under the other.
+    """
+    from mmengine.logging import HistoryBuffer
+
+    core = np.core if Version(np.__version__) < Version('2') else np._core
+    rebuild = [
+        (getattr(core.multiarray, function), f'{module}.multiarray.{function}')
+        for function in ('_reconstruct', 'scalar')
+        for module in ('numpy.core', 'numpy._core')
+    ]
+    plain = '?bhilqBHILQefdFD'
+    dtypes = {type(np.dtype(code)) for code in plain} | {np.dtypes.StrDType, np.dtypes.BytesDType}
+    return [HistoryBuffer, np.ndarray, np.dtype, *rebuild, *sorted(dtypes, key=lambda dtype: dtype.__name__)]
+
+
+def apply() -> bool:
+    """Allow-list the classes where torch refuses them; returns whether this call did."""
+    global _done
+    if _done or Version(torch.__version__) < Version('2.6'):
+        return False
+    torch.serialization.add_safe_globals(safe_globals())
+    _done = True
+    note(
+        'checkpoint_loading',
+        "mmengine's HistoryBuffer and numpy values may be unpickled (weights_only stays on)",
+    )
+    return True
