@@ -1,9 +1,15 @@
 """What the programs in `tools/` share."""
 
+import argparse
+import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from pathlib import Path
 
-from peridot.errors import PeridotError
+from mmengine.config import Config, ConfigDict, DictAction
+
+from peridot.errors import ConfigError, PeridotError
+from peridot.registry import DATASETS
 
 
 def run(main: Callable[[], None]) -> None:
@@ -13,10 +19,76 @@ def run(main: Callable[[], None]) -> None:
     except PeridotError as error:
         sys.exit(f'error: {last_line(error)}')
     except KeyboardInterrupt:
-        sys.exit('interrupted; the same command continues where it stopped')
+        sys.exit('interrupted; the same command (with --resume for a training) continues where it stopped')
 
 
 def last_line(error: BaseException) -> str:
     """Message of an error; a data loader's worker wraps it in a traceback whose last line is the message."""
     line = str(error).strip().splitlines()[-1] if str(error).strip() else type(error).__name__
     return line.split('Error: ', 1)[1] if line.startswith('peridot.errors.') else line
+
+
+def add_config_arguments(parser: argparse.ArgumentParser) -> None:
+    """Arguments of every program that starts from a config."""
+    parser.add_argument('config', help='config file')
+    parser.add_argument('--data-root', help='folder of the data, for every dataset of the config')
+    parser.add_argument(
+        '--cfg-options', nargs='+', action=DictAction, help='settings to override, as key=value'
+    )
+
+
+def add_runner_arguments(parser: argparse.ArgumentParser) -> None:
+    """Arguments of the programs that build a Runner."""
+    parser.add_argument('--work-dir', help='folder for logs and checkpoints')
+    parser.add_argument('--launcher', choices=['none', 'pytorch', 'slurm', 'mpi'], default='none')
+    # torch.distributed.launch passes it; the environment variable is what mmengine reads
+    parser.add_argument('--local_rank', '--local-rank', type=int, default=0)
+
+
+def load_config(args: argparse.Namespace) -> Config:
+    """Config of the parsed arguments, with `--data-root` and `--cfg-options` applied.
+
+    Raises:
+        ConfigError: The file is absent.
+    """
+    if not Path(args.config).is_file():
+        raise ConfigError(f'config {args.config} not found: configs/ holds those of the project')
+    config = Config.fromfile(args.config)
+    if args.data_root:
+        set_data_root(config, args.data_root)
+    if args.cfg_options:
+        config.merge_from_dict(args.cfg_options)
+    return config
+
+
+def load_runner_config(args: argparse.Namespace) -> Config:
+    """As `load_config`, with launcher and work directory (default: work_dirs/<name of the config>)."""
+    os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
+    config = load_config(args)
+    config.launcher = args.launcher
+    config.work_dir = args.work_dir or config.get('work_dir') or f'work_dirs/{Path(args.config).stem}'
+    return config
+
+
+def check_datasets(config: Config) -> None:
+    """Fail before networks are built when a folder or info file of a paired dataset is missing."""
+    for part in _dicts(config._cfg_dict):
+        if part.get('type') == 'peridot.PairedDataset':
+            DATASETS.build({**part, 'pipeline': [], 'lazy_init': True}).check_files()
+
+
+def set_data_root(config: Config, data_root: str) -> None:
+    """Replace `data_root` wherever the config has one."""
+    for part in _dicts(config._cfg_dict):
+        if 'data_root' in part:
+            part['data_root'] = data_root
+
+
+def _dicts(node) -> Iterator[ConfigDict]:
+    if isinstance(node, dict):
+        yield node
+        for value in list(node.values()):
+            yield from _dicts(value)
+    elif isinstance(node, (list, tuple)):
+        for value in node:
+            yield from _dicts(value)

@@ -1,0 +1,19 @@
+"""Runtime of every pre-training: hooks, logging, seeds."""
+
+_base_ = 'mmdet3d::_base_/default_runtime.py'
+
+custom_imports = dict(imports=['peridot.datasets', 'peridot.evaluation', 'peridot.hooks', 'peridot.models'])
+
+default_hooks = dict(
+    # a killed run continues from the last whole epoch; older checkpoints make room
+    checkpoint=dict(type='CheckpointHook', interval=1, max_keep_ckpts=3),
+    logger=dict(type='LoggerHook', interval=50),
+    visualization=None,
+)
+custom_hooks = [dict(type='peridot.CheckCheckpointHook'), dict(type='peridot.ExportBackboneHook')]
+
+vis_backends = [dict(type='LocalVisBackend'), dict(type='TensorboardVisBackend')]
+visualizer = dict(type='Visualizer', vis_backends=vis_backends, name='visualizer')
+
+# every random draw of a run follows from this number; another one is another run
+randomness = dict(seed=0)

@@ -1,0 +1,63 @@
+"""A picture of the features while they are learned."""
+
+from pathlib import Path
+
+import numpy as np
+import torch
+from mmengine.dataset import pseudo_collate
+from mmengine.hooks import Hook
+from mmengine.logging import print_log
+from mmengine.model import is_model_wrapper
+from PIL import Image
+
+from peridot.evaluation.pictures import feature_picture
+from peridot.files import atomic_path
+from peridot.registry import DATASETS, HOOKS
+
+
+@HOOKS.register_module()
+class FeaturePictureHook(Hook):
+    """Draws the point features of one sample after each validation and at the end of training.
+
+    Colors are the first three principal components, or the similarity to a point. Pictures go to
+    `pictures/` in the work directory and to the visualizer's backends (TensorBoard).
+
+    Args:
+        dataset: Config of a paired dataset with images and without random transforms.
+        index: Sample of that dataset.
+        query: (x, y) in meters, lidar frame: color by similarity to the nearest point.
+    """
+
+    def __init__(self, dataset: dict, index: int = 0, query: tuple[float, float] | None = None) -> None:
+        self.dataset = dataset
+        self.index = index
+        self.query = query
+
+    def after_val(self, runner) -> None:
+        """Draw after a validation."""
+        self._draw(runner)
+
+    def after_train(self, runner) -> None:
+        """Draw the final features."""
+        self._draw(runner)
+
+    @torch.no_grad()
+    def _draw(self, runner) -> None:
+        if runner.rank != 0:
+            return
+        model = runner.model.module if is_model_wrapper(runner.model) else runner.model
+        model.eval()
+        sample = DATASETS.build(self.dataset)[self.index]
+        inputs = model.data_preprocessor(pseudo_collate([sample]))['inputs']
+        points = inputs['points'][0]
+        query = None
+        if self.query is not None:
+            query = int((points[:, :2] - points.new_tensor(self.query)).norm(dim=1).argmin())
+        picture = feature_picture(
+            model.extract_features([points])[0], points, inputs['images'], inputs['pairs'], query
+        )
+        path = Path(runner.work_dir) / 'pictures' / f'features_epoch_{runner.epoch}.png'
+        with atomic_path(path) as temporary:
+            Image.fromarray(np.ascontiguousarray(picture)).save(temporary)
+        runner.visualizer.add_image('features', picture, step=runner.iter)
+        print_log(f'picture of the features: {path}', 'current')

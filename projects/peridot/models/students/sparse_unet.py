@@ -1,0 +1,71 @@
+"""Student on voxels: a sparse U-Net of mmdet3d."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from peridot.models.students.voxelize import voxelize
+from peridot.registry import MODELS
+
+
+@dataclass
+class VoxelFeatures:
+    """Features that are constant within a voxel.
+
+    Attributes:
+        features: float (M, C) one row per voxel.
+        inverse: int64 (N,) voxel of every point of the concatenated clouds.
+    """
+
+    features: Tensor
+    inverse: Tensor
+
+    def at(self, points: Tensor) -> Tensor:
+        """Features (P, C) of the points with rows `points` (P,) in the concatenated clouds."""
+        return self.features[self.inverse[points]]
+
+
+@MODELS.register_module()
+class SparseUNetStudent(nn.Module):
+    """Gives every lidar point the feature of its voxel in a sparse U-Net.
+
+    Its only child with weights is `backbone`, with mmdet3d's own parameter names.
+
+    Args:
+        backbone: Config of a backbone called as `backbone(voxel_features, coords)` that returns (M, C),
+            such as mmdet3d's `MinkUNetBackbone` with `sparseconv_backend='spconv'`.
+        voxel_size: Voxel size along the three coordinates (meters; degrees for azimuth).
+        coordinates: 'cylindrical' as published for SLidR and OLIVINE, or 'cartesian'.
+        feature_columns: Columns of the points that become voxel features, taken from the first point of
+            each voxel; their number is the backbone's `in_channels`.
+    """
+
+    def __init__(
+        self,
+        backbone: dict,
+        voxel_size: Sequence[float] = (0.1, 1.0, 0.1),
+        coordinates: str = 'cylindrical',
+        feature_columns: Sequence[int] = (3,),
+    ) -> None:
+        super().__init__()
+        self.backbone = MODELS.build(backbone)
+        self.out_channels = backbone.get('decoder_channels', [96])[-1]
+        self.voxel_size = tuple(voxel_size)
+        self.coordinates = coordinates
+        self.feature_columns = list(feature_columns)
+
+    def forward(self, points: list[Tensor]) -> VoxelFeatures:
+        """Features of a batch of clouds, each (N_i, >=4) x, y, z in meters, intensity, ..."""
+        voxels = voxelize(points, self.voxel_size, self.coordinates)
+        inputs = torch.cat(points)[:, self.feature_columns][voxels.first]
+        return VoxelFeatures(self.backbone(inputs, voxels.coords), voxels.inverse)
+
+    def input_settings(self) -> dict:
+        """What a downstream network must share with this one for its weights to mean the same."""
+        return dict(
+            voxel_size=list(self.voxel_size),
+            coordinates=self.coordinates,
+            feature_columns=self.feature_columns,
+        )

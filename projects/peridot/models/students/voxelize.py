@@ -1,0 +1,69 @@
+"""Points to voxels, with the map back."""
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from peridot.errors import ConfigError, DataError
+
+# Strided convolutions group voxels by floor(c / 2) in absolute coordinates; shifting by a multiple of
+# 2**(number of stages) keeps those groups, shifting by the cloud's own minimum would not.
+ALIGNMENT = 16
+
+
+class Voxels(NamedTuple):
+    """Occupied voxels of a batch.
+
+    Attributes:
+        coords: int32 (M, 4): scan index, then three non-negative voxel indices; sorted by scan.
+        first: int64 (M,) row of the voxel's first point in the concatenated clouds.
+        inverse: int64 (N,) voxel of every point of the concatenated clouds.
+    """
+
+    coords: Tensor
+    first: Tensor
+    inverse: Tensor
+
+
+def cylindrical(xyz: Tensor) -> Tensor:
+    """(N, 3) x, y, z in meters to (N, 3) range rho in meters, azimuth phi in degrees, z in meters."""
+    rho = xyz[:, :2].norm(dim=1)
+    phi = torch.rad2deg(torch.atan2(xyz[:, 1], xyz[:, 0]))
+    return torch.stack((rho, phi, xyz[:, 2]), dim=1)
+
+
+COORDINATES = {'cartesian': lambda xyz: xyz, 'cylindrical': cylindrical}
+
+
+def voxelize(points: list[Tensor], voxel_size: tuple[float, float, float], coordinates: str) -> Voxels:
+    """Group the points of each scan by voxel.
+
+    Args:
+        points: One (N_i, >=3) float tensor per scan, x, y, z in meters first.
+        voxel_size: Size along the three coordinates (meters; degrees for azimuth).
+        coordinates: 'cartesian', or 'cylindrical' (rho, phi, z) as SLidR and OLIVINE voxelize; azimuth is
+            not wrapped, so voxels at -180 and 179 degrees are not neighbors.
+
+    Raises:
+        DataError: A scan has no point.
+        ConfigError: Unknown coordinates, or a grid too large for 64-bit keys.
+    """
+    if coordinates not in COORDINATES:
+        raise ConfigError(f'coordinates={coordinates!r}: choose one of {sorted(COORDINATES)}')
+    if any(len(p) == 0 for p in points):
+        raise DataError('a scan without points reached the student: check the range filters of the pipeline')
+    xyz = torch.cat([p[:, :3] for p in points]).float()
+    scan = torch.repeat_interleave(
+        torch.arange(len(points), device=xyz.device), torch.tensor([len(p) for p in points], device=xyz.device)
+    )
+    coords = torch.floor(COORDINATES[coordinates](xyz) / xyz.new_tensor(voxel_size)).long()
+    coords -= torch.floor_divide(coords.amin(0), ALIGNMENT) * ALIGNMENT
+    extent = coords.amax(0) + 1
+    if float(extent.double().prod()) * len(points) >= 2**62:
+        raise DataError('points span too many voxels: check for outliers or non-finite coordinates')
+    key = ((scan * extent[0] + coords[:, 0]) * extent[1] + coords[:, 1]) * extent[2] + coords[:, 2]
+    unique, inverse = torch.unique(key, return_inverse=True)
+    order = torch.arange(len(key), device=key.device)
+    first = torch.full_like(unique, len(key)).scatter_reduce_(0, inverse, order, 'amin')
+    return Voxels(torch.cat((scan[first, None], coords[first]), dim=1).int(), first, inverse)

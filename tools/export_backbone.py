@@ -1,0 +1,22 @@
+#!/usr/bin/env python3
+"""Write the backbone of a pre-training checkpoint for mmdet3d's configs (`load_from` or `init_cfg`)."""
+
+import argparse
+from pathlib import Path
+
+from peridot.cli import run
+from peridot.hooks import export_checkpoint
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument('checkpoint', help='checkpoint of tools/train.py, e.g. work_dirs/olivine_nus/epoch_40.pth')
+    parser.add_argument('--out', help='file to write; by default backbone.pth beside the checkpoint')
+    args = parser.parse_args()
+    out = Path(args.out or Path(args.checkpoint).with_name('backbone.pth'))
+    export_checkpoint(args.checkpoint, out)
+    print(f'written: {out}')
+
+
+if __name__ == '__main__':
+    run(main)

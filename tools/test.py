@@ -1,0 +1,34 @@
+#!/usr/bin/env python3
+"""Evaluate a checkpoint: mmdet3d's test loop, or the linear probe of a pre-training."""
+
+import argparse
+
+from mmengine.runner import Runner
+
+from peridot.cli import add_config_arguments, add_runner_arguments, check_datasets, load_runner_config, run
+from peridot.compat import report
+
+
+def parse_args() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description='Evaluate a checkpoint')
+    add_config_arguments(parser)
+    parser.add_argument('checkpoint', nargs='?', help='checkpoint; without one the random network is evaluated')
+    add_runner_arguments(parser)
+    return parser.parse_args()
+
+
+def main() -> None:
+    args = parse_args()
+    config = load_runner_config(args)
+    check_datasets(config)
+    config.load_from = args.checkpoint
+    runner = Runner.from_cfg(config)
+    report(runner.logger)
+    if config.get('test_dataloader'):
+        runner.test()
+    else:
+        runner.val()
+
+
+if __name__ == '__main__':
+    run(main)

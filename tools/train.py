@@ -1,0 +1,54 @@
+#!/usr/bin/env python3
+"""Train a model: `python tools/train.py CONFIG [--data-root DIR]`, with the options of mmdet3d's train.py."""
+
+import argparse
+
+import torch
+from mmengine.runner import Runner
+
+from peridot.cli import add_config_arguments, add_runner_arguments, check_datasets, load_runner_config, run
+from peridot.compat import report
+from peridot.errors import ConfigError
+
+
+def parse_args() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description='Train a model')
+    add_config_arguments(parser)
+    add_runner_arguments(parser)
+    parser.add_argument('--amp', action='store_true', help='automatic mixed precision')
+    parser.add_argument(
+        '--resume',
+        nargs='?',
+        const='auto',
+        help='checkpoint to continue from; without a value the last one of the work directory',
+    )
+    parser.add_argument(
+        '--auto-scale-lr', action='store_true', help='scale the learning rate with the total batch size'
+    )
+    return parser.parse_args()
+
+
+def main() -> None:
+    args = parse_args()
+    config = load_runner_config(args)
+    check_datasets(config)
+    if args.amp:
+        config.optim_wrapper.type = 'AmpOptimWrapper'
+        config.optim_wrapper.setdefault('loss_scale', 'dynamic')
+    if args.auto_scale_lr:
+        if 'base_batch_size' not in config.get('auto_scale_lr', {}):
+            raise ConfigError(f'--auto-scale-lr: {args.config} has no auto_scale_lr.base_batch_size')
+        config.auto_scale_lr.enable = True
+    if args.resume:
+        config.resume = True
+        config.load_from = None if args.resume == 'auto' else args.resume
+    if args.launcher != 'none' and torch.cuda.is_available():
+        # statistics over all processes, as published; the CPU has no synchronized batch normalization
+        config.setdefault('sync_bn', 'torch')
+    runner = Runner.from_cfg(config)
+    report(runner.logger)
+    runner.train()
+
+
+if __name__ == '__main__':
+    run(main)
