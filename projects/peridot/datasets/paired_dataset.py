@@ -1,0 +1,262 @@
+"""Samples of lidar points and camera images from MMDetection3D's info files."""
+
+from __future__ import annotations
+
+import os.path as osp
+import pickle
+from collections.abc import Sequence
+
+import numpy as np
+from mmengine.dataset import BaseDataset
+from mmengine.fileio import load
+
+from peridot.datasets.sampler import SampleKey, seeded_sample
+from peridot.errors import DataError
+from peridot.registry import DATASETS
+
+NUSCENES_CAMERAS = (
+    'CAM_FRONT',
+    'CAM_FRONT_RIGHT',
+    'CAM_BACK_RIGHT',
+    'CAM_BACK',
+    'CAM_BACK_LEFT',
+    'CAM_FRONT_LEFT',
+)
+
+# name, color (RGB) and the ids in nuScenes' own 32 lidarseg categories that make the class
+_LIDARSEG = (
+    ('barrier', (112, 128, 144), (9,)),
+    ('bicycle', (220, 20, 60), (14,)),
+    ('bus', (255, 127, 80), (15, 16)),
+    ('car', (255, 158, 0), (17,)),
+    ('construction_vehicle', (233, 150, 70), (18,)),
+    ('motorcycle', (255, 61, 99), (21,)),
+    ('pedestrian', (0, 0, 230), (2, 3, 4, 6)),
+    ('traffic_cone', (47, 79, 79), (12,)),
+    ('trailer', (255, 140, 0), (22,)),
+    ('truck', (255, 99, 71), (23,)),
+    ('driveable_surface', (0, 207, 191), (24,)),
+    ('other_flat', (175, 0, 75), (25,)),
+    ('sidewalk', (75, 0, 75), (26,)),
+    ('terrain', (112, 180, 60), (27,)),
+    ('manmade', (222, 184, 135), (28,)),
+    ('vegetation', (0, 175, 0), (30,)),
+)
+_NUM_RAW_LIDARSEG = 32
+
+
+def nuscenes_lidarseg_meta() -> dict:
+    """Classes of the nuScenes lidar segmentation challenge in MMDetection3D's convention.
+
+    Returns:
+        dict: `classes` (16 names), `palette`, `ignore_index` (16, the number of classes), `label2cat` and
+        `seg_label_mapping` ({raw lidarseg id: class}, the 32 raw ids of nuScenes).
+    """
+    ignore = len(_LIDARSEG)
+    mapping = dict.fromkeys(range(_NUM_RAW_LIDARSEG), ignore)
+    for label, (_, _, raw_ids) in enumerate(_LIDARSEG):
+        mapping.update(dict.fromkeys(raw_ids, label))
+    names = tuple(name for name, _, _ in _LIDARSEG)
+    return {
+        'classes': names,
+        'palette': [list(color) for _, color, _ in _LIDARSEG],
+        'ignore_index': ignore,
+        'label2cat': dict(enumerate(names)),
+        'seg_label_mapping': mapping,
+    }
+
+
+_SEGMENTATION_META = {'nuscenes': nuscenes_lidarseg_meta}
+
+
+@DATASETS.register_module()
+class PairedDataset(BaseDataset):
+    """Lidar sweeps with their camera images, from an MMDetection3D info file (version 2).
+
+    nuScenes, KITTI and Waymo infos work unchanged. A sample needs `lidar_points.lidar_path` and, for every
+    camera with an `img_path`, `cam2img` and `lidar2cam`. Nothing else of the info is kept in memory.
+
+    Keys handed to the pipeline: `token`, `lidar_points`, `lidar_path`, `cameras` (names), `img_paths`,
+    `img_tokens` (camera sample_data tokens or None), `lidar2cam` (V, 4, 4) and `cam2img` (V, 4, 4) float64,
+    `data_root`, `ann_file`, `dataset_name`, and, where the info has it, `pts_semantic_mask_path` with
+    `seg_label_mapping`; in test mode also an empty `eval_ann_info`.
+
+    Args:
+        data_root (str): Folder of the dataset.
+        ann_file (str): Info file, relative to `data_root` unless absolute.
+        data_prefix (dict): Folders below `data_root`: `pts`, `pts_semantic_mask`, and one per camera name or
+            `img` for all cameras, as in MMDetection3D's datasets.
+        cameras (Sequence[str], optional): Names of the cameras in the wanted order. None takes all that have
+            an image, nuScenes cameras in their canonical order, others by name; an empty list takes none.
+        dataset (str, optional): Name that the info file's `metainfo['dataset']` must have; None accepts any.
+        **kwargs: Those of mmengine's `BaseDataset` (`pipeline`, `indices`, `metainfo`, `test_mode`, ...).
+
+    Raises:
+        DataError: The data root or the info file is missing, the info file has another format or belongs to
+            another dataset, or a camera has no calibration.
+    """
+
+    def __init__(
+        self,
+        data_root: str,
+        ann_file: str,
+        data_prefix: dict | None = None,
+        cameras: Sequence[str] | None = None,
+        dataset: str | None = None,
+        **kwargs,
+    ) -> None:
+        self.cameras = None if cameras is None else list(cameras)
+        self.dataset = dataset
+        super().__init__(
+            ann_file=ann_file, data_root=data_root, data_prefix=dict(data_prefix or {}), **kwargs
+        )
+
+    def __getitem__(self, key: int | SampleKey) -> dict:
+        """Run the pipeline on one sample, under the key's seed when it has one."""
+        index, seed = key if isinstance(key, SampleKey) else (key, None)
+        with seeded_sample(seed):
+            return super().__getitem__(index)
+
+    def get_data_info(self, idx: int) -> dict:
+        """The parsed info of one sample, with what all samples share."""
+        info = super().get_data_info(idx)
+        info.update(data_root=self.data_root, ann_file=self.ann_file, dataset_name=self._metainfo['dataset'])
+        if 'pts_semantic_mask_path' in info and 'seg_label_mapping' in self._metainfo:
+            info['seg_label_mapping'] = self._label_table()
+        if self.test_mode:
+            info['eval_ann_info'] = {}
+        return info
+
+    def load_data_list(self) -> list[dict]:
+        """Read and check the info file."""
+        self._check_data_root()
+        content = read_info_file(self.ann_file, self.data_root)
+        metainfo = content['metainfo']
+        found = metainfo.get('dataset')
+        if self.dataset is not None and found != self.dataset:
+            raise DataError(
+                f'{self.ann_file} describes the dataset {found!r}, but the config expects {self.dataset!r}: '
+                'set ann_file (and data_root) to the info file of that dataset'
+            )
+        defaults = {**_SEGMENTATION_META.get(found, dict)(), **metainfo, 'dataset': found or 'unknown'}
+        for name, value in defaults.items():
+            self._metainfo.setdefault(name, value)
+        if not content['data_list']:
+            raise DataError(
+                f'{self.ann_file} holds no sample: make it again ({_create_command(self.data_root)})'
+            )
+        return [self.parse_data_info(info) for info in content['data_list']]
+
+    def parse_data_info(self, info: dict) -> dict:
+        """Keep what pre-training needs of one raw info, with full paths and stacked calibrations."""
+        lidar = info.get('lidar_points', {})
+        if not lidar.get('lidar_path'):
+            raise DataError(
+                f'sample {info.get("token", info.get("sample_idx"))} of {self.ann_file} has no lidar file: '
+                f'make the info file again ({_create_command(self.data_root)})'
+            )
+        lidar_path = osp.join(self.data_prefix.get('pts', ''), lidar['lidar_path'])
+        token = str(info.get('token') or osp.basename(lidar_path).split('.')[0])
+        images = info.get('images', {})
+        names = self._camera_names(images, token)
+        parsed = {
+            'token': token,
+            'sample_idx': info.get('sample_idx'),
+            'lidar_path': lidar_path,
+            'lidar_points': {'lidar_path': lidar_path, 'num_pts_feats': lidar.get('num_pts_feats')},
+            'cameras': names,
+            'img_paths': [self._image_path(name, images[name]) for name in names],
+            'img_tokens': [images[name].get('sample_data_token') for name in names],
+            'lidar2cam': self._calibration(images, names, 'lidar2cam', token),
+            'cam2img': self._calibration(images, names, 'cam2img', token),
+        }
+        if info.get('pts_semantic_mask_path'):
+            parsed['pts_semantic_mask_path'] = osp.join(
+                self.data_prefix.get('pts_semantic_mask', ''), info['pts_semantic_mask_path']
+            )
+        return parsed
+
+    def _check_data_root(self) -> None:
+        if not osp.isdir(self.data_root):
+            raise DataError(
+                f'the data root {self.data_root} does not exist: make a demo with '
+                '`python tools/make_demo_data.py --out data/demo` and add `--data-root data/demo`, '
+                'or put nuScenes there and run '
+                f'`{_create_command(self.data_root)}`'
+            )
+
+    def _camera_names(self, images: dict, token: str) -> list[str]:
+        # KITTI's infos list cameras without images, and a matrix called R0_rect, beside the cameras
+        available = [name for name, cam in images.items() if isinstance(cam, dict) and cam.get('img_path')]
+        if self.cameras is None:
+            return [name for name in NUSCENES_CAMERAS if name in available] + sorted(
+                set(available).difference(NUSCENES_CAMERAS)
+            )
+        absent = [name for name in self.cameras if name not in available]
+        if absent:
+            raise DataError(
+                f'sample {token} of {self.ann_file} has no image of camera {absent[0]} (it has '
+                f'{", ".join(available) or "none"}): change `cameras` in the dataset config'
+            )
+        return self.cameras
+
+    def _image_path(self, name: str, camera: dict) -> str:
+        return osp.join(self.data_prefix.get(name, self.data_prefix.get('img', '')), camera['img_path'])
+
+    def _calibration(self, images: dict, names: Sequence[str], key: str, token: str) -> np.ndarray:
+        matrices = np.tile(np.eye(4), (len(names), 1, 1))
+        for matrix, name in zip(matrices, names):
+            try:
+                value = np.asarray(images[name][key], dtype=np.float64)
+                if value.shape not in {(3, 3), (3, 4), (4, 4)} or not np.isfinite(value).all():
+                    raise ValueError(value.shape)
+            except (KeyError, TypeError, ValueError):
+                raise DataError(
+                    f'camera {name} of sample {token} has no valid {key} in {self.ann_file}: make the info '
+                    f'file again ({_create_command(self.data_root)}) or leave the camera out of `cameras`'
+                ) from None
+            matrix[: value.shape[0], : value.shape[1]] = value
+        return matrices
+
+    def _label_table(self) -> np.ndarray:
+        mapping = self._metainfo['seg_label_mapping']
+        table = np.full(max(mapping) + 1, self._metainfo['ignore_index'], dtype=np.int64)
+        table[list(mapping)] = list(mapping.values())
+        return table
+
+
+def read_info_file(path: str, data_root: str) -> dict:
+    """Load an MMDetection3D info file of version 2.
+
+    Args:
+        path (str): The `.pkl` (or `.json`) file.
+        data_root (str): Named in the errors.
+
+    Returns:
+        dict: `metainfo` and `data_list`.
+
+    Raises:
+        DataError: The file is missing, unreadable or of another version.
+    """
+    remake = f'make it with `{_create_command(data_root)}`'
+    if not osp.isfile(path):
+        raise DataError(f'the info file {path} does not exist: {remake}')
+    try:
+        content = load(path)
+    except (pickle.UnpicklingError, EOFError, ValueError, AttributeError, ImportError, IndexError) as error:
+        raise DataError(f'the info file {path} cannot be read ({error}): {remake}') from None
+    if isinstance(content, list) or (isinstance(content, dict) and 'infos' in content):
+        raise DataError(
+            f'{path} is an info file of mmdet3d 0.x, but that of mmdet3d 1.1 or later is needed: {remake}'
+        )
+    if not isinstance(content, dict) or not {'metainfo', 'data_list'} <= set(content):
+        raise DataError(f'{path} is not an mmdet3d info file (no `metainfo` and `data_list`): {remake}')
+    version = str(content['metainfo'].get('info_version', '1.1'))
+    if not version.startswith('1.'):
+        raise DataError(f'{path} has info version {version}, but 1.x is needed: {remake}')
+    return content
+
+
+def _create_command(data_root: str) -> str:
+    name = 'kitti' if 'kitti' in str(data_root).lower() else 'nuscenes'
+    return f'python tools/create_data.py {name} --root {data_root}'

@@ -1,0 +1,138 @@
+"""Point-pixel pairs: where points of a cloud and pixels of its cameras meet."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from mmengine.structures import InstanceData
+from torch import Tensor
+
+IGNORE_LABEL = 255
+
+
+class Pairs(InstanceData):
+    """One row per (point, pixel) pair; a point seen by two cameras makes two pairs.
+
+    Rows are ordered camera after camera. Pixel positions are continuous (row, column) in the *current* image
+    frame, integers at pixel centers, so that crops, resizes and flips lose nothing: rounding happens only
+    where a feature is read. All methods return new pairs and work with no pair at all.
+
+    Fields (P pairs):
+        point (Tensor): (P,) int64, row of the sample's point cloud; in a batch, of the concatenated clouds.
+        camera (Tensor): (P,) int64, index into the sample's cameras; in a batch, into the stacked images.
+        position (Tensor): (P, 2) float32, (row, column).
+        label (Tensor, optional): (P,) int64 weak label, `IGNORE_LABEL` where there is none.
+
+    Example:
+        >>> pairs = Pairs(point=torch.tensor([0, 2]), camera=torch.tensor([0, 1]), position=torch.zeros(2, 2))
+        >>> pairs.drop_points(torch.tensor([False, True, True])).point
+        tensor([1])
+    """
+
+    @classmethod
+    def empty(cls, with_label: bool = False) -> Pairs:
+        """No pair at all, with all fields of the right types and shapes."""
+        pairs = cls(
+            point=torch.zeros(0, dtype=torch.int64),
+            camera=torch.zeros(0, dtype=torch.int64),
+            position=torch.zeros(0, 2),
+        )
+        if with_label:
+            pairs.label = torch.zeros(0, dtype=torch.int64)
+        return pairs
+
+    def replace(self, **fields: Tensor) -> Pairs:
+        """The same pairs with some fields exchanged.
+
+        Args:
+            **fields (Tensor): New values, each of length P.
+        """
+        return type(self)(metainfo=self.metainfo, **{**dict(self.items()), **fields})
+
+    def drop_points(self, keep: Tensor) -> Pairs:
+        """Pairs of the remaining points, renumbered to the rows of `points[keep]`.
+
+        Args:
+            keep (Tensor): (N,) bool, True for the points that stay.
+        """
+        new_row = torch.cumsum(keep, 0) - 1
+        kept = self[keep[self.point]]
+        return kept.replace(point=new_row[kept.point])
+
+    def count(self, num_cameras: int) -> Tensor:
+        """Number of pairs of each camera.
+
+        Returns:
+            Tensor: (num_cameras,) int64.
+        """
+        return torch.bincount(self.camera, minlength=num_cameras)
+
+    def resized_crop(self, boxes: Tensor, size: tuple[int, int]) -> Pairs:
+        """Pairs inside the crop boxes, in the frame of the resized crops.
+
+        Args:
+            boxes (Tensor): (V, 4), (top, left, height, width) of every camera's crop in pixels.
+            size (tuple[int, int]): Height and width that every crop is resized to.
+        """
+        boxes = boxes.to(self.position)
+        corner, extent = boxes[:, :2][self.camera], boxes[:, 2:][self.camera]
+        inside = inside_boxes(self.position, corner, extent)
+        target = torch.tensor(size).to(self.position)
+        moved = (self.position - corner + 0.5) * (target / extent) - 0.5
+        return self.replace(position=moved)[inside]
+
+    def flip(self, flipped: Tensor, width: int | Tensor) -> Pairs:
+        """Mirror the columns of the pairs of some cameras.
+
+        Args:
+            flipped (Tensor): (V,) bool, True for the cameras whose image is mirrored.
+            width (int | Tensor): Image width, or (V,) the width of every camera's image.
+        """
+        width = torch.as_tensor(width).expand(len(flipped))[self.camera]
+        row, column = self.position.unbind(1)
+        column = torch.where(flipped[self.camera], width - 1 - column, column)
+        return self.replace(position=torch.stack([row, column], 1))
+
+    @classmethod
+    def batch(cls, pairs: Sequence[Pairs], num_points: Sequence[int], num_cameras: Sequence[int]) -> Pairs:
+        """Pairs of several samples as pairs of the concatenated clouds and stacked images.
+
+        The optional `label` is kept when at least one sample has it; `IGNORE_LABEL` fills the others.
+
+        Args:
+            pairs (Sequence[Pairs]): The samples' pairs.
+            num_points (Sequence[int]): Points of every sample.
+            num_cameras (Sequence[int]): Images of every sample.
+        """
+        first_point = torch.tensor([0, *num_points]).cumsum(0)
+        first_camera = torch.tensor([0, *num_cameras]).cumsum(0)
+        moved = [
+            {
+                'point': p.point + int(first_point[i]),
+                'camera': p.camera + int(first_camera[i]),
+                'position': p.position,
+            }
+            for i, p in enumerate(pairs)
+        ]
+        if any('label' in p for p in pairs):
+            for fields, p in zip(moved, pairs):
+                fields['label'] = p.label if 'label' in p else torch.full_like(p.point, IGNORE_LABEL)
+        if not moved:
+            return cls.empty()
+        return cls(**{name: torch.cat([fields[name] for fields in moved]) for name in moved[0]})
+
+
+def inside_boxes(position: Tensor, corner: Tensor, extent: Tensor) -> Tensor:
+    """Which positions lie on pixels of a box.
+
+    Args:
+        position (Tensor): (..., 2) continuous (row, column), integers at pixel centers.
+        corner (Tensor): (..., 2) first row and column of the box.
+        extent (Tensor): (..., 2) height and width of the box.
+
+    Returns:
+        Tensor: (...) bool, True when -0.5 <= position - corner < extent - 0.5 on both axes.
+    """
+    offset = position - corner
+    return ((offset >= -0.5) & (offset < extent - 0.5)).all(-1)
