@@ -1,8 +1,8 @@
 """mmengine's own checkpoints are refused by torch.load since torch 2.6.
 
-Broken: mmengine 0.10 calls `torch.load` with its defaults. Since torch 2.6 these unpickle only tensors and plain
-containers, and a Runner's checkpoint also holds HistoryBuffer objects and numpy arrays and scalars in its
-message hub: `resume` and `load_from` end in an UnpicklingError.
+Broken: mmengine 0.10 calls `torch.load` with its defaults. Since torch 2.6 these unpickle only tensors and
+plain containers, and a Runner's checkpoint also holds HistoryBuffer objects and numpy arrays and scalars in
+its message hub: `resume` and `load_from` end in an UnpicklingError.
 Versions: mmengine 0.10.x with torch >= 2.6.
 Detected: torch's version.
 Repair: the few harmless classes are put on torch's list of safe globals. `weights_only` stays on, because
@@ -49,6 +49,6 @@ def apply() -> bool:
     _done = True
     note(
         'checkpoint_loading',
-        "mmengine's HistoryBuffer and numpy values may be unpickled (weights_only stays on)",
+        "mmengine's HistoryBuffer and numpy values are unpickled, nothing else",
     )
     return True

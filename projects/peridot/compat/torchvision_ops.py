@@ -1,7 +1,7 @@
 """torchvision without its compiled operators: declare nms, and compute it with mmcv.
 
-Broken: torchvision's PyPI wheel links against CUDA libraries. Beside a CPU-only torch its `_C` library does not
-load, and since 0.17 `import torchvision` then raises "operator torchvision::nms does not exist". timm,
+Broken: torchvision's PyPI wheel links against CUDA libraries. Beside a CPU-only torch its `_C` library does
+not load, and since 0.17 `import torchvision` then raises "operator torchvision::nms does not exist". timm,
 segment_anything and mmengine's `collect_env` (at the start of every training) import torchvision.
 Versions: torchvision 0.17 to at least 0.28 beside any torch that it was not built for.
 Detected: torchvision's `_C` library exists but cannot be loaded, or does not exist.
@@ -13,10 +13,12 @@ Delete when: torchvision imports without its compiled operators and offers nms i
 import sys
 from importlib.machinery import EXTENSION_SUFFIXES, ExtensionFileLoader, FileFinder
 from importlib.util import find_spec
+from types import ModuleType
 
 import torch
 from torch import Tensor
 
+from .post_import import after_import
 from .records import note
 
 # Holding the library keeps its registrations alive.
@@ -59,6 +61,11 @@ def nms(boxes: Tensor, scores: Tensor, iou_threshold: float) -> Tensor:
     return mmcv_nms(boxes.float(), scores.float(), float(iou_threshold))[1]
 
 
+def _let_nms_run(boxes_module: ModuleType) -> None:
+    """Drop the check for compiled operators, in the module of nms alone: the other operators do not exist."""
+    boxes_module._assert_has_ops = lambda: None
+
+
 def apply() -> bool:
     """Repair torchvision if it is broken; returns whether this call did."""
     global _library
@@ -69,10 +76,6 @@ def apply() -> bool:
     _library.define('qnms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor')
     for device in ('CPU', 'CUDA'):
         _library.impl('nms', nms, device)
-
-    import torchvision.ops.boxes
-
-    # Only nms exists, so only the module of nms may believe in compiled operators.
-    torchvision.ops.boxes._assert_has_ops = lambda: None
+    after_import('torchvision.ops.boxes', _let_nms_run)
     note('torchvision_ops', 'torchvision has no compiled operators here; its nms is computed by mmcv')
     return True
