@@ -1,0 +1,44 @@
+"""Pure functions on tensors: losses, distributions, sampling, reading of maps, exchange between processes."""
+
+from peridot.models.functional.contrast import (
+    Similarity,
+    info_nce,
+    info_nce_of,
+    retrieval_accuracy,
+    similarity,
+    weakly_supervised_contrastive,
+)
+from peridot.models.functional.distributed import gather_across_processes, reduce_sum, sizes_of_processes
+from peridot.models.functional.reading import read_at
+from peridot.models.functional.sampling import (
+    density_category_sampling,
+    density_category_weights,
+    range_bins,
+    range_density,
+    sample_uniformly,
+    sample_without_replacement,
+)
+from peridot.models.functional.vmf import log_bessel_i, vmf_concentration, vmf_log_normalizer, vmf_nll
+
+__all__ = [
+    'Similarity',
+    'density_category_sampling',
+    'density_category_weights',
+    'gather_across_processes',
+    'info_nce',
+    'info_nce_of',
+    'log_bessel_i',
+    'range_bins',
+    'range_density',
+    'read_at',
+    'reduce_sum',
+    'retrieval_accuracy',
+    'sample_uniformly',
+    'sample_without_replacement',
+    'similarity',
+    'sizes_of_processes',
+    'vmf_concentration',
+    'vmf_log_normalizer',
+    'vmf_nll',
+    'weakly_supervised_contrastive',
+]
