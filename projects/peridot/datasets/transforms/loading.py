@@ -1,0 +1,240 @@
+"""Reading of points, images, point labels and per-pixel maps, with one-line errors about bad files."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from mmcv.transforms import BaseTransform
+from mmdet3d.datasets.transforms import LoadPointsFromFile
+
+from peridot.datasets.projection import project_to_cameras
+from peridot.errors import ConfigError, DataError
+from peridot.labels.maps import MapFolder
+from peridot.registry import TRANSFORMS
+from peridot.structures import IGNORE_LABEL, ImageViews
+
+
+@TRANSFORMS.register_module()
+class LoadPoints(LoadPointsFromFile):
+    """mmdet3d's `LoadPointsFromFile` that refuses damaged files.
+
+    Args:
+        load_dim (int): Numbers per point in the file (5 for nuScenes, 4 for KITTI).
+        use_dim (int | Sequence[int]): Columns to keep, or how many of the first ones.
+        **kwargs: Other arguments of `LoadPointsFromFile`.
+
+    Raises:
+        DataError: The file is missing, empty, of a length that is no multiple of a row, or not finite.
+        ConfigError: `load_dim` differs from the `num_pts_feats` of the info file.
+    """
+
+    def __init__(self, load_dim: int = 5, use_dim: int | Sequence[int] = 4, **kwargs) -> None:
+        super().__init__(coord_type='LIDAR', load_dim=load_dim, use_dim=use_dim, **kwargs)
+
+    def transform(self, results: dict) -> dict:
+        """Add `points` (LiDARPoints, float32)."""
+        stated = results['lidar_points'].get('num_pts_feats')
+        if stated not in (None, self.load_dim):
+            raise ConfigError(
+                f'LoadPoints reads {self.load_dim} numbers a point, but the info file says {stated} '
+                f'({results["lidar_points"]["lidar_path"]}): set load_dim={stated}'
+            )
+        return super().transform(results)
+
+    def _load_points(self, pts_filename: str) -> np.ndarray:
+        row = 4 * self.load_dim
+        data = read_file(pts_filename, 'point file')
+        if not data or len(data) % row:
+            raise DataError(
+                f'point file {pts_filename} has {len(data)} bytes, expected a positive multiple of {row} '
+                f'({self.load_dim} float32 a point): restore it or set load_dim of LoadPoints'
+            )
+        points = np.frombuffer(data, dtype=np.float32)
+        if not np.isfinite(points).all():
+            raise DataError(
+                f'point file {pts_filename} holds values that are not finite: restore it, or check that its '
+                f'rows have {self.load_dim} float32 numbers (load_dim of LoadPoints)'
+            )
+        return points
+
+
+@TRANSFORMS.register_module()
+class LoadPointLabels(BaseTransform):
+    """Semantic labels of the points, mapped to the dataset's classes.
+
+    Does the work of mmdet3d's `LoadAnnotations3D(with_seg_3d=True)` and `PointSegClassMapping`, and checks
+    length and values.
+
+    Args:
+        dtype (str): Type of a label in the file. Defaults to 'uint8' (nuScenes lidarseg).
+
+    Raises:
+        DataError: The sample has no label file, or the file does not fit its points or its classes.
+    """
+
+    def __init__(self, dtype: str = 'uint8') -> None:
+        self.dtype = np.dtype(dtype)
+
+    def transform(self, results: dict) -> dict:
+        """Add `pts_semantic_mask` (N,) int64, also to `eval_ann_info` where the dataset made one."""
+        path = results.get('pts_semantic_mask_path')
+        if path is None:
+            raise DataError(
+                f'sample {results["token"]} of {results["ann_file"]} has no point labels: use an info file '
+                'of labeled samples (nuScenes needs its lidarseg archive when the info file is made)'
+            )
+        data = read_file(path, 'point label file')
+        count = len(results['points'])
+        if len(data) != count * self.dtype.itemsize:
+            raise DataError(
+                f'point label file {path} has {len(data)} bytes, but {results["lidar_path"]} has {count} '
+                f'points of {self.dtype.itemsize} bytes each: restore the label file'
+            )
+        raw, table = np.frombuffer(data, self.dtype), results['seg_label_mapping']
+        if raw.max() >= len(table):
+            raise DataError(
+                f'point label file {path} holds label {raw.max()}, but seg_label_mapping ends at '
+                f'{len(table) - 1}: restore the file or set metainfo.seg_label_mapping'
+            )
+        results['pts_semantic_mask'] = table[raw]
+        if 'eval_ann_info' in results:
+            results['eval_ann_info']['pts_semantic_mask'] = results['pts_semantic_mask']
+        return results
+
+
+@TRANSFORMS.register_module()
+class LoadImageViews(BaseTransform):
+    """Read the image files of all cameras; nothing is decoded before `PackPaired`.
+
+    Raises:
+        DataError: A file is absent, truncated or no image.
+    """
+
+    def transform(self, results: dict) -> dict:
+        """Add `views` (ImageViews)."""
+        results['views'] = ImageViews.from_files(results['img_paths'])
+        return results
+
+
+@TRANSFORMS.register_module()
+class ProjectPoints(BaseTransform):
+    """Pairs of points and pixels; must come before any transform of points or images.
+
+    Args:
+        min_depth (float): Nearest depth in meters. Defaults to 1.
+    """
+
+    def __init__(self, min_depth: float = 1.0) -> None:
+        self.min_depth = min_depth
+
+    def transform(self, results: dict) -> dict:
+        """Add `pairs` (Pairs)."""
+        results['pairs'] = project_to_cameras(
+            results['points'].tensor.numpy(),
+            results['lidar2cam'],
+            results['cam2img'],
+            results['views'].file_size,
+            self.min_depth,
+        )
+        return results
+
+
+class _MapReader:
+    """Opens a map folder once per data root and reads the maps of a sample's cameras."""
+
+    def __init__(self, folder: str, kind: str | None) -> None:
+        self.folder = folder
+        self.kind = kind
+        self._opened: dict[str, MapFolder] = {}
+
+    def open(self, results: dict) -> MapFolder:
+        root = results['data_root']
+        if root not in self._opened:
+            self._opened[root] = MapFolder(self.folder, root, kind=self.kind)
+        return self._opened[root]
+
+    def read(self, results: dict) -> list[np.ndarray]:
+        folder, sizes = self.open(results), results['views'].file_size
+        return [
+            folder.read(path, (int(size[0]), int(size[1])), token)
+            for path, size, token in zip(results['img_paths'], sizes, results['img_tokens'])
+        ]
+
+
+@TRANSFORMS.register_module()
+class LoadPairLabels(BaseTransform):
+    """Weak label of every pair, read from a folder of label maps at full resolution.
+
+    Must come right after `ProjectPoints`, while positions refer to the image files. The map is read at the
+    rounded position, as in OLIVINE.
+
+    Args:
+        folder (str): Label map folder, relative to the data root unless absolute.
+        ignore_labels (Sequence[int]): Classes to treat as unlabeled, beside the folder's own ignore value.
+
+    Raises:
+        DataError: A map is missing, has another size than its image or holds a value outside its classes.
+    """
+
+    def __init__(self, folder: str, ignore_labels: Sequence[int] = ()) -> None:
+        self.reader = _MapReader(folder, 'labels')
+        self.ignore_labels = list(ignore_labels)
+
+    def transform(self, results: dict) -> dict:
+        """Add `pairs.label` and `label_classes` (int)."""
+        pairs, folder = results['pairs'], self.reader.open(results)
+        if folder.num_classes > IGNORE_LABEL:
+            raise DataError(
+                f'{folder.folder} has {folder.num_classes} classes, at most {IGNORE_LABEL} are supported: '
+                'merge classes'
+            )
+        pixel = np.rint(pairs.position.numpy()).astype(np.int64)
+        bounds = np.searchsorted(pairs.camera.numpy(), np.arange(len(results['cameras']) + 1))
+        label = np.empty(len(pixel), dtype=np.int64)
+        for view, pixels in enumerate(self.reader.read(results)):
+            rows = slice(bounds[view], bounds[view + 1])
+            label[rows] = pixels[pixel[rows, 0], pixel[rows, 1]]
+        unlabeled = self.ignore_labels if folder.ignore is None else [*self.ignore_labels, folder.ignore]
+        label[np.isin(label, unlabeled)] = IGNORE_LABEL
+        pairs.label = torch.from_numpy(label)
+        results['label_classes'] = folder.num_classes
+        return results
+
+
+@TRANSFORMS.register_module()
+class LoadViewMaps(BaseTransform):
+    """Per-pixel maps (superpixels, labels) that follow crops, resizes and flips of their images.
+
+    Args:
+        **folders (str): Map folders by the name that the packed map gets, relative to the data root unless
+            absolute, e.g. `superpixels='superpixels/slic'`.
+    """
+
+    def __init__(self, **folders: str) -> None:
+        self.readers = {name: _MapReader(folder, None) for name, folder in folders.items()}
+
+    def transform(self, results: dict) -> dict:
+        """Add the maps to `views.maps`, with -1 at pixels without id, and `map_ids` (number of ids by name)."""
+        results.setdefault('map_ids', {})
+        for name, reader in self.readers.items():
+            folder, maps = reader.open(results), reader.read(results)
+            if folder.ignore is not None:
+                maps = [np.where(ids == folder.ignore, -1, ids.astype(np.int32)) for ids in maps]
+            results['views'].maps[name] = maps
+            results['map_ids'][name] = folder.num_ids or folder.num_classes
+        return results
+
+
+def read_file(path: str, what: str) -> bytes:
+    """Content of a file, or a `DataError` that names it."""
+    try:
+        with open(path, 'rb') as file:
+            return file.read()
+    except OSError as error:
+        raise DataError(
+            f'{what} {path} cannot be read ({os.strerror(error.errno)}): restore it, or check '
+            '`data_prefix` and --data-root'
+        ) from None
