@@ -1,7 +1,7 @@
 """What every label generator is: a registered class that turns one image into one map."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -22,10 +22,12 @@ class ImageSource:
     Attributes:
         path: Image file.
         token: Token of the camera's sample data where the dataset has one.
+        key: Path relative to the data root, without suffix.
     """
 
     path: str
     token: str | None = None
+    key: str = ''
 
     def size(self) -> tuple[int, int]:
         """(height, width) in pixels, from the header alone."""
@@ -74,6 +76,15 @@ class LabelGenerator:
     ignore: int | None = None
     num_ids: int | None = None
     classes: Sequence[str] | None = None
+
+    @classmethod
+    def settings_from_config(cls, config: Mapping) -> dict:
+        """Constructor arguments that a pre-training config decides, none by default.
+
+        Args:
+            config: The pre-training config.
+        """
+        return {}
 
     @property
     def parameters(self) -> dict:

@@ -172,6 +172,7 @@ class MapFolder:
         data_root: Root of the dataset; image paths are taken relative to it.
         kind: 'superpixels' or 'labels' if the reader needs that kind.
         generator: Name of the generator the reader asks for, None for any.
+        manifest: Used in place of the folder's `manifest.json`.
 
     Attributes:
         manifest (Manifest): Checked content of the manifest.
@@ -186,10 +187,11 @@ class MapFolder:
         data_root: str | os.PathLike = '.',
         kind: str | None = None,
         generator: str | None = None,
+        manifest: Manifest | None = None,
     ) -> None:
         self.data_root = os.path.abspath(data_root)
         self.folder = Path(data_root) / folder
-        self.manifest = read_manifest(self.folder)
+        self.manifest = manifest or read_manifest(self.folder)
         for name, asked in (('kind', kind), ('generator', generator)):
             found = getattr(self.manifest, name)
             if asked is not None and found != asked:
@@ -256,12 +258,20 @@ class MapFolder:
     def read_file(self, path: Path, image_size: tuple[int, int] | None = None) -> np.ndarray:
         """Like `read`, for the path of the map itself; any size is right when `image_size` is None."""
         array = self._decode(path)
-        if image_size is not None and array.shape != tuple(image_size):
-            self._fail(path, '{}x{} pixels, its image has {}x{} (height x width)', *array.shape, *image_size)
-        self._check_range(path, array)
+        self.check(path, array, image_size)
         if self.manifest.kind == 'superpixels':
             return array.astype(np.uint16, copy=False)
         return array if array.dtype == np.uint8 else array.astype(np.uint16, copy=False)
+
+    def check(self, path: Path, array: np.ndarray, image_size: tuple[int, int] | None = None) -> None:
+        """Check size and values of a map; `path` is named in the error.
+
+        Raises:
+            DataError: The map has another size than `image_size`, or a value that the manifest excludes.
+        """
+        if image_size is not None and array.shape != tuple(image_size):
+            self._fail(path, '{}x{} pixels, its image has {}x{} (height x width)', *array.shape, *image_size)
+        self._check_range(path, array)
 
     def _decode(self, path: Path) -> np.ndarray:
         try:

@@ -1,0 +1,292 @@
+"""Making maps for a whole dataset: sharded over processes, resumable, atomic."""
+
+import os
+import shutil
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import cv2
+from mmengine import dist
+from mmengine.logging import MMLogger
+from torch.utils.data import DataLoader, Dataset
+from tqdm import tqdm
+
+from peridot.errors import ConfigError, DataError, PeridotError
+from peridot.labels.generator import ImageSource, LabelGenerator
+from peridot.labels.maps import (
+    DEFAULT_LAYOUT,
+    MANIFEST,
+    MapFolder,
+    check_same_settings,
+    content_hash,
+    write_manifest,
+    write_map,
+)
+
+
+@dataclass
+class MapJob:
+    """Images of one dataset and where their maps go.
+
+    Attributes:
+        images: All images, the same list in every process.
+        data_root: Root of the dataset.
+        out: Folder of the maps.
+        workers: Processes on this machine that work for this process.
+    """
+
+    images: Sequence[ImageSource]
+    data_root: Path
+    out: Path
+    workers: int = 1
+
+    @property
+    def work_dir(self) -> Path:
+        """Folder for intermediate results."""
+        return self.out / '.work'
+
+    def maps(self) -> MapFolder:
+        """The folder being made."""
+        return MapFolder(self.out.absolute(), self.data_root)
+
+    def shard(self) -> list[ImageSource]:
+        """The images of this process."""
+        rank, world_size = dist.get_dist_info()
+        return list(self.images[rank::world_size])
+
+    def map_path(self, source: ImageSource) -> Path:
+        """Where the map of an image is written."""
+        return self.maps().path_for(source.path, source.token)
+
+
+def make_maps(
+    generator: LabelGenerator,
+    job: MapJob,
+    layout: str = DEFAULT_LAYOUT,
+    overwrite: bool = False,
+    command: str | None = None,
+) -> MapFolder:
+    """Make the maps of all images and their manifest.
+
+    Maps that exist and are sound are kept, so that an interrupted run continues. Every process of a
+    distributed run calls this with the same arguments and makes its share. A damaged image does not stop
+    the others: it is reported at the end.
+
+    Args:
+        generator: Makes the maps.
+        job: Images and folders.
+        layout: Path of a map below the folder, see `Manifest`.
+        overwrite: Replace a folder that was begun with other settings.
+        command: Command kept in the manifest, for error messages.
+
+    Returns:
+        The finished folder.
+
+    Raises:
+        ConfigError: The folder was begun with other settings, or holds maps without a manifest.
+        DataError: Maps of some images could not be made.
+    """
+    in_first_process(partial(_begin, generator, job, layout, overwrite, command))
+    generator.prepare(job)
+    maps = job.maps()
+    task = partial(_make_one, generator, maps)
+    failures, made = [], 0
+    shard = job.shard()
+    for failure, was_made in progress(run_parallel(task, shard, job.workers), len(shard), generator.kind):
+        made += was_made
+        failures += [failure] if failure else []
+    raise_together(failures, len(job.images))
+    in_first_process(partial(_complete, generator, job))
+    made = sum(dist.all_gather_object(made))
+    MMLogger.get_current_instance().info(
+        f'{len(job.images)} {generator.kind} maps in {job.out}: {made} made, {len(job.images) - made} kept'
+    )
+    return job.maps()
+
+
+def run_parallel(task: Callable, items: Sequence, workers: int) -> Iterator:
+    """Results of `task(item)` in the order of `items`, computed in `workers` processes.
+
+    An error of a worker is raised here; leaving the loop early (an error, Ctrl-C) ends the workers.
+
+    Args:
+        task: Picklable function.
+        items: Its arguments.
+        workers: Number of processes; 0 or 1 works in this one.
+    """
+    if workers <= 1 or len(items) <= 1:
+        yield from map(task, items)
+        return
+    # batch_size=None hands over each result as it is; numpy arrays travel through pipes, not shared memory
+    yield from DataLoader(
+        _Tasks(task, items),
+        batch_size=None,
+        num_workers=min(workers, len(items)),
+        collate_fn=_unchanged,
+        prefetch_factor=4,
+        worker_init_fn=_single_thread,
+    )
+
+
+def write_previews(maps: MapFolder, job: MapJob, count: int) -> list[Path]:
+    """Write `count` overlays, spread over the dataset, to `<folder>/preview`, in the first process.
+
+    Returns:
+        Files written (none in the other processes).
+    """
+    if count <= 0 or not dist.is_main_process():
+        return []
+    from peridot.labels.preview import overlay
+
+    step = max(1, len(job.images) // count)
+    written = []
+    for number, source in enumerate(job.images[::step][:count]):
+        image = source.read()
+        ids = maps.read(source.path, image.shape[:2], source.token)
+        path = maps.folder / 'preview' / f'{number:03d}_{Path(source.path).stem}.jpg'
+        path.parent.mkdir(exist_ok=True)
+        cv2.imwrite(str(path), overlay(image, ids, maps.manifest)[..., ::-1])
+        written.append(path)
+    return written
+
+
+class _Tasks(Dataset):
+    """Lets a DataLoader run a function over a list."""
+
+    def __init__(self, task: Callable, items: Sequence) -> None:
+        self.task, self.items = task, items
+
+    def __len__(self) -> int:
+        return len(self.items)
+
+    def __getitem__(self, index: int):
+        return self.task(self.items[index])
+
+
+def _unchanged(item):
+    return item
+
+
+def _single_thread(worker: int) -> None:
+    cv2.setNumThreads(1)
+
+
+def _make_one(generator: LabelGenerator, maps: MapFolder, source: ImageSource) -> tuple[str | None, bool]:
+    """Make one map unless a sound one is there: (what went wrong or None, whether it was made)."""
+    path = maps.path_for(source.path, source.token)
+    try:
+        if is_done(maps, source):
+            return None, False
+        dtype = 'uint16' if maps.manifest.kind == 'superpixels' or maps.manifest.limit > 256 else 'uint8'
+        array = generator.generate(source)
+        maps.check(path, array, source.size())
+        write_map(path, array, dtype)
+    except PeridotError as error:
+        return str(error), False
+    return None, True
+
+
+def is_done(maps: MapFolder, source: ImageSource) -> bool:
+    """Whether the map of an image exists and is sound."""
+    path = maps.path_for(source.path, source.token)
+    if not path.is_file():
+        return False
+    size = source.size()
+    try:
+        maps.read_file(path, size)
+    except DataError:
+        return False
+    return True
+
+
+def _begin(generator: LabelGenerator, job: MapJob, layout: str, overwrite: bool, command: str | None) -> None:
+    """Put the manifest in place, or check that the one there is of the same settings."""
+    wanted = generator.manifest(layout, command)
+    exists = (job.out / MANIFEST).is_file()
+    if exists and not overwrite:
+        check_same_settings(job.out, wanted)
+        return
+    if not overwrite and (found := next(job.out.rglob('*.png'), None)):
+        raise ConfigError(
+            f'{job.out} holds maps ({found.name}, ...) but no {MANIFEST}: write elsewhere with --out DIR or '
+            'replace them with --overwrite'
+        )
+    # The old manifest goes first and the new one comes last: an interruption leaves maps without a manifest,
+    # which nothing takes for maps of the new settings.
+    if exists:
+        old = job.maps()
+        (job.out / MANIFEST).unlink()
+        _remove_maps(job, old)
+    _remove_maps(job, MapFolder(job.out.absolute(), job.data_root, manifest=wanted))
+    shutil.rmtree(job.work_dir, ignore_errors=True)
+    write_manifest(job.out, wanted)
+
+
+def _remove_maps(job: MapJob, maps: MapFolder) -> None:
+    """Remove the maps of the job's images and nothing else in the folder."""
+    for source in job.images:
+        maps.path_for(source.path, source.token).unlink(missing_ok=True)
+
+
+def _complete(generator: LabelGenerator, job: MapJob) -> None:
+    """Record the hash of all maps in the manifest."""
+    maps = job.maps()
+    manifest = maps.manifest
+    manifest.hash = content_hash(job.out, (job.map_path(source) for source in job.images))
+    write_manifest(job.out, manifest)
+    for path in job.out.rglob('.*.part'):
+        path.unlink()
+    generator.finish(job)
+
+
+def in_first_process(action: Callable[[], None]) -> None:
+    """Run `action` in the first process while the others wait; its error is raised in all of them."""
+    problem = [None]
+    if dist.is_main_process():
+        try:
+            action()
+        except PeridotError as error:
+            problem = [error]
+    dist.broadcast_object_list(problem)
+    if problem[0] is not None:
+        raise problem[0]
+
+
+def raise_together(failures: list[str], total: int) -> None:
+    """Raise one error in all processes if any of them had failures."""
+    failures = [failure for part in dist.all_gather_object(failures) for failure in part]
+    if failures:
+        more = f' (and {len(failures) - 1} more of {total} images)' if len(failures) > 1 else ''
+        raise DataError(f'{failures[0]}{more}; the other maps are done, the same command makes the rest')
+
+
+def progress(results: Iterator, total: int, what: str) -> Iterator:
+    """`results` with a progress bar and the time left, in the first process (its share stands for all)."""
+    interval = 0.2 if sys.stderr.isatty() else 15.0
+    hidden = not dist.is_main_process()
+    return tqdm(results, total=total, desc=what, unit=' images', disable=hidden, mininterval=interval)
+
+
+def images_of(dataset) -> list[ImageSource]:
+    """Camera images of a dataset (or of all datasets that a wrapper holds), each once, in order.
+
+    Args:
+        dataset: `PairedDataset`, or a wrapper with `datasets` (concatenation) or `dataset` (repetition).
+    """
+    if hasattr(dataset, 'datasets'):
+        lists = [images_of(part) for part in dataset.datasets]
+    elif hasattr(dataset, 'dataset') and not isinstance(dataset.dataset, (str, type(None))):
+        lists = [images_of(dataset.dataset)]
+    else:
+        infos = (dataset.get_data_info(index) for index in range(len(dataset)))
+        lists = [
+            [
+                ImageSource(os.fspath(path), token)
+                for path, token in zip(info['img_paths'], info['img_tokens'])
+            ]
+            for info in infos
+        ]
+    return list({source.path: source for part in lists for source in part}.values())

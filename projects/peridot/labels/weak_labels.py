@@ -1,0 +1,294 @@
+"""Weak semantic labels without any annotation: clusters of an image network's features."""
+
+from collections.abc import Mapping
+from functools import partial
+from pathlib import Path
+
+import cv2
+import numpy as np
+import torch
+from mmengine.logging import MMLogger
+from sklearn.cluster import KMeans
+from threadpoolctl import threadpool_limits
+from torch import Tensor
+
+from peridot.errors import ConfigError, DataError, PeridotError
+from peridot.labels.generator import ImageSource, LabelGenerator, nearest_resize
+from peridot.labels.maps import MapFolder, atomic_file
+from peridot.labels.runner import MapJob, in_first_process, is_done, progress, raise_together, run_parallel
+from peridot.labels.superpixels import SlicGenerator
+from peridot.registry import LABEL_GENERATORS, MODELS
+
+
+@LABEL_GENERATORS.register_module('kmeans')
+class KMeansGenerator(LabelGenerator):
+    """Clusters of teacher features, one class per cluster, one label per superpixel.
+
+    Features are pooled per superpixel and image and kept as float16 in a work folder; a seeded sample of them
+    is standardised, scaled to length one and clustered by k-means; every superpixel then takes the nearest
+    cluster. Clusters are numbered by the image area they cover, largest first.
+
+    Args:
+        teacher: Config of the image network (registry `MODELS`); by default `model.teacher` of the config.
+        num_classes: Number of clusters.
+        image_height: Height in pixels at which the teacher sees the images; the width follows.
+        superpixels: Folder of superpixel maps, relative to the data root. None makes SLIC superpixels on
+            images reduced to `slic_height`, which is fast and enough for labels.
+        n_segments: SLIC superpixels per image.
+        compactness: SLIC's weight of distance against colour difference.
+        slic_height: Height in pixels of the images SLIC works on.
+        row_weight: Weight of the superpixel's mean height in the image beside the features; sky, buildings
+            and road differ in it.
+        fit_images: Largest number of images whose features are clustered.
+        seed: Seed of the sample and of k-means.
+    """
+
+    kind = 'labels'
+    ignore = 255
+
+    def __init__(
+        self,
+        teacher: Mapping,
+        num_classes: int = 16,
+        image_height: int = 256,
+        superpixels: str | None = None,
+        n_segments: int = 150,
+        compactness: float = 6.0,
+        slic_height: int = 224,
+        row_weight: float = 0.0,
+        fit_images: int = 500,
+        seed: int = 0,
+    ) -> None:
+        if not 2 <= num_classes <= 255:
+            raise ConfigError(f'kmeans: num_classes={num_classes} must lie between 2 and 255')
+        self.teacher = teacher
+        self.num_classes, self.image_height, self.superpixels = num_classes, image_height, superpixels
+        self.slic_height, self.row_weight = slic_height, float(row_weight)
+        self.fit_images, self.seed = fit_images, seed
+        # the published smoothing is 3 pixels at 900 rows
+        self.slic = SlicGenerator(n_segments, compactness, sigma=3.0 * slic_height / 900)
+        self.classes = [f'cluster_{index:02d}' for index in range(num_classes)]
+        self._maps: MapFolder | None = None
+        self._features: Path | None = None
+        self._clusters: dict[str, np.ndarray] = {}
+
+    @classmethod
+    def settings_from_config(cls, config: Mapping) -> dict:
+        """The teacher of a pre-training config."""
+        teacher = config.get('model', {}).get('teacher')
+        if teacher is None:
+            raise ConfigError('the config has no model.teacher, whose features kmeans clusters')
+        return {'teacher': teacher}
+
+    @property
+    def parameters(self) -> dict:
+        shared = {
+            'teacher': dict(self.teacher),
+            'num_classes': self.num_classes,
+            'image_height': self.image_height,
+            'row_weight': self.row_weight,
+            'fit_images': self.fit_images,
+            'seed': self.seed,
+        }
+        if self.superpixels is not None:
+            return {**shared, 'superpixels': str(self.superpixels)}
+        slic = {'n_segments': self.slic.num_ids, 'compactness': self.slic.compactness}
+        return {**shared, **slic, 'slic_height': self.slic_height}
+
+    def prepare(self, job: MapJob) -> None:
+        """Pool the features of all images that need them, then find the clusters."""
+        if self.superpixels is not None:
+            self._maps = MapFolder(self.superpixels, job.data_root, kind='superpixels')
+        self._features = job.work_dir / 'features'
+        clusters = job.work_dir / 'clusters.npz'
+        sources = job.shard()
+        if clusters.is_file():
+            maps = job.maps()
+            sources = [source for source in sources if not is_done(maps, source)]
+        self._pool_images([source for source in sources if not self._stored(source).is_file()], job)
+        in_first_process(partial(self._fit, job, clusters))
+        self._clusters = _load(clusters)
+
+    def generate(self, source: ImageSource) -> np.ndarray:
+        """(H, W) uint8 label map from the stored features; 255 where no superpixel is."""
+        stored = _load(self._stored(source))
+        normalized = _normalize(stored['features'].astype(np.float32), self._clusters)
+        centers = self._clusters['centers']
+        distance = (centers**2).sum(1) - 2 * normalized @ centers.T
+        labels = distance.argmin(1).astype(np.uint8)
+        labels[stored['counts'] == 0] = self.ignore
+        if self._maps is None:
+            return nearest_resize(labels[stored['ids']], source.size())
+        ids = self._maps.read(source.path, source.size(), source.token)
+        return np.append(labels, np.uint8(self.ignore))[np.minimum(ids, len(labels))]
+
+    def finish(self, job: MapJob) -> None:
+        """Remove the features; the clusters stay, so that images added later get labels of the same kind."""
+        for source in job.images:
+            self._stored(source).unlink(missing_ok=True)
+        for path in sorted(self._features.rglob('*'), reverse=True):
+            path.rmdir()
+
+    def _pool_images(self, sources: list[ImageSource], job: MapJob) -> None:
+        """Stage 1: pooled teacher features of each image into the work folder."""
+        failures = []
+        if sources:
+            device = torch.device('cuda' if torch.cuda.is_available() else 'cpu')
+            teacher = MODELS.build(dict(self.teacher)).to(device).eval()
+            loaded = run_parallel(self._load_image, sources, job.workers)
+            for source, (failure, image, ids) in zip(sources, progress(loaded, len(sources), 'features')):
+                if failure:
+                    failures.append(failure)
+                    continue
+                # one image at a time: the result must not depend on what else is in a batch
+                features, counts = self._pool(teacher, image, ids, device)
+                extra = {} if self._maps is not None else {'ids': ids}
+                with atomic_file(self._stored(source)) as temporary, open(temporary, 'wb') as file:
+                    np.savez(file, features=features, counts=counts, **extra)
+        raise_together(failures, len(job.images))
+
+    def _load_image(self, source: ImageSource) -> tuple[str | None, np.ndarray | None, np.ndarray | None]:
+        """What went wrong or None, the (h, w, 3) image for the teacher, and its superpixels."""
+        try:
+            size = source.size()
+            heights = [self.image_height] if self._maps is not None else [self.image_height, self.slic_height]
+            image = source.read(at_least=_size_at(size, max(heights)))
+            if self._maps is not None:
+                ids = self._maps.read(source.path, size, source.token)
+            else:
+                ids = self.slic.segment(_resize(image, _size_at(size, self.slic_height))).astype(np.uint16)
+        except PeridotError as error:
+            return str(error), None, None
+        height, width = _size_at(size, self.image_height)
+        return None, _resize(image, (height, max(32, round(width / 32) * 32))), ids
+
+    def _pool(
+        self, teacher: torch.nn.Module, image: np.ndarray, ids: np.ndarray, device: torch.device
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """(S, C) float16 features and (S,) pixel counts of an image's superpixels."""
+        num_ids = self._maps.num_ids if self._maps is not None else self.slic.num_ids
+        with torch.no_grad():
+            features = teacher(torch.from_numpy(image.copy()).permute(2, 0, 1)[None].to(device)).float()
+        ids = torch.from_numpy(ids.astype(np.int64))[None].to(device)
+        pooled, counts = pool_superpixels(features, ids, num_ids, teacher.align_corners)
+        rows = torch.linspace(-1, 1, ids.shape[1], device=device)
+        rows, _ = pool_superpixels(rows.view(1, 1, -1, 1), ids, num_ids, True)
+        pooled = torch.cat([pooled, rows], dim=2)
+        return pooled[0].half().cpu().numpy(), counts[0].cpu().numpy()
+
+    def _fit(self, job: MapJob, path: Path) -> None:
+        """Stage 2: cluster a seeded sample of the pooled features, unless that was done."""
+        if path.is_file():
+            return
+        order = np.random.default_rng(self.seed).permutation(len(job.images))[: self.fit_images]
+        stored = [_load(self._stored(job.images[index])) for index in sorted(order)]
+        area = np.concatenate([item['counts'] / item['counts'].sum() for item in stored])
+        features = np.concatenate([item['features'] for item in stored])[area > 0].astype(np.float32)
+        area = area[area > 0]
+        if len(features) < self.num_classes:
+            raise DataError(
+                f'{len(features)} superpixels in {len(stored)} images cannot make {self.num_classes} '
+                'clusters: give a smaller num_classes=N or more images'
+            )
+        clusters = self._cluster(features, area)
+        share = ', '.join(f'{value:.1%}' for value in clusters['share'])
+        MMLogger.get_current_instance().info(f'{len(features)} superpixels; share of each cluster: {share}')
+        with atomic_file(path) as temporary, open(temporary, 'wb') as file:
+            np.savez(file, **clusters)
+
+    def _cluster(self, features: np.ndarray, area: np.ndarray) -> dict[str, np.ndarray]:
+        """Standardisation and centers, numbered by area."""
+        mean = np.average(features, axis=0, weights=area)
+        deviation = np.sqrt(np.average((features - mean) ** 2, axis=0, weights=area)) + 1e-6
+        scale = {
+            'mean': mean.astype(np.float32),
+            'deviation': deviation.astype(np.float32),
+            'row_weight': np.float32(self.row_weight),
+        }
+        # one thread: sums of several threads come in any order, and labels must be repeatable
+        with threadpool_limits(limits=1):
+            model = KMeans(self.num_classes, n_init=3, random_state=self.seed)
+            model.fit(_normalize(features, scale), sample_weight=area)
+        share = np.bincount(model.labels_, weights=area, minlength=self.num_classes) / area.sum()
+        order = np.argsort(-share, kind='stable')
+        return {**scale, 'centers': model.cluster_centers_[order].astype(np.float32), 'share': share[order]}
+
+    def _stored(self, source: ImageSource) -> Path:
+        return self._features / f'{source.key}.npz'
+
+
+def pool_superpixels(
+    features: Tensor, ids: Tensor, num_ids: int, align_corners: bool
+) -> tuple[Tensor, Tensor]:
+    """Mean feature of each superpixel, as if the feature map were first enlarged bilinearly to the map's size.
+
+    Pooling is linear, so the weight of each low-resolution cell in each superpixel is summed first and the
+    features are multiplied once: nothing of the size H x W x C is made.
+
+    Args:
+        features: (M, C, h, w) float feature maps.
+        ids: (M, H, W) int64 superpixel ids; pixels with an id of `num_ids` or more belong to none.
+        num_ids: Number of ids S.
+        align_corners: How the feature map lies over the image, as in `torch.nn.functional.interpolate`.
+
+    Returns:
+        (M, S, C) means (zero for absent ids) and (M, S) int64 numbers of pixels.
+    """
+    maps, _, height, width = features.shape
+    rows, row_weights = _linear_taps(ids.shape[1], height, align_corners, ids.device)
+    columns, column_weights = _linear_taps(ids.shape[2], width, align_corners, ids.device)
+    ids = ids.clamp(max=num_ids)
+    block = torch.arange(maps, device=ids.device)[:, None, None] * (num_ids + 1)
+    block = (block + ids) * (height * width)
+    size = maps * (num_ids + 1) * height * width
+    weights = torch.zeros(size, dtype=torch.float32, device=ids.device)
+    for i in range(2):
+        for j in range(2):
+            cell = rows[i][:, None] * width + columns[j][None]
+            weight = row_weights[i][:, None] * column_weights[j][None]
+            weights.index_add_(0, (block + cell).flatten(), weight.expand(ids.shape).flatten())
+    weights = weights.view(maps, num_ids + 1, height * width)[:, :num_ids]
+    counts = torch.zeros(maps, num_ids + 1, dtype=torch.int64, device=ids.device)
+    counts.scatter_add_(1, ids.flatten(1), torch.ones_like(ids).flatten(1))
+    counts = counts[:, :num_ids]
+    means = weights @ features.flatten(2).transpose(1, 2) / counts.clamp(min=1)[..., None]
+    return means, counts
+
+
+def _linear_taps(
+    size: int, source_size: int, align_corners: bool, device: torch.device
+) -> tuple[tuple[Tensor, Tensor], tuple[Tensor, Tensor]]:
+    """The two source cells, and their weights, that bilinear enlargement reads for each of `size` pixels."""
+    pixel = torch.arange(size, dtype=torch.float32, device=device)
+    if align_corners:
+        position = pixel * ((source_size - 1) / max(size - 1, 1))
+    else:
+        position = ((pixel + 0.5) * (source_size / size) - 0.5).clamp(0, source_size - 1)
+    low = position.floor().long().clamp(max=source_size - 1)
+    fraction = position - low
+    return (low, (low + 1).clamp(max=source_size - 1)), (1 - fraction, fraction)
+
+
+def _normalize(features: np.ndarray, scale: Mapping[str, np.ndarray]) -> np.ndarray:
+    """Standardised features of length one, beside them the weighted height in the image (last column)."""
+    standard = (features - scale['mean']) / scale['deviation']
+    vector, row = standard[:, :-1], standard[:, -1:]
+    vector = vector / np.maximum(np.linalg.norm(vector, axis=1, keepdims=True), 1e-6)
+    return np.concatenate([vector, scale['row_weight'] * row], axis=1)
+
+
+def _size_at(size: tuple[int, int], height: int) -> tuple[int, int]:
+    """(height, width) of an image scaled to a height."""
+    return height, max(1, round(size[1] * height / size[0]))
+
+
+def _resize(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    return cv2.resize(image, size[::-1], interpolation=cv2.INTER_AREA)
+
+
+def _load(path: Path) -> dict[str, np.ndarray]:
+    try:
+        with np.load(path) as arrays:
+            return dict(arrays)
+    except (OSError, ValueError, KeyError, EOFError) as error:
+        raise DataError(f'{path} cannot be read ({error}): delete it and repeat the same command') from None
