@@ -1,10 +1,10 @@
 import os
+import socket
 from pathlib import Path
 
 import numpy as np
-import pytest
-
 import peridot  # noqa: F401  (repairs of upstream defects come before any other import)
+import pytest
 
 REPO = Path(__file__).resolve().parents[1]
 
@@ -36,3 +36,11 @@ def golden():
             return dict(arrays)
 
     return load
+
+
+@pytest.fixture
+def free_port() -> int:
+    """A port on this machine that nothing listens on."""
+    with socket.socket() as server:
+        server.bind(('127.0.0.1', 0))
+        return server.getsockname()[1]
