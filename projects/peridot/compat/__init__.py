@@ -1,7 +1,7 @@
 """Repairs of upstream defects, one file each; a repair acts only where its defect is present.
 
 `import peridot` calls `apply()`. Repairs of mmdet3d and spconv wait until the module that they mend is
-imported. `log_report()` says in the log which repairs are active; `tools/train.py` and `tools/test.py` call it.
+imported. `log_report()` says in the log which repairs are active; call it once the Runner exists.
 """
 
 from . import checkpoint_loading, installation, torchvision_ops
