@@ -1,5 +1,7 @@
 import os
 import socket
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -44,3 +46,16 @@ def free_port() -> int:
     with socket.socket() as server:
         server.bind(('127.0.0.1', 0))
         return server.getsockname()[1]
+
+
+@pytest.fixture(scope='session')
+def labeled_root(demo_root) -> Path:
+    """`demo_root` with the weak labels that the demo's config reads."""
+    config = 'configs/demo/olivine_demo.py'
+    subprocess.run(
+        [sys.executable, 'tools/make_weak_labels.py', config, '--data-root', str(demo_root)],
+        cwd=REPO,
+        check=True,
+        stdout=subprocess.DEVNULL,
+    )
+    return demo_root

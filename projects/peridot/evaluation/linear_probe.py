@@ -32,7 +32,12 @@ class LinearProbe(nn.Module):
 
 
 def fit_linear_probe(
-    features: Tensor, labels: Tensor, num_classes: int, epochs: int = 12, batch_size: int = 4096, lr: float = 5e-3
+    features: Tensor,
+    labels: Tensor,
+    num_classes: int,
+    epochs: int = 12,
+    batch_size: int = 4096,
+    lr: float = 5e-3,
 ) -> LinearProbe:
     """Fit a linear classifier by cross-entropy (Adam, cosine learning rate, fixed shuffling).
 
@@ -53,7 +58,9 @@ def fit_linear_probe(
     shuffle = torch.Generator().manual_seed(0)
     with torch.enable_grad():
         for _ in range(epochs):
-            for rows in torch.randperm(len(features), generator=shuffle).to(features.device).split(batch_size):
+            for rows in (
+                torch.randperm(len(features), generator=shuffle).to(features.device).split(batch_size)
+            ):
                 loss = F.cross_entropy(probe(features[rows]), labels[rows])
                 optimizer.zero_grad()
                 loss.backward()
@@ -76,7 +83,13 @@ class LinearProbeLoop(ValLoop):
     """
 
     def __init__(
-        self, runner, dataloader, evaluator, fit_dataloader: dict, points_per_scan: int = 8192, fp16: bool = False
+        self,
+        runner,
+        dataloader,
+        evaluator,
+        fit_dataloader: dict,
+        points_per_scan: int = 8192,
+        fp16: bool = False,
     ) -> None:
         super().__init__(runner, dataloader, evaluator, fp16)
         self.fit_dataloader = runner.build_dataloader(fit_dataloader, seed=0)
@@ -117,7 +130,9 @@ class LinearProbeLoop(ValLoop):
             for values, sample in zip(*self._features(batch)):
                 labels = sample.gt_pts_seg.pts_semantic_mask.long()
                 valid = (labels != self.ignore_index).nonzero()[:, 0]
-                rows = valid[torch.randperm(len(valid), generator=generator)[: self.points_per_scan].to(valid)]
+                rows = valid[
+                    torch.randperm(len(valid), generator=generator)[: self.points_per_scan].to(valid)
+                ]
                 chosen_features.append(values[rows])
                 chosen_labels.append(labels[rows])
         device = chosen_labels[0].device

@@ -35,7 +35,9 @@ def similarity_colors(features: Tensor, query: int) -> np.ndarray:
     return (255 * colormaps['viridis'](np.clip(similarity, 0, 1))[:, :3]).astype(np.uint8)
 
 
-def draw_from_above(xyz: np.ndarray, colors: np.ndarray, extent: float = 40.0, pixels: int = 600) -> np.ndarray:
+def draw_from_above(
+    xyz: np.ndarray, colors: np.ndarray, extent: float = 40.0, pixels: int = 600
+) -> np.ndarray:
     """Cloud from above, y forward up.
 
     Args:
@@ -91,7 +93,9 @@ def tile(images: np.ndarray, columns: int) -> np.ndarray:
     return grid.reshape(rows * images.shape[1], columns * images.shape[2], 3)
 
 
-def feature_picture(features: Tensor, xyz: Tensor, images: Tensor, pairs: Pairs, query: int | None = None) -> np.ndarray:
+def feature_picture(
+    features: Tensor, xyz: Tensor, images: Tensor, pairs: Pairs, query: int | None = None
+) -> np.ndarray:
     """One picture: the cloud from above beside the cameras, colored by feature.
 
     Args:

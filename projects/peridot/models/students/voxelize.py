@@ -55,7 +55,8 @@ def voxelize(points: list[Tensor], voxel_size: tuple[float, float, float], coord
         raise DataError('a scan without points reached the student: check the range filters of the pipeline')
     xyz = torch.cat([p[:, :3] for p in points]).float()
     scan = torch.repeat_interleave(
-        torch.arange(len(points), device=xyz.device), torch.tensor([len(p) for p in points], device=xyz.device)
+        torch.arange(len(points), device=xyz.device),
+        torch.tensor([len(p) for p in points], device=xyz.device),
     )
     coords = torch.floor(COORDINATES[coordinates](xyz) / xyz.new_tensor(voxel_size)).long()
     coords -= torch.floor_divide(coords.amin(0), ALIGNMENT) * ALIGNMENT

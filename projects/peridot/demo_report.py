@@ -1,0 +1,184 @@
+"""The page that `make demo` ends with."""
+
+import json
+from pathlib import Path
+
+import matplotlib
+import numpy as np
+import torch
+from mmengine.config import Config
+from mmengine.dataset import pseudo_collate
+from mmengine.registry import init_default_scope
+from PIL import Image
+from torch import Tensor
+
+from peridot.cli import set_data_root
+from peridot.evaluation.pictures import draw_from_above, draw_on_images, feature_picture, tile
+from peridot.files import atomic_path
+from peridot.labels.maps import MapFolder
+from peridot.registry import DATASETS, MODELS
+from peridot.report import bar, page, picture, similarity_viewer, table
+
+COLORS = {'random': '#7a8075', 'olivine': '#c5e17a'}
+
+
+def write_report(config_file: Path, data_root: Path, work_dir: Path, results: dict) -> None:
+    """Write `report.html` into the work directory.
+
+    Args:
+        config_file: Config of the demo's pre-training.
+        data_root: Folder of the synthetic dataset.
+        work_dir: Folder of the demo, with a training per seed.
+        results: Content of `results.json`.
+    """
+    config = Config.fromfile(config_file)
+    set_data_root(config, str(data_root))
+    init_default_scope('mmdet3d')
+    dataset = DATASETS.build(config.picture_dataset)
+    sample = dataset[len(dataset) // 2]
+    seed = results['settings']['seeds'][0]
+    features = {
+        'random': _features(config, sample, seed),
+        'olivine': _features(config, sample, seed, work_dir / f'olivine_seed{seed}'),
+    }
+    sections = [
+        _headline(results),
+        _data(sample, dataset.metainfo),
+        _labels(config, dataset, len(dataset) // 2),
+        _training(work_dir, results['settings']['seeds']),
+        _features_section(sample, features),
+        _classes(results, dataset.metainfo['classes']),
+        _next_steps(results),
+    ]
+    with atomic_path(work_dir / 'report.html') as temporary:
+        temporary.write_text(page('Peridot: what a lidar network learns from cameras', sections))
+
+
+@torch.no_grad()
+def _features(config: Config, sample: dict, seed: int, run_dir: Path | None = None) -> Tensor:
+    torch.manual_seed(seed)
+    model = MODELS.build(config.model).eval()
+    if run_dir is not None:
+        checkpoint = (run_dir / 'last_checkpoint').read_text().strip()
+        model.load_state_dict(torch.load(checkpoint, map_location='cpu', weights_only=True)['state_dict'])
+    inputs = model.data_preprocessor(pseudo_collate([sample]))['inputs']
+    return model.extract_features(inputs['points'])[0].float()
+
+
+def _headline(results: dict) -> str:
+    probes = {n: [p['miou'] for p in results['probe'][n].values()] for n in COLORS}
+    gain = np.mean(probes['olivine']) / max(np.mean(probes['random']), 1e-9)
+    rows = [
+        [name, *(f'{v:.3f}' for v in values), f'<b>{np.mean(values):.3f}</b>']
+        for name, values in probes.items()
+    ]
+    header = ['backbone', *(f'seed {s}' for s in results['settings']['seeds']), 'mean']
+    return (
+        '<p>A lidar network was shown synthetic streets through its points, while a frozen ImageNet network '
+        'looked at the camera images. OLIVINE asked one thing of it: <i>the feature of a point should match the '
+        'image feature where the point projects to</i>. It never saw a label. Then its weights were frozen and '
+        'one linear layer was fitted to name the class of every point of unseen scenes.</p>'
+        f'<p class="big">{gain:.1f}&times; the mIoU of a random network</p>'
+        f'<p>Linear probe on held-out scenes, mean intersection over union of the classes, all points:</p>'
+        f'{table(header, rows)}'
+    )
+
+
+def _data(sample: dict, meta: dict) -> str:
+    inputs = sample['inputs']
+    labels = sample['data_samples'].gt_pts_seg.pts_semantic_mask.numpy()
+    palette = np.array([*meta['palette'], [70, 70, 70]], np.uint8)[np.minimum(labels, len(meta['palette']))]
+    images = inputs['images'].permute(0, 2, 3, 1).numpy()
+    drawn = tile(draw_on_images(images, inputs['pairs'], palette), 3)
+    above = draw_from_above(inputs['points'].numpy(), palette)
+    height = len(above)
+    drawn = np.asarray(Image.fromarray(drawn).resize((round(drawn.shape[1] * height / len(drawn)), height)))
+    return (
+        '<h2>The data: points that meet pixels</h2>'
+        f'{picture(tile(images, 3), "Six cameras of one keyframe of the synthetic street world.")}'
+        + picture(
+            np.hstack((above, drawn)),
+            f'The same moment as {len(labels)} lidar points, from above and projected on the images: '
+            f'{len(inputs["pairs"].point)} point-pixel pairs. Colors are the true classes, which only the final '
+            'probe gets to see.',
+        )
+    )
+
+
+def _labels(config: Config, dataset, index: int) -> str:
+    info = dataset.get_data_info(index)
+    folder = MapFolder(config.weak_labels, info['data_root'])
+    palette = (255 * matplotlib.colormaps['tab20'](np.arange(256) % 20)[:, :3]).astype(np.uint8)
+    drawn = []
+    for path in info['img_paths'][:3]:
+        image = np.asarray(Image.open(path).convert('RGB'))
+        drawn.append(image // 2 + palette[folder.read(path, image.shape[:2])] // 2)
+    return '<h2>Weak labels, found without anyone naming them</h2>' + picture(
+        tile(np.stack(drawn), 3),
+        f'Image features pooled per superpixel and clustered into {folder.num_classes} groups. OLIVINE uses them '
+        'to pull points of the same group together; mistakes are many, and it learns in spite of them.',
+    )
+
+
+def _training(work_dir: Path, seeds: list[int]) -> str:
+    matplotlib.use('Agg')
+    from matplotlib import pyplot
+
+    with pyplot.style.context('dark_background'):
+        figure, axes = pyplot.subplots(1, 2, figsize=(11, 3.2), dpi=110)
+        for seed in seeds:
+            lines = []
+            for log in sorted((work_dir / f'olivine_seed{seed}').glob('*/vis_data/scalars.json')):
+                lines += [json.loads(line) for line in log.read_text().splitlines()]
+            steps = [line for line in lines if 'loss' in line]
+            for axis, key in zip(axes, ('loss', 'infonce/accuracy')):
+                axis.plot([s['step'] for s in steps], [s[key] for s in steps], label=f'seed {seed}')
+        axes[0].set_title('total loss')
+        axes[1].set_title('share of points that find their own pixel')
+        for axis in axes:
+            axis.set_xlabel('training step')
+            axis.legend()
+        figure.tight_layout()
+        figure.canvas.draw()
+        image = np.asarray(figure.canvas.buffer_rgba())[..., :3].copy()
+        pyplot.close(figure)
+    return '<h2>Training</h2>' + picture(image, 'Loss and retrieval accuracy of the three pre-trainings.')
+
+
+def _features_section(sample: dict, features: dict[str, Tensor]) -> str:
+    inputs = sample['inputs']
+    shown = ''.join(
+        picture(
+            feature_picture(values, inputs['points'], inputs['images'], inputs['pairs']),
+            f'{name}: first three principal components of the point features as colors.',
+        )
+        for name, values in features.items()
+    )
+    labels = sample['data_samples'].gt_pts_seg.pts_semantic_mask
+    cars = ((labels == 3) & (inputs['points'][:, :2].norm(dim=1) < 25)).nonzero()[:, 0]
+    query = int(cars[0]) if len(cars) else 0
+    viewer = similarity_viewer(inputs['points'], features, query)
+    return (
+        f'<h2>What the features say</h2>{shown}'
+        '<p><b>Click a point</b> in one of the two clouds: both are colored by the similarity of their features '
+        f'to it. The first query is a car.</p>{viewer}'
+    )
+
+
+def _classes(results: dict, classes: list[str]) -> str:
+    mean = lambda network, name: np.nanmean([p.get(name, np.nan) for p in results['probe'][network].values()])  # noqa: E731
+    shown = [name for name in classes if all(np.isfinite(mean(n, name)) for n in COLORS)]
+    rows = [[name, *(f'<span>{bar(mean(n, name), COLORS[n])}</span>' for n in COLORS)] for name in shown]
+    return '<h2>Class by class</h2>' + table(['IoU, mean of the seeds', *COLORS], rows)
+
+
+def _next_steps(results: dict) -> str:
+    seconds = results['seconds']
+    rows = [[name, f'{value:.0f} s'] for name, value in seconds.items()]
+    return (
+        '<h2>Where to go from here</h2><p>The demo ran the real programs with a small config. On nuScenes the '
+        'same objectives run with the published settings:</p>'
+        '<pre>python tools/create_data.py nuscenes --root data/nuscenes\n'
+        'python tools/train.py configs/pretrain/olivine_nus.py</pre>'
+        f'<h2>Time</h2>{table(["stage", "seconds"], rows)}'
+    )

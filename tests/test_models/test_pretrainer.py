@@ -1,0 +1,218 @@
+"""The pre-trainer with a pointwise student and a tiny image network: no sparse convolution, milliseconds."""
+
+import copy
+
+import pytest
+import torch
+import torch.distributed as dist
+from mmdet3d.structures import Det3DDataSample
+from peridot.errors import ConfigError, PeridotError
+from peridot.models.students import VoxelFeatures
+from peridot.registry import MODELS
+from peridot.structures import Pairs
+from torch import nn
+
+HEIGHT, WIDTH, CAMERAS, CLASSES = 16, 24, 2, 5
+
+
+@MODELS.register_module()
+class PointwiseStudent(nn.Module):
+    out_channels = 12
+
+    def __init__(self):
+        super().__init__()
+        self.backbone = nn.Linear(4, 12)
+
+    def forward(self, points):
+        flat = torch.cat(points)
+        return VoxelFeatures(self.backbone(flat).tanh(), torch.arange(len(flat)))
+
+
+@MODELS.register_module()
+class TinyTeacher(nn.Module):
+    out_channels = 8
+    align_corners = True
+    calls = 0
+
+    def __init__(self):
+        super().__init__()
+        self.conv = nn.Conv2d(3, 8, 4, 4).requires_grad_(False)
+
+    @torch.no_grad()
+    def forward(self, images):
+        self.calls += 1
+        return self.conv(images.float() / 255)
+
+
+def config(**settings):
+    objectives = dict(
+        infonce=dict(type='peridot.PointPixelInfoNCE', head='instance', loss_weight=0.5, **settings),
+        weak=dict(type='peridot.WeaklySupervisedContrast', head='semantic', loss_weight=0.5, **settings),
+        vmf=dict(
+            type='peridot.VMFConsistency', head='semantic', num_classes=CLASSES, warmup_steps=1, momentum=0.5
+        ),
+    )
+    return dict(
+        type='peridot.Pretrainer',
+        student=dict(type='peridot.PointwiseStudent'),
+        teacher=dict(type='peridot.TinyTeacher'),
+        heads=dict(instance=dict(channels=6), semantic=dict(channels=6)),
+        objectives=objectives,
+    )
+
+
+def build(**settings):
+    torch.manual_seed(0)
+    return MODELS.build(copy.deepcopy(config(**settings)))
+
+
+def sample(seed: int, num_pairs: int, num_points: int = 40) -> dict:
+    generator = torch.Generator().manual_seed(seed)
+    rand = lambda *shape: torch.rand(*shape, generator=generator)  # noqa: E731
+    pairs = Pairs(
+        point=torch.randint(num_points, (num_pairs,), generator=generator),
+        camera=torch.randint(CAMERAS, (num_pairs,), generator=generator).sort().values,
+        position=rand(num_pairs, 2) * torch.tensor([HEIGHT - 1.0, WIDTH - 1.0]),
+        label=torch.randint(CLASSES, (num_pairs,), generator=generator),
+    )
+    images = torch.randint(256, (CAMERAS, 3, HEIGHT, WIDTH), generator=generator, dtype=torch.uint8)
+    inputs = dict(points=rand(num_points, 4) * 20 - 10, images=images, pairs=pairs)
+    return dict(
+        inputs=inputs,
+        data_samples=Det3DDataSample(metainfo=dict(token=f'token{seed}', label_classes=CLASSES)),
+    )
+
+
+def batch(samples: list[dict]) -> dict:
+    return dict(
+        inputs={key: [s['inputs'][key] for s in samples] for key in samples[0]['inputs']},
+        data_samples=[s['data_samples'] for s in samples],
+    )
+
+
+def losses(model, samples):
+    data = model.data_preprocessor(batch(samples), True)
+    return model(**data, mode='loss')
+
+
+def total(results):
+    return sum(v for k, v in results.items() if 'loss' in k)
+
+
+def test_losses_of_all_objectives_reach_student_and_heads():
+    model = build()
+    samples = [sample(0, 60), sample(1, 50)]
+    losses(model, samples)
+    results = losses(model, samples)
+    assert {k.split('/')[0] for k in results if 'loss' in k} == {'infonce', 'weak', 'vmf'}
+    assert all(v > 0 for k, v in results.items() if 'loss' in k and 'vmf' not in k)
+    total(results).backward()
+    for name, parameter in model.named_parameters():
+        assert (parameter.grad is not None and parameter.grad.abs().sum() > 0) == parameter.requires_grad, (
+            name
+        )
+    assert int(model.step) == 2
+
+
+def test_teacher_runs_once_a_step():
+    model = build()
+    losses(model, [sample(0, 30)])
+    assert model.teacher.calls == 1
+
+
+def test_pixels_belong_to_their_own_image_and_cloud():
+    """Moving the second scan's pairs to other cameras or points must change its loss."""
+    model = build()
+    samples = [sample(0, 60), sample(1, 60)]
+    before = losses(model, samples)['infonce/loss']
+    samples[1]['inputs']['pairs'] = samples[1]['inputs']['pairs'].replace(
+        camera=1 - samples[1]['inputs']['pairs'].camera
+    )
+    assert abs(losses(model, samples)['infonce/loss'] - before) > 1e-4
+
+
+@pytest.mark.parametrize('num_pairs', [0, 1])
+def test_few_pairs_keep_all_gradients(num_pairs):
+    model = build()
+    results = losses(model, [sample(0, num_pairs)])
+    total(results).backward()
+    assert all(p.grad is not None for p in model.parameters() if p.requires_grad)
+    assert total(results).isfinite()
+
+
+def test_same_seed_and_step_draw_the_same_pairs():
+    first, second = build(num_pairs=20), build(num_pairs=20)
+    samples = [sample(0, 200)]
+    a = [float(total(losses(first, samples))) for _ in range(3)]
+    b = [float(total(losses(second, samples))) for _ in range(3)]
+    assert a == b
+    second.step.zero_()
+    c = float(losses(second, samples)['infonce/loss'])
+    assert c == pytest.approx(float(losses(build(num_pairs=20), samples)['infonce/loss']))
+    assert len(set(a)) == 3
+
+
+def test_nan_loss_names_the_samples_and_spares_the_weights():
+    model = build()
+    bad = sample(7, 30)
+    bad['inputs']['points'][:] = float('nan')
+    with pytest.raises(PeridotError, match='token7'):
+        losses(model, [sample(0, 30), bad])
+    assert all(p.isfinite().all() for p in model.parameters())
+
+
+def test_objective_without_its_head_is_refused():
+    wrong = config()
+    wrong['heads'].pop('semantic')
+    with pytest.raises(ConfigError, match='semantic'):
+        MODELS.build(wrong)
+
+
+def test_wrong_number_of_label_classes_is_refused():
+    model = build()
+    wrong = sample(0, 30)
+    wrong['data_samples'].set_metainfo(dict(label_classes=CLASSES + 1))
+    with pytest.raises(ConfigError, match='num_classes'):
+        losses(model, [wrong])
+
+
+def run_process(rank: int, port: int, folder: str) -> None:
+    dist.init_process_group('gloo', init_method=f'tcp://127.0.0.1:{port}', rank=rank, world_size=2)
+    torch.set_num_threads(1)
+    model = build(gather_negatives=True)
+    samples = [sample(rank, 60 - 20 * rank)]
+    ddp = nn.parallel.DistributedDataParallel(model)
+    values = []
+    for _ in range(3):
+        data = model.data_preprocessor(batch(samples), True)
+        ddp.zero_grad()
+        loss = total(ddp(**data, mode='loss'))
+        loss.backward()
+        values.append(loss.detach())
+    joint = torch.stack(values)
+    dist.all_reduce(joint)
+    gradients = {name: p.grad for name, p in model.named_parameters() if p.requires_grad}
+    torch.save((joint / 2, gradients, dict(model.named_buffers())), f'{folder}/{rank}.pt')
+    dist.destroy_process_group()
+
+
+def test_two_processes_equal_one(tmp_path, free_port):
+    """One process with batch 2 and two with batch 1: same loss, gradients and vMF statistics."""
+    torch.multiprocessing.spawn(run_process, (free_port, str(tmp_path)), nprocs=2)
+    model = build(gather_negatives=True)
+    samples = [sample(0, 60), sample(1, 40)]
+    values = []
+    for _ in range(3):
+        model.zero_grad()
+        loss = total(losses(model, samples))
+        loss.backward()
+        values.append(loss.detach())
+    assert values[2] != values[0]  # the vMF term is on
+    for rank in (0, 1):
+        joint, gradients, buffers = torch.load(tmp_path / f'{rank}.pt')
+        torch.testing.assert_close(joint, torch.stack(values), rtol=1e-5, atol=1e-6)
+        for name, parameter in model.named_parameters():
+            if parameter.requires_grad:
+                torch.testing.assert_close(gradients[name], parameter.grad, rtol=1e-4, atol=1e-6, msg=name)
+        for name, buffer in model.named_buffers():
+            torch.testing.assert_close(buffers[name], buffer, rtol=1e-5, atol=1e-6, msg=name)

@@ -1,0 +1,173 @@
+"""The programs as a user starts them, on the small synthetic dataset."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+
+REPO = Path(__file__).resolve().parents[2]
+DEMO = 'configs/demo/olivine_demo.py'
+# a network of a few thousand weights: these tests are about the programs
+TINY = [
+    'model.student.voxel_size=(0.5,0.5,0.5)',
+    'model.student.backbone.base_channels=4',
+    'model.student.backbone.encoder_channels=[4,4,8,8]',
+    'model.student.backbone.decoder_channels=[8,8,8,8]',
+    'model.student.backbone.encoder_blocks=[1,1,1,1]',
+    'model.student.backbone.decoder_blocks=[1,1,1,1]',
+    'train_dataloader.dataset.indices=8',
+    'train_dataloader.num_workers=0',
+    'train_dataloader.persistent_workers=False',
+    'default_hooks.logger.interval=1',
+    'train_cfg.val_interval=100',
+]
+
+
+def command(tool: str, *arguments: str, options: list[str] = TINY) -> list[str]:
+    return [sys.executable, f'tools/{tool}.py', *arguments, '--cfg-options', *options]
+
+
+def call(tool: str, *arguments: str, options: list[str] = TINY, check: bool = True):
+    environment = {**os.environ, 'OMP_NUM_THREADS': '1'}
+    result = subprocess.run(
+        command(tool, *arguments, options=options),
+        cwd=REPO,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    if check and result.returncode != 0:
+        raise AssertionError(result.stdout[-3000:] + result.stderr[-3000:])
+    return result
+
+
+def logged_losses(work_dir: Path) -> dict[int, float]:
+    """Loss by step; a later run overwrites the steps it repeated."""
+    losses = {}
+    for log in sorted(work_dir.glob('*/vis_data/scalars.json')):
+        for line in map(json.loads, log.read_text().splitlines()):
+            if 'loss' in line:
+                losses[line['step']] = line['loss']
+    return losses
+
+
+def one_line(result) -> str:
+    assert result.returncode == 1, result.stdout[-2000:] + result.stderr[-2000:]
+    assert 'Traceback' not in result.stderr, result.stderr
+    line = result.stderr.strip().splitlines()[-1]
+    assert line.startswith('error: ')
+    return line
+
+
+def test_without_data_one_line_says_what_is_expected(tmp_path):
+    line = one_line(
+        call('train', 'configs/pretrain/olivine_nus.py', '--data-root', str(tmp_path / 'none'), check=False)
+    )
+    assert str(tmp_path / 'none') in line
+    assert 'make_demo_data.py' in line and 'create_data.py' in line
+
+
+def test_killed_and_resumed_run_gives_the_same_losses(labeled_root, tmp_path):
+    options = [*TINY, 'train_cfg.max_epochs=3', 'param_scheduler=None']
+    whole, killed = tmp_path / 'whole', tmp_path / 'killed'
+    arguments = (DEMO, '--data-root', str(labeled_root), '--work-dir')
+    call('train', *arguments, str(whole), options=options)
+    expected = logged_losses(whole)
+    assert sorted(expected) == list(range(1, 13))
+
+    process = subprocess.Popen(
+        command('train', *arguments, str(killed), options=options),
+        cwd=REPO,
+        env={**os.environ, 'OMP_NUM_THREADS': '1'},
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    while not max(logged_losses(killed) or [0]) > 4 and process.poll() is None:
+        time.sleep(0.02)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    before = logged_losses(killed)
+    assert 4 < max(before) < 12
+    call('train', *arguments, str(killed), '--resume', options=options)
+    assert logged_losses(killed) == pytest.approx(expected, rel=1e-5)
+
+
+def test_training_ends_with_a_backbone_that_mmdet3d_loads(labeled_root, tmp_path):
+    from mmdet3d.models import MinkUNetBackbone
+
+    options = [*TINY, 'train_cfg.max_epochs=1', 'train_cfg.val_interval=1']
+    result = call(
+        'train', DEMO, '--data-root', str(labeled_root), '--work-dir', str(tmp_path), options=options
+    )
+    assert 'eta' in result.stdout and 'probe/miou' in result.stdout
+    assert list((tmp_path / 'pictures').glob('*.png'))
+    assert list(tmp_path.glob('*/vis_data/events.out.tfevents*'))
+    checkpoint = torch.load(tmp_path / 'epoch_1.pth', map_location='cpu', weights_only=True)
+    trained = {k[17:]: v for k, v in checkpoint['state_dict'].items() if k.startswith('student.backbone.')}
+    backbone = MinkUNetBackbone(
+        in_channels=1,
+        base_channels=4,
+        encoder_channels=[4, 4, 8, 8],
+        decoder_channels=[8, 8, 8, 8],
+        encoder_blocks=[1, 1, 1, 1],
+        decoder_blocks=[1, 1, 1, 1],
+        sparseconv_backend='spconv',
+        init_cfg=dict(type='Pretrained', checkpoint=str(tmp_path / 'backbone.pth'), prefix='backbone.'),
+    )
+    backbone.init_weights()
+    loaded = backbone.state_dict()
+    assert loaded.keys() == trained.keys()
+    for name, value in trained.items():
+        assert torch.equal(loaded[name], value), name
+
+    again = tmp_path / 'again.pth'
+    call('export_backbone', str(tmp_path / 'epoch_1.pth'), '--out', str(again), options=[])
+    first, second = (torch.load(p, weights_only=True) for p in (tmp_path / 'backbone.pth', again))
+    assert all(torch.equal(first['state_dict'][k], second['state_dict'][k]) for k in first['state_dict'])
+    assert first['meta']['input_settings']['voxel_size'] == [0.5, 0.5, 0.5]
+
+    wrong = [*TINY, 'model.student.backbone.base_channels=8']
+    line = one_line(
+        call(
+            'test',
+            DEMO,
+            str(tmp_path / 'epoch_1.pth'),
+            *('--data-root', str(labeled_root), '--work-dir', str(tmp_path / 'wrong')),
+            options=wrong,
+            check=False,
+        )
+    )
+    assert 'another network' in line and 'student.backbone.conv_input' in line
+
+
+def test_two_processes_train(labeled_root, tmp_path, free_port):
+    options = [*TINY, 'train_cfg.max_epochs=1', 'env_cfg.dist_cfg.backend=gloo', 'train_cfg.val_interval=1']
+    result = subprocess.run(
+        [
+            'bash',
+            'tools/dist_train.sh',
+            DEMO,
+            '2',
+            *('--data-root', str(labeled_root), '--work-dir', str(tmp_path), '--cfg-options', *options),
+        ],
+        cwd=REPO,
+        env={
+            **os.environ,
+            'OMP_NUM_THREADS': '1',
+            'PORT': str(free_port),
+            'PATH': f'{Path(sys.executable).parent}:{os.environ["PATH"]}',
+        },
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    assert result.returncode == 0, result.stdout[-3000:] + result.stderr[-3000:]
+    assert sorted(logged_losses(tmp_path)) == [1, 2]
+    assert 'probe/miou' in result.stdout

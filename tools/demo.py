@@ -1,0 +1,147 @@
+#!/usr/bin/env python3
+"""From nothing to a pre-trained backbone in minutes (`make demo`): data, labels, OLIVINE, linear probes, report.
+
+Every finished stage is kept in `results.json`: an interrupted demo continues where it stopped.
+"""
+
+import argparse
+import json
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+from peridot.cli import run
+from peridot.errors import PeridotError
+from peridot.files import atomic_path
+
+REPO = Path(__file__).resolve().parents[1]
+CONFIG = 'configs/demo/olivine_demo.py'
+
+
+class Demo:
+    """The stages of the demo, their results and times.
+
+    Args:
+        data_root: Folder of the synthetic dataset.
+        work_dir: Folder for everything else.
+        seeds: One pre-training and two probes each.
+        options: `--cfg-options` for all trainings and probes.
+    """
+
+    def __init__(self, data_root: Path, work_dir: Path, seeds: list[int], options: list[str]) -> None:
+        self.data_root, self.work_dir, self.seeds, self.options = data_root, work_dir, seeds, options
+        self.file = work_dir / 'results.json'
+        self.results = json.loads(self.file.read_text()) if self.file.is_file() else {}
+        settings = dict(data_root=str(data_root), seeds=seeds, options=options)
+        if self.results.get('settings', settings) != settings:
+            raise PeridotError(
+                f'{self.file} is of a demo with other settings: remove {work_dir} or use another'
+            )
+        self.results.setdefault('settings', settings)
+        self.results.setdefault('seconds', {})
+
+    def stage(self, name: str, action: Callable[[], None]) -> None:
+        """Run `action` unless it finished before; remember that it did, and its seconds."""
+        if name in self.results['seconds']:
+            print(f'=== {name}: done before')
+            return
+        print(f'=== {name}', flush=True)
+        start = time.time()
+        action()
+        self.results['seconds'][name] = round(time.time() - start, 1)
+        self.save()
+
+    def save(self) -> None:
+        """Write `results.json`."""
+        with atomic_path(self.file) as temporary:
+            temporary.write_text(json.dumps(self.results, indent=2) + '\n')
+
+    def tool(self, name: str, *arguments: str) -> None:
+        """Run a program of tools/, showing the command as a user would type it."""
+        command = ['python', f'tools/{name}.py', *arguments]
+        print('$ ' + ' '.join(command), flush=True)
+        if subprocess.call([sys.executable, *command[1:]], cwd=REPO) != 0:
+            raise PeridotError(f'`{" ".join(command)}` failed; once mended, the demo continues from here')
+
+    def configured(self, name: str, seed: int, folder: str, *arguments: str) -> None:
+        """Run train.py or test.py on the demo's config with one seed."""
+        self.tool(
+            name,
+            CONFIG,
+            *arguments,
+            *('--data-root', str(self.data_root)),
+            *('--work-dir', str(self.work_dir / folder)),
+            *('--cfg-options', f'randomness.seed={seed}', *self.options),
+        )
+
+    def pretrain(self, seed: int) -> None:
+        """One OLIVINE pre-training; continues an interrupted one."""
+        self.configured('train', seed, f'olivine_seed{seed}', '--resume')
+
+    def probe(self, network: str, seed: int) -> None:
+        """Linear probe of the random or the pre-trained network."""
+        folder = f'probe_{network}_seed{seed}'
+        checkpoint = []
+        if network != 'random':
+            checkpoint = [last_checkpoint(self.work_dir / f'{network}_seed{seed}')]
+        self.configured('test', seed, folder, *checkpoint)
+        metrics = last_metrics(self.work_dir / folder)
+        self.results.setdefault('probe', {}).setdefault(network, {})[str(seed)] = metrics
+
+    def summarize(self) -> None:
+        """Write the table's numbers into `results.json` and print the table."""
+        networks = ('random', 'olivine')
+        self.results['linear_probe_miou'] = {
+            network: [self.results['probe'][network][str(seed)]['miou'] for seed in self.seeds]
+            for network in networks
+        }
+        self.save()
+        print(f'\n{"linear probe mIoU":20s}' + ''.join(f'seed {s:<5d}' for s in self.seeds) + 'mean')
+        for network in networks:
+            values = self.results['linear_probe_miou'][network]
+            print(f'{network:20s}' + ''.join(f'{v:<10.3f}' for v in values) + f'{np.mean(values):.3f}')
+        total = sum(self.results['seconds'].values())
+        print(f'\n{total / 60:.1f} minutes; {self.file}; open {self.work_dir / "report.html"}')
+
+
+def last_checkpoint(work_dir: Path) -> str:
+    """Path of the last checkpoint that mmengine finished in `work_dir`."""
+    return (work_dir / 'last_checkpoint').read_text().strip()
+
+
+def last_metrics(work_dir: Path) -> dict[str, float]:
+    """Metrics of the last evaluation in `work_dir`, without their prefix."""
+    logs = sorted(work_dir.glob('*/vis_data/[0-9]*.json'))
+    line = logs[-1].read_text().strip().splitlines()[-1]
+    return {
+        key.removeprefix('probe/'): value
+        for key, value in json.loads(line).items()
+        if key.startswith('probe/')
+    }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument('--data-root', type=Path, default=Path('data/demo'))
+    parser.add_argument('--work-dir', type=Path, default=Path('work_dirs/demo'))
+    parser.add_argument('--seeds', type=int, nargs='+', default=[0, 1, 2])
+    parser.add_argument('--cfg-options', nargs='+', default=[], help='settings of the config to override')
+    args = parser.parse_args()
+    demo = Demo(args.data_root.absolute(), args.work_dir.absolute(), args.seeds, args.cfg_options)
+    demo.stage('data', lambda: demo.tool('make_demo_data', '--out', str(demo.data_root)))
+    demo.stage('labels', lambda: demo.tool('make_weak_labels', CONFIG, '--data-root', str(demo.data_root)))
+    for seed in demo.seeds:
+        demo.stage(f'olivine seed {seed}', lambda: demo.pretrain(seed))
+        for network in ('random', 'olivine'):
+            demo.stage(f'probe {network} seed {seed}', lambda: demo.probe(network, seed))
+    from peridot.demo_report import write_report
+
+    demo.stage('report', lambda: write_report(REPO / CONFIG, demo.data_root, demo.work_dir, demo.results))
+    demo.summarize()
+
+
+if __name__ == '__main__':
+    run(main)
