@@ -125,6 +125,11 @@ def test_range_bins_are_floors_of_the_horizontal_range():
     assert range_bins(xyz, 0.25).tolist() == [20, 0, 2, 65535]
 
 
+def test_readings_that_are_no_numbers_do_no_harm():
+    xyz = torch.tensor([[float('nan'), 1.0, 0.0], [float('inf'), 1.0, 0.0], [1.0, 0.0, 0.0]])
+    assert range_bins(xyz, 0.25).tolist() == [0, 65535, 4]
+
+
 def test_golden_density_category_sampling(golden):
     arrays = golden('density_category_sampling')
     bins, labels = torch.from_numpy(arrays['rho']).long(), torch.from_numpy(arrays['labels'])

@@ -12,14 +12,14 @@ def range_bins(xyz: Tensor, size: float) -> Tensor:
     """Bin floor(sqrt(x^2 + y^2) / size) of every point's horizontal range.
 
     Args:
-        xyz: (N, >=2) meters, finite.
+        xyz: (N, >=2) meters. Readings that are no numbers go to the first bin, infinite ones to the last.
         size: Bin width in meters.
 
     Returns:
         Int64 (N,).
     """
     ranges = torch.hypot(xyz[:, 0].float(), xyz[:, 1].float())
-    return (ranges / size).floor().clamp(max=MAX_BINS - 1).long()
+    return (ranges / size).nan_to_num(nan=0.0).floor().clamp(max=MAX_BINS - 1).long()
 
 
 def range_density(bins: Tensor) -> Tensor:

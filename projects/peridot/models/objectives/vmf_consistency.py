@@ -1,0 +1,160 @@
+"""Class consistency by von Mises-Fisher distributions."""
+
+import math
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F
+from mmengine.dist import get_world_size
+from torch import Tensor, nn
+
+from peridot.errors import ConfigError
+from peridot.models.functional import reduce_sum, vmf_concentration, vmf_log_normalizer
+from peridot.models.objectives.labels import labeled_pairs
+from peridot.models.step import StepContext
+from peridot.registry import MODELS
+
+MIN_RESULTANT = 1e-6  # below, a class has no mean direction
+
+
+@MODELS.register_module()
+class VMFConsistency(nn.Module):
+    """Points of a weak class shall follow the class's von Mises-Fisher distribution: OLIVINE's L_kl.
+
+    For each class c an exponential moving average z_c of the mean student embedding gives the mean direction
+    mu_c = z_c / R, R = |z_c|, and the concentration kappa_c = R (D - R^2) / (1 - R^2). The loss is the
+    negative log-likelihood, averaged over the points of a class, then over the classes present:
+
+        L = mean_c [ -log C_D(kappa_c) - kappa_c mean_{i in c} mu_c . z_i ]
+
+    mu and kappa carry no gradient. During warm-up the average runs and the loss is zero; afterwards it is
+    frozen, as in the published code, or moves on (`freeze_after_warmup=False`: a target that follows the
+    student may collapse). It starts at zero without correction, so with the default momentum R stays below
+    0.632 and kappa below 67, and classes seen rarely keep a small kappa; `bias_correction` divides that out.
+
+    Means are those of the joint batch of all processes, by one reduction of class sums and counts a step: the
+    mean over processes of loss and gradient equals the loss of one process with the whole batch. All
+    statistics are buffers, so that resuming continues exactly.
+
+    Args:
+        num_classes: Number of weak label classes.
+        head: Projection head.
+        channels: Dimension D of that head.
+        momentum: Weight of the old average.
+        warmup_steps: Steps without loss. 10001 were published for 1758 steps an epoch: with other data or
+            batch size take about 5.7 epochs.
+        freeze_after_warmup: Keep the distributions after warm-up.
+        bias_correction: Divide the average by 1 - momentum^updates.
+        max_concentration: Upper limit of kappa, which is the weight of the class in the gradient.
+        ignore_labels: Label values that take no part.
+        loss_weight: Factor of the loss.
+    """
+
+    def __init__(
+        self,
+        num_classes: int,
+        head: str = 'semantic',
+        channels: int = 64,
+        momentum: float = 0.9999,
+        warmup_steps: int = 10001,
+        freeze_after_warmup: bool = True,
+        bias_correction: bool = False,
+        max_concentration: float = 70.0,
+        ignore_labels: Sequence[int] = (255,),
+        loss_weight: float = 1.0,
+    ) -> None:
+        super().__init__()
+        if freeze_after_warmup and warmup_steps < 1:
+            raise ConfigError(
+                'VMFConsistency: warmup_steps=0 leaves nothing to freeze: set warmup_steps or '
+                'freeze_after_warmup=False'
+            )
+        if not 0 < momentum < 1:
+            raise ConfigError(f'VMFConsistency: momentum={momentum}, set a value between 0 and 1')
+        self.num_classes = num_classes
+        self.head = head
+        self.channels = channels
+        self.momentum = momentum
+        self.warmup_steps = warmup_steps
+        self.freeze_after_warmup = freeze_after_warmup
+        self.bias_correction = bias_correction
+        self.max_concentration = max_concentration
+        self.ignore_labels = tuple(ignore_labels)
+        self.loss_weight = loss_weight
+        self.register_buffer('average', torch.zeros(num_classes, channels))
+        self.register_buffer('updates', torch.zeros(num_classes))
+        self.register_buffer('steps', torch.zeros((), dtype=torch.int64))
+
+    def forward(self, step: StepContext) -> dict[str, Tensor]:
+        """Update the distributions where due and compute the loss of a step.
+
+        Returns:
+            `loss`; `kappa`, the mean concentration of the known classes; `classes`, how many known classes
+            are in the joint batch.
+        """
+        self._check_classes(step)
+        index, labels = labeled_pairs(step, self.ignore_labels, self.num_classes)
+        warming_up = int(self.steps) < self.warmup_steps
+        with torch.set_grad_enabled(torch.is_grad_enabled() and not warming_up):
+            local = self._sums_and_counts(step.embed_student(self.head, index), labels)
+        joint = reduce_sum(local)
+        if self.training:
+            self.steps += 1
+            if warming_up or not self.freeze_after_warmup:
+                self._update(joint)
+        mean, kappa, known = self.distributions()
+        present = known & (joint[:, -1] > 0)
+        loss = step.graph_zero()
+        if not warming_up:
+            loss = loss + self.loss_weight * self._loss(local, joint, mean, kappa, present)
+        kappa_of_known = kappa.sum() / known.sum().clamp(min=1)
+        return {'loss': loss, 'kappa': kappa_of_known, 'classes': present.sum().float()}
+
+    def distributions(self) -> tuple[Tensor, Tensor, Tensor]:
+        """Mean directions (K, D), concentrations (K,) and which classes are known (K,); zero where not."""
+        average = self.average
+        if self.bias_correction:
+            # 1 - momentum^n without cancellation
+            share = -torch.expm1(self.updates * math.log(self.momentum))
+            average = average / share.clamp(min=torch.finfo(share.dtype).tiny)[:, None]
+        resultant = average.norm(dim=1)
+        known = (self.updates > 0) & (resultant > MIN_RESULTANT)
+        kappa = vmf_concentration(resultant, self.channels).clamp(max=self.max_concentration)
+        return F.normalize(average, dim=1) * known[:, None], kappa * known, known
+
+    def _check_classes(self, step: StepContext) -> None:
+        if step.label_classes is not None and step.label_classes != self.num_classes:
+            raise ConfigError(
+                f'VMFConsistency: num_classes={self.num_classes} in the config, but the label maps have '
+                f'{step.label_classes} classes: set num_classes={step.label_classes}'
+            )
+
+    def _sums_and_counts(self, z: Tensor, labels: Tensor) -> Tensor:
+        """Sum of embeddings and number of pairs of each class, (K, D + 1) float32."""
+        if z.shape[1] != self.channels:
+            raise ConfigError(
+                f'VMFConsistency: channels={self.channels}, but head {self.head!r} gives {z.shape[1]}: set '
+                f'channels={z.shape[1]}'
+            )
+        rows = torch.cat([z.float(), torch.ones_like(z[:, :1], dtype=torch.float32)], 1)
+        return rows.new_zeros(self.num_classes, self.channels + 1).index_add(0, labels, rows)
+
+    @torch.no_grad()
+    def _update(self, joint: Tensor) -> None:
+        """One step of the moving average; classes absent from the batch keep theirs."""
+        present = joint[:, -1] > 0
+        batch_mean = joint[:, :-1] / joint[:, -1:].clamp(min=1)
+        moved = self.momentum * self.average + (1 - self.momentum) * batch_mean
+        self.average.copy_(torch.where(present[:, None], moved, self.average))
+        self.updates += present
+
+    def _loss(self, local: Tensor, joint: Tensor, mean: Tensor, kappa: Tensor, present: Tensor) -> Tensor:
+        """Share of this process in the joint loss, times the number of processes.
+
+        The joint class mean is the sum over processes of (local sum / joint count); the factor undoes the
+        averaging over processes.
+        """
+        sums, counts = local[:, :-1], local[:, -1].detach()
+        nll = -counts * vmf_log_normalizer(kappa, self.channels) - kappa * (mean * sums).sum(1)
+        share = present * get_world_size() / (joint[:, -1].clamp(min=1) * present.sum().clamp(min=1))
+        return (share * nll).sum()

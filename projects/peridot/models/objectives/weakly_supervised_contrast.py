@@ -1,0 +1,95 @@
+"""Weakly-supervised contrastive loss."""
+
+from collections.abc import Sequence
+
+from torch import Tensor, nn
+
+from peridot.errors import ConfigError
+from peridot.models.functional import (
+    density_category_sampling,
+    range_bins,
+    sample_uniformly,
+    weakly_supervised_contrastive,
+)
+from peridot.models.objectives.labels import labeled_pairs
+from peridot.models.step import StepContext
+from peridot.registry import MODELS
+
+
+@MODELS.register_module()
+class WeaklySupervisedContrast(nn.Module):
+    """A point's embedding shall be nearer to pixels of its own weak class than to others: OLIVINE's L_sup.
+
+    Pairs are drawn evenly over horizontal range and weak class, so that neither the dense near field nor
+    frequent classes crowd out the rest (density- and category-aware sampling).
+
+    Args:
+        head: Projection head.
+        num_pairs: Pairs drawn a step; fewer where the batch has fewer with a label.
+        temperature: Divisor of the similarities.
+        reduction: 'sup_in' sums positives inside the logarithm (published results), 'sup_out' averages
+            outside; their magnitudes differ, do not swap them without tuning `loss_weight`.
+        sampling: 'density_category' or 'uniform'.
+        range_bin: Width in meters of the range bins of the density.
+        ignore_labels: Label values that take no part.
+        loss_weight: Factor of the loss.
+        gather_negatives: Contrast with the pixels of all processes, see `PointPixelInfoNCE`.
+    """
+
+    def __init__(
+        self,
+        head: str = 'semantic',
+        num_pairs: int = 4096,
+        temperature: float = 0.07,
+        reduction: str = 'sup_in',
+        sampling: str = 'density_category',
+        range_bin: float = 0.1,
+        ignore_labels: Sequence[int] = (255,),
+        loss_weight: float = 1.0,
+        gather_negatives: bool = False,
+    ) -> None:
+        super().__init__()
+        if reduction not in ('sup_in', 'sup_out'):
+            raise ConfigError(f"WeaklySupervisedContrast: reduction={reduction!r}, set 'sup_in' or 'sup_out'")
+        if sampling not in ('density_category', 'uniform'):
+            raise ConfigError(
+                f"WeaklySupervisedContrast: sampling={sampling!r}, set 'density_category' or 'uniform'"
+            )
+        self.head = head
+        self.num_pairs = num_pairs
+        self.temperature = temperature
+        self.reduction = reduction
+        self.sampling = sampling
+        self.range_bin = range_bin
+        self.ignore_labels = tuple(ignore_labels)
+        self.loss_weight = loss_weight
+        self.gather_negatives = gather_negatives
+
+    def forward(self, step: StepContext) -> dict[str, Tensor]:
+        """Compute the loss of a step.
+
+        Returns:
+            `loss`; `pairs` drawn; `classes`, how many weak classes are among them.
+        """
+        index, labels = labeled_pairs(step, self.ignore_labels, step.label_classes)
+        drawn = self._draw(step, index, labels)
+        index, labels = index[drawn], labels[drawn]
+        zero = step.graph_zero()
+        if not len(index) and not self.gather_negatives:
+            return {'loss': zero, 'pairs': zero.detach(), 'classes': zero.detach()}
+        k, q = step.embed(self.head, index)
+        loss = weakly_supervised_contrastive(
+            k, q, labels, self.temperature, self.reduction, self.gather_negatives
+        )
+        return {
+            'loss': self.loss_weight * loss + zero,
+            'pairs': zero.detach() + len(index),
+            'classes': zero.detach() + len(labels.unique()),
+        }
+
+    def _draw(self, step: StepContext, index: Tensor, labels: Tensor) -> Tensor:
+        """Rows of `index` (P',) to contrast."""
+        if self.sampling == 'uniform':
+            return sample_uniformly(len(index), self.num_pairs, step.generator, step.device)
+        bins = range_bins(step.xyz(index), self.range_bin)
+        return density_category_sampling(bins, labels, self.num_pairs, step.generator)
