@@ -141,6 +141,6 @@ def nearest_resize(ids: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     return ids[rows[:, None], columns]
 
 
-def environment_workers() -> int:
+def usable_cores() -> int:
     """Number of processor cores this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else os.cpu_count() or 1

@@ -220,7 +220,7 @@ class KMeansGenerator(LabelGenerator):
 def pool_superpixels(
     features: Tensor, ids: Tensor, num_ids: int, align_corners: bool
 ) -> tuple[Tensor, Tensor]:
-    """Mean feature of each superpixel, as if the feature map were first enlarged bilinearly to the map's size.
+    """Mean feature of each superpixel, as if the feature map were enlarged bilinearly to the map's size.
 
     Pooling is linear, so the weight of each low-resolution cell in each superpixel is summed first and the
     features are multiplied once: nothing of the size H x W x C is made.

@@ -1,0 +1,13 @@
+#!/usr/bin/env python3
+"""Make superpixels for the training images of a config, see docs/label_maps.md."""
+
+from peridot.cli import run
+from peridot.labels.command import make_maps_command
+
+
+def main() -> None:
+    make_maps_command('superpixels', default_generator='slic')
+
+
+if __name__ == '__main__':
+    run(main)
