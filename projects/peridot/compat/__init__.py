@@ -4,7 +4,7 @@
 imported. `log_report()` says in the log which repairs are active; call it once the Runner exists.
 """
 
-from . import checkpoint_loading, installation, torchvision_ops
+from . import checkpoint_loading, installation, spconv_cpu, torchvision_ops
 from .records import log_report, report
 
 __all__ = ['apply', 'log_report', 'report']
@@ -20,3 +20,4 @@ def apply() -> None:
     torchvision_ops.apply()
     installation.check()
     checkpoint_loading.apply()
+    spconv_cpu.apply()

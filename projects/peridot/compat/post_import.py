@@ -42,14 +42,24 @@ class _Watcher(MetaPathFinder):
         return spec
 
 
-def after_import(name: str, action: Callable[[ModuleType], None]) -> None:
+_arranged: set[tuple[str, Callable]] = set()
+
+
+def after_import(name: str, action: Callable[[ModuleType], None]) -> bool:
     """Call `action(module)` now if module `name` is imported already, else right after its import.
 
     Args:
         name: Dotted module name; it may be absent from the environment, then nothing ever happens.
         action: Receives the module. It has to tolerate a second call (after `importlib.reload`).
+
+    Returns:
+        False where the same was arranged before; then nothing is done.
     """
+    if (name, action) in _arranged:
+        return False
+    _arranged.add((name, action))
     if name in sys.modules:
         action(sys.modules[name])
     else:
         sys.meta_path.insert(0, _Watcher(name, action))
+    return True

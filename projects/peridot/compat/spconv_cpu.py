@@ -1,0 +1,233 @@
+"""spconv on CPU: wrong results with several threads, and no backward pass without CUDA.
+
+Broken: (1) spconv's CPU scatter-add is parallel without protection, so several OpenMP threads lose
+updates: 1 to 2 % of the rows of a submanifold convolution are silently wrong and differ from run to run.
+(2) The backward pass asks for a CUDA stream unconditionally and raises where torch has no CUDA. (3) Layers of
+the CUDA wheels choose the implicit-GEMM algorithm, which refuses CPU tensors.
+Versions: spconv 2.1 to 2.3.8 (the last release).
+Detected: `spconv.pytorch.ops` is the original one over the compiled `SpconvOps`, not a stand-in's.
+Repair: `spconv.pytorch.ops.indice_conv` and `indice_conv_backward`, which all of spconv's native convolutions
+go through, are answered in torch for CPU tensors: gather, GEMM and one sum per row, over spconv's own index
+pairs, which are right. CUDA tensors take spconv's way untouched.
+Not changed: convolutions of kernel size 1 are a plain matrix product in spconv, which reads their weight
+(out, 1, 1, 1, in) as `weight.view(in, out)`, a reinterpretation and not a transposition. It is the same on
+CPU and GPU and harmless for weights that were trained so; foreign weights of such layers must be converted.
+In eval mode the bias gets no gradient, as on GPU.
+Delete when: spconv's CPU code computes right gradients with more than one thread.
+"""
+
+import functools
+from collections.abc import Callable
+from types import ModuleType
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from .post_import import after_import
+from .records import note
+
+
+class PairTable:
+    """spconv's index pairs, regrouped so that every sum over pairs has one writer per row.
+
+    A pair (offset k, row a, row b): row a of one side meets row b of the other through kernel offset k.
+
+    Args:
+        indice_pairs: int32 (2, K, M); side, kernel offset, pair. Side 0 is the input of a convolution.
+        indice_pair_num: int32 (K,) number of valid pairs of each offset. For submanifold convolutions spconv
+            fills the first half only, because offset K-1-k has as many pairs as offset k.
+        subm: Submanifold convolution. Its central offset is the identity and is left out of the table.
+    """
+
+    def __init__(self, indice_pairs: Tensor, indice_pair_num: Tensor, subm: bool) -> None:
+        counts = indice_pair_num.tolist()
+        self.center = len(counts) // 2 if subm else None
+        if subm:
+            half = counts[: self.center]
+            counts = [*half, 0, *half[::-1]]
+        self.offsets = [k for k, count in enumerate(counts) if count]
+        self.rows = [[side[k, : counts[k]] for k in self.offsets] for side in indice_pairs]
+        ends = torch.tensor([counts[k] for k in self.offsets]).cumsum(0).tolist()
+        self.slices = [slice(*bounds) for bounds in zip([0, *ends[:-1]], ends)]
+        self.num_pairs = ends[-1] if ends else 0
+        self._bags: list[tuple[Tensor, Tensor] | None] = [None, None]
+
+    def _bag(self, side: int, num_rows: int) -> tuple[Tensor, Tensor]:
+        """Pairs sorted by their row on `side` (P,), and where each row's pairs begin (num_rows + 1,)."""
+        if self._bags[side] is None:
+            rows = torch.cat(self.rows[side])
+            begin = rows.new_zeros(num_rows + 1)
+            torch.cumsum(torch.bincount(rows, minlength=num_rows), 0, out=begin[1:])
+            self._bags[side] = (torch.argsort(rows, stable=True).to(rows.dtype), begin)
+        return self._bags[side]
+
+    def sum_rows(self, values: Tensor, side: int, num_rows: int) -> Tensor:
+        """Sum the pairs' values (P, C), ordered by offset, over each row of `side`: (num_rows, C).
+
+        `embedding_bag` walks over rows, so that threads never share one; the order of the sum is fixed.
+        """
+        if not self.num_pairs:
+            return values.new_zeros(num_rows, values.shape[1])
+        order, begin = self._bag(side, num_rows)
+        return F.embedding_bag(order, values, begin, mode='sum', include_last_offset=True)
+
+
+def pair_table(indice_pairs: Tensor, indice_pair_num: Tensor, subm: bool) -> PairTable:
+    """The table of these pairs; made once, as layers with one indice_key and their backward share pairs."""
+    table = getattr(indice_pairs, '_peridot_pairs', None)
+    if table is None:
+        table = indice_pairs._peridot_pairs = PairTable(indice_pairs, indice_pair_num, subm)
+    return table
+
+
+def _working_dtype(*tensors: Tensor) -> torch.dtype:
+    """Common dtype to compute in: at least float32, as sums over pairs must not round in half precision."""
+    dtype = functools.reduce(torch.promote_types, (tensor.dtype for tensor in tensors))
+    return torch.promote_types(dtype, torch.float32)
+
+
+@torch.no_grad()
+def convolve(
+    features: Tensor, filters: Tensor, table: PairTable, num_rows: int, inverse: bool = False
+) -> Tensor:
+    """Sparse convolution: output row b = sum over pairs (k, a, b) of filters[:, k] @ features[a].
+
+    Args:
+        features: (N, C_in).
+        filters: (C_out, *kernel, C_in), spconv's layout.
+        table: Index pairs.
+        num_rows: Number of output rows.
+        inverse: Read the pairs from side 1 to side 0.
+
+    Returns:
+        (num_rows, C_out), in the common dtype of features and filters. Half precision is summed in float32;
+        CPU autocast does not reach into it.
+    """
+    source, target = int(inverse), int(not inverse)
+    result_dtype = torch.promote_types(features.dtype, filters.dtype)
+    dtype = _working_dtype(features, filters)
+    with torch.autocast('cpu', enabled=False):
+        features = features.to(dtype)
+        weight = filters.to(dtype).reshape(len(filters), -1, filters.shape[-1])
+        values = features.new_empty(table.num_pairs, len(filters))
+        for k, rows, part in zip(table.offsets, table.rows[source], table.slices):
+            torch.mm(features.index_select(0, rows), weight[:, k].t(), out=values[part])
+        out = table.sum_rows(values, target, num_rows)
+        if table.center is not None:
+            out.addmm_(features, weight[:, table.center].t())
+    return out.to(result_dtype)
+
+
+@torch.no_grad()
+def convolve_backward(
+    features: Tensor, filters: Tensor, grad: Tensor, table: PairTable, inverse: bool = False
+) -> tuple[Tensor, Tensor]:
+    """Gradients of `convolve` with respect to features and filters, in their shapes and dtypes.
+
+    Args:
+        features: (N, C_in).
+        filters: (C_out, *kernel, C_in).
+        grad: (num_rows, C_out) gradient of the output.
+        table: Index pairs.
+        inverse: As in the forward pass.
+    """
+    source, target = int(inverse), int(not inverse)
+    dtype = _working_dtype(features, filters, grad)
+    with torch.autocast('cpu', enabled=False):
+        inputs, grad = features.to(dtype), grad.to(dtype)
+        weight = filters.to(dtype).reshape(len(filters), -1, filters.shape[-1])
+        grad_weight = torch.zeros_like(weight)
+        values = inputs.new_empty(table.num_pairs, inputs.shape[1])
+        pairs = zip(table.offsets, table.rows[source], table.rows[target], table.slices)
+        for k, source_rows, target_rows, part in pairs:
+            grad_rows = grad.index_select(0, target_rows)
+            torch.mm(grad_rows, weight[:, k], out=values[part])
+            torch.mm(grad_rows.t(), inputs.index_select(0, source_rows), out=grad_weight[:, k])
+        grad_inputs = table.sum_rows(values, source, len(inputs))
+        if table.center is not None:
+            grad_inputs.addmm_(grad, weight[:, table.center])
+            torch.mm(grad.t(), inputs, out=grad_weight[:, table.center])
+    return grad_inputs.to(features.dtype), grad_weight.reshape(filters.shape).to(filters.dtype)
+
+
+def _answer_cpu_forward(ops: ModuleType) -> Callable:
+    """spconv's `indice_conv` that answers CPU tensors itself (a fused activation stays refused by spconv)."""
+    original = ops.indice_conv
+    no_activation = ops.tv.gemm.Activation.None_
+
+    @functools.wraps(original)
+    def indice_conv(
+        features,
+        filters,
+        indice_pairs,
+        indice_pair_num,
+        num_activate_out,
+        inverse=False,
+        subm=False,
+        **kwargs,
+    ):
+        if features.device.type != 'cpu' or kwargs.get('act_type', no_activation) != no_activation:
+            pairs = (indice_pairs, indice_pair_num)
+            return original(features, filters, *pairs, num_activate_out, inverse, subm, **kwargs)
+        table = pair_table(indice_pairs, indice_pair_num, subm)
+        out = convolve(features, filters, table, num_activate_out, inverse)
+        bias = kwargs.get('bias')
+        return out if bias is None else out.add_(bias.detach())
+
+    return indice_conv
+
+
+def _answer_cpu_backward(ops: ModuleType) -> Callable:
+    """spconv's `indice_conv_backward` that answers CPU tensors itself."""
+    original = ops.indice_conv_backward
+
+    @functools.wraps(original)
+    def indice_conv_backward(
+        features, filters, out_bp, indice_pairs, indice_pair_num, inverse=False, subm=False, **kwargs
+    ):
+        if features.device.type != 'cpu':
+            pairs = (indice_pairs, indice_pair_num)
+            return original(features, filters, out_bp, *pairs, inverse, subm, **kwargs)
+        return convolve_backward(
+            features, filters, out_bp, pair_table(indice_pairs, indice_pair_num, subm), inverse
+        )
+
+    return indice_conv_backward
+
+
+def _native_on_cpu(original: Callable, native: object) -> Callable:
+    """A layer's forward that uses spconv's native algorithm, the only one for the CPU, on CPU tensors."""
+
+    @functools.wraps(original)
+    def _conv_forward(self, training, input, *args, **kwargs):
+        chosen = self.algo
+        if input.features.device.type == 'cpu':
+            self.algo = native
+        try:
+            return original(self, training, input, *args, **kwargs)
+        finally:
+            self.algo = chosen
+
+    return _conv_forward
+
+
+def _repair_operators(ops: ModuleType) -> None:
+    if hasattr(ops, 'SpconvOps') and not hasattr(ops.indice_conv, '__wrapped__'):
+        ops.indice_conv = _answer_cpu_forward(ops)
+        ops.indice_conv_backward = _answer_cpu_backward(ops)
+        note(
+            'spconv_cpu', 'sparse convolutions of CPU tensors are computed by torch, exactly on many threads'
+        )
+
+
+def _repair_layers(conv: ModuleType) -> None:
+    layer = conv.SparseConvolutionBase
+    if hasattr(conv.ops, 'SpconvOps') and not hasattr(layer._conv_forward, '__wrapped__'):
+        layer._conv_forward = _native_on_cpu(layer._conv_forward, conv.ConvAlgo.Native)
+
+
+def apply() -> bool:
+    """Repair spconv as soon as it is imported; returns whether this call arranged it."""
+    arranged = after_import('spconv.pytorch.ops', _repair_operators)
+    return after_import('spconv.pytorch.conv', _repair_layers) and arranged
