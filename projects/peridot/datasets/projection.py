@@ -34,7 +34,8 @@ def project_to_cameras(
     """Project a cloud into all cameras at once and keep what falls into an image.
 
     The rule is SLidR's and OLIVINE's: depth > `min_depth`, 0 < u < W - 1 and 0 < v < H - 1, all strict,
-    without an occlusion test. Double precision inside.
+    without an occlusion test. The matrices are chained in double precision; the points are multiplied in
+    single precision, which moves a position by less than 1e-2 pixels.
 
     Args:
         points (np.ndarray): (N, >=3) lidar frame, meters.
@@ -49,17 +50,20 @@ def project_to_cameras(
     num_cameras = len(lidar2cam)
     if num_cameras == 0 or len(points) == 0:
         return Pairs.empty()
-    matrices = lidar_to_image(lidar2cam, cam2img)
-    xyz = np.ascontiguousarray(points[:, :3].T, dtype=np.float64)
-    projected = matrices[:, :, :3].reshape(-1, 3) @ xyz
-    projected = projected.reshape(num_cameras, 3, -1) + matrices[:, :, 3:]
-    camera, point = np.nonzero(projected[:, 2] > min_depth)
-    u, v, depth = projected[camera, :, point].T
-    column, row = u / depth, v / depth
-    height, width = np.asarray(image_sizes)[camera].T
-    inside = (column > 0) & (column < width - 1) & (row > 0) & (row < height - 1)
+    homogeneous = np.ones((4, len(points)), dtype=np.float32)
+    homogeneous[:3] = points[:, :3].T
+    matrices = lidar_to_image(lidar2cam, cam2img).transpose(1, 0, 2).astype(np.float32)
+    u_depth, v_depth, depth = (matrices.reshape(-1, 4) @ homogeneous).reshape(3, num_cameras, -1)
+    height, width = np.asarray(image_sizes, dtype=np.float32).T[..., None]
+    # compared before the division, which then runs on the few that remain
+    inside = (depth > min_depth) & (u_depth > 0) & (v_depth > 0)
+    inside &= (u_depth < (width - 1) * depth) & (v_depth < (height - 1) * depth)
+    # flat rows: indexing by a mask of two dimensions costs several times more
+    rows = np.flatnonzero(inside)
+    camera, point = np.divmod(rows, len(points))
+    position = np.stack([v_depth.take(rows), u_depth.take(rows)], 1) / depth.take(rows)[:, None]
     return Pairs(
-        point=torch.from_numpy(point[inside]),
-        camera=torch.from_numpy(camera[inside]),
-        position=torch.from_numpy(np.stack([row[inside], column[inside]], 1).astype(np.float32)),
+        point=torch.from_numpy(point),
+        camera=torch.from_numpy(camera),
+        position=torch.from_numpy(position),
     )

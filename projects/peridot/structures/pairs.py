@@ -30,6 +30,12 @@ class Pairs(InstanceData):
         tensor([1])
     """
 
+    def __getitem__(self, item):
+        """Rows by slice, mask or index, as in `InstanceData`; a mask becomes rows once for all fields."""
+        if isinstance(item, Tensor) and item.dtype == torch.bool:
+            item = item.nonzero()[:, 0]
+        return super().__getitem__(item)
+
     @classmethod
     def empty(cls, with_label: bool = False) -> Pairs:
         """No pair at all, with all fields of the right types and shapes."""
@@ -89,7 +95,7 @@ class Pairs(InstanceData):
             flipped (Tensor): (V,) bool, True for the cameras whose image is mirrored.
             width (int | Tensor): Image width, or (V,) the width of every camera's image.
         """
-        width = torch.as_tensor(width).expand(len(flipped))[self.camera]
+        width = torch.as_tensor(width, device=self.camera.device).expand(len(flipped))[self.camera]
         row, column = self.position.unbind(1)
         column = torch.where(flipped[self.camera], width - 1 - column, column)
         return self.replace(position=torch.stack([row, column], 1))

@@ -116,14 +116,9 @@ class ImageViews:
         height, width = self.common_size()
         sampled = []
         for view, pixels in enumerate(self.maps[name]):
-            rows, columns = (
-                np.clip(
-                    np.floor(self.scale[view, axis] * np.arange(count) + self.offset[view, axis] + 0.5),
-                    0,
-                    limit,
-                )
-                for axis, count, limit in zip((0, 1), (height, width), np.array(pixels.shape) - 1)
-            )
+            limits = np.array(pixels.shape) - 1
+            rows = self._nearest(view, 0, height, limits[0])
+            columns = self._nearest(view, 1, width, limits[1])
             sampled.append(pixels[rows[:, None], columns])
         return np.stack(sampled)
 
@@ -135,8 +130,8 @@ class ImageViews:
         """Height and width that all views share."""
         if (self.size != self.size[0]).any():
             raise ConfigError(
-                f'images of different sizes ({", ".join("x".join(map(str, s)) for s in self.size)}) cannot be '
-                'stacked: add peridot.RandomResizedCropViews or peridot.ResizeViews to the pipeline'
+                f'images of different sizes ({", ".join("x".join(map(str, s)) for s in self.size)}) cannot '
+                'be stacked: add peridot.RandomResizedCropViews or peridot.ResizeViews to the pipeline'
             )
         return int(self.size[0, 0]), int(self.size[0, 1])
 

@@ -217,7 +217,7 @@ class LoadViewMaps(BaseTransform):
         self.readers = {name: _MapReader(folder, None) for name, folder in folders.items()}
 
     def transform(self, results: dict) -> dict:
-        """Add the maps to `views.maps`, with -1 at pixels without id, and `map_ids` (number of ids by name)."""
+        """Add the maps to `views.maps` (-1 at pixels without id), and `map_ids` (number of ids by name)."""
         results.setdefault('map_ids', {})
         for name, reader in self.readers.items():
             folder, maps = reader.open(results), reader.read(results)

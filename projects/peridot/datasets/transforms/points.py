@@ -52,10 +52,12 @@ class DropCuboids(BaseTransform):
         return results
 
     def _draw(self, xyz: np.ndarray) -> np.ndarray:
+        # one row per axis: reductions along contiguous memory are several times faster
+        axes = np.ascontiguousarray(xyz.T)
         share = np.random.uniform(0, self.max_size)
-        center = xyz[np.random.randint(len(xyz))]
-        reach = (xyz.max(0) - xyz.min(0)) * share / 2
-        return (np.abs(xyz - center) >= reach).any(1)
+        center = axes[:, np.random.randint(len(xyz)), None]
+        reach = (axes.max(1, keepdims=True) - axes.min(1, keepdims=True)) * share / 2
+        return (np.abs(axes - center) >= reach).any(0)
 
     def _enough(self, before: np.ndarray, after: np.ndarray) -> bool:
         enough = after >= self.min_pairs

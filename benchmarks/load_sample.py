@@ -1,0 +1,295 @@
+#!/usr/bin/env python3
+"""Time of loading one paired training sample: ours, the straightforward way, and the floor.
+
+One process, one core: 6 JPEG images of 1600x900, 34,000 points, weak label maps, all of OLIVINE's
+augmentations.
+The straightforward way is what released code of this field does: images decoded at full size to floating
+point, the chain of poses applied to the whole cloud once per camera, cropping and resizing of full-size float
+tensors. The floor is reading the files and decoding the images at reduced size, and nothing else.
+
+    python benchmarks/load_sample.py
+"""
+
+from __future__ import annotations
+
+import os
+
+os.environ.setdefault('OMP_NUM_THREADS', '1')
+
+import argparse
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import cv2
+import mmengine
+import numpy as np
+import peridot.datasets  # noqa: F401  (registers)
+import torch
+import torch.nn.functional as F
+from peridot.labels.maps import Manifest, write_manifest, write_map
+from peridot.registry import DATASETS
+from PIL import Image
+
+CAMERAS = ('CAM_FRONT', 'CAM_FRONT_RIGHT', 'CAM_BACK_RIGHT', 'CAM_BACK', 'CAM_BACK_LEFT', 'CAM_FRONT_LEFT')
+YAWS = (0, -55, -110, 180, 110, 55)
+HEIGHT, WIDTH, FOCAL = 900, 1600, 1266.0
+CROP = (224, 416)
+NUM_CLASSES = 17
+
+
+def street_like_image(rng: np.random.Generator) -> np.ndarray:
+    """(H, W, 3) uint8 with structure at all scales and about the file size of a nuScenes image."""
+    image = np.zeros((HEIGHT, WIDTH, 3), np.float32)
+    for cell, weight in ((256, 0.45), (64, 0.3), (16, 0.2), (5, 0.045)):
+        noise = rng.uniform(-1, 1, (HEIGHT // cell + 2, WIDTH // cell + 2, 3)).astype(np.float32)
+        image += weight * cv2.resize(noise, (WIDTH, HEIGHT), interpolation=cv2.INTER_CUBIC)
+    for _ in range(60):
+        top, left = rng.integers(0, HEIGHT - 100), rng.integers(0, WIDTH - 200)
+        height, width = rng.integers(10, 100), rng.integers(10, 200)
+        image[top : top + height, left : left + width] += rng.uniform(-0.4, 0.4, 3)
+    return np.clip(127 + 120 * image, 0, 255).astype(np.uint8)
+
+
+def lidar_like_points(rng: np.random.Generator, count: int) -> np.ndarray:
+    """(count, 5) float32: ground and obstacles around a 32-beam sensor."""
+    azimuth, elevation = rng.uniform(-np.pi, np.pi, count), np.deg2rad(rng.uniform(-30, 10, count))
+    ground = 1.84 / np.maximum(-np.sin(elevation), 1e-3)
+    reach = np.minimum(ground, rng.gamma(3, 8, count) + 3).clip(max=100)
+    xyz = reach[:, None] * np.stack(
+        [np.sin(azimuth) * np.cos(elevation), np.cos(azimuth) * np.cos(elevation), np.sin(elevation)], 1
+    )
+    rest = np.stack([rng.integers(0, 256, count), rng.integers(0, 32, count)], 1)
+    return np.concatenate([xyz, rest], 1).astype(np.float32)
+
+
+def rigid(yaw: float, translation: tuple[float, float, float], camera: bool = False) -> np.ndarray:
+    """(4, 4) sensor-to-parent pose; a camera looks along its own z, x to the right, y down."""
+    cos, sin = np.cos(np.deg2rad(yaw)), np.sin(np.deg2rad(yaw))
+    pose = np.eye(4)
+    pose[:3, :3] = np.array([[cos, -sin, 0], [sin, cos, 0], [0, 0, 1]])
+    if camera:
+        pose[:3, :3] = pose[:3, :3] @ np.array([[0, 0, 1], [-1, 0, 0], [0, -1, 0]])
+    pose[:3, 3] = translation
+    return pose
+
+
+def write_sample(root: Path, num_points: int) -> dict:
+    """Write images, points, label maps and the info file; returns the poses of the straightforward way."""
+    rng = np.random.default_rng(0)
+    (root / 'samples/LIDAR_TOP').mkdir(parents=True)
+    lidar_like_points(rng, num_points).tofile(root / 'samples/LIDAR_TOP/scan.bin')
+    poses = dict(lidar2ego=rigid(-90, (0.94, 0, 1.84)), ego2global=rigid(35, (600, 1640, 0)), cams={})
+    images = {}
+    for name, yaw in zip(CAMERAS, YAWS):
+        (root / 'samples' / name).mkdir()
+        Image.fromarray(street_like_image(rng)).save(root / f'samples/{name}/{name}.jpg', quality=90)
+        blocks = rng.integers(0, NUM_CLASSES, (10, 17)).astype(np.uint8)
+        labels = cv2.resize(blocks, (WIDTH, HEIGHT), interpolation=cv2.INTER_NEAREST)
+        write_map(root / f'labels/samples/{name}/{name}.png', labels)
+        cam2ego = rigid(yaw, (1.5 * np.cos(np.deg2rad(yaw)), 0.6 * np.sin(np.deg2rad(yaw)), 1.5), camera=True)
+        ego2global = rigid(35.2, (600.3, 1640.2, 0))
+        cam2img = np.array([[FOCAL, 0, WIDTH / 2], [0, FOCAL, HEIGHT / 2], [0, 0, 1]])
+        poses['cams'][name] = dict(cam2ego=cam2ego, ego2global=ego2global, cam2img=cam2img)
+        chain = np.linalg.inv(cam2ego) @ np.linalg.inv(ego2global) @ poses['ego2global'] @ poses['lidar2ego']
+        images[name] = dict(img_path=f'{name}.jpg', lidar2cam=chain.tolist(), cam2img=cam2img.tolist())
+    write_manifest(
+        root / 'labels', Manifest(kind='labels', classes=[str(i) for i in range(NUM_CLASSES)], ignore=255)
+    )
+    lidar = dict(lidar_path='scan.bin', num_pts_feats=5)
+    info = dict(sample_idx=0, token='benchmark', lidar_points=lidar, images=images)
+    mmengine.dump(
+        dict(metainfo=dict(dataset='nuscenes', info_version='1.1'), data_list=[info]), root / 'infos.pkl'
+    )
+    return poses
+
+
+def our_dataset(root: Path):
+    """The dataset with the training pipeline of `configs/_base_/datasets/nus_paired.py`."""
+    base = mmengine.Config.fromfile(Path(__file__).parents[1] / 'configs/_base_/datasets/nus_paired.py')
+    config = base.train_dataloader.dataset
+    for step in config.pipeline:
+        if step.type == 'peridot.LoadPairLabels':
+            step.folder = 'labels'
+    config.update(data_root=str(root), ann_file='infos.pkl')
+    return DATASETS.build(config)
+
+
+class Straightforward:
+    """The straightforward way, in one class: `sample()` loads and augments once."""
+
+    def __init__(self, root: Path, poses: dict) -> None:
+        self.root, self.poses = root, poses
+
+    def sample(self) -> dict:
+        """Points, images (6, 3, 224, 416) float32, pairs as two integer arrays, labels."""
+        cloud = np.fromfile(self.root / 'samples/LIDAR_TOP/scan.bin', np.float32).reshape(-1, 5)[:, :4]
+        images, point, pixel, label = self.load_views(cloud)
+        xyz = self.rotate_and_flip(cloud[:, :3])
+        keep, point, pixel, label = self.drop_cuboid(xyz, point, pixel, label)
+        cropped = []
+        for view in range(len(CAMERAS)):
+            image, point, pixel, label = self.crop(images[view], view, point, pixel, label)
+            if np.random.rand() < 0.5:
+                image = torch.flip(image, [2])
+                mine = pixel[:, 0] == view
+                pixel[mine, 2] = CROP[1] - 1 - pixel[mine, 2]
+            cropped.append(image)
+        return dict(points=xyz[keep], images=torch.stack(cropped), point=point, pixel=pixel, label=label)
+
+    def load_views(self, cloud: np.ndarray) -> tuple:
+        """Full-size images and the pairs of all cameras, one camera after the other."""
+        images, points, pixels, labels = [], [], [], []
+        for view, name in enumerate(CAMERAS):
+            image = np.array(Image.open(self.root / f'samples/{name}/{name}.jpg'))
+            images.append(image / 255)
+            position, depth = self.project(cloud, self.poses['cams'][name])
+            keep = (depth > 1) & (position > 0).all(1)
+            keep &= (position[:, 0] < WIDTH - 1) & (position[:, 1] < HEIGHT - 1)
+            pixel = np.round(position[keep][:, ::-1]).astype(np.int64)
+            label_map = np.array(Image.open(self.root / f'labels/samples/{name}/{name}.png'))
+            points.append(np.flatnonzero(keep))
+            pixels.append(np.concatenate([np.full((len(pixel), 1), view), pixel], 1))
+            labels.append(label_map[pixel[:, 0], pixel[:, 1]])
+        stacked = torch.tensor(np.array(images, dtype=np.float32).transpose(0, 3, 1, 2))
+        return stacked, np.concatenate(points), np.concatenate(pixels), np.concatenate(labels)
+
+    def project(self, cloud: np.ndarray, camera: dict) -> tuple[np.ndarray, np.ndarray]:
+        """The chain of poses, one step at a time, on the whole cloud."""
+        xyz = cloud[:, :3].T.copy()
+        for pose in (self.poses['lidar2ego'], self.poses['ego2global']):
+            xyz[:] = pose[:3, :3] @ xyz
+            xyz += pose[:3, 3:].astype(np.float32)
+        for pose in (camera['ego2global'], camera['cam2ego']):
+            xyz -= pose[:3, 3:].astype(np.float32)
+            xyz[:] = pose[:3, :3].T @ xyz
+        projected = camera['cam2img'] @ xyz
+        with np.errstate(divide='ignore', invalid='ignore'):
+            return (projected[:2] / projected[2:]).T, xyz[2]
+
+    def rotate_and_flip(self, xyz: np.ndarray) -> torch.Tensor:
+        """Rotation about z, flips of x and y."""
+        angle = np.random.uniform(0, 2 * np.pi)
+        cos, sin = np.cos(angle), np.sin(angle)
+        rotation = torch.tensor([[cos, -sin, 0], [sin, cos, 0], [0, 0, 1]], dtype=torch.float32)
+        rotated = torch.from_numpy(xyz.copy()) @ rotation.T
+        return rotated * torch.tensor([*np.random.choice([-1.0, 1.0], 2), 1.0], dtype=torch.float32)
+
+    def drop_cuboid(
+        self, xyz: torch.Tensor, point: np.ndarray, pixel: np.ndarray, label: np.ndarray
+    ) -> tuple:
+        """Remove a cuboid unless an image keeps fewer than 1024 pairs."""
+        half = (xyz.max(0).values - xyz.min(0).values) * np.random.uniform(0, 0.2) / 2
+        center = xyz[np.random.randint(len(xyz))]
+        keep = ~((xyz > center - half) & (xyz < center + half)).all(1).numpy()
+        rows = np.flatnonzero(keep[point])
+        if min(np.sum(pixel[rows, 0] == view) for view in range(len(CAMERAS))) < 1024:
+            return np.ones(len(xyz), bool), point, pixel, label
+        return keep, (np.cumsum(keep) - 1)[point[rows]], pixel[rows], label[rows]
+
+    def crop(self, image: torch.Tensor, view: int, point: np.ndarray, pixel: np.ndarray, label: np.ndarray):
+        """Random resized crop of one full-size image with its pairs."""
+        mine = pixel[:, 0] == view
+        for _ in range(20):
+            top, left, height, width = self.draw_crop()
+            row = np.round((pixel[:, 1] - top) * (CROP[0] / height)).astype(np.int64)
+            column = np.round((pixel[:, 2] - left) * (CROP[1] / width)).astype(np.int64)
+            inside = mine & (row >= 0) & (row < CROP[0]) & (column >= 0) & (column < CROP[1])
+            if inside.sum() > 1024 or inside.sum() > 0.75 * mine.sum():
+                break
+        part = image[:, top : top + height, left : left + width]
+        resized = F.interpolate(part[None], CROP, mode='bilinear', align_corners=False, antialias=False)[0]
+        pixel = pixel.copy()
+        pixel[inside, 1], pixel[inside, 2] = row[inside], column[inside]
+        keep = ~mine | inside
+        return resized, point[keep], pixel[keep], label[keep]
+
+    def draw_crop(self) -> tuple[int, int, int, int]:
+        """torchvision's RandomResizedCrop parameters."""
+        while True:
+            area = HEIGHT * WIDTH * np.random.uniform(0.3, 1)
+            aspect = np.exp(np.random.uniform(np.log(14 / 9), np.log(17 / 9)))
+            width, height = round(np.sqrt(area * aspect)), round(np.sqrt(area / aspect))
+            if 0 < width <= WIDTH and 0 < height <= HEIGHT:
+                return (
+                    np.random.randint(HEIGHT - height + 1),
+                    np.random.randint(WIDTH - width + 1),
+                    height,
+                    width,
+                )
+
+
+def floor_of(root: Path) -> Callable[[], None]:
+    """Read all files of the sample and decode its images at half size, the reduction most crops allow."""
+    images = [root / f'samples/{name}/{name}.jpg' for name in CAMERAS]
+    others = [root / f'labels/samples/{name}/{name}.png' for name in CAMERAS] + [
+        root / 'samples/LIDAR_TOP/scan.bin'
+    ]
+
+    def run() -> None:
+        for path in others:
+            path.read_bytes()
+        for path in images:
+            cv2.imdecode(np.frombuffer(path.read_bytes(), np.uint8), cv2.IMREAD_REDUCED_COLOR_2)
+
+    return run
+
+
+def median_ms(functions: dict[str, Callable], repeats: int) -> dict[str, float]:
+    """Median time of each function; they take turns, so that a busy machine slows all of them alike."""
+    times: dict[str, list[float]] = {name: [] for name in functions}
+    for seed in range(repeats + 2):
+        for name, function in functions.items():
+            np.random.seed(seed)
+            start = time.perf_counter()
+            function()
+            times[name].append(1e3 * (time.perf_counter() - start))
+    return {name: float(np.median(values[2:])) for name, values in times.items()}
+
+
+def profile_transforms(dataset, repeats: int) -> dict[str, float]:
+    """Mean milliseconds of every transform of our pipeline."""
+    spent: dict[str, float] = {}
+    for _ in range(repeats):
+        results = dataset.get_data_info(0)
+        for transform in dataset.pipeline.transforms:
+            start = time.perf_counter()
+            results = transform(results)
+            name = type(transform).__name__
+            spent[name] = spent.get(name, 0) + 1e3 * (time.perf_counter() - start) / repeats
+    return spent
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument('--points', type=int, default=34000)
+    parser.add_argument('--repeats', type=int, default=15)
+    args = parser.parse_args()
+    cv2.setNumThreads(1)
+    torch.set_num_threads(1)
+    with tempfile.TemporaryDirectory() as folder:
+        root = Path(folder)
+        poses = write_sample(root, args.points)
+        size = np.mean([path.stat().st_size for path in root.glob('samples/*/*.jpg')])
+        dataset, straightforward = our_dataset(root), Straightforward(root, poses)
+        pairs = len(dataset[0]['inputs']['pairs'])
+        print(
+            f'6 images of {WIDTH}x{HEIGHT}, {size / 1024:.0f} KB each; {args.points} points; {pairs} pairs kept'
+        )
+        ways = dict(straightforward=straightforward.sample, peridot=lambda: dataset[0], floor=floor_of(root))
+        times = median_ms(ways, args.repeats)
+        parts = profile_transforms(dataset, args.repeats)
+    print('transforms (ms): ' + ', '.join(f'{name} {value:.1f}' for name, value in parts.items()))
+    for name, value in times.items():
+        print(f'{name:16s} {value:7.1f} ms')
+    print(
+        f'straightforward / peridot  {times["straightforward"] / times["peridot"]:6.2f}  (target: at least 8)'
+    )
+    print(f'peridot / floor            {times["peridot"] / times["floor"]:6.2f}  (target: at most 3)')
+
+
+if __name__ == '__main__':
+    main()
