@@ -4,15 +4,16 @@
 import argparse
 
 from mmengine.runner import Runner
-
 from peridot.cli import add_config_arguments, add_runner_arguments, check_datasets, load_runner_config, run
-from peridot.compat import report
+from peridot.compat import log_report
 
 
 def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description='Evaluate a checkpoint')
     add_config_arguments(parser)
-    parser.add_argument('checkpoint', nargs='?', help='checkpoint; without one the random network is evaluated')
+    parser.add_argument(
+        'checkpoint', nargs='?', help='checkpoint; without one the random network is evaluated'
+    )
     add_runner_arguments(parser)
     return parser.parse_args()
 
@@ -23,7 +24,7 @@ def main() -> None:
     check_datasets(config)
     config.load_from = args.checkpoint
     runner = Runner.from_cfg(config)
-    report(runner.logger)
+    log_report()
     if config.get('test_dataloader'):
         runner.test()
     else:

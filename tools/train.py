@@ -5,9 +5,8 @@ import argparse
 
 import torch
 from mmengine.runner import Runner
-
 from peridot.cli import add_config_arguments, add_runner_arguments, check_datasets, load_runner_config, run
-from peridot.compat import report
+from peridot.compat import log_report
 from peridot.errors import ConfigError
 
 
@@ -46,7 +45,7 @@ def main() -> None:
         # statistics over all processes, as published; the CPU has no synchronized batch normalization
         config.setdefault('sync_bn', 'torch')
     runner = Runner.from_cfg(config)
-    report(runner.logger)
+    log_report()
     runner.train()
 
 

@@ -49,7 +49,7 @@ def config(**settings):
         infonce=dict(type='peridot.PointPixelInfoNCE', head='instance', loss_weight=0.5, **settings),
         weak=dict(type='peridot.WeaklySupervisedContrast', head='semantic', loss_weight=0.5, **settings),
         vmf=dict(
-            type='peridot.VMFConsistency', head='semantic', num_classes=CLASSES, warmup_steps=1, momentum=0.5
+            type='peridot.VMFConsistency', head='semantic', num_classes=CLASSES, channels=6, warmup_steps=1, momentum=0.5
         ),
     )
     return dict(
