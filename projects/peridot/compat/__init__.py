@@ -4,7 +4,15 @@
 imported. `log_report()` says in the log which repairs are active; call it once the Runner exists.
 """
 
-from . import checkpoint_loading, installation, spconv_cpu, torchvision_ops
+from . import (
+    checkpoint_loading,
+    installation,
+    minkunet_lists,
+    minkunet_shape,
+    minkunet_voxelize,
+    spconv_cpu,
+    torchvision_ops,
+)
 from .records import log_report, report
 
 __all__ = ['apply', 'log_report', 'report']
@@ -19,5 +27,5 @@ def apply() -> None:
     # torchvision first: whatever is imported later may import it, and a failed import cannot be mended.
     torchvision_ops.apply()
     installation.check()
-    checkpoint_loading.apply()
-    spconv_cpu.apply()
+    for repair in (checkpoint_loading, spconv_cpu, minkunet_voxelize, minkunet_lists, minkunet_shape):
+        repair.apply()

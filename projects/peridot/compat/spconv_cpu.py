@@ -88,9 +88,7 @@ def _working_dtype(*tensors: Tensor) -> torch.dtype:
 
 
 @torch.no_grad()
-def convolve(
-    features: Tensor, filters: Tensor, table: PairTable, num_rows: int, inverse: bool = False
-) -> Tensor:
+def convolve(features: Tensor, filters: Tensor, table: PairTable, num_rows: int, inverse: bool = False) -> Tensor:
     """Sparse convolution: output row b = sum over pairs (k, a, b) of filters[:, k] @ features[a].
 
     Args:
@@ -189,9 +187,7 @@ def _answer_cpu_backward(ops: ModuleType) -> Callable:
         if features.device.type != 'cpu':
             pairs = (indice_pairs, indice_pair_num)
             return original(features, filters, out_bp, *pairs, inverse, subm, **kwargs)
-        return convolve_backward(
-            features, filters, out_bp, pair_table(indice_pairs, indice_pair_num, subm), inverse
-        )
+        return convolve_backward(features, filters, out_bp, pair_table(indice_pairs, indice_pair_num, subm), inverse)
 
     return indice_conv_backward
 
@@ -216,9 +212,7 @@ def _repair_operators(ops: ModuleType) -> None:
     if hasattr(ops, 'SpconvOps') and not hasattr(ops.indice_conv, '__wrapped__'):
         ops.indice_conv = _answer_cpu_forward(ops)
         ops.indice_conv_backward = _answer_cpu_backward(ops)
-        note(
-            'spconv_cpu', 'sparse convolutions of CPU tensors are computed by torch, exactly on many threads'
-        )
+        note('spconv_cpu', 'sparse convolutions of CPU tensors are computed by torch, exactly on many threads')
 
 
 def _repair_layers(conv: ModuleType) -> None:
