@@ -12,17 +12,13 @@ IMAGE = 'samples/CAM_FRONT/a__b.jpg'
 
 
 def superpixels(root, array, **fields):
-    write_manifest_in(
-        root, 'sp', Manifest(kind='superpixels', generator='slic', **{'num_ids': 300, **fields})
-    )
+    write_manifest_in(root, 'sp', Manifest(kind='superpixels', generator='slic', **{'num_ids': 300, **fields}))
     write_map(root / 'sp/samples/CAM_FRONT/a__b.png', array, np.uint16)
     return MapFolder('sp', root)
 
 
 def labels(root, array, **fields):
-    write_manifest_in(
-        root, 'lb', Manifest(kind='labels', classes=['road', 'car'], **{'ignore': 255, **fields})
-    )
+    write_manifest_in(root, 'lb', Manifest(kind='labels', classes=['road', 'car'], **{'ignore': 255, **fields}))
     write_map(root / 'lb/samples/CAM_FRONT/a__b.png', array)
     return MapFolder('lb', root)
 
@@ -107,9 +103,7 @@ def test_map_of_another_size(tmp_path):
 
 def test_missing_map(tmp_path):
     maps = superpixels(tmp_path, np.zeros(SIZE, int))
-    with pytest.raises(
-        DataError, match='is missing: remake it with `python tools/make_superpixels.py'
-    ) as error:
+    with pytest.raises(DataError, match=r'is missing: remake it with `python tools/make_superpixels\.py') as error:
         maps.read('samples/CAM_FRONT/other.jpg', SIZE)
     assert 'other.png' in one_line(error)
 
@@ -122,9 +116,7 @@ def test_superpixel_id_at_the_declared_maximum(tmp_path):
 def test_label_outside_the_class_list(tmp_path):
     array = np.zeros(SIZE, int)
     array[3, 4] = 2
-    with pytest.raises(
-        DataError, match='holds value 2, the manifest declares 2 classes and ignore value 255'
-    ):
+    with pytest.raises(DataError, match='holds value 2, the manifest declares 2 classes and ignore value 255'):
         labels(tmp_path, array).read(IMAGE, SIZE)
     with pytest.raises(DataError, match='holds value 255, the manifest declares 2 classes: mend'):
         labels(tmp_path, np.full(SIZE, 255), ignore=None).read(IMAGE, SIZE)
@@ -136,9 +128,7 @@ def test_truncated_png(tmp_path, keep):
     path = maps.path_for(IMAGE)
     data = path.read_bytes()
     path.write_bytes(data[: int(keep * len(data)) if isinstance(keep, float) else keep])
-    with pytest.raises(
-        DataError, match=r'a__b.png cannot be decoded .*: remake it with `python remake`'
-    ) as error:
+    with pytest.raises(DataError, match=r'a__b.png cannot be decoded .*: remake it with `python remake`') as error:
         maps.read(IMAGE, SIZE)
     one_line(error)
 
@@ -151,10 +141,10 @@ def test_color_image_is_no_map(tmp_path):
 
 
 def test_manifest_absent(tmp_path):
-    with pytest.raises(DataError, match='does not exist: make maps with `python tools/make_superpixels.py'):
+    with pytest.raises(DataError, match=r'does not exist: make maps with `python tools/make_superpixels\.py'):
         MapFolder('sp', tmp_path)
     (tmp_path / 'sp').mkdir()
-    with pytest.raises(DataError, match='has no manifest.json'):
+    with pytest.raises(DataError, match=r'has no manifest\.json'):
         MapFolder('sp', tmp_path)
 
 
@@ -241,7 +231,5 @@ def test_settings_must_be_the_same(tmp_path):
     check_same_settings(tmp_path, old)
     assert read_manifest(tmp_path).parameters['size'] == [1, 2]
     new = Manifest(kind='superpixels', generator='slic', num_ids=9, parameters={'sigma': 1.0, 'size': (1, 2)})
-    with pytest.raises(
-        ConfigError, match=r'sigma=3.0, now it is 1.0: write elsewhere with --out DIR or .*--over'
-    ):
+    with pytest.raises(ConfigError, match=r'sigma=3.0, now it is 1.0: write elsewhere with --out DIR or .*--over'):
         check_same_settings(tmp_path, new)

@@ -54,9 +54,7 @@ def build_generator(kind: str, name: str, options: dict, config: Config) -> Labe
     LABEL_GENERATORS.import_from_location()
     known = {key: item for key, item in LABEL_GENERATORS.module_dict.items() if item.kind == kind}
     if name not in known:
-        raise ConfigError(
-            f'no generator of {kind} is called {name!r}: choose from {", ".join(sorted(known))}'
-        )
+        raise ConfigError(f'no generator of {kind} is called {name!r}: choose from {", ".join(sorted(known))}')
     try:
         return known[name](**{**known[name].settings_from_config(config), **options})
     except TypeError as error:
@@ -70,9 +68,7 @@ def _parse_args(kind: str, default_generator: str) -> argparse.Namespace:
     )
     add_config_arguments(parser)
     parser.add_argument('--generator', default=default_generator, help=f'default: {default_generator}')
-    parser.add_argument(
-        '--options', nargs='+', action=DictAction, help='settings of the generator, as key=value'
-    )
+    parser.add_argument('--options', nargs='+', action=DictAction, help='settings of the generator, as key=value')
     parser.add_argument(
         '--out', help=f'folder of the maps, relative to the data root (default: {FOLDERS[kind]}/GENERATOR)'
     )
@@ -91,16 +87,12 @@ def _parse_args(kind: str, default_generator: str) -> argparse.Namespace:
 def _training_set(config: Config) -> tuple:
     """Training dataset without its pipeline, and the data root."""
     if 'train_dataloader' not in config:
-        raise ConfigError(
-            'the config has no train_dataloader, whose images are wanted: give a pre-training config'
-        )
+        raise ConfigError('the config has no train_dataloader, whose images are wanted: give a pre-training config')
     settings = config.train_dataloader.dataset
     dataset = DATASETS.build(_without_pipeline(settings))
     roots = {os.path.normpath(root) for root in _values(settings, 'data_root') if root}
     if len(roots) != 1:
-        raise ConfigError(
-            f'the training set has {len(roots)} data roots, maps belong to one: give --data-root DIR'
-        )
+        raise ConfigError(f'the training set has {len(roots)} data roots, maps belong to one: give --data-root DIR')
     return dataset, Path(roots.pop())
 
 

@@ -135,8 +135,7 @@ def nearest_resize(ids: np.ndarray, size: tuple[int, int]) -> np.ndarray:
         size: (H, W) of the result.
     """
     rows, columns = (
-        np.minimum(((np.arange(new) + 0.5) * old / new).astype(np.int64), old - 1)
-        for old, new in zip(ids.shape, size)
+        np.minimum(((np.arange(new) + 0.5) * old / new).astype(np.int64), old - 1) for old, new in zip(ids.shape, size)
     )
     return ids[rows[:, None], columns]
 

@@ -237,9 +237,7 @@ class MapFolder:
         )
         return self.folder / name
 
-    def read(
-        self, img_path: str | os.PathLike, image_size: tuple[int, int], token: str | None = None
-    ) -> np.ndarray:
+    def read(self, img_path: str | os.PathLike, image_size: tuple[int, int], token: str | None = None) -> np.ndarray:
         """Map of an image.
 
         Args:
@@ -282,9 +280,7 @@ class MapFolder:
         except FileNotFoundError:
             self._fail(path, 'is missing')
         except (OSError, SyntaxError, ValueError) as error:
-            self._fail(
-                path, 'cannot be decoded ({})', str(error).splitlines()[0] if str(error) else 'damaged'
-            )
+            self._fail(path, 'cannot be decoded ({})', str(error).splitlines()[0] if str(error) else 'damaged')
         return array.astype(np.uint8) if array.dtype == bool else array
 
     def _check_range(self, path: Path, array: np.ndarray) -> None:
@@ -297,9 +293,7 @@ class MapFolder:
         if wrong.any():
             noun = 'superpixel ids' if self.manifest.kind == 'superpixels' else 'classes'
             also = '' if ignore is None else f' and ignore value {ignore}'
-            self._fail(
-                path, 'holds value {}, the manifest declares {} {}{}', array[wrong][0], limit, noun, also
-            )
+            self._fail(path, 'holds value {}, the manifest declares {} {}{}', array[wrong][0], limit, noun, also)
 
     def _fail(self, path: Path, problem: str, *values: object) -> None:
         own = self.manifest.generator == 'files' and not self.manifest.command
@@ -318,9 +312,7 @@ class MapFolder:
         if absolute.startswith(root):
             return absolute[len(root) :]
         if os.path.isabs(img_path):
-            raise DataError(
-                f'image {img_path} is not below the data root {self.data_root}: check --data-root'
-            )
+            raise DataError(f'image {img_path} is not below the data root {self.data_root}: check --data-root')
         return os.path.normpath(img_path)
 
 
@@ -350,6 +342,4 @@ def _is_int(value: object) -> bool:
 
 
 def _is_list_of_names(value: object) -> bool:
-    return (
-        isinstance(value, (list, tuple)) and len(value) > 0 and all(isinstance(item, str) for item in value)
-    )
+    return isinstance(value, (list, tuple)) and len(value) > 0 and all(isinstance(item, str) for item in value)

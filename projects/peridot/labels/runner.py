@@ -282,11 +282,14 @@ def images_of(dataset) -> list[ImageSource]:
         lists = [images_of(dataset.dataset)]
     else:
         infos = (dataset.get_data_info(index) for index in range(len(dataset)))
-        lists = [
-            [
-                ImageSource(os.fspath(path), token)
-                for path, token in zip(info['img_paths'], info['img_tokens'])
-            ]
-            for info in infos
-        ]
+        lists = [_image_sources(info) for info in infos]
     return list({source.path: source for part in lists for source in part}.values())
+
+
+def _image_sources(info: dict) -> list[ImageSource]:
+    """Images of one parsed info of a `PairedDataset`."""
+    sources = []
+    for path, token in zip(info['img_paths'], info['img_tokens']):
+        relative = Path(os.path.relpath(path, info['data_root']))
+        sources.append(ImageSource(os.fspath(path), token, relative.with_suffix('').as_posix()))
+    return sources

@@ -25,9 +25,7 @@ class SlicGenerator(LabelGenerator):
     kind = 'superpixels'
     version = f'scikit-image {skimage.__version__}'
 
-    def __init__(
-        self, n_segments: int = 150, compactness: float = 6.0, sigma: float = 3.0, scale: float = 1.0
-    ) -> None:
+    def __init__(self, n_segments: int = 150, compactness: float = 6.0, sigma: float = 3.0, scale: float = 1.0) -> None:
         if not 0 < scale <= 1:
             raise ConfigError(f'slic: scale={scale} must be above 0 and at most 1 (1 is the published way)')
         if not 1 <= n_segments <= 65535:

@@ -1,5 +1,6 @@
 """Weak semantic labels without any annotation: clusters of an image network's features."""
 
+import shutil
 from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
@@ -124,10 +125,7 @@ class KMeansGenerator(LabelGenerator):
 
     def finish(self, job: MapJob) -> None:
         """Remove the features; the clusters stay, so that images added later get labels of the same kind."""
-        for source in job.images:
-            self._stored(source).unlink(missing_ok=True)
-        for path in sorted(self._features.rglob('*'), reverse=True):
-            path.rmdir()
+        shutil.rmtree(self._features, ignore_errors=True)
 
     def _pool_images(self, sources: list[ImageSource], job: MapJob) -> None:
         """Stage 1: pooled teacher features of each image into the work folder."""
@@ -217,9 +215,7 @@ class KMeansGenerator(LabelGenerator):
         return self._features / f'{source.key}.npz'
 
 
-def pool_superpixels(
-    features: Tensor, ids: Tensor, num_ids: int, align_corners: bool
-) -> tuple[Tensor, Tensor]:
+def pool_superpixels(features: Tensor, ids: Tensor, num_ids: int, align_corners: bool) -> tuple[Tensor, Tensor]:
     """Mean feature of each superpixel, as if the feature map were enlarged bilinearly to the map's size.
 
     Pooling is linear, so the weight of each low-resolution cell in each superpixel is summed first and the
