@@ -3,9 +3,6 @@ import math
 import pytest
 import torch
 import torch.nn.functional as F
-from scipy.special import iv
-from torch import nn
-
 from peridot.errors import ConfigError, DataError
 from peridot.models.functional import density_category_weights, range_bins
 from peridot.models.heads import ProjectionHead
@@ -13,6 +10,8 @@ from peridot.models.objectives import PointPixelInfoNCE, VMFConsistency, WeaklyS
 from peridot.models.step import StepContext
 from peridot.registry import MODELS
 from peridot.structures import Pairs
+from scipy.special import iv
+from torch import nn
 
 DIM, STUDENT_DIM, TEACHER_DIM, CLASSES = 8, 6, 5, 4
 
@@ -256,7 +255,7 @@ def test_vmf_average_without_correction_reaches_63_percent():
     for c in range(CLASSES):
         mean = z[step.pairs.label == c].mean(0)
         torch.testing.assert_close(objective.average[c], (1 - 0.99**100) * mean, atol=1e-5, rtol=0)
-    assert 1 - 0.99**100 == pytest.approx(0.634, abs=1e-3)
+    assert pytest.approx(0.634, abs=1e-3) == 1 - 0.99**100
 
 
 def test_vmf_bias_correction_recovers_the_mean_from_the_first_step():

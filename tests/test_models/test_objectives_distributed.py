@@ -4,14 +4,13 @@ import pytest
 import torch
 import torch.distributed as dist
 import torch.multiprocessing as mp
-from torch import nn
-from torch.nn.parallel import DistributedDataParallel
-
 from peridot.models.functional import gather_across_processes, reduce_sum, sizes_of_processes
 from peridot.models.heads import ProjectionHead
 from peridot.models.objectives import PointPixelInfoNCE, VMFConsistency, WeaklySupervisedContrast
 from peridot.models.step import StepContext
 from peridot.structures import Pairs
+from torch import nn
+from torch.nn.parallel import DistributedDataParallel
 
 CLASSES, DIM, POINTS = 4, 8, 30
 OBJECTIVES = {

