@@ -37,12 +37,8 @@ train_pipeline = [
     dict(type='peridot.LoadImageViews'),
     dict(type='peridot.ProjectPoints', min_depth=1.0),
     dict(type='peridot.LoadPairLabels', folder=weak_labels),
-    dict(
-        type='mmdet3d.GlobalRotScaleTrans', rot_range=[0.0, 6.283185307179586], scale_ratio_range=[1.0, 1.0]
-    ),
-    dict(
-        type='mmdet3d.RandomFlip3D', sync_2d=False, flip_ratio_bev_horizontal=0.5, flip_ratio_bev_vertical=0.5
-    ),
+    dict(type='mmdet3d.GlobalRotScaleTrans', rot_range=[0.0, 6.283185307179586], scale_ratio_range=[1.0, 1.0]),
+    dict(type='mmdet3d.RandomFlip3D', sync_2d=False, flip_ratio_bev_horizontal=0.5, flip_ratio_bev_vertical=0.5),
     dict(type='peridot.DropCuboids', max_size=0.2, min_pairs=1024),
     dict(
         type='peridot.RandomResizedCropViews',

@@ -107,9 +107,7 @@ class PairedDataset(BaseDataset):
     ) -> None:
         self.cameras = None if cameras is None else list(cameras)
         self.dataset = dataset
-        super().__init__(
-            ann_file=ann_file, data_root=data_root, data_prefix=dict(data_prefix or {}), **kwargs
-        )
+        super().__init__(ann_file=ann_file, data_root=data_root, data_prefix=dict(data_prefix or {}), **kwargs)
 
     def __getitem__(self, key: int | SampleKey) -> dict:
         """Run the pipeline on one sample, under the key's seed when it has one."""
@@ -142,9 +140,7 @@ class PairedDataset(BaseDataset):
         for name, value in defaults.items():
             self._metainfo.setdefault(name, value)
         if not content['data_list']:
-            raise DataError(
-                f'{self.ann_file} holds no sample: make it again ({_create_command(self.data_root)})'
-            )
+            raise DataError(f'{self.ann_file} holds no sample: make it again ({_create_command(self.data_root)})')
         return [self.parse_data_info(info) for info in content['data_list']]
 
     def parse_data_info(self, info: dict) -> dict:
@@ -246,9 +242,7 @@ def read_info_file(path: str, data_root: str) -> dict:
     except (pickle.UnpicklingError, EOFError, ValueError, AttributeError, ImportError, IndexError) as error:
         raise DataError(f'the info file {path} cannot be read ({error}): {remake}') from None
     if isinstance(content, list) or (isinstance(content, dict) and 'infos' in content):
-        raise DataError(
-            f'{path} is an info file of mmdet3d 0.x, but that of mmdet3d 1.1 or later is needed: {remake}'
-        )
+        raise DataError(f'{path} is an info file of mmdet3d 0.x, but that of mmdet3d 1.1 or later is needed: {remake}')
     if not isinstance(content, dict) or not {'metainfo', 'data_list'} <= set(content):
         raise DataError(f'{path} is not an mmdet3d info file (no `metainfo` and `data_list`): {remake}')
     version = str(content['metainfo'].get('info_version', '1.1'))

@@ -158,9 +158,7 @@ class ImageViews:
             return image
         matrix = np.array([[scale[1], 0, offset[1]], [0, scale[0], offset[0]]])
         flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
-        return cv2.warpAffine(
-            image, matrix, (int(width), int(height)), flags=flags, borderMode=cv2.BORDER_REPLICATE
-        )
+        return cv2.warpAffine(image, matrix, (int(width), int(height)), flags=flags, borderMode=cv2.BORDER_REPLICATE)
 
 
 def _read_image_file(path: str) -> bytes:

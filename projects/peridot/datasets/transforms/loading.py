@@ -188,8 +188,7 @@ class LoadPairLabels(BaseTransform):
         pairs, folder = results['pairs'], self.reader.open(results)
         if folder.num_classes > IGNORE_LABEL:
             raise DataError(
-                f'{folder.folder} has {folder.num_classes} classes, at most {IGNORE_LABEL} are supported: '
-                'merge classes'
+                f'{folder.folder} has {folder.num_classes} classes, at most {IGNORE_LABEL} are supported: merge classes'
             )
         pixel = np.rint(pairs.position.numpy()).astype(np.int64)
         bounds = np.searchsorted(pairs.camera.numpy(), np.arange(len(results['cameras']) + 1))

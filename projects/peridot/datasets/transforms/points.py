@@ -26,9 +26,7 @@ class DropCuboids(BaseTransform):
         min_pairs_ratio (float, optional): Share of an image's pairs that is enough too. Defaults to None.
     """
 
-    def __init__(
-        self, max_size: float = 0.2, min_pairs: int = 1024, min_pairs_ratio: float | None = None
-    ) -> None:
+    def __init__(self, max_size: float = 0.2, min_pairs: int = 1024, min_pairs_ratio: float | None = None) -> None:
         self.max_size = max_size
         self.min_pairs = min_pairs
         self.min_pairs_ratio = min_pairs_ratio
