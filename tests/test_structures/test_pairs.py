@@ -1,6 +1,5 @@
 import pytest
 import torch
-
 from peridot.structures import IGNORE_LABEL, Pairs
 
 NUM_POINTS, NUM_CAMERAS = 50, 3
