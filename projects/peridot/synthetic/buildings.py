@@ -31,9 +31,10 @@ def block(rng: np.random.Generator, width: float, depth: float) -> Mesh:
     shop = M.SHOP if rng.random() < 0.7 else look
     roof = {'top': (M.CONCRETE, (0.3, 0.3, 0.3))}
     parts = [
+        _footing(width, depth),
         box(
-            (width, depth, 3.8 - BASE),
-            (0, 0, (3.8 + BASE) / 2),
+            (width, depth, 3.8),
+            (0, 0, 1.9),
             shop,
             pick(rng, PLASTERS + ((0.1, 0.1, 0.12), (0.3, 0.08, 0.06))),
         ),
@@ -57,6 +58,10 @@ def block(rng: np.random.Generator, width: float, depth: float) -> Mesh:
     return merge(parts)
 
 
+def _footing(width: float, depth: float) -> Mesh:
+    return box((width + 0.08, depth + 0.08, 0.3 - BASE), (0, 0, (0.3 + BASE) / 2), M.CONCRETE, (0.38, 0.37, 0.35))
+
+
 def _awning(x: float, y: float, color) -> Mesh:
     corners = np.array([[x - 1.6, y + 1.3, 2.6], [x - 1.6, y, 3.3], [x + 1.6, y, 3.3], [x + 1.6, y + 1.3, 2.6]])
     return quads(np.stack([corners[::-1], corners]), M.STRIPES, color)
@@ -69,7 +74,8 @@ def house(rng: np.random.Generator, width: float, depth: float) -> Mesh:
     color = pick(rng, BRICKS if brick else PLASTERS)
     roof, rise = pick(rng, ROOFS), rng.uniform(1.8, 3.2)
     parts = [
-        box((width, depth, height - BASE), (0, 0, (height + BASE) / 2), M.BRICK_FACADE if brick else M.FACADE, color),
+        _footing(width, depth),
+        box((width, depth, height), (0, 0, height / 2), M.BRICK_FACADE if brick else M.FACADE, color),
         gable(width + 0.8, depth + 0.9, height, rise, roof, color),
         box((0.7, 0.7, 2.2), (width * 0.25, -depth * 0.15, height + rise * 0.9), M.BRICK, BRICKS[0]),
         box((1.8, 1.2, 0.35), (0, depth / 2 + 0.6, 0.1), M.CONCRETE, (0.5, 0.49, 0.47)),

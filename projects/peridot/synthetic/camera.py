@@ -139,8 +139,10 @@ def develop(light: np.ndarray, face: np.ndarray, snapshot: Snapshot, rng: np.ran
     light = _smooth_edges(light, face)
     y, x = np.mgrid[-1 : 1 : h * 1j, -1 : 1 : w * 1j].astype(np.float32)
     light = light * (1 - 0.16 * (x * x + y * y))[..., None]
-    toned = 1 - np.exp(-1.75 * light)
-    image = np.clip(toned, 0, 1) ** (1 / 2.0)
+    toned = np.clip(1 - np.exp(-1.65 * light), 0, 1) ** (1 / 1.9)
+    image = toned + 0.55 * toned * (1 - toned) * (toned - 0.42)  # a mild S curve
+    gray = image.mean(2, keepdims=True)
+    image = gray + (image - gray) * 1.12
     noise = rng.normal(scale=0.010, size=(h, w, 1)).astype(np.float32)
     return np.clip((image + noise) * 255 + 0.5, 0, 255).astype(np.uint8)
 

@@ -18,7 +18,7 @@ from peridot.synthetic.layout import REACH, S_RANGE, ground
 from peridot.synthetic.lidar import Sweep, take_sweep
 from peridot.synthetic.mesh import rotation_z
 from peridot.synthetic.raycast import Caster, Snapshot
-from peridot.synthetic.rig import CAMERAS, Camera, make_cameras, make_lidar
+from peridot.synthetic.rig import Camera, make_cameras, make_lidar
 from peridot.synthetic.taxonomy import INDEX, SCENES, visibility_token
 from peridot.synthetic.world import Thing, World, make_world
 
@@ -28,6 +28,8 @@ PERIOD = 0.5  # seconds between keyframes
 ANNOTATED = 70.0  # metres around the ego vehicle within which objects get boxes
 JPEG_QUALITY = 92
 MAP_RESOLUTION = 0.1  # metres, what nuscenes-devkit assumes
+
+View = tuple[Camera, Snapshot]  # a camera and the world at the moment of its shutter
 
 
 @dataclass(frozen=True)
@@ -103,14 +105,16 @@ def make_frame(root: Path, settings: Settings, scene: int, frame: int) -> dict:
     snapshot = scenery.at(now)
     lidar_record, sweep = _sweep(root, settings, snapshot, scene, (frame, 0), origin)
     data.append(lidar_record)
-    data += _photos(root, settings, scenery, scene, frame, now, origin)
+    cameras = make_cameras(settings.image_size)
+    views = [(camera, scenery.at(now + camera.delay)) for camera in cameras.values()]
+    data += _photos(root, settings, views, scene, frame, origin)
     return {
         'scene': scene,
         'frame': frame,
         'timestamp': timestamp(scene, now),
         'description': f'{world.layout.kind}, {2 * world.layout.lanes} lanes',
         'data': data,
-        'annotations': _annotations(scenery, snapshot, sweep, now, settings, origin),
+        'annotations': _annotations(snapshot, views, sweep, origin),
     }
 
 
@@ -152,31 +156,28 @@ def _sweep(root: Path, settings: Settings, snapshot: Snapshot, scene: int, numbe
     return record, sweep
 
 
-def _photos(root: Path, settings: Settings, scenery: Caster, scene: int, frame: int, now: float, origin) -> list[dict]:
+def _photos(root: Path, settings: Settings, views: list[View], scene: int, frame: int, origin) -> list[dict]:
     records = []
-    for number, (name, camera) in enumerate(make_cameras(settings.image_size).items()):
-        seconds = now + camera.delay
-        record = _sensor_record(scenery.world, settings, scene, name, seconds, True, origin, '.jpg')
+    for number, (camera, snapshot) in enumerate(views):
+        record = _sensor_record(snapshot.world, settings, scene, camera.name, snapshot.time, True, origin, '.jpg')
         rng = np.random.default_rng([settings.seed, scene, frame, number, 13])
-        image = take_photo(scenery.at(seconds), camera, rng).image
+        image = take_photo(snapshot, camera, rng).image
         _, code = cv2.imencode('.jpg', image[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY])
         write_atomic(root / record['filename'], code.tobytes())
         records.append(record)
     return records
 
 
-def _annotations(
-    scenery: Caster, snapshot: Snapshot, sweep: Sweep, now: float, settings: Settings, origin
-) -> list[dict]:
+def _annotations(snapshot: Snapshot, views: list[View], sweep: Sweep, origin) -> list[dict]:
     """Boxes of all objects around the ego vehicle, at the lidar's time."""
-    world = scenery.world
+    world, now = snapshot.world, snapshot.time
     ego = world.ego_pose(now)[0]
     near = []
     for thing in world.things:
         place, yaw = thing.pose(world.layout, now)
         if np.hypot(*(place - ego)[:2]) < ANNOTATED:
             near.append((thing, place, yaw))
-    shares = visible_shares(scenery, [thing for thing, _, _ in near], now, settings.image_size)
+    shares = visible_shares([thing for thing, _, _ in near], views)
     position, rotation = make_lidar().world_pose(world.ego_pose(now))
     points = sweep.points[:, :3].astype(float) @ rotation.T + position
     return [
@@ -202,28 +203,26 @@ def inside_box(points: np.ndarray, thing: Thing, place: np.ndarray, yaw: float, 
     return (abs(local[:, :2]) <= half).all(1) & (local[:, 2] >= margin) & (local[:, 2] <= height - margin)
 
 
-def visible_shares(scenery: Caster, things: list[Thing], now: float, image_size, samples: int = 48) -> np.ndarray:
-    """(T,) share 0..1 of each object that the six cameras see.
+def visible_shares(things: list[Thing], views: list[View], samples: int = 48) -> np.ndarray:
+    """(T,) share 0..1 of each object that the cameras see, each at its own moment.
 
     Rays run from each camera to points spread over the object's surface; a ray that would hit the object if it stood
     alone counts, and is visible if the object is what it hits first.
     """
     seen, total = np.zeros(len(things)), np.zeros(len(things))
+    if not things:
+        return seen
     spots = [_surface_points(thing, samples) for thing in things]
-    for camera in make_cameras(image_size).values():
-        seconds = now + camera.delay
-        snapshot = scenery.at(seconds)
-        position, rotation = camera.world_pose(scenery.world.ego_pose(seconds))
-        targets = []
-        for thing, spot in zip(things, spots):
-            place, yaw = thing.pose(scenery.world.layout, seconds)
-            targets.append(spot @ rotation_z(yaw).T + place)
-        targets = np.concatenate(targets) if targets else np.zeros((0, 3))
-        owner = np.repeat(np.arange(len(things)), samples)
+    numbers = np.repeat([thing.number for thing in things], samples)
+    owner = np.repeat(np.arange(len(things)), samples)
+    for camera, snapshot in views:
+        position, rotation = camera.world_pose(snapshot.world.ego_pose(snapshot.time))
+        poses = [thing.pose(snapshot.layout, snapshot.time) for thing in things]
+        targets = np.concatenate([spot @ rotation_z(yaw).T + place for spot, (place, yaw) in zip(spots, poses)])
         inside = in_image(targets, camera, position, rotation)
         ray = targets[inside] - position
         hits = snapshot.hit(position, ray / np.linalg.norm(ray, axis=1, keepdims=True))
-        own = snapshot.labels(hits)[1] == np.array([thing.number for thing in things], int)[owner[inside]]
+        own = snapshot.labels(hits)[1] == numbers[inside]
         total += np.bincount(owner[inside], minlength=len(things))
         seen += np.bincount(owner[inside], weights=own, minlength=len(things))
     return seen / np.maximum(total, 1)

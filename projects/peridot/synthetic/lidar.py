@@ -13,7 +13,7 @@ from peridot.synthetic.rig import REACH, lidar_rays, make_lidar
 from peridot.synthetic.taxonomy import INDEX
 
 # the part of the ego vehicle that its own lidar sees, ego frame, metres
-EGO_BODY = (np.array([-0.4, -0.72, 0.4]), np.array([1.6, 0.72, 1.5]))
+EGO_BODY = (np.array([-0.2, -0.56, 0.4]), np.array([1.5, 0.56, 1.5]))
 
 
 @dataclass

@@ -249,7 +249,7 @@ def curtain(s: Surface) -> Look:
 
 def shop(s: Surface) -> Look:
     """A shop front: a plinth, large panes with things behind them, doors, a sign above."""
-    height = s.v - 2.5
+    height = s.v
     column, fu = _cells(s.u, s.extent[:, 0], 4.4)
     walls = abs(s.up) < 0.5
     tone = 1 + 0.12 * s.noise('cloud', 12)
@@ -276,7 +276,7 @@ def window(s: Surface) -> Look:
     """Car windows: dark panes inside painted pillars."""
     edge_u = np.minimum(s.u, s.extent[:, 0] - s.u)
     fv = s.v / np.maximum(s.extent[:, 1], 1e-3)
-    pillar = (s.extent[:, 0] > 2.0) & (abs(s.u - s.extent[:, 0] * 0.48) < 0.045)
+    pillar = (s.extent[:, 0] > 2.0) & (abs(s.u - s.extent[:, 0] * 0.5) < 0.045)
     pane = (edge_u > 0.09) & (fv > 0.1) & (fv < 0.9) & ~pillar
     shade = np.float32([0.03, 0.035, 0.04]) * (1 + 0.8 * fv)[:, None]
     return Look(np.where(pane[:, None], shade, s.color), np.where(pane, 0.55, 0.22))

@@ -180,7 +180,33 @@ def frustum(x, y, z, material, color, top_x=None, top_y=None, sides: dict | None
     )
     sides = sides or {}
     looks = [sides.get(name, (material, color)) for name in _SIDES]
-    return quads(corner[np.array(list(_SIDES.values()))], [m for m, _ in looks], [c for _, c in looks])
+    faces = corner[np.array(list(_SIDES.values()))]
+    panes = np.array([look[0] == Material.WINDOW for look in looks])
+    parts = [
+        make(faces[rows], [looks[i][0] for i in rows], [looks[i][1] for i in rows])
+        for make, rows in ((quads, np.flatnonzero(~panes)), (fans, np.flatnonzero(panes)))
+        if len(rows)
+    ]
+    return merge(parts)
+
+
+def fans(corners: np.ndarray, material, color) -> Mesh:
+    """Like `quads`, with four faces around the middle, so that `uv` follows all four edges of a trapezoid."""
+    corners = np.asarray(corners, np.float32)
+    flat = quads(corners, material, color)
+    extent = flat.extent[::2]
+    uv = np.zeros((len(corners), 5, 2), np.float32)
+    uv[:, 1:3, 0], uv[:, 4, 0] = extent[:, :1], extent[:, 0] / 2
+    uv[:, 2:4, 1], uv[:, 4, 1] = extent[:, 1:], extent[:, 1] / 2
+    points = np.concatenate([corners, corners.mean(1, keepdims=True)], 1)
+    pick = np.array([[0, 1, 4], [1, 2, 4], [2, 3, 4], [3, 0, 4]])
+    return soup(
+        points[:, pick].reshape(-1, 3, 3),
+        uv[:, pick].reshape(-1, 3, 2),
+        np.repeat(extent, 4, axis=0),
+        np.repeat(flat.material[::2], 4),
+        np.repeat(flat.color[::2], 4, axis=0),
+    )
 
 
 def box(size, center, material, color, sides: dict | None = None) -> Mesh:

@@ -543,52 +543,56 @@ def bicycle_rack(rng: np.random.Generator) -> Mesh:
     return merge(parts)
 
 
-def tree(rng: np.random.Generator) -> Mesh:
-    """A broad-leaved tree or a conifer of 4 to 10 m."""
-    height = rng.uniform(4.0, 10.0)
-    green = pick(
-        rng, ((0.09, 0.2, 0.04), (0.14, 0.24, 0.05), (0.06, 0.16, 0.05), (0.2, 0.22, 0.04), (0.3, 0.15, 0.03)), 0.25
-    )
-    trunk = rng.uniform(0.1, 0.22)
-    bark = pick(rng, ((0.16, 0.11, 0.07), (0.22, 0.19, 0.16), (0.1, 0.07, 0.05)))
+GREENS = ((0.09, 0.2, 0.04), (0.14, 0.24, 0.05), (0.06, 0.16, 0.05), (0.2, 0.22, 0.04), (0.3, 0.15, 0.03))
+BARKS = ((0.16, 0.11, 0.07), (0.22, 0.19, 0.16), (0.1, 0.07, 0.05))
+
+
+def tree(rng: np.random.Generator, fine: bool = True) -> Mesh:
+    """A broad-leaved tree or a conifer of 4 to 10 m; with `fine` it has more and smaller leaves."""
+    height, trunk = rng.uniform(4.0, 10.0), rng.uniform(0.1, 0.22)
+    green, bark = pick(rng, GREENS, 0.25), pick(rng, BARKS)
     if rng.random() < 0.2:
-        parts = [cylinder((trunk, trunk * 0.6), (-0.5, height * 0.3), M.BARK, bark, segments=8)]
-        for level in np.linspace(0.12, 0.8, 5):
-            spread = 0.28 * height * (1 - level)
-            parts.append(
-                cylinder(
-                    (spread, 0.05),
-                    (level * height, (level + 0.28) * height),
-                    M.LEAVES,
-                    green * rng.uniform(0.7, 1.1),
-                    segments=11,
-                )
-            )
-            parts.append(leaves(70, (spread, spread, 0.1 * height), (0, 0, (level + 0.08) * height), green, rng))
-        return merge(parts)
+        return _conifer(rng, height, trunk, green, bark, fine)
     fork = height * rng.uniform(0.3, 0.45)
     crown = rng.uniform(0.17, 0.3) * height
-    parts = [cylinder((trunk, trunk * 0.7), (-0.5, fork + crown * 0.5), M.BARK, bark, segments=8)]
+    parts = [cylinder((trunk, trunk * 0.7), (-0.5, fork + crown), M.BARK, bark, segments=8)]
     for _ in range(rng.integers(4, 8)):
         radius = crown * rng.uniform(0.5, 0.85) * np.array([1, 1, rng.uniform(0.7, 1.0)])
-        at = np.array(
-            [*rng.normal(scale=crown * 0.45, size=2), rng.uniform(fork + radius[2] * 0.6, height - radius[2] * 0.8)]
-        )
+        rise = radius[2] * 0.6 + rng.random() * min(crown * 1.6, height - fork)
+        at = np.array([*rng.normal(scale=crown * 0.4, size=2), fork + rise])
         shade = green * rng.uniform(0.75, 1.2)
-        parts.append(blob(radius * 0.8, at, M.LEAVES, shade * 0.75, rng, 0.18, 2))
-        parts.append(leaves(130, radius, at, shade, rng))
+        parts.append(blob(radius * 0.8, at, M.LEAVES, shade * 0.75, rng, 0.18, 2 if fine else 1))
+        parts.append(leaves(300 if fine else 60, radius, at, shade, rng, 0.2 if fine else 0.4))
     return merge(parts)
 
 
-def bush(rng: np.random.Generator) -> Mesh:
+def _conifer(rng: np.random.Generator, height: float, trunk: float, green, bark, fine: bool) -> Mesh:
+    parts = [cylinder((trunk, trunk * 0.6), (-0.5, height * 0.3), M.BARK, bark, segments=8)]
+    for level in np.linspace(0.12, 0.8, 5):
+        spread = 0.26 * height * (1 - level)
+        low, high, shade = level * height, (level + 0.28) * height, green * rng.uniform(0.7, 1.1)
+        parts.append(cylinder((spread * 0.85, 0.05), (low, high), M.LEAVES, shade, segments=11))
+        share = np.sqrt(rng.random(260 if fine else 50))
+        needles = leaves(len(share), (1, 1, 1), (0, 0, 0), shade, rng, 0.17 if fine else 0.35)
+        angle = rng.uniform(0, 2 * np.pi, len(share))
+        ring = spread * share * 1.02
+        spot = np.stack([ring * np.cos(angle), ring * np.sin(angle), high + (low - high) * share], 1)
+        needles.vertices += (spot - needles.vertices.mean(1))[:, None].astype(np.float32)
+        outward = np.stack([np.cos(angle), np.sin(angle), np.full_like(angle, 0.5)], 1) / np.sqrt(1.25)
+        needles.normal = outward.astype(np.float32)
+        parts.append(needles)
+    return merge(parts)
+
+
+def bush(rng: np.random.Generator, fine: bool = True) -> Mesh:
     """A shrub of 0.5 to 1.6 m."""
     radius = rng.uniform(0.3, 0.8)
-    green = pick(rng, ((0.09, 0.2, 0.04), (0.16, 0.24, 0.06), (0.07, 0.15, 0.06)), 0.3)
+    green = pick(rng, GREENS[:3], 0.3)
     parts = []
     for _ in range(rng.integers(1, 4)):
         at = np.array([*rng.normal(scale=radius * 0.6, size=2), radius * 0.75])
         parts.append(blob((radius * 0.85, radius * 0.85, radius * 0.85), at, M.LEAVES, green * 0.8, rng, 0.2, 1))
-        parts.append(leaves(60, (radius, radius, radius), at, green, rng, 0.2))
+        parts.append(leaves(110 if fine else 30, (radius, radius, radius), at, green, rng, 0.12 if fine else 0.25))
     return merge(parts)
 
 

@@ -20,7 +20,7 @@ CAMERAS = {
 LIDAR_POSITION = np.array([0.944, 0.0, 1.84])
 BEAMS = 32
 COLUMNS = 1084
-REACH = (0.9, 95.0)
+REACH = (0.6, 95.0)  # nearest and farthest return, metres
 
 
 def _tilt(roll: float, pitch: float) -> np.ndarray:

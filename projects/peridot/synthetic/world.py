@@ -203,11 +203,11 @@ class _Builder:
         for _ in range(trees):
             s, d = rng.uniform(-80, 130), start + rng.gamma(1.6, 5.0 if kind == 'park' else 3.0)
             if d < 60 and not self.layout.on_crossing(s, 4):
-                self._plant(objects.tree(rng), s, side * d)
+                self._plant(objects.tree(rng, self._fine(s, d)), s, side * d)
         for _ in range(trees):
             s, d = rng.uniform(-60, 110), start - 0.6 + rng.gamma(1.3, 3.5)
             if d < 50 and not self.layout.on_crossing(s, 3):
-                self._plant(objects.bush(rng), s, side * d, 0.1)
+                self._plant(objects.bush(rng, self._fine(s, d)), s, side * d, 0.1)
         for s in np.arange(-90, 140, 7.0):
             if rng.random() < 0.45 and not self.layout.on_crossing(s, 7.0):
                 leafy = rng.random() < 0.5
@@ -216,13 +216,18 @@ class _Builder:
                 name = 'static.vegetation' if leafy else 'static.manmade'
                 self.background(mesh, name, s, side * (outer + 0.7), sink=0.1)
 
+    def _fine(self, s: float, d: float) -> bool:
+        """Whether the ego vehicle comes near enough to see single leaves."""
+        way = self.lane_speed[-1] * 4
+        return -22 < s < way + 28 and abs(d) < 25
+
     def _plant(self, mesh: Mesh, s: float, d: float, sink: float = 0.0) -> None:
         self.background(mesh, 'static.vegetation', s, d, self.rng.uniform(0, 2 * np.pi), sink)
 
     def _furniture(self, side: int) -> None:
         """The strip beside the curb and the strip beside the houses, in slots that do not overlap."""
         rng, layout = self.rng, self.layout
-        inner, outer = layout.walk(side)
+        outer = layout.walk(side)[1]
         strip = layout.half(side) + (layout.verge / 2 if layout.verge else 0.55)
         facing = np.pi if side > 0 else 0.0  # right-hand traffic sees signs that face against it
         to_street = 0.0 if side < 0 else np.pi
@@ -235,7 +240,7 @@ class _Builder:
                 continue
             draw = rng.random()
             if draw < 0.2:
-                self._plant(objects.tree(rng), s, side * strip)
+                self._plant(objects.tree(rng, self._fine(s, strip)), s, side * strip)
             elif draw < 0.27:
                 self.background(objects.sign(rng), 'static.manmade', s, side * strip, facing)
             elif draw < 0.31:
@@ -250,7 +255,7 @@ class _Builder:
                 at = side * (strip + 0.5)
                 self.thing(build, f'vehicle.{name}', s, at, turn, attribute='cycle.without_rider')
             elif draw < 0.55:
-                self._plant(objects.bush(rng), s, side * strip)
+                self._plant(objects.bush(rng, self._fine(s, strip)), s, side * strip)
         for s in np.arange(-90.0, 140.0, 9.0):
             s = s + rng.uniform(-2, 2)
             draw, wall = rng.random(), side * (outer - 0.55)
@@ -433,9 +438,9 @@ class _Builder:
             if layout.on_crossing(s, 2.0):
                 continue
             if draw < 0.3:
-                self._plant(objects.bush(rng), s, 0.0)
+                self._plant(objects.bush(rng, self._fine(s, 0.0)), s, 0.0)
             elif draw < 0.4 and layout.median > 1.0:
-                self._plant(objects.tree(rng), s, 0.0)
+                self._plant(objects.tree(rng, self._fine(s, 0.0)), s, 0.0)
             elif draw < 0.5:
                 self.background(objects.sign(rng), 'static.manmade', s, 0.0, 0.0)
 
