@@ -47,9 +47,7 @@ def test_weakly_supervised_equals_double_loop(reduction):
     k, q = embeddings(11)
     labels = torch.tensor([0, 1, 1, 2, 0, 7, 2, 2, 1, 0, 2])
     loss = weakly_supervised_contrastive(k, q, labels, 0.07, reduction)
-    assert loss.item() == pytest.approx(
-        naive_weakly_supervised(k, q, labels.tolist(), 0.07, reduction), rel=1e-5
-    )
+    assert loss.item() == pytest.approx(naive_weakly_supervised(k, q, labels.tolist(), 0.07, reduction), rel=1e-5)
 
 
 @pytest.mark.parametrize('reduction', ['sup_in', 'sup_out'])

@@ -28,9 +28,7 @@ class RowFeatures:
 
 def make_step(num_pairs=40, seed=0, labels=None, label_classes=CLASSES, num_points=60):
     g = torch.Generator().manual_seed(seed)
-    heads = nn.ModuleDict(
-        {name: ProjectionHead(STUDENT_DIM, TEACHER_DIM, DIM) for name in ('instance', 'semantic')}
-    )
+    heads = nn.ModuleDict({name: ProjectionHead(STUDENT_DIM, TEACHER_DIM, DIM) for name in ('instance', 'semantic')})
     for parameter in heads.parameters():
         parameter.data.copy_(torch.randn(parameter.shape, generator=g) * 0.3)
     if labels is None:
@@ -304,7 +302,7 @@ def test_vmf_does_not_learn_in_evaluation():
 
 def test_vmf_state_continues_exactly():
     def build():
-        return VMFConsistency(CLASSES, channels=DIM, momentum=0.9, warmup_steps=3)
+        return VMFConsistency(CLASSES, channels=DIM, momentum=0.9, warmup_steps=3, bias_correction=True)
 
     straight, first, second = build(), build(), build()
     for seed in range(2):

@@ -32,21 +32,17 @@ def read_at(
     left, right, across = _neighbours(position[:, 1], width, image_size[1], align_corners)
     rows = torch.stack([top, top, bottom, bottom], 1)
     columns = torch.stack([left, right, left, right], 1)
-    weights = torch.stack(
-        [(1 - down) * (1 - across), (1 - down) * across, down * (1 - across), down * across], 1
-    ).to(feature_map.dtype)
+    weights = torch.stack([(1 - down) * (1 - across), (1 - down) * across, down * (1 - across), down * across], 1).to(
+        feature_map.dtype
+    )
     if feature_map.is_contiguous(memory_format=torch.channels_last):
         table = feature_map.permute(0, 2, 3, 1).reshape(-1, feature_map.shape[1])
         index = (camera[:, None] * height + rows) * width + columns
         return F.embedding_bag(index, table, mode='sum', per_sample_weights=weights)
-    return sum(
-        feature_map[camera, :, rows[:, i], columns[:, i]] * weights[:, i, None] for i in range(rows.shape[1])
-    )
+    return sum(feature_map[camera, :, rows[:, i], columns[:, i]] * weights[:, i, None] for i in range(rows.shape[1]))
 
 
-def _neighbours(
-    position: Tensor, features: int, pixels: int, align_corners: bool
-) -> tuple[Tensor, Tensor, Tensor]:
+def _neighbours(position: Tensor, features: int, pixels: int, align_corners: bool) -> tuple[Tensor, Tensor, Tensor]:
     """Features before and after positions along one axis, and the weight of the latter."""
     position = position.float()
     if align_corners:

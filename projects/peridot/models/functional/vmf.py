@@ -12,8 +12,8 @@ def log_bessel_i(order: float, kappa: Tensor) -> Tensor:
     """Logarithm of the modified Bessel function of the first kind I_order(kappa), by Debye's expansion.
 
     Neither I nor its exponentially scaled form is ever built: I_31(1) is e^-100 and I_31(1e4) is e^9990.
-    Abramowitz and Stegun 9.7.7 with four terms; the absolute error is below 1e-7 from order 15 (D = 32) on,
-    below 1e-4 from order 3 (D = 8) on.
+    Abramowitz and Stegun 9.7.7 with four terms; the absolute error is below 1e-8 from order 31 (D = 64) on, 1e-7
+    from order 15, 1e-4 from order 3 (D = 8) on.
 
     Args:
         order: At least 1.
@@ -44,9 +44,7 @@ def vmf_log_normalizer(kappa: Tensor, dim: int) -> Tensor:
     if dim < 4:
         raise ValueError(f'the expansion needs at least 4 dimensions, not {dim}')
     order = dim / 2 - 1
-    log_c = (
-        order * math.log(order) + _debye_remainder(order, kappa.double()) - dim / 2 * math.log(2 * math.pi)
-    )
+    log_c = order * math.log(order) + _debye_remainder(order, kappa.double()) - dim / 2 * math.log(2 * math.pi)
     return log_c.to(kappa.dtype)
 
 

@@ -9,9 +9,7 @@ from peridot.errors import ConfigError, DataError
 from peridot.models.step import StepContext
 
 
-def labeled_pairs(
-    step: StepContext, ignore_labels: Sequence[int], num_classes: int | None
-) -> tuple[Tensor, Tensor]:
+def labeled_pairs(step: StepContext, ignore_labels: Sequence[int], num_classes: int | None) -> tuple[Tensor, Tensor]:
     """Rows and labels of the pairs whose weak label is not ignored.
 
     Args:

@@ -66,8 +66,7 @@ class VMFConsistency(nn.Module):
         super().__init__()
         if freeze_after_warmup and warmup_steps < 1:
             raise ConfigError(
-                'VMFConsistency: warmup_steps=0 leaves nothing to freeze: set warmup_steps or '
-                'freeze_after_warmup=False'
+                'VMFConsistency: warmup_steps=0 leaves nothing to freeze: set warmup_steps or freeze_after_warmup=False'
             )
         if not 0 < momentum < 1:
             raise ConfigError(f'VMFConsistency: momentum={momentum}, set a value between 0 and 1')

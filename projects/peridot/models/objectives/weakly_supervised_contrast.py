@@ -52,9 +52,7 @@ class WeaklySupervisedContrast(nn.Module):
         if reduction not in ('sup_in', 'sup_out'):
             raise ConfigError(f"WeaklySupervisedContrast: reduction={reduction!r}, set 'sup_in' or 'sup_out'")
         if sampling not in ('density_category', 'uniform'):
-            raise ConfigError(
-                f"WeaklySupervisedContrast: sampling={sampling!r}, set 'density_category' or 'uniform'"
-            )
+            raise ConfigError(f"WeaklySupervisedContrast: sampling={sampling!r}, set 'density_category' or 'uniform'")
         self.head = head
         self.num_pairs = num_pairs
         self.temperature = temperature
@@ -78,9 +76,7 @@ class WeaklySupervisedContrast(nn.Module):
         if not len(index) and not self.gather_negatives:
             return {'loss': zero, 'pairs': zero.detach(), 'classes': zero.detach()}
         k, q = step.embed(self.head, index)
-        loss = weakly_supervised_contrastive(
-            k, q, labels, self.temperature, self.reduction, self.gather_negatives
-        )
+        loss = weakly_supervised_contrastive(k, q, labels, self.temperature, self.reduction, self.gather_negatives)
         return {
             'loss': self.loss_weight * loss + zero,
             'pairs': zero.detach() + len(index),

@@ -146,9 +146,10 @@ def _build(model: str, pretrained: bool, output_stride: int | None) -> nn.Module
         options['output_stride'] = output_stride
     try:
         network = timm.create_model(model, num_classes=0, **options)
-    except (TypeError, AssertionError) as error:
+    except (TypeError, AssertionError, RuntimeError) as error:
         raise ConfigError(
-            f'model.teacher: timm cannot build {model!r} with {options} ({error}): leave output_stride out'
+            f'model.teacher: timm cannot build {model!r} with {options} ({error}): correct model.teacher.model '
+            'or leave output_stride out'
         ) from error
     if pretrained:
         network = _download(model, options)
