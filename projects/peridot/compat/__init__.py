@@ -11,6 +11,7 @@ from . import (
     minkunet_shape,
     minkunet_voxelize,
     spconv_cpu,
+    spconv_triton,
     torchvision_ops,
 )
 from .records import log_report, report
@@ -27,5 +28,7 @@ def apply() -> None:
     # torchvision first: whatever is imported later may import it, and a failed import cannot be mended.
     torchvision_ops.apply()
     installation.check()
+    # A stand-in for spconv has to be in place before anything imports spconv.
+    spconv_triton.apply()
     for repair in (checkpoint_loading, spconv_cpu, minkunet_voxelize, minkunet_lists, minkunet_shape):
         repair.apply()

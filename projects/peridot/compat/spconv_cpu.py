@@ -212,7 +212,7 @@ def _repair_operators(ops: ModuleType) -> None:
     if hasattr(ops, 'SpconvOps') and not hasattr(ops.indice_conv, '__wrapped__'):
         ops.indice_conv = _answer_cpu_forward(ops)
         ops.indice_conv_backward = _answer_cpu_backward(ops)
-        note('spconv_cpu', 'sparse convolutions of CPU tensors are computed by torch, exactly on many threads')
+        note('spconv_cpu', 'sparse convolution by spconv; of CPU tensors by torch, exact on many threads')
 
 
 def _repair_layers(conv: ModuleType) -> None:
