@@ -153,12 +153,18 @@ class ImageViews:
 
     def _warp(self, view: int, image: np.ndarray, reduction: int) -> np.ndarray:
         scale, offset = self.scale[view] / reduction, (self.offset[view] + 0.5) / reduction - 0.5
-        height, width = self.size[view]
-        if image.shape[:2] == (height, width) and (scale == 1).all() and (offset == 0).all():
-            return image
+        height, width = map(int, self.size[view])
+        # edges of the crop in the decoded image; where they are whole pixels, slicing and resizing is twice as fast
+        edges = np.stack([offset - scale / 2 + 0.5, offset + scale * (self.size[view] - 0.5) + 0.5])
+        whole = np.rint(edges).astype(np.int64)
+        (top, left), (bottom, right) = whole.min(0), whole.max(0)
+        inside = top >= 0 and left >= 0 and bottom <= image.shape[0] and right <= image.shape[1]
+        if inside and scale[0] > 0 and np.abs(edges - whole).max() < 1e-6:
+            resized = cv2.resize(image[top:bottom, left:right], (width, height), interpolation=cv2.INTER_LINEAR)
+            return resized if scale[1] > 0 else cv2.flip(resized, 1)
         matrix = np.array([[scale[1], 0, offset[1]], [0, scale[0], offset[0]]])
         flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
-        return cv2.warpAffine(image, matrix, (int(width), int(height)), flags=flags, borderMode=cv2.BORDER_REPLICATE)
+        return cv2.warpAffine(image, matrix, (width, height), flags=flags, borderMode=cv2.BORDER_REPLICATE)
 
 
 def _read_image_file(path: str) -> bytes:

@@ -33,20 +33,20 @@ class DropCuboids(BaseTransform):
 
     def transform(self, results: dict) -> dict:
         """Change `points`, `pairs` and labels of points."""
-        keep = self._draw(results['points'].coord.numpy())
+        keep = torch.from_numpy(self._draw(results['points'].coord.numpy()))
         if keep.all():
             return results
-        keep = torch.from_numpy(keep)
         if 'pairs' in results:
             before, after = results['pairs'], results['pairs'].drop_points(keep)
             num_cameras = len(results['cameras'])
             if not self._enough(before.count(num_cameras).numpy(), after.count(num_cameras).numpy()):
                 return results
             results['pairs'] = after
-        results['points'] = results['points'][keep]
+        rows = keep.nonzero()[:, 0]
+        results['points'] = results['points'][rows]
         for name in _PER_POINT:
             if name in results:
-                results[name] = results[name][keep.numpy()]
+                results[name] = results[name][rows.numpy()]
         return results
 
     def _draw(self, xyz: np.ndarray) -> np.ndarray:

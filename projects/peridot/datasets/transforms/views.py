@@ -86,6 +86,8 @@ class RandomResizedCropViews(BaseTransform):
 
     # shapes drawn per try: one that is larger than the image is drawn again, as in torchvision
     _SHAPES = 10
+    # crops begin and end at multiples of this: whole pixels also in images decoded at half size
+    _GRID = 2
 
     def __init__(
         self,
@@ -126,12 +128,12 @@ class RandomResizedCropViews(BaseTransform):
         draws = (self.max_tries, self._SHAPES, len(sizes))
         area = height * width * np.random.uniform(*self.scale, draws)
         aspect = np.exp(np.random.uniform(*np.log(self.aspect), draws))
-        crop = np.rint(np.sqrt(np.stack([area / aspect, area * aspect], -1)))
+        crop = self._GRID * np.rint(np.sqrt(np.stack([area / aspect, area * aspect], -1)) / self._GRID)
         valid = ((crop > 0) & (crop <= sizes)).all(-1)
         first = valid.argmax(1)[:, None, :, None]
         crop = np.take_along_axis(crop, first, 1)[:, 0]
         crop = np.where(valid.any(1)[..., None], crop, self._largest(height, width))
-        corner = np.floor(np.random.uniform(size=crop.shape) * (sizes - crop + 1))
+        corner = self._GRID * np.floor(np.random.uniform(size=crop.shape) * ((sizes - crop) // self._GRID + 1))
         return np.concatenate([corner, crop], -1)
 
     def _largest(self, height: np.ndarray, width: np.ndarray) -> np.ndarray:
