@@ -186,7 +186,7 @@ def test_errors_of_the_tool_are_one_line(street, monkeypatch):
         run(lambda: make_maps_command('superpixels', 'slic'))
     assert stopped.value.code.startswith('error: ') and '\n' not in stopped.value.code
     monkeypatch.setattr(sys, 'argv', [*arguments, '--data-root', str(street / 'absent')])
-    with pytest.raises(SystemExit, match='the data root .* does not exist'):
+    with pytest.raises(SystemExit, match=r'the data root .* does not exist'):
         run(lambda: make_maps_command('superpixels', 'slic'))
 
 
