@@ -3,6 +3,7 @@
 from typing import NamedTuple
 
 import torch
+import torch.nn.functional as F
 from mmengine.dist import get_rank, get_world_size
 from torch import Tensor
 
@@ -14,6 +15,8 @@ class Similarity(NamedTuple):
 
     Attributes:
         logits: Float32 (M, N), k_i . q_j / temperature; N = M, or the rows of all processes when gathered.
+        anchors: Float32 (M, D), k / temperature.
+        candidates: Float32 (N, D), q.
         target: Int64 (M,), the candidate that belongs to each anchor.
         scale: Weight of an anchor's loss. 1 / M; when gathered, world size / rows of all processes, so that
             the mean over processes (what DDP takes) is the mean over the joint batch even if processes hold
@@ -22,6 +25,8 @@ class Similarity(NamedTuple):
     """
 
     logits: Tensor
+    anchors: Tensor
+    candidates: Tensor
     target: Tensor
     scale: float
     sizes: list[int]
@@ -38,7 +43,7 @@ def similarity(k: Tensor, q: Tensor, temperature: float, gather_negatives: bool 
     """
     # half precision would lose the small differences between similar candidates
     with torch.autocast(k.device.type, enabled=False):
-        k, q = k.float(), q.float()
+        anchors, q = k.float() / temperature, q.float()
         sizes, offset = [len(k)], 0
         if gather_negatives:
             sizes = sizes_of_processes(len(k), k.device)
@@ -46,14 +51,12 @@ def similarity(k: Tensor, q: Tensor, temperature: float, gather_negatives: bool 
             offset = sum(sizes[: get_rank()])
         world_size = get_world_size() if gather_negatives else 1
         target = torch.arange(offset, offset + len(k), device=k.device)
-        return Similarity(k @ q.T / temperature, target, world_size / max(sum(sizes), 1), sizes)
+        return Similarity(anchors @ q.T, anchors, q, target, world_size / max(sum(sizes), 1), sizes)
 
 
 def info_nce_of(similar: Similarity) -> Tensor:
     """InfoNCE of similarities; 0 without anchors."""
-    logits, target, scale, _ = similar
-    own = logits.gather(1, target[:, None])[:, 0]
-    return scale * (_logsumexp(logits) - own).sum()
+    return similar.scale * F.cross_entropy(similar.logits, similar.target, reduction='sum')
 
 
 def info_nce(k: Tensor, q: Tensor, temperature: float, gather_negatives: bool = False) -> Tensor:
@@ -75,10 +78,12 @@ def info_nce(k: Tensor, q: Tensor, temperature: float, gather_negatives: bool = 
 
 
 def retrieval_accuracy(similar: Similarity) -> Tensor:
-    """Share of local anchors whose most similar candidate is their own; 0 without anchors."""
+    """Share of local anchors to which no candidate is more similar than their own; 0 without anchors."""
     if not len(similar.target):
         return similar.logits.new_zeros(())
-    return (similar.logits.detach().argmax(1) == similar.target).float().mean()
+    logits = similar.logits.detach()
+    own = logits.gather(1, similar.target[:, None])[:, 0]
+    return (own >= logits.amax(1)).float().mean()
 
 
 def weakly_supervised_contrastive(
@@ -111,16 +116,31 @@ def weakly_supervised_contrastive(
     if reduction not in ('sup_in', 'sup_out'):
         raise ValueError(f"reduction is 'sup_in' or 'sup_out', not {reduction!r}")
     similar = similarity(k, q, temperature, gather_negatives)
-    logits = similar.logits
-    candidates = gather_across_processes(labels, similar.sizes) if gather_negatives else labels
-    positive = labels[:, None] == candidates[None, :]
-    if reduction == 'sup_in':
-        attraction = _logsumexp(logits.masked_fill(~positive, float('-inf')))
-    else:
-        attraction = (logits * positive).sum(1) / positive.sum(1)
-    return similar.scale * (_logsumexp(logits) - attraction).sum()
+    candidate_labels = gather_across_processes(labels, similar.sizes) if gather_negatives else labels
+    attract = _attraction_inside if reduction == 'sup_in' else _attraction_outside
+    with torch.autocast(k.device.type, enabled=False):
+        own = (similar.anchors * similar.candidates[similar.target]).sum()
+        attraction = attract(similar.anchors, similar.candidates, labels, candidate_labels)
+        # cross entropy is log-sum-exp over all candidates minus the own similarity
+        repulsion = F.cross_entropy(similar.logits, similar.target, reduction='sum') + own
+        return similar.scale * (repulsion - attraction)
 
 
-def _logsumexp(logits: Tensor) -> Tensor:
-    """Row-wise; keeps the graph of a matrix without rows or columns."""
-    return logits.logsumexp(1) if logits.numel() else logits.sum(1)
+def _attraction_inside(anchors: Tensor, candidates: Tensor, labels: Tensor, candidate_labels: Tensor) -> Tensor:
+    """Sum over anchors of the log-sum-exp over their positives.
+
+    Class by class: together the classes' blocks have far fewer entries than the whole matrix with a mask.
+    """
+    total = anchors.new_zeros(())
+    for label in labels.unique():
+        block = anchors[labels == label] @ candidates[candidate_labels == label].T
+        total = total + block.logsumexp(1).sum()
+    return total
+
+
+def _attraction_outside(anchors: Tensor, candidates: Tensor, labels: Tensor, candidate_labels: Tensor) -> Tensor:
+    """Sum over anchors of the mean similarity to their positives, which is that to the mean positive."""
+    classes, place = candidate_labels.unique(return_inverse=True)
+    sums = candidates.new_zeros(len(classes), candidates.shape[1]).index_add(0, place, candidates)
+    means = sums / torch.bincount(place, minlength=len(classes))[:, None]
+    return (anchors * means[torch.searchsorted(classes, labels)]).sum()
