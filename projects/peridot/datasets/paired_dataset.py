@@ -127,7 +127,7 @@ class PairedDataset(BaseDataset):
 
     def load_data_list(self) -> list[dict]:
         """Read and check the info file."""
-        self._check_data_root()
+        self.check_files()
         content = read_info_file(self.ann_file, self.data_root)
         metainfo = content['metainfo']
         found = metainfo.get('dataset')
@@ -172,13 +172,18 @@ class PairedDataset(BaseDataset):
             )
         return parsed
 
-    def _check_data_root(self) -> None:
+    def check_files(self) -> None:
+        """Raise a DataError when the data root or the info file is missing; nothing is read."""
         if not osp.isdir(self.data_root):
             raise DataError(
                 f'the data root {self.data_root} does not exist: make a demo with '
                 '`python tools/make_demo_data.py --out data/demo` and add `--data-root data/demo`, '
                 'or put nuScenes there and run '
                 f'`{_create_command(self.data_root)}`'
+            )
+        if not osp.isfile(self.ann_file):
+            raise DataError(
+                f'the info file {self.ann_file} does not exist: make it with `{_create_command(self.data_root)}`'
             )
 
     def _camera_names(self, images: dict, token: str) -> list[str]:
@@ -235,8 +240,6 @@ def read_info_file(path: str, data_root: str) -> dict:
         DataError: The file is missing, unreadable or of another version.
     """
     remake = f'make it with `{_create_command(data_root)}`'
-    if not osp.isfile(path):
-        raise DataError(f'the info file {path} does not exist: {remake}')
     try:
         content = load(path)
     except (pickle.UnpicklingError, EOFError, ValueError, AttributeError, ImportError, IndexError) as error:

@@ -1,6 +1,6 @@
 """Containers that travel from the datasets to the objectives."""
 
-from peridot.structures.pairs import IGNORE_LABEL, Pairs, inside_boxes
+from peridot.structures.pairs import IGNORE_LABEL, Pairs
 from peridot.structures.views import ImageViews
 
-__all__ = ['IGNORE_LABEL', 'ImageViews', 'Pairs', 'inside_boxes']
+__all__ = ['IGNORE_LABEL', 'ImageViews', 'Pairs']
