@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from peridot.synthetic.camera import take_photo
+from peridot.synthetic.camera import shade, take_photo
 from peridot.synthetic.frame import in_image, inside_box, visible_shares
 from peridot.synthetic.lidar import take_sweep
 from peridot.synthetic.mesh import Material, box, cylinder, frustum
@@ -214,3 +214,12 @@ def test_images_show_shadow_sky_and_texture(caster):
     sky, ground = image[photo.category == 0].mean(0), road.mean()
     assert sky.mean() > ground + 20
     assert np.isinf(photo.depth[photo.category == 0]).all()
+
+
+def test_views_without_sky_or_without_ground_can_be_shaded(caster):
+    snapshot = caster.at(0.0)
+    for direction in ((0.0, 0.0, -1.0), (0.0, 0.0, 1.0)):
+        rays = np.tile(np.float32(direction), (4, 1))
+        hits = snapshot.hit(np.array([0.0, 0.0, 40.0]), rays)
+        light = shade(snapshot, hits, np.float32([0, 0, 40]), rays, 0.001)
+        assert hits.found.all() == (direction[2] < 0) and np.isfinite(light).all() and (light > 0).all()

@@ -50,7 +50,8 @@ def take_photo(snapshot: Snapshot, camera: Camera, rng: np.random.Generator | No
 def shade(snapshot: Snapshot, hits: Hits, position: np.ndarray, directions: np.ndarray, pixel: float) -> np.ndarray:
     """Linear RGB (N, 3) of rays: textures under sun with shadows, sky light, mirrored sky, haze."""
     weather = snapshot.world.weather
-    light = sky(directions, weather)
+    light = np.empty((len(directions), 3), np.float32)
+    light[~hits.found] = sky(directions[~hits.found], weather)
     rows = np.flatnonzero(hits.found)
     near = Hits(hits.face[rows], hits.distance[rows], hits.inner[rows])
     view, distance = directions[rows], near.distance

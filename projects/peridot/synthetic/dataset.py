@@ -6,6 +6,7 @@ import json
 import multiprocessing
 import os
 import shutil
+import threading
 from concurrent.futures import FIRST_EXCEPTION, Future, ProcessPoolExecutor, wait
 from pathlib import Path
 
@@ -119,8 +120,9 @@ def _remove(root: Path) -> None:
 def _make_all(root: Path, settings: Settings, workers: int, progress: bool) -> None:
     todo = _chunks(root, settings, workers)
     total = len(SCENES) * settings.keyframes
-    with tqdm(total=total, desc=f'synthetic streets in {root}', unit='frame', disable=not progress) as bar:
-        _count(bar, root)
+    start = _finished(root)
+    title = f'synthetic streets in {root}'
+    with tqdm(total=total, initial=start, desc=title, unit='frame', disable=not progress) as bar:
         if workers == 1:
             for scene, frames in todo:
                 for frame in frames:
@@ -152,7 +154,7 @@ def _chunks(root: Path, settings: Settings, workers: int) -> list[tuple[int, lis
 def _make_parallel(root: Path, settings: Settings, todo, workers: int, bar: tqdm) -> None:
     # spawn: a forked copy of a process that already runs threads (torch, OpenCV) may hang
     context = multiprocessing.get_context('spawn')
-    with ProcessPoolExecutor(min(workers, len(todo)), mp_context=context) as pool:
+    with ProcessPoolExecutor(min(workers, len(todo)), context, initializer=_die_with_parent) as pool:
         pending: set[Future] = {pool.submit(make_frames, root, settings, scene, frames) for scene, frames in todo}
         try:
             while pending:
@@ -165,6 +167,19 @@ def _make_parallel(root: Path, settings: Settings, todo, workers: int, bar: tqdm
             raise
 
 
+def _die_with_parent() -> None:
+    """Let a worker end when the main process was killed; it would wait for work forever."""
+
+    def watch() -> None:
+        multiprocessing.parent_process().join()
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
+
+
+def _finished(root: Path) -> int:
+    return len(list((root / PARTIAL).glob('[0-9]*.json')))
+
+
 def _count(bar: tqdm, root: Path) -> None:
-    finished = len(list((root / PARTIAL).glob('[0-9]*.json'))) if (root / PARTIAL).is_dir() else 0
-    bar.update(finished - bar.n)
+    bar.update(_finished(root) - bar.n)

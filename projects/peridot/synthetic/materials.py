@@ -91,6 +91,8 @@ def _tiles() -> dict[str, np.ndarray]:
 def _lookup(texture: np.ndarray, x: np.ndarray, y: np.ndarray) -> np.ndarray:
     """Bilinear values of a periodic texture at (N,) texel positions."""
     count, width = len(x), 4096
+    if not count:
+        return np.zeros(0, np.float32)
     rows = -(-count // width)
     grid = np.zeros((2, rows * width), np.float32)
     grid[0, :count], grid[1, :count] = x, y
