@@ -241,6 +241,24 @@ def test_missing_tables_are_named(tmp_path, monkeypatch):
         create_nuscenes_infos(tmp_path, 'v2')
 
 
+def test_interrupted_conversion_leaves_no_half_files(demo_root, monkeypatch):
+    from peridot.datasets import create_infos
+
+    before = {path: path.read_bytes() for path in demo_root.glob('*.pkl')}
+    convert = create_infos._converter
+
+    def interrupted(name):
+        module = convert(name)
+        if name == 'update_infos_to_v2':
+            monkeypatch.setattr(module, 'update_nuscenes_infos', lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+        return module
+
+    monkeypatch.setattr(create_infos, '_converter', interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        create_nuscenes_infos(demo_root, VERSION)
+    assert {path: path.read_bytes() for path in demo_root.iterdir() if path.suffix == '.pkl'} == before
+
+
 @pytest.mark.filterwarnings('ignore')
 def test_devkits_detection_evaluation_of_the_truth(nusc, tmp_path):
     """Ground truth handed in as prediction scores (nearly) one on every class that the val scenes hold."""

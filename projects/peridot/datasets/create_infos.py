@@ -40,12 +40,22 @@ def create_nuscenes_infos(
     root = Path(root).resolve()
     _check(root, version)
     converter, updater = _converter('nuscenes_converter'), _converter('update_infos_to_v2')
-    with _opened(updater, version, root), contextlib.redirect_stdout(sys.stdout if verbose else io.StringIO()):
-        converter.create_nuscenes_infos(str(root), 'nuscenes', version, max_sweeps)
-        paths = [root / f'nuscenes_infos_{split}.pkl' for split in SPLITS[version]]
-        for path in paths:
-            updater.update_nuscenes_infos(str(path), str(root))
-    return paths
+    paths = []
+    # the converter works in several passes over its own files: under final names an interruption would leave halves
+    prefix = f'.unfinished-{os.getpid()}'
+    try:
+        with _opened(updater, version, root), contextlib.redirect_stdout(sys.stdout if verbose else io.StringIO()):
+            converter.create_nuscenes_infos(str(root), prefix, version, max_sweeps)
+            for split in SPLITS[version]:
+                unfinished = root / f'{prefix}_infos_{split}.pkl'
+                updater.update_nuscenes_infos(str(unfinished), str(root))
+                paths.append((unfinished, root / f'nuscenes_infos_{split}.pkl'))
+        for unfinished, final in paths:
+            os.replace(unfinished, final)
+    finally:
+        for leftover in root.glob(f'{prefix}_infos_*.pkl'):
+            leftover.unlink()
+    return [final for _, final in paths]
 
 
 def _check(root: Path, version: str) -> None:
