@@ -2,13 +2,19 @@
 
 _base_ = 'mmdet3d::_base_/default_runtime.py'
 
-custom_imports = dict(imports=['peridot.datasets', 'peridot.evaluation', 'peridot.hooks', 'peridot.models'])
+custom_imports = dict(
+    imports=['peridot.datasets', 'peridot.evaluation', 'peridot.hooks', 'peridot.models'], allow_failed_imports=False
+)
 
 default_hooks = dict(
+    # without mmdet3d's visualization hook, which draws predictions
+    _delete_=True,
+    timer=dict(type='IterTimerHook'),
+    logger=dict(type='LoggerHook', interval=50),
+    param_scheduler=dict(type='ParamSchedulerHook'),
     # a killed run continues from the last whole epoch; older checkpoints make room
     checkpoint=dict(type='CheckpointHook', interval=1, max_keep_ckpts=3),
-    logger=dict(type='LoggerHook', interval=50),
-    visualization=None,
+    sampler_seed=dict(type='DistSamplerSeedHook'),
 )
 custom_hooks = [dict(type='peridot.CheckCheckpointHook'), dict(type='peridot.ExportBackboneHook')]
 

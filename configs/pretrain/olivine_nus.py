@@ -33,4 +33,9 @@ model = dict(
     ),
 )
 
+custom_hooks = [
+    *_base_.custom_hooks,
+    dict(type='peridot.FeaturePictureHook', dataset=_base_.picture_dataset),
+]
+
 auto_scale_lr = dict(enable=False, base_batch_size=16)

@@ -1,6 +1,6 @@
 """nuScenes keyframes with their six cameras for image-to-lidar pre-training, augmented as OLIVINE and SLidR do.
 
-Children override `cameras`, the map folders or whole pipelines (`train_pipeline`, `val_pipeline`); as mmengine's
+Children override `cameras`, the map folders or whole pipelines (`train_pipeline`, `picture_pipeline`); as mmengine's
 configs copy values, a changed pipeline must also be put into its dataset:
 `train_dataloader = dict(dataset=dict(pipeline=train_pipeline))`.
 """
@@ -52,12 +52,12 @@ train_pipeline = [
     dict(type='peridot.RandomFlipViews', prob=0.5),
     dict(type='peridot.PackPaired'),
 ]
-# whole images, nothing random
-val_pipeline = [
+# whole images, nothing random, for pictures
+picture_pipeline = [
     load_points,
+    dict(type='peridot.LoadPointLabels'),
     dict(type='peridot.LoadImageViews'),
     dict(type='peridot.ProjectPoints', min_depth=1.0),
-    dict(type='peridot.LoadPairLabels', folder=weak_labels),
     dict(type='peridot.ResizeViews', size=image_size),
     dict(type='peridot.PackPaired'),
 ]
@@ -77,14 +77,14 @@ train_dataset = dict(
     dataset='nuscenes',
     pipeline=train_pipeline,
 )
-val_dataset = dict(
+picture_dataset = dict(
     type=dataset_type,
     data_root=data_root,
     ann_file='nuscenes_infos_val.pkl',
     data_prefix=data_prefix,
     cameras=cameras,
     dataset='nuscenes',
-    pipeline=val_pipeline,
+    pipeline=picture_pipeline,
     test_mode=True,
 )
 probe_train_dataset = dict(
@@ -116,4 +116,16 @@ train_dataloader = dict(
     sampler=dict(type='peridot.SeededSampler', shuffle=True),
     collate_fn=dict(type='pseudo_collate'),
     dataset=train_dataset,
+)
+
+probe_dataloader = dict(
+    batch_size=4,
+    num_workers=4,
+    sampler=dict(type='DefaultSampler', shuffle=False),
+    collate_fn=dict(type='pseudo_collate'),
+)
+val_dataloader = dict(dataset=probe_val_dataset, **probe_dataloader)
+val_evaluator = dict(type='SegMetric', prefix='probe')
+val_cfg = dict(
+    type='peridot.LinearProbeLoop', fit_dataloader=dict(dataset=probe_train_dataset, **probe_dataloader)
 )

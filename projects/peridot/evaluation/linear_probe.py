@@ -4,11 +4,11 @@ import time
 
 import torch
 import torch.nn.functional as F
+from mmdet3d.structures import PointData
 from mmengine.dist import all_gather_object
 from mmengine.logging import print_log
 from mmengine.model import is_model_wrapper
 from mmengine.runner import ValLoop
-from mmengine.structures import PointData
 from torch import Tensor, nn
 
 from peridot.errors import DataError
@@ -79,7 +79,8 @@ class LinearProbeLoop(ValLoop):
 
     Args:
         fit_dataloader: Config of the loader of labeled scans the probe is fitted on.
-        points_per_scan: Labeled points drawn from each of these scans.
+        fit_scans: Number of these scans that are used, evenly spaced; the features are kept in memory.
+        points_per_scan: Labeled points drawn from each of them.
     """
 
     def __init__(
@@ -88,11 +89,15 @@ class LinearProbeLoop(ValLoop):
         dataloader,
         evaluator,
         fit_dataloader: dict,
+        fit_scans: int = 500,
         points_per_scan: int = 8192,
         fp16: bool = False,
     ) -> None:
         super().__init__(runner, dataloader, evaluator, fp16)
         self.fit_dataloader = runner.build_dataloader(fit_dataloader, seed=0)
+        dataset = self.fit_dataloader.dataset
+        if len(dataset) > fit_scans:
+            dataset.get_subset_([i * len(dataset) // fit_scans for i in range(fit_scans)])
         self.points_per_scan = points_per_scan
         meta = self.dataloader.dataset.metainfo
         self.num_classes, self.ignore_index = len(meta['classes']), meta['ignore_index']
