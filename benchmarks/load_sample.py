@@ -287,9 +287,8 @@ def main() -> None:
         root = Path(folder)
         poses = write_sample(root, args.points)
         size = np.mean([path.stat().st_size for path in root.glob('samples/*/*.jpg')])
-        print(
-            f'6 images of {WIDTH}x{HEIGHT}, {size / 1024:.0f} KB each; {args.points} points; least CPU time of {args.repeats} draws'
-        )
+        print(f'6 images of {WIDTH}x{HEIGHT}, {size / 1024:.0f} KB each; {args.points} points')
+        print(f'least CPU time of {args.repeats} draws, one thread')
         for with_labels in (False, True):
             compare(root, poses, with_labels, args.repeats)
 
