@@ -143,7 +143,9 @@ def write_previews(maps: MapFolder, job: MapJob, count: int) -> list[Path]:
 
     step = max(1, len(job.images) // count)
     written = []
-    for number, source in enumerate(job.images[::step][:count]):
+    for number in range(min(count, len(job.images))):
+        # one further each time: a step of whole samples would always meet the same camera
+        source = job.images[(number * step + number) % len(job.images)]
         image = source.read()
         ids = maps.read(source.path, image.shape[:2], source.token)
         path = maps.folder / 'preview' / f'{number:03d}_{Path(source.path).stem}.jpg'
@@ -216,19 +218,12 @@ def _begin(generator: LabelGenerator, job: MapJob, layout: str, overwrite: bool,
         )
     # The old manifest goes first and the new one comes last: an interruption leaves maps without a manifest,
     # which nothing takes for maps of the new settings.
-    if exists:
-        old = job.maps()
-        (job.out / MANIFEST).unlink()
-        _remove_maps(job, old)
-    _remove_maps(job, MapFolder(job.out.absolute(), job.data_root, manifest=wanted))
-    shutil.rmtree(job.work_dir, ignore_errors=True)
-    write_manifest(job.out, wanted)
-
-
-def _remove_maps(job: MapJob, maps: MapFolder) -> None:
-    """Remove the maps of the job's images and nothing else in the folder."""
+    (job.out / MANIFEST).unlink(missing_ok=True)
+    maps = MapFolder(job.out.absolute(), job.data_root, manifest=wanted)
     for source in job.images:
         maps.path_for(source.path, source.token).unlink(missing_ok=True)
+    shutil.rmtree(job.work_dir, ignore_errors=True)
+    write_manifest(job.out, wanted)
 
 
 def _complete(generator: LabelGenerator, job: MapJob) -> None:

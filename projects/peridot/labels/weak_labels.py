@@ -1,7 +1,8 @@
 """Weak semantic labels without any annotation: clusters of an image network's features."""
 
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 
@@ -38,8 +39,6 @@ class KMeansGenerator(LabelGenerator):
         n_segments: SLIC superpixels per image.
         compactness: SLIC's weight of distance against colour difference.
         slic_height: Height in pixels of the images SLIC works on.
-        row_weight: Weight of the superpixel's mean height in the image beside the features; sky, buildings
-            and road differ in it.
         fit_images: Largest number of images whose features are clustered.
         seed: Seed of the sample and of k-means.
     """
@@ -51,12 +50,11 @@ class KMeansGenerator(LabelGenerator):
         self,
         teacher: Mapping,
         num_classes: int = 16,
-        image_height: int = 256,
+        image_height: int = 384,
         superpixels: str | None = None,
         n_segments: int = 150,
         compactness: float = 6.0,
         slic_height: int = 224,
-        row_weight: float = 0.0,
         fit_images: int = 500,
         seed: int = 0,
     ) -> None:
@@ -64,8 +62,7 @@ class KMeansGenerator(LabelGenerator):
             raise ConfigError(f'kmeans: num_classes={num_classes} must lie between 2 and 255')
         self.teacher = teacher
         self.num_classes, self.image_height, self.superpixels = num_classes, image_height, superpixels
-        self.slic_height, self.row_weight = slic_height, float(row_weight)
-        self.fit_images, self.seed = fit_images, seed
+        self.slic_height, self.fit_images, self.seed = slic_height, fit_images, seed
         # the published smoothing is 3 pixels at 900 rows
         self.slic = SlicGenerator(n_segments, compactness, sigma=3.0 * slic_height / 900)
         self.classes = [f'cluster_{index:02d}' for index in range(num_classes)]
@@ -87,7 +84,6 @@ class KMeansGenerator(LabelGenerator):
             'teacher': dict(self.teacher),
             'num_classes': self.num_classes,
             'image_height': self.image_height,
-            'row_weight': self.row_weight,
             'fit_images': self.fit_images,
             'seed': self.seed,
         }
@@ -133,17 +129,34 @@ class KMeansGenerator(LabelGenerator):
         if sources:
             device = torch.device('cuda' if torch.cuda.is_available() else 'cpu')
             teacher = MODELS.build(dict(self.teacher)).to(device).eval()
-            loaded = run_parallel(self._load_image, sources, job.workers)
-            for source, (failure, image, ids) in zip(sources, progress(loaded, len(sources), 'features')):
-                if failure:
-                    failures.append(failure)
-                    continue
-                # one image at a time: the result must not depend on what else is in a batch
-                features, counts = self._pool(teacher, image, ids, device)
-                extra = {} if self._maps is not None else {'ids': ids}
-                with atomic_file(self._stored(source)) as temporary, open(temporary, 'wb') as file:
-                    np.savez(file, features=features, counts=counts, **extra)
+            with _one_thread():
+                results = self._pooled(teacher, device, sources, job.workers)
+                failures = [failure for failure in progress(results, len(sources), 'features') if failure]
         raise_together(failures, len(job.images))
+
+    def _pooled(
+        self, teacher: torch.nn.Module, device: torch.device, sources: list[ImageSource], workers: int
+    ) -> Iterator[str | None]:
+        """For each image what went wrong, or None: the workers do everything, except what a GPU does."""
+        if device.type == 'cpu':
+            yield from run_parallel(partial(self._pool_image, teacher, device), sources, workers)
+            return
+        for source, loaded in zip(sources, run_parallel(self._load_image, sources, workers)):
+            yield self._pool_image(teacher, device, source, loaded)
+
+    def _pool_image(
+        self, teacher: torch.nn.Module, device: torch.device, source: ImageSource, loaded: tuple | None = None
+    ) -> str | None:
+        """Pooled features of one image into the work folder: what went wrong, or None."""
+        failure, image, ids = loaded or self._load_image(source)
+        if failure:
+            return failure
+        # one image at a time: the result must not depend on what else is in a batch
+        features, counts = self._pool(teacher, image, ids, device)
+        extra = {} if self._maps is not None else {'ids': ids}
+        with atomic_file(self._stored(source)) as temporary, open(temporary, 'wb') as file:
+            np.savez(file, features=features, counts=counts, **extra)
+        return None
 
     def _load_image(self, source: ImageSource) -> tuple[str | None, np.ndarray | None, np.ndarray | None]:
         """What went wrong or None, the (h, w, 3) image for the teacher, and its superpixels."""
@@ -169,9 +182,6 @@ class KMeansGenerator(LabelGenerator):
             features = teacher(torch.from_numpy(image.copy()).permute(2, 0, 1)[None].to(device)).float()
         ids = torch.from_numpy(ids.astype(np.int64))[None].to(device)
         pooled, counts = pool_superpixels(features, ids, num_ids, teacher.align_corners)
-        rows = torch.linspace(-1, 1, ids.shape[1], device=device)
-        rows, _ = pool_superpixels(rows.view(1, 1, -1, 1), ids, num_ids, True)
-        pooled = torch.cat([pooled, rows], dim=2)
         return pooled[0].half().cpu().numpy(), counts[0].cpu().numpy()
 
     def _fit(self, job: MapJob, path: Path) -> None:
@@ -198,11 +208,7 @@ class KMeansGenerator(LabelGenerator):
         """Standardisation and centers, numbered by area."""
         mean = np.average(features, axis=0, weights=area)
         deviation = np.sqrt(np.average((features - mean) ** 2, axis=0, weights=area)) + 1e-6
-        scale = {
-            'mean': mean.astype(np.float32),
-            'deviation': deviation.astype(np.float32),
-            'row_weight': np.float32(self.row_weight),
-        }
+        scale = {'mean': mean.astype(np.float32), 'deviation': deviation.astype(np.float32)}
         # one thread: sums of several threads come in any order, and labels must be repeatable
         with threadpool_limits(limits=1):
             model = KMeans(self.num_classes, n_init=3, random_state=self.seed)
@@ -265,12 +271,21 @@ def _linear_taps(
     return (low, (low + 1).clamp(max=source_size - 1)), (1 - fraction, fraction)
 
 
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    """One torch thread here and in forked workers: several would compete, and sum in another order."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
+
+
 def _normalize(features: np.ndarray, scale: Mapping[str, np.ndarray]) -> np.ndarray:
-    """Standardised features of length one, beside them the weighted height in the image (last column)."""
+    """Standardised features of length one."""
     standard = (features - scale['mean']) / scale['deviation']
-    vector, row = standard[:, :-1], standard[:, -1:]
-    vector = vector / np.maximum(np.linalg.norm(vector, axis=1, keepdims=True), 1e-6)
-    return np.concatenate([vector, scale['row_weight'] * row], axis=1)
+    return standard / np.maximum(np.linalg.norm(standard, axis=1, keepdims=True), 1e-6)
 
 
 def _size_at(size: tuple[int, int], height: int) -> tuple[int, int]:
