@@ -37,9 +37,7 @@ class Demo:
         self.results = json.loads(self.file.read_text()) if self.file.is_file() else {}
         settings = dict(data_root=str(data_root), seeds=seeds, options=options)
         if self.results.get('settings', settings) != settings:
-            raise PeridotError(
-                f'{self.file} is of a demo with other settings: remove {work_dir} or use another'
-            )
+            raise PeridotError(f'{self.file} is of a demo with other settings: remove {work_dir} or use another')
         self.results.setdefault('settings', settings)
         self.results.setdefault('seconds', {})
 
@@ -95,8 +93,7 @@ class Demo:
         """Write the table's numbers into `results.json` and print the table."""
         networks = ('random', 'olivine')
         self.results['linear_probe_miou'] = {
-            network: [self.results['probe'][network][str(seed)]['miou'] for seed in self.seeds]
-            for network in networks
+            network: [self.results['probe'][network][str(seed)]['miou'] for seed in self.seeds] for network in networks
         }
         self.save()
         print(f'\n{"linear probe mIoU":20s}' + ''.join(f'seed {s:<5d}' for s in self.seeds) + 'mean')
@@ -116,11 +113,7 @@ def last_metrics(work_dir: Path) -> dict[str, float]:
     """Metrics of the last evaluation in `work_dir`, without their prefix."""
     logs = sorted(work_dir.glob('*/vis_data/[0-9]*.json'))
     line = logs[-1].read_text().strip().splitlines()[-1]
-    return {
-        key.removeprefix('probe/'): value
-        for key, value in json.loads(line).items()
-        if key.startswith('probe/')
-    }
+    return {key.removeprefix('probe/'): value for key, value in json.loads(line).items() if key.startswith('probe/')}
 
 
 def main() -> None:

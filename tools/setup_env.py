@@ -66,9 +66,7 @@ def check_machine() -> None:
         )
     free = shutil.disk_usage(REPO).free / 1e9
     if not PYTHON.is_file() and free < DISK_GB:
-        sys.exit(
-            f'error: {free:.1f} GB free in {REPO}, set-up needs {DISK_GB} GB: make room and run it again'
-        )
+        sys.exit(f'error: {free:.1f} GB free in {REPO}, set-up needs {DISK_GB} GB: make room and run it again')
 
 
 def create_venv() -> None:
@@ -104,9 +102,7 @@ def compile_mmcv(wheels: Path) -> None:
     source = wheels / 'source'
     if not (source / 'setup.py').is_file():
         download = wheels / 'download'
-        pip(
-            'download', '--no-deps', '--no-build-isolation', '--no-binary', ':all:', MMCV, '-d', str(download)
-        )
+        pip('download', '--no-deps', '--no-build-isolation', '--no-binary', ':all:', MMCV, '-d', str(download))
         with tarfile.open(next(download.glob('*.tar.gz'))) as archive:
             archive.extractall(download, filter='data')
         next(p for p in download.iterdir() if p.is_dir()).rename(source)
@@ -157,9 +153,7 @@ def pip(*arguments: str) -> None:
 
 def python(*arguments: str) -> None:
     if subprocess.call([str(PYTHON), *arguments]) != 0:
-        sys.exit(
-            f'error: `{PYTHON} {" ".join(arguments)}` failed (its output is above); run the command again'
-        )
+        sys.exit(f'error: `{PYTHON} {" ".join(arguments)}` failed (its output is above); run the command again')
 
 
 def python_output(code: str) -> str:

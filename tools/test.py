@@ -11,9 +11,7 @@ from peridot.compat import log_report
 def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description='Evaluate a checkpoint')
     add_config_arguments(parser)
-    parser.add_argument(
-        'checkpoint', nargs='?', help='checkpoint; without one the random network is evaluated'
-    )
+    parser.add_argument('checkpoint', nargs='?', help='checkpoint; without one the random network is evaluated')
     add_runner_arguments(parser)
     return parser.parse_args()
 

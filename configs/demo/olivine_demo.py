@@ -3,7 +3,7 @@
 _base_ = '../pretrain/olivine_nus.py'
 
 num_label_classes = 16
-epochs = 12
+epochs = 5
 demo_data = dict(data_root='data/demo/', data_prefix=dict(pts_semantic_mask='lidarseg/v1.0-mini'))
 
 weak_labels = 'weak_labels/kmeans'
@@ -11,7 +11,7 @@ train_pipeline = [
     dict(step, folder=weak_labels) if step['type'] == 'peridot.LoadPairLabels' else step
     for step in _base_.train_pipeline
 ]
-train_dataloader = dict(batch_size=2, num_workers=1, dataset=dict(pipeline=train_pipeline, **demo_data))
+train_dataloader = dict(batch_size=1, num_workers=1, dataset=dict(pipeline=train_pipeline, **demo_data))
 val_dataloader = dict(num_workers=1, dataset=demo_data)
 val_cfg = dict(fit_dataloader=dict(num_workers=1, dataset=demo_data))
 picture_dataset = {**_base_.picture_dataset, **demo_data}
@@ -43,7 +43,8 @@ model = dict(
     objectives=dict(
         infonce=dict(num_pairs=2048),
         weak=dict(num_pairs=2048),
-        vmf=dict(num_classes=num_label_classes, momentum=0.99, warmup_steps=100),
+        # a few hundred steps on a few streets: the statistics must settle faster and weigh less
+        vmf=dict(num_classes=num_label_classes, momentum=0.99, warmup_steps=100, loss_weight=0.02),
     ),
 )
 

@@ -32,9 +32,7 @@ def add_config_arguments(parser: argparse.ArgumentParser) -> None:
     """Arguments of every program that starts from a config."""
     parser.add_argument('config', help='config file')
     parser.add_argument('--data-root', help='folder of the data, for every dataset of the config')
-    parser.add_argument(
-        '--cfg-options', nargs='+', action=DictAction, help='settings to override, as key=value'
-    )
+    parser.add_argument('--cfg-options', nargs='+', action=DictAction, help='settings to override, as key=value')
 
 
 def add_runner_arguments(parser: argparse.ArgumentParser) -> None:

@@ -68,10 +68,7 @@ def _features(config: Config, sample: dict, seed: int, run_dir: Path | None = No
 def _headline(results: dict) -> str:
     probes = {n: [p['miou'] for p in results['probe'][n].values()] for n in COLORS}
     gain = np.mean(probes['olivine']) / max(np.mean(probes['random']), 1e-9)
-    rows = [
-        [name, *(f'{v:.3f}' for v in values), f'<b>{np.mean(values):.3f}</b>']
-        for name, values in probes.items()
-    ]
+    rows = [[name, *(f'{v:.3f}' for v in values), f'<b>{np.mean(values):.3f}</b>'] for name, values in probes.items()]
     header = ['backbone', *(f'seed {s}' for s in results['settings']['seeds']), 'mean']
     return (
         '<p>A lidar network was shown synthetic streets through its points, while a frozen ImageNet network '

@@ -49,7 +49,12 @@ def config(**settings):
         infonce=dict(type='peridot.PointPixelInfoNCE', head='instance', loss_weight=0.5, **settings),
         weak=dict(type='peridot.WeaklySupervisedContrast', head='semantic', loss_weight=0.5, **settings),
         vmf=dict(
-            type='peridot.VMFConsistency', head='semantic', num_classes=CLASSES, channels=6, warmup_steps=1, momentum=0.5
+            type='peridot.VMFConsistency',
+            head='semantic',
+            num_classes=CLASSES,
+            channels=6,
+            warmup_steps=1,
+            momentum=0.5,
         ),
     )
     return dict(
@@ -108,9 +113,7 @@ def test_losses_of_all_objectives_reach_student_and_heads():
     assert all(v > 0 for k, v in results.items() if 'loss' in k and 'vmf' not in k)
     total(results).backward()
     for name, parameter in model.named_parameters():
-        assert (parameter.grad is not None and parameter.grad.abs().sum() > 0) == parameter.requires_grad, (
-            name
-        )
+        assert (parameter.grad is not None and parameter.grad.abs().sum() > 0) == parameter.requires_grad, name
     assert int(model.step) == 2
 
 

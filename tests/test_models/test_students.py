@@ -10,9 +10,7 @@ SIZES = {'cartesian': (0.2, 0.2, 0.3), 'cylindrical': (0.1, 1.0, 0.1)}
 
 
 def cloud(n: int, seed: int) -> torch.Tensor:
-    points = torch.randn(n, 4, generator=torch.Generator().manual_seed(seed)) * torch.tensor(
-        [15.0, 15.0, 2.0, 40.0]
-    )
+    points = torch.randn(n, 4, generator=torch.Generator().manual_seed(seed)) * torch.tensor([15.0, 15.0, 2.0, 40.0])
     return points
 
 

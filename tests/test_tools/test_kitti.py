@@ -59,7 +59,9 @@ def kitti_root(tmp_path) -> Path:
         calibration = read_calibration(root / f'training/calib/{frame}.txt')
         rectify = homogeneous(calibration['R0_rect'].reshape(3, 3))
         lidar2cam = rectify @ homogeneous(calibration['Tr_velo_to_cam'].reshape(3, 4))
-        camera = dict(img_path=f'{frame}.png', cam2img=homogeneous(calibration['P2'].reshape(3, 4)), lidar2cam=lidar2cam)
+        camera = dict(
+            img_path=f'{frame}.png', cam2img=homogeneous(calibration['P2'].reshape(3, 4)), lidar2cam=lidar2cam
+        )
         infos.append(
             dict(
                 sample_idx=int(frame),
@@ -88,7 +90,9 @@ def test_projected_points_lie_on_their_objects(kitti_root):
         info = pickle.load(file)['data_list'][0]
     points = np.fromfile(kitti_root / 'training/velodyne/000000.bin', np.float32).reshape(-1, 4)
     camera = info['images']['CAM2']
-    pairs = project_to_cameras(points[:, :3], camera['lidar2cam'][None], camera['cam2img'][None], np.array([[370, 1224]]))
+    pairs = project_to_cameras(
+        points[:, :3], camera['lidar2cam'][None], camera['cam2img'][None], np.array([[370, 1224]])
+    )
     fields = (kitti_root / 'training/label_2/000000.txt').read_text().splitlines()[0].split()
     assert fields[0] == 'Pedestrian'
     left, top, right, bottom, height, width, length, x, y, z, yaw = map(float, fields[4:15])

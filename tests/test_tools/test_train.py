@@ -103,9 +103,7 @@ def test_training_ends_with_a_backbone_that_mmdet3d_loads(labeled_root, tmp_path
     from mmdet3d.models import MinkUNetBackbone
 
     options = [*TINY, 'train_cfg.max_epochs=1', 'train_cfg.val_interval=1']
-    result = call(
-        'train', DEMO, '--data-root', str(labeled_root), '--work-dir', str(tmp_path), options=options
-    )
+    result = call('train', DEMO, '--data-root', str(labeled_root), '--work-dir', str(tmp_path), options=options)
     assert 'eta' in result.stdout and 'probe/miou' in result.stdout
     assert list((tmp_path / 'pictures').glob('*.png'))
     assert list(tmp_path.glob('*/vis_data/events.out.tfevents*'))

@@ -58,9 +58,7 @@ def fit_linear_probe(
     shuffle = torch.Generator().manual_seed(0)
     with torch.enable_grad():
         for _ in range(epochs):
-            for rows in (
-                torch.randperm(len(features), generator=shuffle).to(features.device).split(batch_size)
-            ):
+            for rows in torch.randperm(len(features), generator=shuffle).to(features.device).split(batch_size):
                 loss = F.cross_entropy(probe(features[rows]), labels[rows])
                 optimizer.zero_grad()
                 loss.backward()
@@ -135,9 +133,7 @@ class LinearProbeLoop(ValLoop):
             for values, sample in zip(*self._features(batch)):
                 labels = sample.gt_pts_seg.pts_semantic_mask.long()
                 valid = (labels != self.ignore_index).nonzero()[:, 0]
-                rows = valid[
-                    torch.randperm(len(valid), generator=generator)[: self.points_per_scan].to(valid)
-                ]
+                rows = valid[torch.randperm(len(valid), generator=generator)[: self.points_per_scan].to(valid)]
                 chosen_features.append(values[rows])
                 chosen_labels.append(labels[rows])
         device = chosen_labels[0].device

@@ -35,9 +35,7 @@ def similarity_colors(features: Tensor, query: int) -> np.ndarray:
     return (255 * colormaps['viridis'](np.clip(similarity, 0, 1))[:, :3]).astype(np.uint8)
 
 
-def draw_from_above(
-    xyz: np.ndarray, colors: np.ndarray, extent: float = 40.0, pixels: int = 600
-) -> np.ndarray:
+def draw_from_above(xyz: np.ndarray, colors: np.ndarray, extent: float = 40.0, pixels: int = 600) -> np.ndarray:
     """Cloud from above, y forward up.
 
     Args:

@@ -53,9 +53,7 @@ class FeaturePictureHook(Hook):
         query = None
         if self.query is not None:
             query = int((points[:, :2] - points.new_tensor(self.query)).norm(dim=1).argmin())
-        picture = feature_picture(
-            model.extract_features([points])[0], points, inputs['images'], inputs['pairs'], query
-        )
+        picture = feature_picture(model.extract_features([points])[0], points, inputs['images'], inputs['pairs'], query)
         path = Path(runner.work_dir) / 'pictures' / f'features_epoch_{runner.epoch}.png'
         with atomic_path(path) as temporary:
             Image.fromarray(np.ascontiguousarray(picture)).save(temporary)
