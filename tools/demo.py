@@ -14,6 +14,7 @@ from pathlib import Path
 
 import numpy as np
 from peridot.cli import run
+from peridot.demo_report import write_report
 from peridot.errors import PeridotError
 from peridot.files import atomic_path
 
@@ -41,14 +42,14 @@ class Demo:
         self.results.setdefault('settings', settings)
         self.results.setdefault('seconds', {})
 
-    def stage(self, name: str, action: Callable[[], None]) -> None:
-        """Run `action` unless it finished before; remember that it did, and its seconds."""
+    def stage(self, name: str, action: Callable, *arguments) -> None:
+        """Run `action(*arguments)` unless it finished before; remember that it did, and its seconds."""
         if name in self.results['seconds']:
             print(f'=== {name}: done before')
             return
         print(f'=== {name}', flush=True)
         start = time.time()
-        action()
+        action(*arguments)
         self.results['seconds'][name] = round(time.time() - start, 1)
         self.save()
 
@@ -74,6 +75,13 @@ class Demo:
             *('--work-dir', str(self.work_dir / folder)),
             *('--cfg-options', f'randomness.seed={seed}', *self.options),
         )
+
+    def make_data(self) -> None:
+        """Make the synthetic dataset, unless the folder holds a dataset with info files (e.g. nuScenes mini)."""
+        if all((self.data_root / f'nuscenes_infos_{split}.pkl').is_file() for split in ('train', 'val')):
+            print(f'using the dataset in {self.data_root}')
+        else:
+            self.tool('make_demo_data', '--out', str(self.data_root))
 
     def pretrain(self, seed: int) -> None:
         """One OLIVINE pre-training; continues an interrupted one."""
@@ -124,15 +132,13 @@ def main() -> None:
     parser.add_argument('--cfg-options', nargs='+', default=[], help='settings of the config to override')
     args = parser.parse_args()
     demo = Demo(args.data_root.absolute(), args.work_dir.absolute(), args.seeds, args.cfg_options)
-    demo.stage('data', lambda: demo.tool('make_demo_data', '--out', str(demo.data_root)))
-    demo.stage('labels', lambda: demo.tool('make_weak_labels', CONFIG, '--data-root', str(demo.data_root)))
+    demo.stage('data', demo.make_data)
+    demo.stage('labels', demo.tool, 'make_weak_labels', CONFIG, '--data-root', str(demo.data_root))
     for seed in demo.seeds:
-        demo.stage(f'olivine seed {seed}', lambda: demo.pretrain(seed))
+        demo.stage(f'olivine seed {seed}', demo.pretrain, seed)
         for network in ('random', 'olivine'):
-            demo.stage(f'probe {network} seed {seed}', lambda: demo.probe(network, seed))
-    from peridot.demo_report import write_report
-
-    demo.stage('report', lambda: write_report(REPO / CONFIG, demo.data_root, demo.work_dir, demo.results))
+            demo.stage(f'probe {network} seed {seed}', demo.probe, network, seed)
+    demo.stage('report', write_report, REPO / CONFIG, demo.data_root, demo.work_dir, demo.results)
     demo.summarize()
 
 

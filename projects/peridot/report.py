@@ -19,7 +19,8 @@ figcaption{color:#9fab96;font-size:.92em;margin-top:.5em;max-width:95ch}
 table{border-collapse:collapse;margin:1em 0} td,th{padding:.35em .9em;text-align:right;border-bottom:1px solid #2c3529}
 td:first-child,th:first-child{text-align:left} .big{font-size:2.8em;color:#c5e17a;font-weight:600}
 .two{display:grid;grid-template-columns:1fr 1fr;gap:16px} canvas{width:100%;border-radius:6px;cursor:crosshair}
-pre{background:#1a2118;padding:1em;border-radius:6px;overflow:auto} .bar{height:.8em;border-radius:3px;display:inline-block}
+pre{background:#1a2118;padding:1em;border-radius:6px;overflow:auto}
+.bar{height:.8em;border-radius:3px;display:inline-block}
 """
 
 SCRIPT = """

@@ -9,7 +9,7 @@ from peridot.registry import DATASETS, MODELS
 from torch import nn
 from torch.nn import functional as F
 
-TEACHER = {'type': 'MeanColorTeacher'}
+TEACHER = {'type': 'peridot.MeanColorTeacher'}
 
 
 @MODELS.register_module(force=True)

@@ -1,0 +1,69 @@
+import numpy as np
+import torch
+from peridot.evaluation import fit_linear_probe
+from peridot.evaluation.pictures import draw_from_above, draw_on_images, pca_colors, similarity_colors, tile
+from peridot.structures import Pairs
+
+
+def blobs(seed: int, n: int = 3000, spread: float = 0.3):
+    generator = torch.Generator().manual_seed(seed)
+    centers = torch.tensor([[2.0, 0, 0, 5], [0, 2, 0, 5], [0, 0, 2, 5]])
+    labels = torch.randint(3, (n,), generator=generator)
+    # very different scales: only standardization makes one learning rate fit all channels
+    scale = torch.tensor([1.0, 100.0, 0.01, 1.0])
+    return (centers[labels] + spread * torch.randn(n, 4, generator=generator)) * scale, labels
+
+
+def test_probe_separates_blobs_and_repeats():
+    features, labels = blobs(0)
+    first, second = (fit_linear_probe(features, labels, 3) for _ in range(2))
+    held_out, truth = blobs(1)
+    assert (first(held_out).argmax(1) == truth).float().mean() > 0.98
+    assert torch.equal(first(held_out), second(held_out))
+    assert not any(p.requires_grad for p in first.parameters())
+
+
+def test_probe_learns_nothing_from_noise():
+    _, labels = blobs(0)
+    features = torch.randn(len(labels), 4, generator=torch.Generator().manual_seed(5))
+    held_out, truth = torch.randn(3000, 4, generator=torch.Generator().manual_seed(6)), blobs(1)[1]
+    assert (fit_linear_probe(features, labels, 3)(held_out).argmax(1) == truth).float().mean() < 0.45
+
+
+def test_probe_survives_a_dead_channel():
+    features, labels = blobs(0)
+    features[:, 2] = 7.0
+    assert fit_linear_probe(features, labels, 3)(features).isfinite().all()
+
+
+def test_pca_colors_separate_groups():
+    features, labels = blobs(0, spread=0.01)
+    colors = pca_colors(features / torch.tensor([1.0, 100.0, 0.01, 1.0])).astype(float)
+    means = np.stack([colors[labels == k].mean(0) for k in range(3)])
+    spread = max(colors[labels == k].std() for k in range(3))
+    assert colors.shape == (3000, 3) and np.linalg.norm(means[0] - means[1]) > 50 > spread / 10
+
+
+def test_similarity_is_highest_at_the_query():
+    features = torch.eye(3).repeat_interleave(2, 0)
+    colors = similarity_colors(features, 2).astype(int)
+    assert (colors[2] == colors[3]).all() and not (colors[2] == colors[0]).all()
+
+
+def test_points_are_drawn_where_they_are():
+    colors = np.array([[255, 0, 0], [0, 255, 0]], np.uint8)
+    above = draw_from_above(np.array([[0.0, 20.0, 0], [-20.0, 0.0, 0]]), colors, extent=40, pixels=80)
+    assert (above[20, 40] == colors[0]).all()  # 20 m ahead: half way up
+    assert (above[40, 20] == colors[1]).all()  # 20 m to the left
+
+    pairs = Pairs(point=torch.tensor([1]), camera=torch.tensor([1]), position=torch.tensor([[3.2, 4.8]]))
+    images = draw_on_images(np.zeros((2, 8, 9, 3), np.uint8), pairs, colors, radius=1)
+    assert (images[1, 3, 5] == colors[1]).all()
+    assert images.astype(int).sum() == 255
+
+
+def test_tile_keeps_reading_order():
+    images = np.arange(3, dtype=np.uint8)[:, None, None, None] * np.ones((1, 2, 4, 3), np.uint8)
+    grid = tile(images, 2)
+    assert grid.shape == (4, 8, 3)
+    assert grid[0, 0, 0] == 0 and grid[0, 4, 0] == 1 and grid[2, 0, 0] == 2 and grid[2, 4, 0] == 0

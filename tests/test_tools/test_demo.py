@@ -1,0 +1,49 @@
+"""The demo from data to report, with one seed and a tiny network; a second call finds everything done."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+REPO = Path(__file__).resolve().parents[2]
+TINY = [
+    'model.student.backbone.base_channels=4',
+    'model.student.backbone.encoder_channels=[4,4,8,8]',
+    'model.student.backbone.decoder_channels=[8,8,8,8]',
+    'train_dataloader.dataset.indices=2',
+    'train_dataloader.num_workers=0',
+    'train_dataloader.persistent_workers=False',
+    'train_cfg.max_epochs=1',
+    'train_cfg.val_interval=9',
+    'val_cfg.fit_scans=2',
+    'default_hooks.logger.interval=1',
+]
+
+
+def demo(root: Path, work_dir: Path) -> subprocess.CompletedProcess:
+    arguments = ['--data-root', str(root), '--work-dir', str(work_dir), '--seeds', '0']
+    return subprocess.run(
+        [sys.executable, 'tools/demo.py', *arguments, '--cfg-options', *TINY],
+        cwd=REPO,
+        capture_output=True,
+        text=True,
+        timeout=400,
+    )
+
+
+def test_demo_makes_results_and_report_and_is_done_once(labeled_root, tmp_path):
+    result = demo(labeled_root, tmp_path)
+    assert result.returncode == 0, result.stdout[-3000:] + result.stderr[-3000:]
+    results = json.loads((tmp_path / 'results.json').read_text())
+    probes = results['linear_probe_miou']
+    assert all(len(probes[name]) == 1 and 0 <= probes[name][0] <= 1 for name in ('random', 'olivine'))
+    assert probes['random'] != probes['olivine']
+    assert {'data', 'labels', 'olivine seed 0', 'probe olivine seed 0', 'report'} <= set(results['seconds'])
+    page = (tmp_path / 'report.html').read_text()
+    assert page.count('data:image/jpeg;base64,') >= 5 and page.count('<canvas') == 2
+    # nothing is fetched from a network
+    assert 'src="http' not in page and 'href="http' not in page
+
+    again = demo(labeled_root, tmp_path)
+    assert again.returncode == 0
+    assert again.stdout.count('done before') == len(results['seconds'])
