@@ -138,7 +138,7 @@ def main() -> None:
         demo.stage(f'olivine seed {seed}', demo.pretrain, seed)
         for network in ('random', 'olivine'):
             demo.stage(f'probe {network} seed {seed}', demo.probe, network, seed)
-    demo.stage('report', write_report, REPO / CONFIG, demo.data_root, demo.work_dir, demo.results)
+    demo.stage('report', write_report, demo.work_dir, demo.results)
     demo.summarize()
 
 

@@ -6,6 +6,7 @@ import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import torch
 from mmengine.config import Config, ConfigDict, DictAction
 
 from peridot.errors import ConfigError, PeridotError
@@ -64,13 +65,18 @@ def load_runner_config(args: argparse.Namespace) -> Config:
     os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
     config = load_config(args)
     config.launcher = args.launcher
+    if args.launcher != 'none' and not torch.cuda.is_available():
+        # by default mmengine passes a GPU's number to the wrapper
+        config.setdefault('model_wrapper_cfg', dict(device_ids=None, broadcast_buffers=False))
     config.work_dir = args.work_dir or config.get('work_dir') or f'work_dirs/{Path(args.config).stem}'
     return config
 
 
 def check_datasets(config: Config) -> None:
     """Fail before networks are built when a folder or info file of a paired dataset is missing."""
-    for part in _dicts(config._cfg_dict):
+    # variables that the config leaves unused may name folders that do not exist
+    used = ('train_dataloader', 'val_dataloader', 'test_dataloader', 'train_cfg', 'val_cfg', 'test_cfg', 'custom_hooks')
+    for part in _dicts([config.get(key) for key in used]):
         if part.get('type') == 'peridot.PairedDataset':
             DATASETS.build({**part, 'pipeline': [], 'lazy_init': True}).check_files()
 

@@ -12,7 +12,6 @@ from mmengine.registry import init_default_scope
 from PIL import Image
 from torch import Tensor
 
-from peridot.cli import set_data_root
 from peridot.evaluation.pictures import draw_from_above, draw_on_images, feature_picture, tile
 from peridot.files import atomic_path
 from peridot.labels.maps import MapFolder
@@ -22,21 +21,18 @@ from peridot.report import bar, page, picture, similarity_viewer, table
 COLORS = {'random': '#7a8075', 'olivine': '#c5e17a'}
 
 
-def write_report(config_file: Path, data_root: Path, work_dir: Path, results: dict) -> None:
+def write_report(work_dir: Path, results: dict) -> None:
     """Write `report.html` into the work directory.
 
     Args:
-        config_file: Config of the demo's pre-training.
-        data_root: Folder of the synthetic dataset.
-        work_dir: Folder of the demo, with a training per seed.
+        work_dir: Folder of the demo, with a training per seed, each with its config.
         results: Content of `results.json`.
     """
-    config = Config.fromfile(config_file)
-    set_data_root(config, str(data_root))
+    seed = results['settings']['seeds'][0]
+    config = Config.fromfile(next((work_dir / f'olivine_seed{seed}').glob('*.py')))
     init_default_scope('mmdet3d')
     dataset = DATASETS.build(config.picture_dataset)
     sample = dataset[len(dataset) // 2]
-    seed = results['settings']['seeds'][0]
     features = {
         'random': _features(config, sample, seed),
         'olivine': _features(config, sample, seed, work_dir / f'olivine_seed{seed}'),
@@ -44,7 +40,7 @@ def write_report(config_file: Path, data_root: Path, work_dir: Path, results: di
     sections = [
         _headline(results),
         _data(sample, dataset.metainfo),
-        _labels(config, dataset, len(dataset) // 2),
+        _labels(config),
         _training(work_dir, results['settings']['seeds']),
         _features_section(sample, features),
         _classes(results, dataset.metainfo['classes']),
@@ -102,8 +98,9 @@ def _data(sample: dict, meta: dict) -> str:
     )
 
 
-def _labels(config: Config, dataset, index: int) -> str:
-    info = dataset.get_data_info(index)
+def _labels(config: Config) -> str:
+    dataset = DATASETS.build({**config.train_dataloader.dataset, 'pipeline': []})
+    info = dataset.get_data_info(len(dataset) // 2)
     folder = MapFolder(config.weak_labels, info['data_root'])
     palette = (255 * matplotlib.colormaps['tab20'](np.arange(256) % 20)[:, :3]).astype(np.uint8)
     drawn = []

@@ -1,10 +1,11 @@
 import math
 
+import mmdet3d.models  # noqa: F401  (registers MinkUNetBackbone)
 import numpy as np
 import pytest
 import torch
 from peridot.errors import ConfigError, DataError
-from peridot.models.students import voxelize
+from peridot.models.students import SparseUNetStudent, voxelize
 
 SIZES = {'cartesian': (0.2, 0.2, 0.3), 'cylindrical': (0.1, 1.0, 0.1)}
 
@@ -53,3 +54,43 @@ def test_voxelize_rejects_bad_input():
         voxelize([cloud(5, 0), cloud(0, 0)], (1, 1, 1), 'cartesian')
     with pytest.raises(DataError, match='outliers'):
         voxelize([torch.tensor([[0.0, 0, 0, 0], [1e12, 1e12, 1e12, 0]])], (0.1, 0.1, 0.1), 'cartesian')
+
+
+def small_unet() -> SparseUNetStudent:
+    torch.manual_seed(0)
+    backbone = dict(
+        type='MinkUNetBackbone',
+        in_channels=1,
+        base_channels=4,
+        encoder_channels=[4, 4, 8, 8],
+        encoder_blocks=[1, 1, 1, 1],
+        decoder_channels=[8, 8, 8, 6],
+        decoder_blocks=[1, 1, 1, 1],
+        sparseconv_backend='spconv',
+    )
+    return SparseUNetStudent(backbone, (0.2, 0.2, 0.2), 'cartesian')
+
+
+def test_unet_gives_every_point_the_feature_of_its_voxel():
+    student = small_unet()
+    points = [cloud(300, 0), cloud(200, 1)]
+    features = student(points)
+    assert student.out_channels == features.features.shape[1] == 6
+    rows = torch.tensor([0, 299, 300, 499])
+    assert torch.equal(features.at(rows), features.features[features.inverse[rows]])
+    alone = student.eval()([points[1]]).at(torch.arange(200))
+    together = student([points[0], points[1]]).at(torch.arange(300, 500))
+    torch.testing.assert_close(alone, together, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize('n', [1, 3, 10])
+def test_a_scan_with_a_handful_of_points_trains(n):
+    student = small_unet().train()
+    before = student.backbone.conv_input[0][1].running_mean.clone()
+    features = student([torch.rand(n, 4) * 0.5]).at(torch.arange(n))
+    features.sum().backward()
+    assert features.isfinite().all() and student.backbone.training
+    assert student.backbone.conv_input[0][0].weight.grad.abs().sum() > 0
+    assert torch.equal(before, student.backbone.conv_input[0][1].running_mean)
+    student([cloud(300, 0)])
+    assert not torch.equal(before, student.backbone.conv_input[0][1].running_mean)

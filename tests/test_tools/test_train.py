@@ -21,7 +21,8 @@ TINY = [
     'model.student.backbone.decoder_channels=[8,8,8,8]',
     'model.student.backbone.encoder_blocks=[1,1,1,1]',
     'model.student.backbone.decoder_blocks=[1,1,1,1]',
-    'train_dataloader.dataset.indices=8',
+    'train_dataloader.dataset.indices=4',
+    'train_dataloader.dataset.pipeline.7.size=(64,112)',
     'train_dataloader.num_workers=0',
     'train_dataloader.persistent_workers=False',
     'default_hooks.logger.interval=1',
@@ -30,7 +31,7 @@ TINY = [
 
 
 def command(tool: str, *arguments: str, options: list[str] = TINY) -> list[str]:
-    return [sys.executable, f'tools/{tool}.py', *arguments, '--cfg-options', *options]
+    return [sys.executable, f'tools/{tool}.py', *arguments, *(['--cfg-options', *options] if options else [])]
 
 
 def call(tool: str, *arguments: str, options: list[str] = TINY, check: bool = True):
@@ -142,11 +143,11 @@ def test_training_ends_with_a_backbone_that_mmdet3d_loads(labeled_root, tmp_path
             check=False,
         )
     )
-    assert 'another network' in line and 'student.backbone.conv_input' in line
+    assert 'another network' in line and 'student.backbone' in line
 
 
 def test_two_processes_train(labeled_root, tmp_path, free_port):
-    options = [*TINY, 'train_cfg.max_epochs=1', 'env_cfg.dist_cfg.backend=gloo', 'train_cfg.val_interval=1']
+    options = [*TINY, 'train_cfg.max_epochs=1', 'train_cfg.val_interval=1']
     result = subprocess.run(
         [
             'bash',

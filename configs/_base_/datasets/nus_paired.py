@@ -27,7 +27,7 @@ data_prefix = dict(
     CAM_FRONT_LEFT='samples/CAM_FRONT_LEFT',
 )
 # label maps and their manifest.json, relative to the data root
-weak_labels = 'weak_labels/seem'
+weak_labels = 'weak_labels/olivine'
 image_size = (224, 416)
 # x, y, z, intensity; the ring number is left out
 load_points = dict(type='peridot.LoadPoints', load_dim=5, use_dim=4)

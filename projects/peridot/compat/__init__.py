@@ -7,6 +7,7 @@ imported. `log_report()` says in the log which repairs are active; call it once 
 from . import (
     checkpoint_loading,
     installation,
+    launch_on_cpu,
     minkunet_lists,
     minkunet_shape,
     minkunet_voxelize,
@@ -30,5 +31,5 @@ def apply() -> None:
     installation.check()
     # A stand-in for spconv has to be in place before anything imports spconv.
     spconv_triton.apply()
-    for repair in (checkpoint_loading, spconv_cpu, minkunet_voxelize, minkunet_lists, minkunet_shape):
+    for repair in (checkpoint_loading, launch_on_cpu, spconv_cpu, minkunet_voxelize, minkunet_lists, minkunet_shape):
         repair.apply()

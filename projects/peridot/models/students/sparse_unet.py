@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from peridot.models.students.voxelize import voxelize
+from peridot.models.students.voxelize import ALIGNMENT, voxelize
 from peridot.registry import MODELS
 
 
@@ -60,7 +60,14 @@ class SparseUNetStudent(nn.Module):
         """Features of a batch of clouds, each (N_i, >=4) x, y, z in meters, intensity, ..."""
         voxels = voxelize(points, self.voxel_size, self.coordinates)
         inputs = torch.cat(points)[:, self.feature_columns][voxels.first]
-        return VoxelFeatures(self.backbone(inputs, voxels.coords), voxels.inverse)
+        lonely = self.training and _share_deepest_voxel(voxels.coords)
+        if lonely:
+            # a handful of points has no batch statistics at the deepest level: use the running ones
+            self.backbone.eval()
+        features = self.backbone(inputs, voxels.coords)
+        if lonely:
+            self.backbone.train()
+        return VoxelFeatures(features, voxels.inverse)
 
     def input_settings(self) -> dict:
         """What a downstream network must share with this one for its weights to mean the same."""
@@ -69,3 +76,9 @@ class SparseUNetStudent(nn.Module):
             coordinates=self.coordinates,
             feature_columns=self.feature_columns,
         )
+
+
+def _share_deepest_voxel(coords: Tensor) -> bool:
+    """Whether all voxels (M, 4) fall into one after the strides of the network."""
+    coarse = torch.cat((coords[:, :1], coords[:, 1:] // ALIGNMENT), dim=1)
+    return bool((coarse == coarse[:1]).all())
