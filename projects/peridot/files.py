@@ -7,16 +7,18 @@ from pathlib import Path
 
 
 @contextmanager
-def atomic_path(path: str | Path) -> Iterator[Path]:
-    """Temporary path beside `path` that replaces it when the block ends well and vanishes when it fails.
+def atomic_path(path: str | os.PathLike) -> Iterator[Path]:
+    """Temporary path in the same folder that replaces `path` if the block ends without error.
 
-    The suffix is kept, as many writers choose the format by it. Missing folders are made.
+    Missing folders are made. Temporary names start with a dot and end in `.part`: an interrupted run leaves no
+    file that could be taken for a finished one.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f'.{path.stem}.{os.getpid()}{path.suffix}')
+    temporary = path.parent / f'.{path.name}.{os.getpid()}.part'
     try:
         yield temporary
         os.replace(temporary, path)
-    finally:
+    except BaseException:
         temporary.unlink(missing_ok=True)
+        raise

@@ -56,6 +56,6 @@ class FeaturePictureHook(Hook):
         picture = feature_picture(model.extract_features([points])[0], points, inputs['images'], inputs['pairs'], query)
         path = Path(runner.work_dir) / 'pictures' / f'features_epoch_{runner.epoch}.png'
         with atomic_path(path) as temporary:
-            Image.fromarray(np.ascontiguousarray(picture)).save(temporary)
+            Image.fromarray(np.ascontiguousarray(picture)).save(temporary, format='PNG')
         runner.visualizer.add_image('features', picture, step=runner.iter)
         print_log(f'picture of the features: {path}', 'current')

@@ -4,8 +4,7 @@ import hashlib
 import json
 import os
 import zlib
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 
@@ -13,6 +12,7 @@ import numpy as np
 from PIL import Image
 
 from peridot.errors import ConfigError, DataError
+from peridot.files import atomic_path
 
 MANIFEST = 'manifest.json'
 DEFAULT_LAYOUT = '{relative_stem}.png'
@@ -110,7 +110,7 @@ def read_manifest(folder: str | os.PathLike) -> Manifest:
 
 def write_manifest(folder: str | os.PathLike, manifest: Manifest) -> None:
     """Write `folder/manifest.json` atomically (a reader sees the old file or the new one, never a part)."""
-    with atomic_file(Path(folder) / MANIFEST) as temporary:
+    with atomic_path(Path(folder) / MANIFEST) as temporary:
         temporary.write_text(json.dumps(asdict(manifest), indent=2) + '\n')
 
 
@@ -130,26 +130,8 @@ def write_map(path: str | os.PathLike, array: np.ndarray, dtype: type = np.uint8
         raise ValueError(f'a map has two dimensions, not shape {array.shape}')
     if array.min() < limits.min or array.max() > limits.max:
         raise ValueError(f'values {array.min()}..{array.max()} do not fit {limits.dtype}')
-    with atomic_file(path) as temporary:
+    with atomic_path(path) as temporary:
         Image.fromarray(array.astype(dtype)).save(temporary, format='PNG', compress_level=3)
-
-
-@contextmanager
-def atomic_file(path: str | os.PathLike) -> Iterator[Path]:
-    """Path of a temporary file in the same folder that replaces `path` if the block ends without error.
-
-    Temporary names start with a dot and end in `.part`: an interrupted run leaves no file that could be
-    taken for a finished one.
-    """
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.parent / f'.{path.name}.{os.getpid()}.part'
-    try:
-        yield temporary
-        os.replace(temporary, path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
 
 
 def content_hash(folder: str | os.PathLike, paths: Iterable[str | os.PathLike]) -> str:

@@ -15,8 +15,9 @@ from threadpoolctl import threadpool_limits
 from torch import Tensor
 
 from peridot.errors import ConfigError, DataError, PeridotError
+from peridot.files import atomic_path
 from peridot.labels.generator import ImageSource, LabelGenerator, nearest_resize
-from peridot.labels.maps import MapFolder, atomic_file
+from peridot.labels.maps import MapFolder
 from peridot.labels.runner import MapJob, in_first_process, is_done, progress, raise_together, run_parallel
 from peridot.labels.superpixels import SlicGenerator
 from peridot.registry import LABEL_GENERATORS, MODELS
@@ -154,7 +155,7 @@ class KMeansGenerator(LabelGenerator):
         # one image at a time: the result must not depend on what else is in a batch
         features, counts = self._pool(teacher, image, ids, device)
         extra = {} if self._maps is not None else {'ids': ids}
-        with atomic_file(self._stored(source)) as temporary, open(temporary, 'wb') as file:
+        with atomic_path(self._stored(source)) as temporary, open(temporary, 'wb') as file:
             np.savez(file, features=features, counts=counts, **extra)
         return None
 
@@ -201,7 +202,7 @@ class KMeansGenerator(LabelGenerator):
         clusters = self._cluster(features, area)
         share = ', '.join(f'{value:.1%}' for value in clusters['share'])
         MMLogger.get_current_instance().info(f'{len(features)} superpixels; share of each cluster: {share}')
-        with atomic_file(path) as temporary, open(temporary, 'wb') as file:
+        with atomic_path(path) as temporary, open(temporary, 'wb') as file:
             np.savez(file, **clusters)
 
     def _cluster(self, features: np.ndarray, area: np.ndarray) -> dict[str, np.ndarray]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from dataclasses import asdict, dataclass
 from functools import lru_cache
 from hashlib import md5
@@ -13,6 +12,7 @@ import cv2
 import numpy as np
 from scipy.spatial.transform import Rotation
 
+from peridot.files import atomic_path
 from peridot.synthetic.camera import take_photo
 from peridot.synthetic.layout import REACH, S_RANGE, ground
 from peridot.synthetic.lidar import Sweep, take_sweep
@@ -69,10 +69,8 @@ def caster(seed: int, scene: int) -> Caster:
 
 def write_atomic(path: Path, data: bytes) -> None:
     """Write a file so that it is either complete or absent."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f'.{path.name}.{os.getpid()}.tmp')
-    temporary.write_bytes(data)
-    os.replace(temporary, path)
+    with atomic_path(path) as temporary:
+        temporary.write_bytes(data)
 
 
 def record_path(root: Path, scene: int, frame: int) -> Path:
