@@ -28,7 +28,7 @@ CACHE = Path(os.environ.get('XDG_CACHE_HOME') or Path.home() / '.cache') / 'peri
 TORCH = 'torch==2.13.0'
 MMCV = 'mmcv==2.1.0'
 # mmcv's sdist needs pkg_resources, which setuptools 81 removed, and torch's build helpers
-BUILD_TOOLS = ['setuptools<81', 'wheel', 'ninja==1.13.2', 'psutil==7.2.2', 'packaging', 'numpy==1.26.4']
+BUILD_TOOLS = ['setuptools==80.10.2', 'wheel', 'ninja==1.13.2', 'psutil==7.2.2', 'packaging', 'numpy==1.26.4']
 DISK_GB = 8
 
 
