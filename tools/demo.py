@@ -6,6 +6,7 @@ Every finished stage is kept in `results.json`: an interrupted demo continues wh
 
 import argparse
 import json
+import math
 import subprocess
 import sys
 import time
@@ -118,10 +119,14 @@ def last_checkpoint(work_dir: Path) -> str:
 
 
 def last_metrics(work_dir: Path) -> dict[str, float]:
-    """Metrics of the last evaluation in `work_dir`, without their prefix."""
+    """Metrics of the last evaluation in `work_dir`, without their prefix and without absent classes (NaN)."""
     logs = sorted(work_dir.glob('*/vis_data/[0-9]*.json'))
-    line = logs[-1].read_text().strip().splitlines()[-1]
-    return {key.removeprefix('probe/'): value for key, value in json.loads(line).items() if key.startswith('probe/')}
+    metrics = json.loads(logs[-1].read_text().strip().splitlines()[-1])
+    return {
+        name.removeprefix('probe/'): value
+        for name, value in metrics.items()
+        if name.startswith('probe/') and not math.isnan(value)
+    }
 
 
 def main() -> None:
