@@ -1,7 +1,8 @@
 #!/usr/bin/env python3
-"""From nothing to a pre-trained backbone in minutes (`make demo`): data, labels, OLIVINE, linear probes, report.
+"""From nothing to a pre-trained backbone in minutes (`make demo`): data, labels, pre-training, linear probes, report.
 
-Every finished stage is kept in `results.json`: an interrupted demo continues where it stopped.
+Every finished stage is kept in `results.json`: an interrupted demo continues where it stopped, and one that is run
+again with more methods adds them.
 """
 
 import argparse
@@ -20,7 +21,9 @@ from peridot.errors import PeridotError
 from peridot.files import atomic_path
 
 REPO = Path(__file__).resolve().parents[1]
-CONFIG = 'configs/demo/olivine_demo.py'
+METHODS = ('olivine', 'slidr', 'ppkt')
+# maps that a method needs, and the program that makes them
+MAPS = {'olivine': ('labels', 'make_weak_labels'), 'slidr': ('superpixels', 'make_superpixels')}
 
 
 class Demo:
@@ -29,12 +32,16 @@ class Demo:
     Args:
         data_root: Folder of the synthetic dataset.
         work_dir: Folder for everything else.
-        seeds: One pre-training and two probes each.
+        methods: Methods to pre-train with, all with the same student, teacher family and budget.
+        seeds: For each, one random network to probe, and one pre-training with every method.
         options: `--cfg-options` for all trainings and probes.
     """
 
-    def __init__(self, data_root: Path, work_dir: Path, seeds: list[int], options: list[str]) -> None:
+    def __init__(
+        self, data_root: Path, work_dir: Path, methods: list[str], seeds: list[int], options: list[str]
+    ) -> None:
         self.data_root, self.work_dir, self.seeds, self.options = data_root, work_dir, seeds, options
+        self.methods = methods
         self.file = work_dir / 'results.json'
         self.results = json.loads(self.file.read_text()) if self.file.is_file() else {}
         settings = dict(data_root=str(data_root), seeds=seeds, options=options)
@@ -66,11 +73,11 @@ class Demo:
         if subprocess.call([sys.executable, *command[1:]], cwd=REPO) != 0:
             raise PeridotError(f'`{" ".join(command)}` failed; once mended, the demo continues from here')
 
-    def configured(self, name: str, seed: int, folder: str, *arguments: str) -> None:
-        """Run train.py or test.py on the demo's config with one seed."""
+    def configured(self, name: str, method: str, seed: int, folder: str, *arguments: str) -> None:
+        """Run train.py or test.py on the demo config of a method with one seed."""
         self.tool(
             name,
-            CONFIG,
+            demo_config(method),
             *arguments,
             *('--data-root', str(self.data_root)),
             *('--work-dir', str(self.work_dir / folder)),
@@ -84,33 +91,44 @@ class Demo:
         else:
             self.tool('make_demo_data', '--out', str(self.data_root))
 
-    def pretrain(self, seed: int) -> None:
-        """One OLIVINE pre-training; continues an interrupted one."""
-        self.configured('train', seed, f'olivine_seed{seed}', '--resume')
+    def make_maps(self, method: str) -> None:
+        """Weak labels or superpixels for a method that needs them."""
+        if method in MAPS:
+            stage, tool = MAPS[method]
+            self.stage(stage, self.tool, tool, demo_config(method), '--data-root', str(self.data_root))
+
+    def pretrain(self, method: str, seed: int) -> None:
+        """One pre-training; continues an interrupted one."""
+        self.configured('train', method, seed, f'{method}_seed{seed}', '--resume')
 
     def probe(self, network: str, seed: int) -> None:
-        """Linear probe of the random or the pre-trained network."""
+        """Linear probe of the random network or of one that a method pre-trained."""
         folder = f'probe_{network}_seed{seed}'
-        checkpoint = []
+        method, checkpoint = self.methods[0], []
         if network != 'random':
-            checkpoint = [last_checkpoint(self.work_dir / f'{network}_seed{seed}')]
-        self.configured('test', seed, folder, *checkpoint)
+            method, checkpoint = network, [last_checkpoint(self.work_dir / f'{network}_seed{seed}')]
+        self.configured('test', method, seed, folder, *checkpoint)
         metrics = last_metrics(self.work_dir / folder)
         self.results.setdefault('probe', {}).setdefault(network, {})[str(seed)] = metrics
 
     def summarize(self) -> None:
         """Write the table's numbers into `results.json` and print the table."""
-        networks = ('random', 'olivine')
-        self.results['linear_probe_miou'] = {
-            network: [self.results['probe'][network][str(seed)]['miou'] for seed in self.seeds] for network in networks
+        table = {
+            network: [probes[str(seed)]['miou'] for seed in self.seeds]
+            for network, probes in self.results['probe'].items()
         }
+        self.results['linear_probe_miou'] = table
         self.save()
         print(f'\n{"linear probe mIoU":20s}' + ''.join(f'seed {s:<5d}' for s in self.seeds) + 'mean')
-        for network in networks:
-            values = self.results['linear_probe_miou'][network]
+        for network, values in table.items():
             print(f'{network:20s}' + ''.join(f'{v:<10.3f}' for v in values) + f'{np.mean(values):.3f}')
         total = sum(self.results['seconds'].values())
         print(f'\n{total / 60:.1f} minutes; {self.file}; open {self.work_dir / "report.html"}')
+
+
+def demo_config(method: str) -> str:
+    """Config of a method's demo."""
+    return f'configs/demo/{method}_demo.py'
 
 
 def last_checkpoint(work_dir: Path) -> str:
@@ -133,17 +151,20 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument('--data-root', type=Path, default=Path('data/demo'))
     parser.add_argument('--work-dir', type=Path, default=Path('work_dirs/demo'))
+    parser.add_argument('--methods', nargs='+', choices=METHODS, default=['olivine'])
     parser.add_argument('--seeds', type=int, nargs='+', default=[0, 1, 2])
-    parser.add_argument('--cfg-options', nargs='+', default=[], help='settings of the config to override')
+    parser.add_argument('--cfg-options', nargs='+', default=[], help='settings of the configs to override')
     args = parser.parse_args()
-    demo = Demo(args.data_root.absolute(), args.work_dir.absolute(), args.seeds, args.cfg_options)
+    demo = Demo(args.data_root.absolute(), args.work_dir.absolute(), args.methods, args.seeds, args.cfg_options)
     demo.stage('data', demo.make_data)
-    demo.stage('labels', demo.tool, 'make_weak_labels', CONFIG, '--data-root', str(demo.data_root))
+    for method in demo.methods:
+        demo.make_maps(method)
     for seed in demo.seeds:
-        demo.stage(f'olivine seed {seed}', demo.pretrain, seed)
-        for network in ('random', 'olivine'):
-            demo.stage(f'probe {network} seed {seed}', demo.probe, network, seed)
-    demo.stage('report', write_report, demo.work_dir, demo.results)
+        demo.stage(f'probe random seed {seed}', demo.probe, 'random', seed)
+        for method in demo.methods:
+            demo.stage(f'{method} seed {seed}', demo.pretrain, method, seed)
+            demo.stage(f'probe {method} seed {seed}', demo.probe, method, seed)
+    demo.stage(f'report on {", ".join(demo.methods)}', write_report, demo.work_dir, demo.results)
     demo.summarize()
 
 

@@ -16,7 +16,11 @@ default_hooks = dict(
     checkpoint=dict(type='CheckpointHook', interval=1, max_keep_ckpts=3),
     sampler_seed=dict(type='DistSamplerSeedHook'),
 )
-custom_hooks = [dict(type='peridot.CheckCheckpointHook'), dict(type='peridot.ExportBackboneHook')]
+custom_hooks = [
+    dict(type='peridot.CheckCheckpointHook'),
+    dict(type='peridot.ExportBackboneHook'),
+    dict(type='peridot.FeaturePictureHook'),
+]
 
 vis_backends = [dict(type='LocalVisBackend'), dict(type='TensorboardVisBackend')]
 visualizer = dict(type='Visualizer', vis_backends=vis_backends, name='visualizer')

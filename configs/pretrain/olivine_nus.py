@@ -15,25 +15,18 @@ Different from the released code:
 _base_ = [
     '../_base_/datasets/nus_paired.py',
     '../_base_/models/minkunet34_r50.py',
+    '../_base_/methods/olivine.py',
     '../_base_/schedules/sgd_cosine_50e.py',
     '../_base_/default_runtime.py',
 ]
 
-# classes of the weak labels (manifest of the label folder)
-num_label_classes = 17
-
-model = dict(
-    heads=dict(instance=dict(channels=64), semantic=dict(channels=64)),
-    objectives=dict(
-        infonce=dict(type='peridot.PointPixelInfoNCE', head='instance', loss_weight=0.5),
-        weak=dict(type='peridot.WeaklySupervisedContrast', head='semantic', loss_weight=0.5),
-        vmf=dict(type='peridot.VMFConsistency', head='semantic', num_classes=num_label_classes, loss_weight=1.0),
-    ),
-)
-
-custom_hooks = [
-    *_base_.custom_hooks,
-    dict(type='peridot.FeaturePictureHook', dataset=_base_.picture_dataset),
+train_pipeline = [
+    *_base_.read_sample,
+    dict(type='peridot.LoadPairLabels', folder=_base_.weak_labels),
+    *_base_.augment,
 ]
+train_dataloader = dict(dataset=dict(pipeline=train_pipeline))
+
+model = dict(heads=_base_.heads, objectives=_base_.objectives)
 
 auto_scale_lr = dict(enable=False, base_batch_size=16)

@@ -75,8 +75,8 @@ def load_runner_config(args: argparse.Namespace) -> Config:
 def check_datasets(config: Config) -> None:
     """Fail before networks are built when a folder or info file of a paired dataset is missing."""
     # variables that the config leaves unused may name folders that do not exist
-    used = ('train_dataloader', 'val_dataloader', 'test_dataloader', 'train_cfg', 'val_cfg', 'test_cfg', 'custom_hooks')
-    for part in _dicts([config.get(key) for key in used]):
+    used = [f'{loop}_{part}' for loop in ('train', 'val', 'test') for part in ('dataloader', 'cfg')]
+    for part in _dicts([config.get(key) for key in [*used, 'picture_dataset']]):
         if part.get('type') == 'peridot.PairedDataset':
             DATASETS.build({**part, 'pipeline': [], 'lazy_init': True}).check_files()
 

@@ -1,5 +1,6 @@
 """The page that `make demo` ends with."""
 
+import itertools
 import json
 from pathlib import Path
 
@@ -18,33 +19,41 @@ from peridot.labels.maps import MapFolder
 from peridot.registry import DATASETS, MODELS
 from peridot.report import bar, page, picture, similarity_viewer, table
 
-COLORS = {'random': '#7a8075', 'olivine': '#c5e17a'}
+COLORS = {'random': '#7a8075', 'olivine': '#c5e17a', 'slidr': '#7ac5e1', 'ppkt': '#e1a07a'}
+NAMES = {'random': 'random', 'olivine': 'OLIVINE', 'slidr': 'SLidR', 'ppkt': 'PPKT'}
+ASKED = {
+    'olivine': 'the feature of a point should match the image feature where the point projects to, and be nearer to '
+    'image features of its own weak class than to others',
+    'slidr': "the mean feature of a superpixel's points should match the mean feature of its pixels",
+    'ppkt': 'the feature of a point should match the image feature where the point projects to',
+}
 
 
 def write_report(work_dir: Path, results: dict) -> None:
     """Write `report.html` into the work directory.
 
     Args:
-        work_dir: Folder of the demo, with a training per seed, each with its config.
+        work_dir: Folder of the demo, with a training for each method and seed, each with its config.
         results: Content of `results.json`.
     """
-    seed = results['settings']['seeds'][0]
-    config = Config.fromfile(next((work_dir / f'olivine_seed{seed}').glob('*.py')))
+    methods = [network for network in results['probe'] if network != 'random']
+    seeds = results['settings']['seeds']
+    configs = {m: Config.fromfile(next((work_dir / f'{m}_seed{seeds[0]}').glob('*.py'))) for m in methods}
+    config = configs[methods[0]]
     init_default_scope('mmdet3d')
     dataset = DATASETS.build(config.picture_dataset)
     sample = dataset[len(dataset) // 2]
-    features = {
-        'random': _features(config, sample, seed),
-        'olivine': _features(config, sample, seed, work_dir / f'olivine_seed{seed}'),
-    }
+    features = {'random': _features(config, sample, seeds[0])}
+    for method in methods:
+        features[NAMES[method]] = _features(configs[method], sample, seeds[0], work_dir / f'{method}_seed{seeds[0]}')
     sections = [
-        _headline(results),
+        _headline(results, methods),
         _data(sample, dataset.metainfo),
-        _labels(config),
-        _training(work_dir, results['settings']['seeds']),
+        _labels(configs['olivine']) if 'olivine' in methods else '',
+        _training(work_dir, seeds, methods),
         _features_section(sample, features),
         _classes(results, dataset.metainfo['classes']),
-        _next_steps(results),
+        _next_steps(results, methods),
     ]
     with atomic_path(work_dir / 'report.html') as temporary:
         temporary.write_text(page('Peridot: what a lidar network learns from cameras', sections))
@@ -61,17 +70,19 @@ def _features(config: Config, sample: dict, seed: int, run_dir: Path | None = No
     return model.extract_features(inputs['points'])[0].float()
 
 
-def _headline(results: dict) -> str:
-    probes = {n: [p['miou'] for p in results['probe'][n].values()] for n in COLORS}
-    gain = np.mean(probes['olivine']) / max(np.mean(probes['random']), 1e-9)
-    rows = [[name, *(f'{v:.3f}' for v in values), f'<b>{np.mean(values):.3f}</b>'] for name, values in probes.items()]
+def _headline(results: dict, methods: list[str]) -> str:
+    probes = {n: [p['miou'] for p in values.values()] for n, values in results['probe'].items()}
+    gains = {m: np.mean(probes[m]) / max(np.mean(probes['random']), 1e-9) for m in methods}
+    rows = [[NAMES[n], *(f'{v:.3f}' for v in values), f'<b>{np.mean(values):.3f}</b>'] for n, values in probes.items()]
     header = ['backbone', *(f'seed {s}' for s in results['settings']['seeds']), 'mean']
+    asked = ''.join(f'<li>{NAMES[m]}: <i>{ASKED[m]}</i></li>' for m in methods)
     return (
         '<p>A lidar network was shown synthetic streets through its points, while a frozen ImageNet network '
-        'looked at the camera images. OLIVINE asked one thing of it: <i>the feature of a point should match the '
-        'image feature where the point projects to</i>. It never saw a label. Then its weights were frozen and '
-        'one linear layer was fitted to name the class of every point of unseen scenes.</p>'
-        f'<p class="big">{gain:.1f}&times; the mIoU of a random network</p>'
+        f'looked at the camera images. One thing was asked of it:</p><ul>{asked}</ul><p>It never saw a label. Then '
+        'its weights were frozen and one linear layer was fitted to name the class of every point of unseen '
+        'scenes.</p>'
+        f'<p class="big">{", ".join(f"{NAMES[m]} {gain:.1f}&times;" for m, gain in gains.items())} '
+        'the mIoU of a random network</p>'
         f'<p>Linear probe on held-out scenes, mean intersection over union of the classes, all points:</p>'
         f'{table(header, rows)}'
     )
@@ -114,21 +125,23 @@ def _labels(config: Config) -> str:
     )
 
 
-def _training(work_dir: Path, seeds: list[int]) -> str:
+def _training(work_dir: Path, seeds: list[int], methods: list[str]) -> str:
     matplotlib.use('Agg')
     from matplotlib import pyplot
 
     with pyplot.style.context('dark_background'):
         figure, axes = pyplot.subplots(1, 2, figsize=(11, 3.2), dpi=110)
-        for seed in seeds:
+        for method, seed in itertools.product(methods, seeds):
             lines = []
-            for log in sorted((work_dir / f'olivine_seed{seed}').glob('*/vis_data/scalars.json')):
+            for log in sorted((work_dir / f'{method}_seed{seed}').glob('*/vis_data/scalars.json')):
                 lines += [json.loads(line) for line in log.read_text().splitlines()]
             steps = [line for line in lines if 'loss' in line]
-            for axis, key in zip(axes, ('loss', 'infonce/accuracy')):
-                axis.plot([s['step'] for s in steps], [s[key] for s in steps], label=f'seed {seed}')
+            accuracy = next(key for key in steps[0] if key.endswith('/accuracy'))
+            label = NAMES[method] if seed == seeds[0] else None
+            for axis, key in zip(axes, ('loss', accuracy)):
+                axis.plot([s['step'] for s in steps], [s[key] for s in steps], color=COLORS[method], lw=1, label=label)
         axes[0].set_title('total loss')
-        axes[1].set_title('share of points that find their own pixel')
+        axes[1].set_title('share of points (superpixels) that find their own image feature')
         for axis in axes:
             axis.set_xlabel('training step')
             axis.legend()
@@ -136,7 +149,9 @@ def _training(work_dir: Path, seeds: list[int]) -> str:
         figure.canvas.draw()
         image = np.asarray(figure.canvas.buffer_rgba())[..., :3].copy()
         pyplot.close(figure)
-    return '<h2>Training</h2>' + picture(image, 'Loss and retrieval accuracy of the three pre-trainings.')
+    return '<h2>Training</h2>' + picture(
+        image, 'Loss and retrieval accuracy, one line for each seed; losses of methods do not compare.'
+    )
 
 
 def _features_section(sample: dict, features: dict[str, Tensor]) -> str:
@@ -154,25 +169,26 @@ def _features_section(sample: dict, features: dict[str, Tensor]) -> str:
     viewer = similarity_viewer(inputs['points'], features, query)
     return (
         f'<h2>What the features say</h2>{shown}'
-        '<p><b>Click a point</b> in one of the two clouds: both are colored by the similarity of their features '
+        '<p><b>Click a point</b> in one of the clouds: all are colored by the similarity of their features '
         f'to it. The first query is a car.</p>{viewer}'
     )
 
 
 def _classes(results: dict, classes: list[str]) -> str:
+    networks = list(results['probe'])
     mean = lambda network, name: np.nanmean([p.get(name, np.nan) for p in results['probe'][network].values()])  # noqa: E731
-    shown = [name for name in classes if all(np.isfinite(mean(n, name)) for n in COLORS)]
-    rows = [[name, *(f'<span>{bar(mean(n, name), COLORS[n])}</span>' for n in COLORS)] for name in shown]
-    return '<h2>Class by class</h2>' + table(['IoU, mean of the seeds', *COLORS], rows)
+    shown = [name for name in classes if all(np.isfinite(mean(n, name)) for n in networks)]
+    rows = [[name, *(f'<span>{bar(mean(n, name), COLORS[n])}</span>' for n in networks)] for name in shown]
+    return '<h2>Class by class</h2>' + table(['IoU, mean of the seeds', *(NAMES[n] for n in networks)], rows)
 
 
-def _next_steps(results: dict) -> str:
+def _next_steps(results: dict, methods: list[str]) -> str:
     seconds = results['seconds']
     rows = [[name, f'{value:.0f} s'] for name, value in seconds.items()]
     return (
         '<h2>Where to go from here</h2><p>The demo ran the real programs with a small config. On nuScenes the '
         'same objectives run with the published settings:</p>'
         '<pre>python tools/create_data.py nuscenes --root data/nuscenes\n'
-        'python tools/train.py configs/pretrain/olivine_nus.py</pre>'
+        f'python tools/train.py configs/pretrain/{methods[0]}_nus.py</pre>'
         f'<h2>Time</h2>{table(["stage", "seconds"], rows)}'
     )

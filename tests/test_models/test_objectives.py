@@ -6,24 +6,15 @@ import torch.nn.functional as F
 from peridot.errors import ConfigError, DataError
 from peridot.models.functional import density_category_weights, range_bins
 from peridot.models.heads import ProjectionHead
-from peridot.models.objectives import PointPixelInfoNCE, VMFConsistency, WeaklySupervisedContrast
+from peridot.models.objectives import PointPixelInfoNCE, SuperpixelInfoNCE, VMFConsistency, WeaklySupervisedContrast
 from peridot.models.step import StepContext
+from peridot.models.students import VoxelFeatures
 from peridot.registry import MODELS
 from peridot.structures import Pairs
 from scipy.special import iv
 from torch import nn
 
-DIM, STUDENT_DIM, TEACHER_DIM, CLASSES = 8, 6, 5, 4
-
-
-class RowFeatures:
-    """Student whose features are a table, one row a point."""
-
-    def __init__(self, table):
-        self.table = table
-
-    def at(self, points):
-        return self.table[points]
+DIM, STUDENT_DIM, TEACHER_DIM, CLASSES, SUPERPIXELS = 8, 6, 5, 4, 12
 
 
 def make_step(num_pairs=40, seed=0, labels=None, label_classes=CLASSES, num_points=60):
@@ -42,7 +33,9 @@ def make_step(num_pairs=40, seed=0, labels=None, label_classes=CLASSES, num_poin
     feature_map = torch.randn(2, TEACHER_DIM, 4, 4, generator=g)
     return StepContext(
         points=torch.randn(num_points, 4, generator=g) * 20,
-        student=RowFeatures(torch.randn(num_points, STUDENT_DIM, generator=g).requires_grad_()),
+        student=VoxelFeatures(
+            torch.randn(num_points, STUDENT_DIM, generator=g).requires_grad_(), torch.arange(num_points)
+        ),
         pairs=pairs,
         heads=heads,
         teacher_map=lambda: feature_map,
@@ -50,12 +43,15 @@ def make_step(num_pairs=40, seed=0, labels=None, label_classes=CLASSES, num_poin
         align_corners=True,
         generator=torch.Generator().manual_seed(seed + 1),
         label_classes=label_classes,
+        maps={'superpixels': torch.randint(-1, SUPERPIXELS, (2, 32, 32), generator=g)},
+        map_ids={'superpixels': SUPERPIXELS},
     )
 
 
 def objectives():
     return [
         PointPixelInfoNCE(),
+        SuperpixelInfoNCE(),
         WeaklySupervisedContrast(),
         WeaklySupervisedContrast(sampling='uniform', reduction='sup_out'),
         VMFConsistency(CLASSES, channels=DIM),
@@ -69,6 +65,7 @@ def all_rows(step):
 
 def test_registered_under_the_scope_of_the_project():
     assert isinstance(MODELS.build({'type': 'peridot.PointPixelInfoNCE'}), PointPixelInfoNCE)
+    assert isinstance(MODELS.build({'type': 'peridot.SuperpixelInfoNCE'}), SuperpixelInfoNCE)
     assert isinstance(MODELS.build({'type': 'peridot.WeaklySupervisedContrast'}), WeaklySupervisedContrast)
     assert isinstance(MODELS.build({'type': 'peridot.VMFConsistency', 'num_classes': 3}), VMFConsistency)
 
@@ -80,10 +77,10 @@ def test_without_pairs_the_loss_is_zero_and_every_parameter_gets_a_gradient(obje
     assert results['loss'].item() == 0
     results['loss'].backward()
     assert all(p.grad is not None for p in step.heads.parameters())
-    assert step.student.table.grad is not None
+    assert step.student.features.grad is not None
 
 
-@pytest.mark.parametrize('objective', objectives()[1:], ids=lambda o: type(o).__name__)
+@pytest.mark.parametrize('objective', objectives()[2:], ids=lambda o: type(o).__name__)
 def test_all_labels_ignored_gives_zero(objective):
     step = make_step(20, labels=torch.full((20,), 255))
     results = objective(step)
@@ -101,7 +98,7 @@ def test_only_the_loss_is_named_loss_and_all_values_are_finite_scalars(objective
         assert value.isfinite()
 
 
-@pytest.mark.parametrize('objective', objectives()[1:], ids=lambda o: type(o).__name__)
+@pytest.mark.parametrize('objective', objectives()[2:], ids=lambda o: type(o).__name__)
 def test_missing_labels_are_a_config_error(objective):
     step = make_step()
     del step.pairs.label
@@ -109,7 +106,7 @@ def test_missing_labels_are_a_config_error(objective):
         objective(step)
 
 
-@pytest.mark.parametrize('objective', objectives()[1:], ids=lambda o: type(o).__name__)
+@pytest.mark.parametrize('objective', objectives()[2:], ids=lambda o: type(o).__name__)
 @pytest.mark.parametrize('wrong', [-1, CLASSES, 254])
 def test_label_outside_the_classes_is_a_data_error(objective, wrong):
     labels = torch.zeros(10, dtype=torch.int64)
@@ -288,7 +285,7 @@ def test_vmf_class_first_seen_after_warm_up_takes_no_part():
     assert expected['classes'].item() == 3
     assert results['classes'].item() == 2
     assert results['loss'].isfinite()
-    assert step.student.table.grad.isfinite().all()
+    assert step.student.features.grad.isfinite().all()
     alone = make_step(seed=1, labels=torch.full((40,), 3))
     assert objective(alone)['loss'].item() == 0
 
@@ -328,3 +325,81 @@ def test_vmf_channels_must_match_the_head():
 def test_vmf_refuses_contradicting_settings(settings):
     with pytest.raises(ConfigError, match=next(iter(settings))):
         VMFConsistency(CLASSES, **settings)
+
+
+class UnitHead(nn.Module):
+    """Gives what it is given: golden features are embeddings already."""
+
+    def embed_student(self, features):
+        return features
+
+    def project_teacher_map(self, feature_map):
+        return feature_map
+
+
+def test_superpixel_infonce_matches_the_released_function(golden):
+    g = {name: torch.from_numpy(value) for name, value in golden('superpixel_info_nce').items()}
+    points = g['point_features'].clone().requires_grad_()
+    images = g['image_features'].clone().requires_grad_()
+    step = StepContext(
+        points=torch.zeros(len(points), 4),
+        student=VoxelFeatures(points, torch.arange(len(points))),
+        pairs=Pairs(
+            point=g['pairing_points'],
+            camera=g['pairing_images'][:, 0],
+            position=g['pairing_images'][:, 1:].float(),
+        ),
+        heads=nn.ModuleDict({'instance': UnitHead()}),
+        teacher_map=lambda: images,
+        image_size=tuple(images.shape[-2:]),
+        align_corners=True,
+        generator=torch.Generator(),
+        maps={'superpixels': g['superpixels']},
+        map_ids={'superpixels': int(g['superpixels_per_image'])},
+    )
+    loss = SuperpixelInfoNCE(temperature=float(g['temperature']))(step)['loss']
+    loss.backward()
+    assert loss.item() == pytest.approx(g['loss'].item(), rel=1e-5)
+    torch.testing.assert_close(points.grad, g['grad_points'], rtol=1e-4, atol=1e-7)
+    # images are unit vectors: normalizing them again takes the radial part out of the gradient
+    tangent = g['grad_images'] - images.detach() * (images.detach() * g['grad_images']).sum(1, keepdim=True)
+    torch.testing.assert_close(images.grad, tangent, rtol=1e-4, atol=1e-7)
+
+
+def test_superpixel_infonce_equals_loops_over_images_and_ids():
+    step = make_step(seed=3)
+    ids = step.maps['superpixels']
+    head = step.heads['instance']
+    dense = F.normalize(
+        F.interpolate(head.project_teacher_map(step.teacher_map), (32, 32), mode='bilinear', align_corners=True), dim=1
+    )
+    rows = step.pairs.position.round().long()
+    k, q = [], []
+    for camera in range(2):
+        for number in range(SUPERPIXELS):
+            inside = [
+                pair
+                for pair in range(step.num_pairs)
+                if step.pairs.camera[pair] == camera and ids[camera, rows[pair, 0], rows[pair, 1]] == number
+            ]
+            if inside:
+                k.append(step.embed_student('instance', torch.tensor(inside)).mean(0))
+                q.append(dense[camera, :, ids[camera] == number].mean(1))
+    expected = F.cross_entropy(torch.stack(k) @ torch.stack(q).T / 0.07, torch.arange(len(k)))
+    results = SuperpixelInfoNCE()(step)
+    torch.testing.assert_close(results['loss'], expected)
+    assert results['superpixels'] == len(k)
+
+
+def test_superpixel_ids_beyond_the_declared_maximum_are_refused():
+    step = make_step()
+    step.map_ids['superpixels'] = SUPERPIXELS - 1
+    with pytest.raises(DataError, match=r'declares 11.*make_superpixels'):
+        SuperpixelInfoNCE()(step)
+
+
+def test_superpixel_infonce_without_maps_says_what_to_add():
+    step = make_step()
+    step.maps.clear()
+    with pytest.raises(ConfigError, match='LoadViewMaps'):
+        SuperpixelInfoNCE()(step)

@@ -8,15 +8,17 @@ import torch.distributed as dist
 import torch.multiprocessing as mp
 from peridot.models.functional import gather_across_processes, reduce_sum, sizes_of_processes
 from peridot.models.heads import ProjectionHead
-from peridot.models.objectives import PointPixelInfoNCE, VMFConsistency, WeaklySupervisedContrast
+from peridot.models.objectives import PointPixelInfoNCE, SuperpixelInfoNCE, VMFConsistency, WeaklySupervisedContrast
 from peridot.models.step import StepContext
+from peridot.models.students import VoxelFeatures
 from peridot.structures import Pairs
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
-CLASSES, DIM, POINTS = 4, 8, 30
+CLASSES, DIM, POINTS, SUPERPIXELS = 4, 8, 30, 10
 OBJECTIVES = {
     'info_nce': lambda: PointPixelInfoNCE(head='semantic', gather_negatives=True),
+    'superpixel': lambda: SuperpixelInfoNCE(head='semantic', gather_negatives=True),
     'sup_in': lambda: WeaklySupervisedContrast(gather_negatives=True),
     'sup_out': lambda: WeaklySupervisedContrast(reduction='sup_out', gather_negatives=True),
     'vmf': lambda: VMFConsistency(CLASSES, channels=DIM, momentum=0.9, warmup_steps=2),
@@ -26,14 +28,6 @@ OBJECTIVES = {
 }
 # pairs in the first and the second process
 PAIRS = {'equal': (12, 12), 'unequal': (7, 19), 'none in one': (0, 15), 'none': (0, 0)}
-
-
-class Rows:
-    def __init__(self, features):
-        self.features = features
-
-    def at(self, points):
-        return self.features[points]
 
 
 class Model(nn.Module):
@@ -47,10 +41,10 @@ class Model(nn.Module):
         self.objective = objective
 
     def forward(self, batch):
-        points, pairs, feature_map = batch
+        points, pairs, feature_map, superpixels = batch
         step = StepContext(
             points=points,
-            student=Rows(self.student(points)),
+            student=VoxelFeatures(self.student(points), torch.arange(len(points))),
             pairs=pairs,
             heads=self.heads,
             teacher_map=lambda: feature_map,
@@ -58,6 +52,8 @@ class Model(nn.Module):
             align_corners=True,
             generator=torch.Generator().manual_seed(0),
             label_classes=CLASSES,
+            maps={'superpixels': superpixels},
+            map_ids={'superpixels': SUPERPIXELS},
         )
         return self.objective(step)['loss']
 
@@ -71,12 +67,13 @@ def sample(rank, step, num_pairs):
         position=torch.rand(num_pairs, 2, generator=g) * 15,
         label=torch.randint(rank, CLASSES - 1 + rank, (num_pairs,), generator=g),
     )
-    return torch.randn(POINTS, 4, generator=g), pairs, torch.randn(1, 5, 4, 4, generator=g)
+    superpixels = torch.randint(-1, SUPERPIXELS, (1, 16, 16), generator=g)
+    return torch.randn(POINTS, 4, generator=g), pairs, torch.randn(1, 5, 4, 4, generator=g), superpixels
 
 
 def joint(step, sizes):
-    points, pairs, maps = zip(*(sample(rank, step, size) for rank, size in enumerate(sizes)))
-    return torch.cat(points), Pairs.batch(pairs, [POINTS, POINTS], [1, 1]), torch.cat(maps)
+    points, pairs, *stacked = zip(*(sample(rank, step, size) for rank, size in enumerate(sizes)))
+    return torch.cat(points), Pairs.batch(pairs, [POINTS, POINTS], [1, 1]), *(torch.cat(part) for part in stacked)
 
 
 def train(model, batches):

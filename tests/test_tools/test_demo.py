@@ -1,4 +1,5 @@
-"""The demo from data to report, with one seed and a tiny network; a second call finds everything done."""
+"""The demo from data to report, with one seed and a tiny network; a second call finds everything done, a third adds
+methods."""
 
 import json
 import subprocess
@@ -20,8 +21,8 @@ TINY = [
 ]
 
 
-def demo(root: Path, work_dir: Path) -> subprocess.CompletedProcess:
-    arguments = ['--data-root', str(root), '--work-dir', str(work_dir), '--seeds', '0']
+def demo(root: Path, work_dir: Path, *methods: str) -> subprocess.CompletedProcess:
+    arguments = ['--data-root', str(root), '--work-dir', str(work_dir), '--seeds', '0', '--methods', *methods]
     return subprocess.run(
         [sys.executable, 'tools/demo.py', *arguments, '--cfg-options', *TINY],
         cwd=REPO,
@@ -32,18 +33,25 @@ def demo(root: Path, work_dir: Path) -> subprocess.CompletedProcess:
 
 
 def test_demo_makes_results_and_report_and_is_done_once(labeled_root, tmp_path):
-    result = demo(labeled_root, tmp_path)
+    result = demo(labeled_root, tmp_path, 'olivine')
     assert result.returncode == 0, result.stdout[-3000:] + result.stderr[-3000:]
     results = json.loads((tmp_path / 'results.json').read_text(), parse_constant=lambda name: 1 / 0)
     probes = results['linear_probe_miou']
     assert all(len(probes[name]) == 1 and 0 <= probes[name][0] <= 1 for name in ('random', 'olivine'))
     assert probes['random'] != probes['olivine']
-    assert {'data', 'labels', 'olivine seed 0', 'probe olivine seed 0', 'report'} <= set(results['seconds'])
+    assert {'data', 'labels', 'olivine seed 0', 'probe olivine seed 0', 'report on olivine'} <= set(results['seconds'])
     page = (tmp_path / 'report.html').read_text()
     assert page.count('data:image/jpeg;base64,') >= 5 and page.count('<canvas') == 2
     # nothing is fetched from a network
     assert 'src="http' not in page and 'href="http' not in page
 
-    again = demo(labeled_root, tmp_path)
+    again = demo(labeled_root, tmp_path, 'olivine')
     assert again.returncode == 0
     assert again.stdout.count('done before') == len(results['seconds'])
+
+    more = demo(labeled_root, tmp_path, 'olivine', 'slidr', 'ppkt')
+    assert more.returncode == 0, more.stdout[-3000:] + more.stderr[-3000:]
+    results = json.loads((tmp_path / 'results.json').read_text())
+    assert list(results['linear_probe_miou']) == ['random', 'olivine', 'slidr', 'ppkt']
+    assert len({values[0] for values in results['linear_probe_miou'].values()}) == 4
+    assert (tmp_path / 'report.html').read_text().count('<canvas') == 4

@@ -27,10 +27,6 @@ train_dataloader = dict(batch_size=1, num_workers=0, persistent_workers=False)
 train_dataloader.update(dataset=dict(pipeline=train_pipeline, **kitti))
 picture_pipeline = [points, *[t for t in _base_.picture_pipeline[1:] if t['type'] != 'peridot.LoadPointLabels']]
 picture_dataset = dict(pipeline=picture_pipeline, **kitti)
-custom_hooks = [
-    dict(type='peridot.FeaturePictureHook', dataset={{**_base_.picture_dataset, **picture_dataset,
-         'data_prefix': dict(pts='training/velodyne', img='training/image_2')}}),
-]
 train_cfg = dict(max_epochs=2)
 val_cfg = val_dataloader = val_evaluator = None
 """

@@ -1,7 +1,7 @@
 """nuScenes keyframes with their six cameras for image-to-lidar pre-training, augmented as OLIVINE and SLidR do.
 
-Children override `cameras`, the map folders or whole pipelines (`train_pipeline`, `picture_pipeline`); as mmengine's
-configs copy values, a changed pipeline must also be put into its dataset:
+Methods that need superpixels or weak labels load them between `read_sample` and `augment`. As mmengine's configs copy
+values, a changed pipeline must also be put into its dataset:
 `train_dataloader = dict(dataset=dict(pipeline=train_pipeline))`.
 """
 
@@ -26,17 +26,16 @@ data_prefix = dict(
     CAM_BACK_LEFT='samples/CAM_BACK_LEFT',
     CAM_FRONT_LEFT='samples/CAM_FRONT_LEFT',
 )
-# label maps and their manifest.json, relative to the data root
-weak_labels = 'weak_labels/olivine'
 image_size = (224, 416)
 # x, y, z, intensity; the ring number is left out
 load_points = dict(type='peridot.LoadPoints', load_dim=5, use_dim=4)
 
-train_pipeline = [
+read_sample = [
     load_points,
     dict(type='peridot.LoadImageViews'),
     dict(type='peridot.ProjectPoints', min_depth=1.0),
-    dict(type='peridot.LoadPairLabels', folder=weak_labels),
+]
+augment = [
     dict(type='mmdet3d.GlobalRotScaleTrans', rot_range=[0.0, 6.283185307179586], scale_ratio_range=[1.0, 1.0]),
     dict(type='mmdet3d.RandomFlip3D', sync_2d=False, flip_ratio_bev_horizontal=0.5, flip_ratio_bev_vertical=0.5),
     dict(type='peridot.DropCuboids', max_size=0.2, min_pairs=1024),
@@ -52,6 +51,7 @@ train_pipeline = [
     dict(type='peridot.RandomFlipViews', prob=0.5),
     dict(type='peridot.PackPaired'),
 ]
+train_pipeline = [*read_sample, *augment]
 # whole images, nothing random, for pictures
 picture_pipeline = [
     load_points,

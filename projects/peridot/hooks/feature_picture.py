@@ -19,17 +19,16 @@ from peridot.registry import DATASETS, HOOKS
 class FeaturePictureHook(Hook):
     """Draws the point features of one sample after each validation and at the end of training.
 
-    Colors are the first three principal components, or the similarity to a point. Pictures go to
+    The sample is one of the config's `picture_dataset`, a paired dataset with images and without random
+    transforms. Colors are the first three principal components, or the similarity to a point. Pictures go to
     `pictures/` in the work directory and to the visualizer's backends (TensorBoard).
 
     Args:
-        dataset: Config of a paired dataset with images and without random transforms.
         index: Sample of that dataset.
         query: (x, y) in meters, lidar frame: color by similarity to the nearest point.
     """
 
-    def __init__(self, dataset: dict, index: int = 0, query: tuple[float, float] | None = None) -> None:
-        self.dataset = dataset
+    def __init__(self, index: int = 0, query: tuple[float, float] | None = None) -> None:
         self.index = index
         self.query = query
 
@@ -47,7 +46,7 @@ class FeaturePictureHook(Hook):
             return
         model = runner.model.module if is_model_wrapper(runner.model) else runner.model
         model.eval()
-        sample = DATASETS.build(self.dataset)[self.index]
+        sample = DATASETS.build(runner.cfg.picture_dataset)[self.index]
         inputs = model.data_preprocessor(pseudo_collate([sample]))['inputs']
         points = inputs['points'][0]
         query = None

@@ -32,3 +32,7 @@ class ProjectionHead(nn.Module):
     def embed_teacher(self, features: Tensor) -> Tensor:
         """(P, C_teacher) to unit float32 vectors (P, channels)."""
         return F.normalize(self.teacher(features).float(), dim=1)
+
+    def project_teacher_map(self, feature_map: Tensor) -> Tensor:
+        """(M, C_teacher, h, w) to (M, channels, h, w), not normalized: upsampling comes first."""
+        return self.teacher(feature_map.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)

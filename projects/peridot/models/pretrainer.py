@@ -17,7 +17,7 @@ class Pretrainer(BaseModel):
     """A student gives every lidar point a feature; objectives say what that feature should know.
 
     Methods are lists of objectives: OLIVINE is point-pixel InfoNCE, weakly-supervised contrast and vMF
-    consistency; PPKT is the first alone.
+    consistency; PPKT is the first alone; SLidR is superpixel InfoNCE.
 
     Args:
         student: Config of the lidar network, e.g. `peridot.SparseUNetStudent`.
@@ -90,18 +90,23 @@ class Pretrainer(BaseModel):
     def _context(self, inputs: dict, data_samples: list) -> StepContext:
         points = inputs['points']
         images = inputs.get('images')
+        student, pairs = self.student(points), inputs.get('pairs')
+        if pairs is not None and student.inside is not None:
+            pairs = pairs[student.inside[pairs.point]]
         generator = torch.Generator(points[0].device)
         generator.manual_seed(hash((torch.initial_seed(), int(self.step), get_rank())) & 0x7FFFFFFFFFFFFFFF)
         return StepContext(
             points=torch.cat(points),
-            student=self.student(points),
-            pairs=inputs.get('pairs'),
+            student=student,
+            pairs=pairs,
             heads=self.heads,
             teacher_map=lambda: self.teacher(images),
             image_size=IMAGE_FREE if images is None else tuple(images.shape[-2:]),
             align_corners=getattr(self.teacher, 'align_corners', True),
             generator=generator,
             label_classes=data_samples[0].metainfo.get('label_classes') if data_samples else None,
+            maps=inputs.get('maps'),
+            map_ids=data_samples[0].metainfo.get('map_ids') if data_samples else None,
         )
 
     def _check_finite(self, results: dict[str, Tensor], data_samples: list) -> None:

@@ -6,7 +6,9 @@ from functools import cached_property
 import torch
 from torch import Tensor, nn
 
+from peridot.errors import ConfigError, DataError
 from peridot.models.functional import read_at
+from peridot.models.students.features import PointFeatures
 from peridot.structures import Pairs
 
 
@@ -17,7 +19,7 @@ class StepContext:
 
     Args:
         points: Float (N, >=3) concatenated clouds, x, y, z in meters first.
-        student: Student features with `at(points) -> (P, C)`.
+        student: Student features, see `PointFeatures`.
         pairs: Pairs of the batch: rows of `points`, rows of the stacked images.
         heads: Projection heads by name.
         teacher_map: Gives the teacher's feature map (images, C, h, w).
@@ -25,12 +27,14 @@ class StepContext:
         align_corners: How the teacher's map lies over the image, see `read_at`.
         generator: Source of all random draws of the step, on the device of the points.
         label_classes: Number of weak label classes of the batch, None without labels.
+        maps: Per-pixel maps of the images by name, int64 (images, H, W), -1 where there is no id.
+        map_ids: Number of ids of each map; within an image every id is below it.
     """
 
     def __init__(
         self,
         points: Tensor,
-        student,
+        student: PointFeatures,
         pairs: Pairs,
         heads: nn.ModuleDict,
         teacher_map: Callable[[], Tensor],
@@ -38,6 +42,8 @@ class StepContext:
         align_corners: bool,
         generator: torch.Generator,
         label_classes: int | None = None,
+        maps: dict[str, Tensor] | None = None,
+        map_ids: dict[str, int] | None = None,
     ) -> None:
         self.points = points
         self.student = student
@@ -47,6 +53,8 @@ class StepContext:
         self.align_corners = align_corners
         self.generator = generator
         self.label_classes = label_classes
+        self.maps = maps or {}
+        self.map_ids = map_ids or {}
         self._make_teacher_map = teacher_map
 
     @property
@@ -64,13 +72,33 @@ class StepContext:
         """Teacher features (images, C, h, w), without gradient."""
         return self._make_teacher_map()
 
+    def view_map(self, name: str) -> tuple[Tensor, int]:
+        """The named maps (images, H, W) and their number of ids.
+
+        Raises:
+            ConfigError: The pipeline loads no maps of this name.
+            DataError: An id is not below the declared number: it would count for the next image.
+        """
+        if name not in self.maps:
+            raise ConfigError(
+                f'the batch has no maps called {name!r}: add dict(type="peridot.LoadViewMaps", {name}=FOLDER) to the '
+                'pipeline after ProjectPoints (tools/make_superpixels.py makes the maps)'
+            )
+        ids, num_ids = self.maps[name], self.map_ids[name]
+        if ids.numel() and int(ids.max()) >= num_ids:
+            raise DataError(
+                f'{name} maps hold id {int(ids.max())}, but their manifest declares {num_ids}: '
+                'remake them with tools/make_superpixels.py --overwrite'
+            )
+        return ids, num_ids
+
     def xyz(self, index: Tensor) -> Tensor:
         """Coordinates (M, 3) in meters of the points of the pairs `index` (M,)."""
         return self.points[self.pairs.point[index], :3]
 
     def embed_student(self, head: str, index: Tensor) -> Tensor:
         """Unit student embeddings (M, D) of the pairs `index` (M,) through the named head."""
-        return self.heads[head].embed_student(self.student.at(self.pairs.point[index]))
+        return self.student.at(self.pairs.point[index], self.heads[head].embed_student)
 
     def embed_teacher(self, head: str, index: Tensor) -> Tensor:
         """Unit teacher embeddings (M, D) of the pairs `index` (M,) through the named head."""
@@ -79,6 +107,10 @@ class StepContext:
             self.teacher_map, pairs.camera[index], pairs.position[index], self.image_size, self.align_corners
         )
         return self.heads[head].embed_teacher(features)
+
+    def project_teacher_map(self, head: str) -> Tensor:
+        """Teacher map (images, D, h, w) through the named head, not normalized."""
+        return self.heads[head].project_teacher_map(self.teacher_map)
 
     def embed(self, head: str, index: Tensor) -> tuple[Tensor, Tensor]:
         """Student and teacher embeddings of the pairs `index`, see above."""

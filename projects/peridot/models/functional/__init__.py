@@ -9,7 +9,8 @@ from peridot.models.functional.contrast import (
     weakly_supervised_contrastive,
 )
 from peridot.models.functional.distributed import gather_across_processes, reduce_sum, sizes_of_processes
-from peridot.models.functional.reading import read_at
+from peridot.models.functional.pooling import group_mean, superpixel_mean
+from peridot.models.functional.reading import bilinear_corners, read_at
 from peridot.models.functional.sampling import (
     density_category_sampling,
     density_category_weights,
@@ -22,9 +23,11 @@ from peridot.models.functional.vmf import log_bessel_i, vmf_concentration, vmf_l
 
 __all__ = [
     'Similarity',
+    'bilinear_corners',
     'density_category_sampling',
     'density_category_weights',
     'gather_across_processes',
+    'group_mean',
     'info_nce',
     'info_nce_of',
     'log_bessel_i',
@@ -37,6 +40,7 @@ __all__ = [
     'sample_without_replacement',
     'similarity',
     'sizes_of_processes',
+    'superpixel_mean',
     'vmf_concentration',
     'vmf_log_normalizer',
     'vmf_nll',

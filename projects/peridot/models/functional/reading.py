@@ -28,18 +28,35 @@ def read_at(
         (P, C) in the dtype of the map.
     """
     height, width = feature_map.shape[-2:]
-    top, bottom, down = _neighbours(position[:, 0], height, image_size[0], align_corners)
-    left, right, across = _neighbours(position[:, 1], width, image_size[1], align_corners)
-    rows = torch.stack([top, top, bottom, bottom], 1)
-    columns = torch.stack([left, right, left, right], 1)
-    weights = torch.stack([(1 - down) * (1 - across), (1 - down) * across, down * (1 - across), down * across], 1).to(
-        feature_map.dtype
-    )
+    rows, columns, weights = bilinear_corners(position, (height, width), image_size, align_corners)
+    weights = weights.to(feature_map.dtype)
     if feature_map.is_contiguous(memory_format=torch.channels_last):
         table = feature_map.permute(0, 2, 3, 1).reshape(-1, feature_map.shape[1])
         index = (camera[:, None] * height + rows) * width + columns
         return F.embedding_bag(index, table, mode='sum', per_sample_weights=weights)
     return sum(feature_map[camera, :, rows[:, i], columns[:, i]] * weights[:, i, None] for i in range(rows.shape[1]))
+
+
+def bilinear_corners(
+    position: Tensor, map_size: tuple[int, int], image_size: tuple[int, int], align_corners: bool
+) -> tuple[Tensor, Tensor, Tensor]:
+    """The four features around positions of an image, and their bilinear weights.
+
+    Args:
+        position: Float (P, 2) row and column in pixels of the image.
+        map_size: (h, w) of the feature map.
+        image_size: (H, W) of the image.
+        align_corners: How the map lies over the image, see `read_at`.
+
+    Returns:
+        Int64 (P, 4) rows, int64 (P, 4) columns and float32 (P, 4) weights, which add up to one.
+    """
+    top, bottom, down = _neighbours(position[:, 0], map_size[0], image_size[0], align_corners)
+    left, right, across = _neighbours(position[:, 1], map_size[1], image_size[1], align_corners)
+    rows = torch.stack([top, top, bottom, bottom], 1)
+    columns = torch.stack([left, right, left, right], 1)
+    weights = torch.stack([(1 - down) * (1 - across), (1 - down) * across, down * (1 - across), down * across], 1)
+    return rows, columns, weights
 
 
 def _neighbours(position: Tensor, features: int, pixels: int, align_corners: bool) -> tuple[Tensor, Tensor, Tensor]:

@@ -1,7 +1,8 @@
 """Objectives: what a point's feature should know. One file each; a method is a list of them in a config."""
 
 from peridot.models.objectives.point_pixel_infonce import PointPixelInfoNCE
+from peridot.models.objectives.superpixel_infonce import SuperpixelInfoNCE
 from peridot.models.objectives.vmf_consistency import VMFConsistency
 from peridot.models.objectives.weakly_supervised_contrast import WeaklySupervisedContrast
 
-__all__ = ['PointPixelInfoNCE', 'VMFConsistency', 'WeaklySupervisedContrast']
+__all__ = ['PointPixelInfoNCE', 'SuperpixelInfoNCE', 'VMFConsistency', 'WeaklySupervisedContrast']

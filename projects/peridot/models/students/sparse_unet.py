@@ -1,17 +1,18 @@
 """Student on voxels: a sparse U-Net of mmdet3d."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 
-from peridot.models.students.voxelize import ALIGNMENT, voxelize
+from peridot.models.students.features import PointFeatures
+from peridot.models.students.voxelize import share_deepest_voxel, voxelize
 from peridot.registry import MODELS
 
 
 @dataclass
-class VoxelFeatures:
+class VoxelFeatures(PointFeatures):
     """Features that are constant within a voxel.
 
     Attributes:
@@ -22,9 +23,10 @@ class VoxelFeatures:
     features: Tensor
     inverse: Tensor
 
-    def at(self, points: Tensor) -> Tensor:
-        """Features (P, C) of the points with rows `points` (P,) in the concatenated clouds."""
-        return self.features[self.inverse[points]]
+    def at(self, points: Tensor, transform: Callable[[Tensor], Tensor] | None = None) -> Tensor:
+        """See `PointFeatures`."""
+        features = self.features[self.inverse[points]]
+        return transform(features) if transform else features
 
 
 @MODELS.register_module()
@@ -60,7 +62,7 @@ class SparseUNetStudent(nn.Module):
         """Features of a batch of clouds, each (N_i, >=4) x, y, z in meters, intensity, ..."""
         voxels = voxelize(points, self.voxel_size, self.coordinates)
         inputs = torch.cat(points)[:, self.feature_columns][voxels.first]
-        lonely = self.training and _share_deepest_voxel(voxels.coords)
+        lonely = self.training and share_deepest_voxel(voxels.coords)
         if lonely:
             # a handful of points has no batch statistics at the deepest level: use the running ones
             self.backbone.eval()
@@ -76,9 +78,3 @@ class SparseUNetStudent(nn.Module):
             coordinates=self.coordinates,
             feature_columns=self.feature_columns,
         )
-
-
-def _share_deepest_voxel(coords: Tensor) -> bool:
-    """Whether all voxels (M, 4) fall into one after the strides of the network."""
-    coarse = torch.cat((coords[:, :1], coords[:, 1:] // ALIGNMENT), dim=1)
-    return bool((coarse == coarse[:1]).all())

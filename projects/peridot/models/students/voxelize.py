@@ -68,3 +68,12 @@ def voxelize(points: list[Tensor], voxel_size: tuple[float, float, float], coord
     order = torch.arange(len(key), device=key.device)
     first = torch.full_like(unique, len(key)).scatter_reduce_(0, inverse, order, 'amin')
     return Voxels(torch.cat((scan[first, None], coords[first]), dim=1).int(), first, inverse)
+
+
+def share_deepest_voxel(coords: Tensor) -> bool:
+    """Whether all voxels, int (M, 4) with the scan first, fall into one after the strides of a network.
+
+    A handful of points has no batch statistics at the deepest level.
+    """
+    coarse = torch.cat((coords[:, :1], coords[:, 1:] // ALIGNMENT), dim=1)
+    return bool((coarse == coarse[:1]).all())

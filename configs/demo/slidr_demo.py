@@ -1,0 +1,20 @@
+"""SLidR made small enough for two CPU cores, see olivine_demo.py."""
+
+_base_ = [
+    '../_base_/datasets/demo_paired.py',
+    '../_base_/models/minkunet18_lite0.py',
+    '../_base_/methods/slidr.py',
+    '../_base_/schedules/adamw_cosine_5e.py',
+    '../_base_/default_runtime.py',
+]
+
+train_pipeline = [
+    *_base_.read_sample,
+    dict(type='peridot.LoadViewMaps', superpixels=_base_.superpixels),
+    *_base_.augment,
+]
+train_dataloader = dict(dataset=dict(pipeline=train_pipeline))
+
+model = dict(heads=_base_.heads, objectives=_base_.objectives)
+
+default_hooks = dict(logger=dict(interval=10))
