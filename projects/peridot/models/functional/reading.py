@@ -51,16 +51,25 @@ def bilinear_corners(
     Returns:
         Int64 (P, 4) rows, int64 (P, 4) columns and float32 (P, 4) weights, which add up to one.
     """
-    top, bottom, down = _neighbours(position[:, 0], map_size[0], image_size[0], align_corners)
-    left, right, across = _neighbours(position[:, 1], map_size[1], image_size[1], align_corners)
+    top, bottom, down = bilinear_neighbours(position[:, 0], map_size[0], image_size[0], align_corners)
+    left, right, across = bilinear_neighbours(position[:, 1], map_size[1], image_size[1], align_corners)
     rows = torch.stack([top, top, bottom, bottom], 1)
     columns = torch.stack([left, right, left, right], 1)
     weights = torch.stack([(1 - down) * (1 - across), (1 - down) * across, down * (1 - across), down * across], 1)
     return rows, columns, weights
 
 
-def _neighbours(position: Tensor, features: int, pixels: int, align_corners: bool) -> tuple[Tensor, Tensor, Tensor]:
-    """Features before and after positions along one axis, and the weight of the latter."""
+def bilinear_neighbours(
+    position: Tensor, features: int, pixels: int, align_corners: bool
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Features before and after positions along one axis (int64), and the weight of the latter (float32).
+
+    Args:
+        position: (P,) positions in pixels.
+        features: Number of features along the axis.
+        pixels: Number of pixels that they cover.
+        align_corners: See `read_at`.
+    """
     position = position.float()
     if align_corners:
         place = position * ((features - 1) / max(pixels - 1, 1))

@@ -57,8 +57,8 @@ class SuperpixelInfoNCE(nn.Module):
         zero = step.graph_zero()
         if not len(filled) and not self.gather_negatives:
             return {'loss': zero, 'accuracy': zero.detach(), 'superpixels': zero.detach()}
-        q = superpixel_mean(step.project_teacher_map(self.head), ids, num_ids, step.align_corners)
-        similar = similarity(k[filled], q[filled], self.temperature, self.gather_negatives)
+        q, _ = superpixel_mean(step.project_teacher_map(self.head), ids, num_ids, step.align_corners)
+        similar = similarity(k[filled], q.flatten(0, 1)[filled], self.temperature, self.gather_negatives)
         return {
             'loss': self.loss_weight * info_nce_of(similar) + zero,
             'accuracy': retrieval_accuracy(similar),

@@ -1,0 +1,13 @@
+"""OLIVINE on nuScenes for the whole trunk of CenterPoint with pillars of 0.2 m: encoder, 2D backbone and neck.
+
+Nothing was published for this detector: the optimizer's settings are those for SECOND's encoder.
+"""
+
+_base_ = './olivine_second_kitti-voxels_nus.py'
+
+model = dict(
+    student=dict(
+        detector='mmdet3d::centerpoint/centerpoint_pillar02_second_secfpn_8xb4-cyclic-20e_nus-3d.py',
+        read_after='neck',
+    ),
+)
