@@ -50,12 +50,12 @@ def free_port() -> int:
 
 @pytest.fixture(scope='session')
 def labeled_root(demo_root) -> Path:
-    """`demo_root` with the weak labels that the demo's config reads."""
-    config = 'configs/demo/olivine_demo.py'
-    subprocess.run(
-        [sys.executable, 'tools/make_weak_labels.py', config, '--data-root', str(demo_root)],
-        cwd=REPO,
-        check=True,
-        stdout=subprocess.DEVNULL,
-    )
+    """`demo_root` with the weak labels and superpixels that the demo's configs read."""
+    for tool, config in (('make_weak_labels', 'olivine_demo'), ('make_superpixels', 'slidr_demo')):
+        subprocess.run(
+            [sys.executable, f'tools/{tool}.py', f'configs/demo/{config}.py', '--data-root', str(demo_root)],
+            cwd=REPO,
+            check=True,
+            stdout=subprocess.DEVNULL,
+        )
     return demo_root

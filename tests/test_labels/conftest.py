@@ -1,7 +1,14 @@
+from pathlib import Path
+
 import cv2
 import numpy as np
 import pytest
+import torch
+from mmengine.config import Config
 from mmengine.fileio import dump
+from mmengine.logging import MMLogger
+from peridot.labels import MapJob, images_of
+from peridot.registry import DATASETS
 
 CAMERAS = ('CAM_FRONT', 'CAM_BACK')
 
@@ -47,3 +54,49 @@ def street(tmp_path):
         "    pipeline=[dict(type='peridot.NeedsTheMapsThatAreMadeHere')]))\n"
     )
     return tmp_path
+
+
+@pytest.fixture
+def job(street):
+    """Makes the job of writing maps of `street` into a folder: `job('labels/mine', workers=2)`."""
+
+    settings = Config.fromfile(street / 'config.py').train_dataloader.dataset
+    images = images_of(DATASETS.build({**settings, 'pipeline': []}))
+
+    def make(out: str, workers: int = 1) -> MapJob:
+        return MapJob(images, street, street / out, workers)
+
+    return make
+
+
+@pytest.fixture
+def log(caplog):
+    """What is logged; `caplog` alone does not see the logger of mmengine."""
+    logger = MMLogger.get_current_instance()
+    logger.addHandler(caplog.handler)
+    yield caplog
+    logger.removeHandler(caplog.handler)
+
+
+def build_tiny_sam(checkpoint=None):
+    """Segment Anything for 128 x 128 pixels with 55 thousand weights."""
+    from segment_anything.modeling import ImageEncoderViT, MaskDecoder, PromptEncoder, Sam, TwoWayTransformer
+
+    assert checkpoint is None
+    encoder = ImageEncoderViT(128, 16, embed_dim=16, depth=2, num_heads=2, out_chans=32, use_rel_pos=True)
+    transformer = TwoWayTransformer(depth=1, embedding_dim=32, num_heads=2, mlp_dim=32)
+    decoder = MaskDecoder(transformer_dim=32, transformer=transformer, iou_head_depth=2, iou_head_hidden_dim=32)
+    return Sam(encoder, PromptEncoder(32, (8, 8), (128, 128), mask_in_chans=4), decoder)
+
+
+@pytest.fixture
+def tiny_sam(tmp_path, monkeypatch) -> Path:
+    """Checkpoint of a Segment Anything with random weights; its model type is 'tiny'."""
+    import segment_anything
+
+    monkeypatch.setitem(segment_anything.sam_model_registry, 'tiny', build_tiny_sam)
+    torch.manual_seed(0)
+    path = tmp_path / 'weights' / 'tiny.pth'
+    path.parent.mkdir()
+    torch.save(build_tiny_sam().state_dict(), path)
+    return path

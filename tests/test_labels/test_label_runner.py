@@ -153,11 +153,15 @@ def test_run_parallel_keeps_the_order():
 @pytest.mark.parametrize('kind', ['superpixels', 'labels'])
 def test_unknown_generator_or_option(kind):
     config = Config({'model': {'teacher': {'type': 'x'}}})
-    with pytest.raises(ConfigError, match=r"is called 'magic': choose from (slic|kmeans)"):
+    with pytest.raises(ConfigError, match=r"is called 'magic': choose from .*files, .*(slic|kmeans)"):
         build_generator(kind, 'magic', {}, config)
     name = {'superpixels': 'slic', 'labels': 'kmeans'}[kind]
     with pytest.raises(ConfigError, match="unexpected keyword argument 'segments'"):
         build_generator(kind, name, {'segments': 3}, config)
+    with pytest.raises(ConfigError, match=r"--options of grounded-sam: could not convert string to float: 'x'"):
+        build_generator('labels', 'grounded-sam', {'checkpoint': 'y', 'box_threshold': 'x'}, config)
+    with pytest.raises(ConfigError, match=r"--options of sam: missing 1 required .*'checkpoint'"):
+        build_generator('superpixels', 'sam', {}, config)
 
 
 def test_two_processes_make_what_one_makes(street):

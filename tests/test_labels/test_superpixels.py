@@ -1,11 +1,12 @@
+import cv2
 import numpy as np
 import pytest
 from peridot.errors import ConfigError
-from peridot.labels import SlicGenerator
+from peridot.labels import FelzenszwalbGenerator, SlicGenerator, make_maps
 from peridot.labels.generator import nearest_resize
-from peridot.labels.superpixels import merge_smallest
+from peridot.labels.superpixels import merge_smallest, merge_targets
 from scipy import ndimage
-from skimage.segmentation import slic
+from skimage.segmentation import felzenszwalb, slic
 
 
 @pytest.fixture(scope='module')
@@ -78,6 +79,79 @@ def test_merge_smallest_joins_the_longest_border():
     np.testing.assert_array_equal(merge_smallest(ids, 2), np.where(ids == 0, 0, 1))
     assert (merge_smallest(ids, 1) == 0).all()
     np.testing.assert_array_equal(np.unique(merge_smallest(ids, 9)), np.arange(4))
+
+
+def merged_one_by_one(ids, limit, min_area):
+    """Counts all areas and borders again after each step."""
+    ids = ids.copy()
+    while (count := len(np.unique(ids))) > 1:
+        areas = np.bincount(ids.ravel()).astype(float)
+        areas[areas == 0] = np.inf
+        small = int(areas.argmin())
+        if count <= limit and areas[small] >= min_area:
+            break
+        lengths = np.zeros(len(areas), int)
+        for first, second in ((ids[:, :-1], ids[:, 1:]), (ids[:-1], ids[1:])):
+            for one, other in ((first, second), (second, first)):
+                np.add.at(lengths, other[(one == small) & (other != small)], 1)
+        ids[ids == small] = lengths.argmax()
+    return ids
+
+
+@pytest.mark.parametrize('seed', range(6))
+@pytest.mark.parametrize(('limit', 'min_area'), [(100, 6), (7, 0), (12, 5), (1, 0), (None, 1000)])
+def test_merging_equals_counting_again_after_each_step(seed, limit, min_area):
+    rng = np.random.default_rng(seed)
+    coarse = rng.integers(0, 4, (9, 8))
+    ids = np.unique(np.kron(coarse, np.ones((2, 2), int)) * 3 + rng.integers(0, 2, (18, 16)), return_inverse=True)[1]
+    ids = np.unique(ids.reshape(18, 16) + 12 * (np.arange(16) // 4), return_inverse=True)[1].reshape(18, 16)
+    expected = merged_one_by_one(ids, limit or ids.size, min_area)
+    np.testing.assert_array_equal(merge_targets(ids, limit, min_area)[ids], expected)
+
+
+def test_merging_thousands_of_regions_needs_little_memory():
+    # the matrix of all pairs would have 10 GB
+    ids = np.arange(180 * 200).reshape(180, 200)
+    assert len(np.unique(merge_smallest(ids, 50))) == 50
+
+
+def test_felzenszwalb_is_that_of_scikit_image(image):
+    expected = felzenszwalb(image, scale=50, sigma=0.5, min_size=30)
+    generator = FelzenszwalbGenerator(scale=50, sigma=0.5, min_size=30)
+    assert 20 < expected.max() < 256
+    np.testing.assert_array_equal(generator(image), expected)
+
+
+def test_felzenszwalb_stays_below_the_declared_maximum(image):
+    raw = felzenszwalb(image, scale=50, sigma=0.5, min_size=30)
+    ids = FelzenszwalbGenerator(scale=50, sigma=0.5, min_size=30, num_ids=12)(image)
+    np.testing.assert_array_equal(np.unique(ids), np.arange(12))
+    assert regions(ids) == 12
+    # regions are joined, never cut
+    assert all(len(np.unique(ids[raw == value])) == 1 for value in range(raw.max() + 1))
+
+
+def test_felzenszwalb_on_reduced_images(image):
+    height, width = image.shape[:2]
+    reduced = cv2.resize(image, (width // 2, height // 2), interpolation=cv2.INTER_AREA)
+    expected = felzenszwalb(reduced, scale=200, sigma=0.8, min_size=20)
+    found = FelzenszwalbGenerator(min_size=20, image_height=height // 2)(image)
+    np.testing.assert_array_equal(found, expected.repeat(2, 0).repeat(2, 1))
+    full = felzenszwalb(image, scale=200, sigma=0.8, min_size=20)
+    np.testing.assert_array_equal(FelzenszwalbGenerator(min_size=20)(image), full)
+
+
+def test_felzenszwalb_maps_of_a_dataset(job):
+    maps = make_maps(FelzenszwalbGenerator(num_ids=9), job('superpixels/felzenszwalb'))
+    assert max(maps.read(source.path, (90, 160)).max() for source in job('').images) < 9
+    assert (maps.manifest.generator, maps.num_ids) == ('felzenszwalb', 9)
+    assert maps.manifest.parameters == {'scale': 200.0, 'sigma': 0.8, 'min_size': 100, 'image_height': 450}
+
+
+@pytest.mark.parametrize('options', [{'scale': 0.5}, {'num_ids': 0}, {'num_ids': 70000}, {'image_height': 0}])
+def test_senseless_settings_of_felzenszwalb(options):
+    with pytest.raises(ConfigError, match=f'felzenszwalb: {next(iter(options))}'):
+        FelzenszwalbGenerator(**options)
 
 
 def test_nearest_resize_keeps_pixel_centers():

@@ -3,7 +3,19 @@ import pytest
 import torch
 from mmengine.config import Config
 from peridot.errors import ConfigError, DataError
-from peridot.labels import KMeansGenerator, MapFolder, MapJob, SlicGenerator, images_of, make_maps, runner
+from peridot.labels import (
+    KMeansGenerator,
+    Manifest,
+    MapFolder,
+    MapJob,
+    SamKMeansGenerator,
+    SlicGenerator,
+    images_of,
+    make_maps,
+    runner,
+    write_manifest,
+    write_map,
+)
 from peridot.labels.weak_labels import pool_superpixels
 from peridot.registry import DATASETS, MODELS
 from torch import nn
@@ -151,6 +163,46 @@ def test_labels_on_given_superpixels(street):
 def test_superpixel_folder_missing(street):
     with pytest.raises(DataError, match=r'make_superpixels\.py'):
         make_maps(generator(superpixels='superpixels/slic'), job_for(street))
+
+
+@pytest.fixture
+def regions(street):
+    """Folder of three regions in each image, which leave pixels without; the first image has none."""
+    job = job_for(street, 'superpixels/sam')
+    rng = np.random.default_rng(0)
+    manifest = Manifest('superpixels', 'sam', num_ids=256, ignore=65535)
+    job.out.mkdir(parents=True)
+    write_manifest(job.out, manifest)
+    for number, source in enumerate(job.images):
+        ids = np.full((90, 160), 65535)
+        if number:
+            ids[:30], ids[40:80, :70], ids[40:80, 80:] = 0, 1, 2
+            ids[rng.random(ids.shape) < 0.1] = 65535
+        write_map(job.map_path(source), ids, np.uint16)
+    return job.maps()
+
+
+@pytest.mark.filterwarnings('error::RuntimeWarning')
+def test_labels_on_regions_of_segment_anything(street, regions, log):
+    job = job_for(street, 'weak_labels/sam+kmeans')
+    maps = make_maps(SamKMeansGenerator(TEACHER, num_classes=3, image_height=96), job)
+    assert (maps.manifest.generator, maps.ignore, maps.num_classes) == ('sam+kmeans', 255, 3)
+    assert maps.manifest.parameters['superpixels'] == 'superpixels/sam'
+    for source in job.images:
+        ids, labels = regions.read(source.path, (90, 160)), maps.read(source.path, (90, 160))
+        np.testing.assert_array_equal(labels == 255, ids == 65535)
+        assert all(len(np.unique(labels[ids == value])) == 1 for value in np.unique(ids))
+    assert set(np.unique(labels)) > {255}
+    assert '1 of 8 labels maps are empty: every pixel is ignored: samples/CAM_FRONT/0\n' in log.text
+
+
+def test_regions_of_segment_anything_missing(street):
+    job = job_for(street, 'weak_labels/sam+kmeans')
+    with pytest.raises(
+        DataError, match=r'superpixels/sam holds no regions .*--generator sam --options checkpoint=FILE'
+    ):
+        make_maps(SamKMeansGenerator(TEACHER), job)
+    assert not job.out.exists()
 
 
 def test_too_many_clusters(street):

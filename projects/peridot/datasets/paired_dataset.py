@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os.path as osp
 import pickle
 from collections.abc import Sequence
@@ -9,6 +10,7 @@ from collections.abc import Sequence
 import numpy as np
 from mmengine.dataset import BaseDataset
 from mmengine.fileio import load
+from mmengine.logging import print_log
 
 from peridot.datasets.sampler import SampleKey, seeded_sample
 from peridot.errors import DataError
@@ -93,7 +95,8 @@ class PairedDataset(BaseDataset):
 
     Raises:
         DataError: The data root or the info file is missing, the info file has another format or belongs to
-            another dataset, or a camera has no calibration.
+            another dataset, a camera has no calibration, or the pipeline reads maps (labels, superpixels) that
+            do not exist for all images.
     """
 
     def __init__(
@@ -108,6 +111,27 @@ class PairedDataset(BaseDataset):
         self.cameras = None if cameras is None else list(cameras)
         self.dataset = dataset
         super().__init__(ann_file=ann_file, data_root=data_root, data_prefix=dict(data_prefix or {}), **kwargs)
+
+    def full_init(self) -> None:
+        """Read the info file, then check that every map the pipeline reads exists."""
+        if not self._fully_initialized:
+            super().full_init()
+            self.check_maps()
+
+    def check_maps(self) -> None:
+        """Raise a DataError when the pipeline's map folders lack maps of some images; no map is opened.
+
+        Transforms that read maps have a method `map_folders(data_root)`.
+        """
+        steps = [step for step in self.pipeline.transforms if hasattr(step, 'map_folders')]
+        folders = [folder for step in steps for folder in step.map_folders(self.data_root)]
+        if not folders:
+            return
+        infos = map(super().get_data_info, range(len(self)))
+        images = [image for info in infos for image in zip(info['img_paths'], info['img_tokens'])]
+        for folder in folders:
+            folder.check_exist(images)
+            print_log(folder.describe(), 'current', logging.INFO if folder.is_finished else logging.WARNING)
 
     def __getitem__(self, key: int | SampleKey) -> dict:
         """Run the pipeline on one sample, under the key's seed when it has one."""

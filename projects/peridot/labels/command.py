@@ -52,12 +52,15 @@ def build_generator(kind: str, name: str, options: dict, config: Config) -> Labe
         ConfigError: No generator of that kind has the name, or it does not take an option.
     """
     LABEL_GENERATORS.import_from_location()
-    known = {key: item for key, item in LABEL_GENERATORS.module_dict.items() if item.kind == kind}
+    # a name that both kinds have is registered as kind/name
+    known = {
+        key.removeprefix(f'{kind}/'): item for key, item in LABEL_GENERATORS.module_dict.items() if item.kind == kind
+    }
     if name not in known:
         raise ConfigError(f'no generator of {kind} is called {name!r}: choose from {", ".join(sorted(known))}')
     try:
         return known[name](**{**known[name].settings_from_config(config), **options})
-    except TypeError as error:
+    except (TypeError, ValueError) as error:
         raise ConfigError(f'--options of {name}: {str(error).split("() ")[-1]}') from None
 
 

@@ -5,10 +5,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+import cv2
 import numpy as np
 from PIL import Image
 
-from peridot.errors import DataError
+from peridot.errors import ConfigError, DataError
 from peridot.labels.maps import Manifest
 
 if TYPE_CHECKING:
@@ -61,7 +62,7 @@ class ImageSource:
 class LabelGenerator:
     """Makes maps from images; subclasses are registered in `LABEL_GENERATORS`.
 
-    A generator is built from plain settings and can be pickled; what it loads, it loads in `prepare`.
+    A generator is built from plain settings and can be pickled; what it loads, it loads in `open`.
 
     Attributes:
         kind: 'superpixels' or 'labels'.
@@ -99,6 +100,15 @@ class LabelGenerator:
         """Map of an image file; overridden by generators that reduce decoding or use stored results."""
         return self(source.read())
 
+    def open(self, job: 'MapJob') -> None:
+        """Load networks and open what the maps are made from, before anything is written: an error here leaves
+        an existing folder as it was. Runs in every process of the job.
+        """
+
+    def workers(self, wanted: int) -> int:
+        """Number of processes on this machine that make maps, given the number the user allows."""
+        return wanted
+
     def prepare(self, job: 'MapJob') -> None:
         """Work on all images of the job before the first map is made; runs in every process of the job."""
 
@@ -124,7 +134,8 @@ class LabelGenerator:
         """Name in the registry."""
         from peridot.registry import LABEL_GENERATORS
 
-        return next(name for name, item in LABEL_GENERATORS.module_dict.items() if item is cls)
+        name = next(name for name, item in LABEL_GENERATORS.module_dict.items() if item is cls)
+        return name.removeprefix(f'{cls.kind}/')
 
 
 def nearest_resize(ids: np.ndarray, size: tuple[int, int]) -> np.ndarray:
@@ -138,6 +149,55 @@ def nearest_resize(ids: np.ndarray, size: tuple[int, int]) -> np.ndarray:
         np.minimum(((np.arange(new) + 0.5) * old / new).astype(np.int64), old - 1) for old, new in zip(ids.shape, size)
     )
     return ids[rows[:, None], columns]
+
+
+def size_at_height(size: tuple[int, int], height: int) -> tuple[int, int]:
+    """(height, width) of an image of a (height, width) scaled to a height."""
+    return height, max(1, round(size[1] * height / size[0]))
+
+
+def resize_image(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """Image brought to a (height, width) by averaging areas."""
+    return cv2.resize(image, size[::-1], interpolation=cv2.INTER_AREA)
+
+
+def reduce_image(image: np.ndarray, height: int | None) -> np.ndarray:
+    """Image reduced to a height; images that are not larger, and all of them for None, stay as they are."""
+    if height is None or image.shape[0] <= height:
+        return image
+    return resize_image(image, size_at_height(image.shape[:2], height))
+
+
+def check_positive(generator: str, **settings: float | None) -> None:
+    """Raise a ConfigError for the first setting below 1; None stands for no setting."""
+    for name, value in settings.items():
+        if value is not None and value < 1:
+            raise ConfigError(f'{generator}: {name}={value} must be at least 1')
+
+
+def check_classes(generator: str, classes: Sequence[str] | str) -> list[str]:
+    """A class list that 8-bit labels with the ignore value 255 can hold.
+
+    Args:
+        generator: Name of the generator, for the error.
+        classes: Class names in the order of their values; one name alone may come without a list.
+
+    Raises:
+        ConfigError: The list is empty, too long, names a class twice or holds something else than names.
+    """
+    names = [classes] if isinstance(classes, str) else list(classes)
+    problem = None
+    if not names:
+        problem = 'is empty'
+    elif len(names) > 255:
+        problem = f'has {len(names)} names, 8-bit labels hold at most 255'
+    elif not all(isinstance(name, str) and name.strip() for name in names):
+        problem = f'holds {next(x for x in names if not isinstance(x, str) or not x.strip())!r}, which is no name'
+    elif len(set(names)) < len(names):
+        problem = f'names {next(name for name in names if names.count(name) > 1)!r} twice'
+    if problem:
+        raise ConfigError(f'{generator}: the class list {problem}: give --options classes=NAME,NAME,...')
+    return names
 
 
 def usable_cores() -> int:

@@ -4,7 +4,7 @@ import hashlib
 import json
 import os
 import zlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 
@@ -177,9 +177,11 @@ class MapFolder:
         for name, asked in (('kind', kind), ('generator', generator)):
             found = getattr(self.manifest, name)
             if asked is not None and found != asked:
+                # the folder's own command makes what was not asked for
+                command = self._tool(kind or self.manifest.kind) + (f' --generator {generator}' if generator else '')
                 raise DataError(
                     f'{self.folder / MANIFEST} describes maps of {name} {found!r} where {asked!r} is asked '
-                    f'for: name another folder or make the maps with `{self._command(kind)}`'
+                    f'for: name another folder or make the maps with `{command}`'
                 )
 
     @property
@@ -197,6 +199,11 @@ class MapFolder:
         """Value of pixels without id or class, None when there is none."""
         return self.manifest.ignore
 
+    @property
+    def is_finished(self) -> bool:
+        """Whether the run that makes these maps has ended; maps made elsewhere need no hash to be finished."""
+        return self.manifest.hash is not None or self._is_foreign
+
     def path_for(self, img_path: str | os.PathLike, token: str | None = None) -> Path:
         """Path of an image's map.
 
@@ -204,20 +211,60 @@ class MapFolder:
             img_path: Image file: absolute, relative to the data root, or starting with the data root.
             token: Token of the camera's sample data, for layouts that use it.
         """
-        relative = Path(self._relative(os.fspath(img_path)))
+        return self.folder / self._name_for(os.fspath(img_path), token)
+
+    def missing(self, images: Iterable[tuple[str, str | None]]) -> list[str]:
+        """Maps that do not exist, as sorted paths below the folder; every directory is listed once, no file opened.
+
+        Args:
+            images: (image file, token of the camera's sample data or None) of all images that need a map.
+        """
+        wanted: dict[str, set[str]] = {}
+        for path, token in images:
+            directory, name = os.path.split(self._name_for(path, token))
+            wanted.setdefault(directory, set()).add(name)
+        found = {directory: _names_in(self.folder / directory) for directory in wanted}
+        return sorted(os.path.join(key, name) for key, names in wanted.items() for name in names - found[key])
+
+    def check_exist(self, images: Sequence[tuple[str, str | None]]) -> None:
+        """Refuse a folder that has no map for some of the images.
+
+        Args:
+            images: See `missing`.
+
+        Raises:
+            DataError: Counts the missing maps and names the first few and the command that makes them.
+        """
+        missing = self.missing(images)
+        if missing:
+            first = ', '.join(missing[:3]) + (', ...' if len(missing) > 3 else '')
+            state = '' if self.is_finished else ', and is unfinished (its manifest has no hash)'
+            raise DataError(
+                f'{self.folder} has no {self.manifest.kind} map for {len(missing)} of {len(images)} images '
+                f'({first}){state}: {self._cure("make the missing ones")}'
+            )
+
+    def describe(self) -> str:
+        """One line about the folder: generator, number of ids or classes, first digits of the hash."""
+        manifest = self.manifest
+        unit = 'ids at most' if manifest.kind == 'superpixels' else 'classes'
+        if manifest.hash is not None:
+            state = manifest.hash[:15]
+        else:
+            state = 'no hash' if self.is_finished else f'unfinished, to be completed with `{self._command()}`'
+        return f'{self.folder}: {manifest.kind} of {manifest.generator!r}, {manifest.limit} {unit}, {state}'
+
+    def _name_for(self, img_path: str, token: str | None) -> str:
+        """Path of an image's map below the folder; plain strings, as it is called for all images of a dataset."""
+        stem = os.path.splitext(self._relative(img_path))[0]
         layout = self.manifest.layout
         if '{token}' in layout and not token:
             raise DataError(
                 f'{self.folder / MANIFEST}: layout {layout!r} needs a camera token, {img_path} has none; '
                 f'use a layout of {{relative_stem}}, {{parent}} and {{stem}}'
             )
-        name = layout.format(
-            relative_stem=relative.with_suffix('').as_posix(),
-            parent=relative.parent.name,
-            stem=relative.stem,
-            token=token,
-        )
-        return self.folder / name
+        parent, name = os.path.split(stem)
+        return layout.format(relative_stem=stem, parent=os.path.basename(parent), stem=name, token=token)
 
     def read(self, img_path: str | os.PathLike, image_size: tuple[int, int], token: str | None = None) -> np.ndarray:
         """Map of an image.
@@ -278,15 +325,24 @@ class MapFolder:
             self._fail(path, 'holds value {}, the manifest declares {} {}{}', array[wrong][0], limit, noun, also)
 
     def _fail(self, path: Path, problem: str, *values: object) -> None:
-        own = self.manifest.generator == 'files' and not self.manifest.command
-        cure = f'mend {self.folder / MANIFEST} or the file' if own else f'remake it with `{self._command()}`'
-        raise DataError(f'{self.manifest.kind} map {path} {problem.format(*values)}: {cure}')
+        raise DataError(f'{self.manifest.kind} map {path} {problem.format(*values)}: {self._cure("remake it")}')
 
-    def _command(self, kind: str | None = None) -> str:
-        if self.manifest.command and kind in (None, self.manifest.kind):
-            return self.manifest.command
-        tool = TOOLS[kind or self.manifest.kind]
-        return f'python {tool} CONFIG --data-root {os.path.relpath(self.data_root)}'
+    @property
+    def _is_foreign(self) -> bool:
+        """Whether a user made the maps and wrote the manifest."""
+        return self.manifest.generator == 'files' and not self.manifest.command
+
+    def _cure(self, action: str) -> str:
+        if self._is_foreign:
+            return f'mend {self.folder / MANIFEST} or the files'
+        return f'{action} with `{self._command()}`'
+
+    def _command(self) -> str:
+        """Command that makes these maps."""
+        return self.manifest.command or self._tool(self.manifest.kind)
+
+    def _tool(self, kind: str) -> str:
+        return f'python {TOOLS[kind]} CONFIG --data-root {os.path.relpath(self.data_root)}'
 
     def _relative(self, img_path: str) -> str:
         root = self.data_root + os.sep
@@ -317,6 +373,15 @@ def check_same_settings(folder: Path, wanted: Manifest) -> None:
                 f'{folder / MANIFEST}: the maps there were made with {name}={old!r}, now it is {new!r}: '
                 'write elsewhere with --out DIR or replace them with --overwrite'
             )
+
+
+def _names_in(directory: Path) -> set[str]:
+    """Names of the entries of a directory, none if it does not exist."""
+    try:
+        with os.scandir(directory) as entries:
+            return {entry.name for entry in entries}
+    except (FileNotFoundError, NotADirectoryError):
+        return set()
 
 
 def _is_int(value: object) -> bool:

@@ -9,6 +9,7 @@ from functools import partial
 from pathlib import Path
 
 import cv2
+import numpy as np
 from mmengine import dist
 from mmengine.logging import MMLogger
 from torch.utils.data import DataLoader, Dataset
@@ -25,6 +26,9 @@ from peridot.labels.maps import (
     write_manifest,
     write_map,
 )
+
+# of many maps, a warning names the first
+LISTED = 10
 
 
 @dataclass
@@ -73,7 +77,7 @@ def make_maps(
 
     Maps that exist and are sound are kept, so that an interrupted run continues. Every process of a
     distributed run calls this with the same arguments and makes its share. A damaged image does not stop
-    the others: it is reported at the end.
+    the others: it is reported at the end, as are maps without any id or class.
 
     Args:
         generator: Makes the maps.
@@ -89,15 +93,18 @@ def make_maps(
         ConfigError: The folder was begun with other settings, or holds maps without a manifest.
         DataError: Maps of some images could not be made.
     """
+    generator.open(job)
     in_first_process(partial(_begin, generator, job, layout, overwrite, command))
     generator.prepare(job)
     maps = job.maps()
-    task = partial(_make_one, generator, maps)
-    failures, made = [], 0
+    failures, empty, made = [], [], 0
     shard = job.shard()
-    for failure, was_made in progress(run_parallel(task, shard, job.workers), len(shard), generator.kind):
+    results = run_parallel(partial(_make_one, generator, maps), shard, generator.workers(job.workers))
+    for source, (failure, was_made, is_empty) in zip(shard, progress(results, len(shard), generator.kind)):
         made += was_made
         failures += [failure] if failure else []
+        empty += [source.key] if is_empty else []
+    warn_together(empty, f'of {len(job.images)} {generator.kind} maps are empty: every pixel is ignored')
     raise_together(failures, len(job.images))
     in_first_process(partial(_complete, generator, job))
     made = sum(dist.all_gather_object(made))
@@ -176,32 +183,41 @@ def _single_thread(worker: int) -> None:
     cv2.setNumThreads(1)
 
 
-def _make_one(generator: LabelGenerator, maps: MapFolder, source: ImageSource) -> tuple[str | None, bool]:
-    """Make one map unless a sound one is there: (what went wrong or None, whether it was made)."""
+def _make_one(generator: LabelGenerator, maps: MapFolder, source: ImageSource) -> tuple[str | None, bool, bool]:
+    """Make one map unless a sound one is there.
+
+    Returns:
+        What went wrong or None, whether the map was made, whether all of its pixels are ignored.
+    """
     path = maps.path_for(source.path, source.token)
     try:
-        if is_done(maps, source):
-            return None, False
-        dtype = 'uint16' if maps.manifest.kind == 'superpixels' or maps.manifest.limit > 256 else 'uint8'
-        array = generator.generate(source)
-        maps.check(path, array, source.size())
-        write_map(path, array, dtype)
+        array = _sound_map(maps, source)
+        was_made = array is None
+        if was_made:
+            array = generator.generate(source)
+            maps.check(path, array, source.size())
+            dtype = 'uint16' if maps.manifest.kind == 'superpixels' or maps.manifest.limit > 256 else 'uint8'
+            write_map(path, array, dtype)
     except PeridotError as error:
-        return str(error), False
-    return None, True
+        return str(error), False, False
+    return None, was_made, maps.ignore is not None and bool((array == maps.ignore).all())
 
 
 def is_done(maps: MapFolder, source: ImageSource) -> bool:
     """Whether the map of an image exists and is sound."""
+    return _sound_map(maps, source) is not None
+
+
+def _sound_map(maps: MapFolder, source: ImageSource) -> np.ndarray | None:
+    """Map of an image if it exists and is sound."""
     path = maps.path_for(source.path, source.token)
     if not path.is_file():
-        return False
+        return None
     size = source.size()
     try:
-        maps.read_file(path, size)
+        return maps.read_file(path, size)
     except DataError:
-        return False
-    return True
+        return None
 
 
 def _begin(generator: LabelGenerator, job: MapJob, layout: str, overwrite: bool, command: str | None) -> None:
@@ -256,6 +272,14 @@ def raise_together(failures: list[str], total: int) -> None:
     if failures:
         more = f' (and {len(failures) - 1} more of {total} images)' if len(failures) > 1 else ''
         raise DataError(f'{failures[0]}{more}; the other maps are done, the same command makes the rest')
+
+
+def warn_together(items: list[str], what: str) -> None:
+    """Log one warning, in the first process, with the number of items of all processes and the first of them."""
+    items = sorted(item for part in dist.all_gather_object(items) for item in part)
+    if items:
+        more = ', ...' if len(items) > LISTED else ''
+        MMLogger.get_current_instance().warning(f'{len(items)} {what}: {", ".join(items[:LISTED])}{more}')
 
 
 def progress(results: Iterator, total: int, what: str) -> Iterator:

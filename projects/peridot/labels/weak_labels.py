@@ -6,20 +6,19 @@ from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 
-import cv2
 import numpy as np
 import torch
 from mmengine.logging import MMLogger
 from sklearn.cluster import KMeans
 from threadpoolctl import threadpool_limits
-from torch import Tensor
 
 from peridot.errors import ConfigError, DataError, PeridotError
 from peridot.files import atomic_path
-from peridot.labels.generator import ImageSource, LabelGenerator, nearest_resize
-from peridot.labels.maps import MapFolder
+from peridot.labels.generator import ImageSource, LabelGenerator, nearest_resize, resize_image, size_at_height
+from peridot.labels.maps import MANIFEST, TOOLS, MapFolder
 from peridot.labels.runner import MapJob, in_first_process, is_done, progress, raise_together, run_parallel
 from peridot.labels.superpixels import SlicGenerator
+from peridot.models.functional import superpixel_mean
 from peridot.registry import LABEL_GENERATORS, MODELS
 
 
@@ -93,10 +92,13 @@ class KMeansGenerator(LabelGenerator):
         slic = {'n_segments': self.slic.num_ids, 'compactness': self.slic.compactness}
         return {**shared, **slic, 'slic_height': self.slic_height}
 
-    def prepare(self, job: MapJob) -> None:
-        """Pool the features of all images that need them, then find the clusters."""
+    def open(self, job: MapJob) -> None:
+        """Open the folder of superpixels, if there is one."""
         if self.superpixels is not None:
             self._maps = MapFolder(self.superpixels, job.data_root, kind='superpixels')
+
+    def prepare(self, job: MapJob) -> None:
+        """Pool the features of all images that need them, then find the clusters."""
         self._features = job.work_dir / 'features'
         clusters = job.work_dir / 'clusters.npz'
         sources = job.shard()
@@ -164,15 +166,15 @@ class KMeansGenerator(LabelGenerator):
         try:
             size = source.size()
             heights = [self.image_height] if self._maps is not None else [self.image_height, self.slic_height]
-            image = source.read(at_least=_size_at(size, max(heights)))
+            image = source.read(at_least=size_at_height(size, max(heights)))
             if self._maps is not None:
                 ids = self._maps.read(source.path, size, source.token)
             else:
-                ids = self.slic.segment(_resize(image, _size_at(size, self.slic_height))).astype(np.uint16)
+                ids = self.slic.segment(resize_image(image, size_at_height(size, self.slic_height))).astype(np.uint16)
         except PeridotError as error:
             return str(error), None, None
-        height, width = _size_at(size, self.image_height)
-        return None, _resize(image, (height, max(32, round(width / 32) * 32))), ids
+        height, width = size_at_height(size, self.image_height)
+        return None, resize_image(image, (height, max(32, round(width / 32) * 32))), ids
 
     def _pool(
         self, teacher: torch.nn.Module, image: np.ndarray, ids: np.ndarray, device: torch.device
@@ -182,7 +184,7 @@ class KMeansGenerator(LabelGenerator):
         with torch.no_grad():
             features = teacher(torch.from_numpy(image.copy()).permute(2, 0, 1)[None].to(device)).float()
         ids = torch.from_numpy(ids.astype(np.int64))[None].to(device)
-        pooled, counts = pool_superpixels(features, ids, num_ids, teacher.align_corners)
+        pooled, counts = superpixel_mean(features, ids, num_ids, teacher.align_corners, normalize=False)
         return pooled[0].half().cpu().numpy(), counts[0].cpu().numpy()
 
     def _fit(self, job: MapJob, path: Path) -> None:
@@ -191,7 +193,7 @@ class KMeansGenerator(LabelGenerator):
             return
         order = np.random.default_rng(self.seed).permutation(len(job.images))[: self.fit_images]
         stored = [_load(self._stored(job.images[index])) for index in sorted(order)]
-        area = np.concatenate([item['counts'] / item['counts'].sum() for item in stored])
+        area = np.concatenate([item['counts'] / max(item['counts'].sum(), 1) for item in stored])
         features = np.concatenate([item['features'] for item in stored])[area > 0].astype(np.float32)
         area = area[area > 0]
         if len(features) < self.num_classes:
@@ -222,54 +224,46 @@ class KMeansGenerator(LabelGenerator):
         return self._features / f'{source.key}.npz'
 
 
-def pool_superpixels(features: Tensor, ids: Tensor, num_ids: int, align_corners: bool) -> tuple[Tensor, Tensor]:
-    """Mean feature of each superpixel, as if the feature map were enlarged bilinearly to the map's size.
+@LABEL_GENERATORS.register_module('sam+kmeans')
+class SamKMeansGenerator(KMeansGenerator):
+    """Clusters of teacher features, one label per region of Segment Anything; as `KMeansGenerator` otherwise.
 
-    Pooling is linear, so the weight of each low-resolution cell in each superpixel is summed first and the
-    features are multiplied once: nothing of the size H x W x C is made.
+    The regions are made first, by `tools/make_superpixels.py --generator sam`. Pixels without a region have the
+    ignore value 255.
 
     Args:
-        features: (M, C, h, w) float feature maps.
-        ids: (M, H, W) int64 superpixel ids; pixels with an id of `num_ids` or more belong to none.
-        num_ids: Number of ids S.
-        align_corners: How the feature map lies over the image, as in `torch.nn.functional.interpolate`.
-
-    Returns:
-        (M, S, C) means (zero for absent ids) and (M, S) int64 numbers of pixels.
+        teacher: Config of the image network (registry `MODELS`); by default `model.teacher` of the config.
+        superpixels: Folder of the regions, relative to the data root.
+        num_classes: Number of clusters.
+        image_height: Height in pixels at which the teacher sees the images; the width follows.
+        fit_images: Largest number of images whose features are clustered.
+        seed: Seed of the sample and of k-means.
     """
-    maps, _, height, width = features.shape
-    rows, row_weights = _linear_taps(ids.shape[1], height, align_corners, ids.device)
-    columns, column_weights = _linear_taps(ids.shape[2], width, align_corners, ids.device)
-    ids = ids.clamp(max=num_ids)
-    block = torch.arange(maps, device=ids.device)[:, None, None] * (num_ids + 1)
-    block = (block + ids) * (height * width)
-    size = maps * (num_ids + 1) * height * width
-    weights = torch.zeros(size, dtype=torch.float32, device=ids.device)
-    for i in range(2):
-        for j in range(2):
-            cell = rows[i][:, None] * width + columns[j][None]
-            weight = row_weights[i][:, None] * column_weights[j][None]
-            weights.index_add_(0, (block + cell).flatten(), weight.expand(ids.shape).flatten())
-    weights = weights.view(maps, num_ids + 1, height * width)[:, :num_ids]
-    counts = torch.zeros(maps, num_ids + 1, dtype=torch.int64, device=ids.device)
-    counts.scatter_add_(1, ids.flatten(1), torch.ones_like(ids).flatten(1))
-    counts = counts[:, :num_ids]
-    means = weights @ features.flatten(2).transpose(1, 2) / counts.clamp(min=1)[..., None]
-    return means, counts
 
+    def __init__(
+        self,
+        teacher: Mapping,
+        superpixels: str = 'superpixels/sam',
+        num_classes: int = 16,
+        image_height: int = 384,
+        fit_images: int = 500,
+        seed: int = 0,
+    ) -> None:
+        super().__init__(teacher, num_classes, image_height, superpixels, fit_images=fit_images, seed=seed)
 
-def _linear_taps(
-    size: int, source_size: int, align_corners: bool, device: torch.device
-) -> tuple[tuple[Tensor, Tensor], tuple[Tensor, Tensor]]:
-    """The two source cells, and their weights, that bilinear enlargement reads for each of `size` pixels."""
-    pixel = torch.arange(size, dtype=torch.float32, device=device)
-    if align_corners:
-        position = pixel * ((source_size - 1) / max(size - 1, 1))
-    else:
-        position = ((pixel + 0.5) * (source_size / size) - 0.5).clamp(0, source_size - 1)
-    low = position.floor().long().clamp(max=source_size - 1)
-    fraction = position - low
-    return (low, (low + 1).clamp(max=source_size - 1)), (1 - fraction, fraction)
+    def open(self, job: MapJob) -> None:
+        """Open the folder of regions.
+
+        Raises:
+            DataError: It is absent or holds no superpixels.
+        """
+        if not (job.data_root / self.superpixels / MANIFEST).is_file():
+            raise DataError(
+                f'{job.data_root / self.superpixels} holds no regions of Segment Anything: make them with `python '
+                f'{TOOLS["superpixels"]} CONFIG --generator sam --options checkpoint=FILE` or give --options '
+                'superpixels=DIR'
+            )
+        super().open(job)
 
 
 @contextmanager
@@ -287,15 +281,6 @@ def _normalize(features: np.ndarray, scale: Mapping[str, np.ndarray]) -> np.ndar
     """Standardised features of length one."""
     standard = (features - scale['mean']) / scale['deviation']
     return standard / np.maximum(np.linalg.norm(standard, axis=1, keepdims=True), 1e-6)
-
-
-def _size_at(size: tuple[int, int], height: int) -> tuple[int, int]:
-    """(height, width) of an image scaled to a height."""
-    return height, max(1, round(size[1] * height / size[0]))
-
-
-def _resize(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    return cv2.resize(image, size[::-1], interpolation=cv2.INTER_AREA)
 
 
 def _load(path: Path) -> dict[str, np.ndarray]:

@@ -65,6 +65,25 @@ def make_dataset(
     return root
 
 
+def read_settings(root: str | os.PathLike) -> Settings:
+    """Settings of the synthetic dataset in a folder.
+
+    Raises:
+        DataError: `synthetic.json` is missing, damaged or of another version.
+    """
+    path = Path(root) / MANIFEST
+    remake = f'make the dataset again with `python tools/make_demo_data.py --out {root} --overwrite`'
+    try:
+        content = json.loads(path.read_text())
+        version, values = content['generator'], content['settings']
+        settings = Settings(**{**values, 'image_size': tuple(values['image_size'])})
+    except (OSError, ValueError, TypeError, KeyError) as error:
+        raise DataError(f'{path} cannot be read ({type(error).__name__}): {remake}') from None
+    if version != f'peridot.synthetic {GENERATOR}':
+        raise DataError(f'{path}: data of {version!r} cannot be rendered again by version {GENERATOR}: {remake}')
+    return settings
+
+
 def _check(settings: Settings) -> None:
     if settings.keyframes < 1 or settings.keyframes > 40:
         raise ConfigError(f'keyframes={settings.keyframes}: a scene has 1 to 40 keyframes')

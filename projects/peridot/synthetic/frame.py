@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import re
 from dataclasses import asdict, dataclass
 from functools import lru_cache
 from hashlib import md5
@@ -12,13 +14,14 @@ import cv2
 import numpy as np
 from scipy.spatial.transform import Rotation
 
+from peridot.errors import DataError
 from peridot.files import atomic_path
 from peridot.synthetic.camera import take_photo
 from peridot.synthetic.layout import REACH, S_RANGE, ground
 from peridot.synthetic.lidar import Sweep, take_sweep
 from peridot.synthetic.mesh import rotation_z
 from peridot.synthetic.raycast import Caster, Snapshot
-from peridot.synthetic.rig import Camera, make_cameras, make_lidar
+from peridot.synthetic.rig import CAMERAS, Camera, make_cameras, make_lidar
 from peridot.synthetic.taxonomy import INDEX, SCENES, visibility_token
 from peridot.synthetic.world import Thing, World, make_world
 
@@ -67,6 +70,30 @@ def caster(seed: int, scene: int) -> Caster:
     return Caster(make_world(seed, scene))
 
 
+def camera_view(settings: Settings, scene: int, frame: int, channel: str) -> View:
+    """A camera and the world at the moment it takes the keyframe's image."""
+    camera = make_cameras(settings.image_size)[channel]
+    now = keyframe_time(settings, scene, frame)
+    return camera, caster(settings.seed, scene).at(now + camera.delay)
+
+
+def image_view(settings: Settings, path: str | os.PathLike) -> View:
+    """`camera_view` of a stored image, by its file name.
+
+    Raises:
+        DataError: No keyframe of a dataset with these settings has an image of that name.
+    """
+    name = re.fullmatch(r'peridot-(.+)__(.+)__(\d+)', Path(path).stem)
+    if name and name[1] in SCENES and name[2] in CAMERAS:
+        scene, channel, stamp = SCENES.index(name[1]), name[2], int(name[3])
+        delay = make_cameras(settings.image_size)[channel].delay
+        frame = round((stamp - timestamp(scene, delay)) / 1e6 / PERIOD)
+        in_scene = 0 <= frame < settings.keyframes
+        if in_scene and timestamp(scene, keyframe_time(settings, scene, frame) + delay) == stamp:
+            return camera_view(settings, scene, frame, channel)
+    raise DataError(f'{path} is no image of a synthetic dataset with the settings {settings.as_dict()}')
+
+
 def write_atomic(path: Path, data: bytes) -> None:
     """Write a file so that it is either complete or absent."""
     with atomic_path(path) as temporary:
@@ -103,8 +130,7 @@ def make_frame(root: Path, settings: Settings, scene: int, frame: int) -> dict:
     snapshot = scenery.at(now)
     lidar_record, sweep = _sweep(root, settings, snapshot, scene, (frame, 0), origin)
     data.append(lidar_record)
-    cameras = make_cameras(settings.image_size)
-    views = [(camera, scenery.at(now + camera.delay)) for camera in cameras.values()]
+    views = [camera_view(settings, scene, frame, channel) for channel in CAMERAS]
     data += _photos(root, settings, views, scene, frame, origin)
     return {
         'scene': scene,

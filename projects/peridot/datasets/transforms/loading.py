@@ -14,7 +14,7 @@ from peridot.datasets.projection import project_to_cameras
 from peridot.errors import ConfigError, DataError
 from peridot.labels.maps import MapFolder
 from peridot.registry import TRANSFORMS
-from peridot.structures import IGNORE_LABEL, ImageViews
+from peridot.structures import IGNORE_LABEL, ImageViews, Pairs
 
 
 @TRANSFORMS.register_module()
@@ -145,19 +145,18 @@ class ProjectPoints(BaseTransform):
 class _MapReader:
     """Opens a map folder once per data root and reads the maps of a sample's cameras."""
 
-    def __init__(self, folder: str, kind: str | None) -> None:
+    def __init__(self, folder: str, kind: str | None = None, generator: str | None = None) -> None:
         self.folder = folder
-        self.kind = kind
+        self.asked = {'kind': kind, 'generator': generator}
         self._opened: dict[str, MapFolder] = {}
 
-    def open(self, results: dict) -> MapFolder:
-        root = results['data_root']
-        if root not in self._opened:
-            self._opened[root] = MapFolder(self.folder, root, kind=self.kind)
-        return self._opened[root]
+    def open(self, data_root: str) -> MapFolder:
+        if data_root not in self._opened:
+            self._opened[data_root] = MapFolder(self.folder, data_root, **self.asked)
+        return self._opened[data_root]
 
     def read(self, results: dict) -> list[np.ndarray]:
-        folder, sizes = self.open(results), results['views'].file_size
+        folder, sizes = self.open(results['data_root']), results['views'].file_size
         return [
             folder.read(path, (int(size[0]), int(size[1])), token)
             for path, size, token in zip(results['img_paths'], sizes, results['img_tokens'])
@@ -183,19 +182,18 @@ class LoadPairLabels(BaseTransform):
         self.reader = _MapReader(folder, 'labels')
         self.ignore_labels = list(ignore_labels)
 
+    def map_folders(self, data_root: str) -> list[MapFolder]:
+        """The folder that is read for a dataset, for checks before the first sample."""
+        return [self.reader.open(data_root)]
+
     def transform(self, results: dict) -> dict:
         """Add `pairs.label` and `label_classes` (int)."""
-        pairs, folder = results['pairs'], self.reader.open(results)
+        pairs, folder = results['pairs'], self.reader.open(results['data_root'])
         if folder.num_classes > IGNORE_LABEL:
             raise DataError(
                 f'{folder.folder} has {folder.num_classes} classes, at most {IGNORE_LABEL} are supported: merge classes'
             )
-        pixel = np.rint(pairs.position.numpy()).astype(np.int64)
-        bounds = np.searchsorted(pairs.camera.numpy(), np.arange(len(results['cameras']) + 1))
-        label = np.empty(len(pixel), dtype=np.int64)
-        for view, pixels in enumerate(self.reader.read(results)):
-            rows = slice(bounds[view], bounds[view + 1])
-            label[rows] = pixels[pixel[rows, 0], pixel[rows, 1]]
+        label = values_at_pairs(self.reader.read(results), pairs)
         unlabeled = self.ignore_labels if folder.ignore is None else [*self.ignore_labels, folder.ignore]
         label[np.isin(label, unlabeled)] = IGNORE_LABEL
         pairs.label = torch.from_numpy(label)
@@ -208,23 +206,51 @@ class LoadViewMaps(BaseTransform):
     """Per-pixel maps (superpixels, labels) that follow crops, resizes and flips of their images.
 
     Args:
-        **folders (str): Map folders by the name that the packed map gets, relative to the data root unless
-            absolute, e.g. `superpixels='superpixels/slic'`.
+        **folders (str | dict): Map folders by the name that the packed map gets, relative to the data root unless
+            absolute, e.g. `superpixels='superpixels/slic'`. A dict also says what the folder's manifest must:
+            `superpixels=dict(folder='superpixels/slic', kind='superpixels', generator='slic')`.
+
+    Raises:
+        DataError: A manifest or map is missing, wrong, or not of the kind or generator that is asked for.
     """
 
-    def __init__(self, **folders: str) -> None:
-        self.readers = {name: _MapReader(folder, None) for name, folder in folders.items()}
+    def __init__(self, **folders: str | dict) -> None:
+        asked = {name: {'folder': item} if isinstance(item, str) else item for name, item in folders.items()}
+        self.readers = {name: _MapReader(**item) for name, item in asked.items()}
+
+    def map_folders(self, data_root: str) -> list[MapFolder]:
+        """The folders that are read for a dataset, for checks before the first sample."""
+        return [reader.open(data_root) for reader in self.readers.values()]
 
     def transform(self, results: dict) -> dict:
         """Add the maps to `views.maps` (-1 at pixels without id), and `map_ids` (number of ids by name)."""
         results.setdefault('map_ids', {})
         for name, reader in self.readers.items():
-            folder, maps = reader.open(results), reader.read(results)
+            folder, maps = reader.open(results['data_root']), reader.read(results)
             if folder.ignore is not None:
                 maps = [np.where(ids == folder.ignore, -1, ids.astype(np.int32)) for ids in maps]
             results['views'].maps[name] = maps
             results['map_ids'][name] = folder.num_ids or folder.num_classes
         return results
+
+
+def values_at_pairs(maps: Sequence[np.ndarray], pairs: Pairs) -> np.ndarray:
+    """Value of its camera's map at the rounded position of every pair.
+
+    Args:
+        maps (Sequence[np.ndarray]): Per-pixel map (H, W) of every camera, in the frame of the pairs' positions.
+        pairs (Pairs): Pairs of one sample, P rows.
+
+    Returns:
+        np.ndarray: (P,) int64.
+    """
+    pixel = np.rint(pairs.position.numpy()).astype(np.int64)
+    bounds = np.searchsorted(pairs.camera.numpy(), np.arange(len(maps) + 1))
+    values = np.empty(len(pixel), dtype=np.int64)
+    for view, pixels in enumerate(maps):
+        rows = slice(bounds[view], bounds[view + 1])
+        values[rows] = pixels[pixel[rows, 0], pixel[rows, 1]]
+    return values
 
 
 def read_file(path: str, what: str) -> bytes:

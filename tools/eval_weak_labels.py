@@ -1,0 +1,36 @@
+#!/usr/bin/env python3
+"""Compare superpixels and weak labels with the lidar points' true classes, see docs/label_maps.md."""
+
+import argparse
+from pathlib import Path
+
+from peridot.cli import add_config_arguments, load_config, run
+from peridot.labels.generator import usable_cores
+from peridot.labels.quality import compare_maps
+from peridot.labels.quality_report import quality_tables, write_quality
+
+
+def parse_args() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        description='Compare superpixels and weak labels of the training set with the true classes of its points.'
+    )
+    add_config_arguments(parser)
+    parser.add_argument(
+        '--maps', nargs='+', required=True, metavar='DIR', help='folders of maps, relative to the data root'
+    )
+    parser.add_argument('--samples', type=int, default=200, help='samples, evenly spaced (default: 200)')
+    parser.add_argument('--out', type=Path, default=Path('work_dirs/label_quality'), help='folder of the results')
+    parser.add_argument('--workers', type=int, default=usable_cores(), help='processes (default: one per core)')
+    return parser.parse_args()
+
+
+def main() -> None:
+    args = parse_args()
+    comparison = compare_maps(load_config(args), args.maps, args.samples, args.workers)
+    print(quality_tables(comparison))
+    for path in write_quality(comparison, args.out):
+        print(path)
+
+
+if __name__ == '__main__':
+    run(main)
