@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
 """SLidR's loss against the straightforward way: dense maps, one-hot sparse products. Time, peak memory, agreement.
 
-Batch 2 x 6 cameras of 224x416 pixels, features at stride 4, 64 channels, 150 superpixels an image, 60,000 pairs, forward
-and backward, each way in a process of its own.
+Batch 2 x 6 cameras of 224x416 pixels, features at stride 4, 64 channels, 150 superpixels an image, 60,000 pairs,
+forward and backward, each way in a process of its own.
 """
 
 import multiprocessing
@@ -96,7 +96,9 @@ def main() -> None:
     print(f'ours            {fast * 1000:7.0f} ms, {fast_memory:6.0f} MB above the inputs')
     print(f'{slow / fast:.2f} times faster, {fast_memory / slow_memory:.2f} of the memory')
     worst = max(abs(a - b).max() / abs(a).max() for a, b in zip(slow_gradients, fast_gradients))
-    print(f'loss {slow_loss:.6f} and {fast_loss:.6f}; largest difference of a gradient, relative to its peak: {worst:.1e}')
+    print(
+        f'loss {slow_loss:.6f} and {fast_loss:.6f}; largest difference of a gradient, relative to its peak: {worst:.1e}'
+    )
 
 
 if __name__ == '__main__':

@@ -57,6 +57,11 @@ def test_ties_keep_the_order(shape):
     assert majority_matching(np.full(shape, 7)).tolist() == [0] * shape[1]
 
 
+def test_ties_of_some_labels_keep_their_order():
+    # the solver alone exchanges the first two labels
+    assert hungarian_matching(np.array([[1, 1, 1], [2, 2, 1], [2, 2, 1]])).tolist() == [1, 2, 0]
+
+
 @pytest.mark.parametrize('shape', [(4, 4), (3, 5), (5, 3)])
 @pytest.mark.parametrize('match', [hungarian_matching, majority_matching])
 def test_iou_equals_a_loop_over_elements(shape, match):

@@ -16,7 +16,6 @@ from peridot.labels import (
     write_manifest,
     write_map,
 )
-from peridot.labels.weak_labels import pool_superpixels
 from peridot.registry import DATASETS, MODELS
 from torch import nn
 from torch.nn import functional as F
@@ -49,25 +48,6 @@ def job_for(root, out='weak_labels/kmeans', workers=1) -> MapJob:
 
 def content(folder) -> dict[str, bytes]:
     return {path.relative_to(folder).as_posix(): path.read_bytes() for path in sorted(folder.rglob('*.png'))}
-
-
-@pytest.mark.parametrize('align_corners', [True, False])
-@pytest.mark.parametrize('size', [(24, 40), (6, 10), (4, 7)])
-def test_pooling_equals_enlarging_and_a_loop(align_corners, size):
-    torch.manual_seed(0)
-    features = torch.randn(2, 5, 6, 10)
-    ids = torch.randint(0, 9, (2, *size))
-    ids[ids == 3] = 4
-    means, counts = pool_superpixels(features, ids, 8, align_corners)
-    large = F.interpolate(features, size, mode='bilinear', align_corners=align_corners)
-    assert means.shape == (2, 8, 5) and counts.dtype == torch.int64
-    for image in range(2):
-        for index in range(8):
-            inside = ids[image] == index
-            assert counts[image, index] == inside.sum()
-            expected = large[image][:, inside].mean(1) if inside.any() else torch.zeros(5)
-            torch.testing.assert_close(means[image, index], expected, atol=1e-5, rtol=1e-5)
-    assert counts[:, 3].sum() == 0
 
 
 def test_labels_follow_colors(street):

@@ -31,6 +31,8 @@ class FeaturePictureHook(Hook):
     def __init__(self, index: int = 0, query: tuple[float, float] | None = None) -> None:
         self.index = index
         self.query = query
+        # the last validation and the end of training show the same features
+        self._drawn: Path | None = None
 
     def after_val(self, runner) -> None:
         """Draw after a validation."""
@@ -42,7 +44,8 @@ class FeaturePictureHook(Hook):
 
     @torch.no_grad()
     def _draw(self, runner) -> None:
-        if runner.rank != 0:
+        path = Path(runner.work_dir) / 'pictures' / f'features_epoch_{runner.epoch}.png'
+        if runner.rank != 0 or self._drawn == path:
             return
         model = runner.model.module if is_model_wrapper(runner.model) else runner.model
         model.eval()
@@ -53,8 +56,8 @@ class FeaturePictureHook(Hook):
         if self.query is not None:
             query = int((points[:, :2] - points.new_tensor(self.query)).norm(dim=1).argmin())
         picture = feature_picture(model.extract_features([points])[0], points, inputs['images'], inputs['pairs'], query)
-        path = Path(runner.work_dir) / 'pictures' / f'features_epoch_{runner.epoch}.png'
         with atomic_path(path) as temporary:
             Image.fromarray(np.ascontiguousarray(picture)).save(temporary, format='PNG')
+        self._drawn = path
         runner.visualizer.add_image('features', picture, step=runner.iter)
         print_log(f'picture of the features: {path}', 'current')

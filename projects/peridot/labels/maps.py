@@ -240,7 +240,7 @@ class MapFolder:
             first = ', '.join(missing[:3]) + (', ...' if len(missing) > 3 else '')
             state = '' if self.is_finished else ', and is unfinished (its manifest has no hash)'
             raise DataError(
-                f'{self.folder} has no {self.manifest.kind} map for {len(missing)} of {len(images)} images '
+                f'{self.folder} has no map for {len(missing)} of {len(images)} images '
                 f'({first}){state}: {self._cure("make the missing ones")}'
             )
 
