@@ -1,14 +1,35 @@
+import json
+import runpy
 import sys
 from collections import deque
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from mmengine.config import Config
 from peridot.errors import CheckpointError, ConfigError
-from peridot.labels import SamGenerator, SlicGenerator, make_maps
+from peridot.labels import MapJob, SamGenerator, SlicGenerator, images_of, make_maps
 from peridot.labels.sam import partition
+from peridot.registry import DATASETS
 
+REPO = Path(__file__).resolve().parents[2]
 IGNORE = 65535
+# one scan with one camera
+ONE_SAMPLE = {'indices': 1, 'cameras': ['CAM_FRONT']}
+SHORT_TRAINING = [
+    'train_dataloader.num_workers=0',
+    'train_dataloader.persistent_workers=False',
+    'train_dataloader.dataset.indices=1',
+    "train_dataloader.dataset.cameras=['CAM_FRONT']",
+    'train_dataloader.dataset.pipeline.3.superpixels=superpixels/sam',
+    'train_cfg.max_epochs=2',
+    'val_cfg.fit_scans=1',
+    'val_dataloader.dataset.indices=1',
+    'custom_hooks=[]',
+    'visualizer.name=sam',
+    'default_hooks.logger.interval=1',
+]
 
 
 def generator(tiny_sam, **options) -> SamGenerator:
@@ -228,3 +249,18 @@ def test_senseless_settings(options):
     name, value = next(iter(options.items()))
     with pytest.raises(ConfigError, match=f'sam: {name}={value} must'):
         SamGenerator('x.pth', **options)
+
+
+def test_from_images_over_sam_to_training(demo_root, tiny_sam, tmp_path, monkeypatch):
+    settings = Config.fromfile(REPO / 'configs/demo/slidr_demo.py').train_dataloader.dataset
+    dataset = DATASETS.build({**settings, 'pipeline': [], 'data_root': str(demo_root), **ONE_SAMPLE})
+    maps = make_maps(generator(tiny_sam), MapJob(images_of(dataset), demo_root, demo_root / 'superpixels/sam'))
+    assert maps.manifest.generator == 'sam'
+    monkeypatch.chdir(REPO)
+    arguments = ['configs/demo/slidr_demo.py', '--data-root', str(demo_root), '--work-dir', str(tmp_path)]
+    monkeypatch.setattr(sys, 'argv', ['tools/train.py', *arguments, '--cfg-options', *SHORT_TRAINING])
+    runpy.run_path('tools/train.py', run_name='__main__')
+    lines = next(tmp_path.glob('*/vis_data/scalars.json')).read_text().splitlines()
+    steps = [step for step in map(json.loads, lines) if 'loss' in step]
+    assert len(steps) == 2
+    assert all(step['loss'] > 0 and step['superpixel/superpixels'] > 1 for step in steps)
