@@ -57,6 +57,7 @@ def seconds(run: Callable, repeats: int) -> float:
 
 
 def main() -> None:
+    """Measure both ways, print times and differences."""
     parser = argparse.ArgumentParser(description=__doc__.split('\n')[0])
     parser.add_argument('--pairs', type=int, default=60000)
     parser.add_argument('--draws', type=int, default=4096)

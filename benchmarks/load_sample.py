@@ -277,6 +277,7 @@ def compare(root: Path, poses: dict, with_labels: bool, repeats: int) -> None:
 
 
 def main() -> None:
+    """Measure all ways, print times and ratios."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('--points', type=int, default=34000)
     parser.add_argument('--repeats', type=int, default=25)

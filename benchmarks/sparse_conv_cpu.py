@@ -111,6 +111,7 @@ def relative(ours: torch.Tensor, theirs: torch.Tensor) -> float:
 
 
 def main() -> None:
+    """Measure both backends, print times and differences."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument('--voxels', type=int, default=24000)
     parser.add_argument('--repeats', type=int, default=5)

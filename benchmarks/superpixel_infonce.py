@@ -83,6 +83,7 @@ def measure(way, results) -> None:
 
 
 def main() -> None:
+    """Measure both ways, print times, memory and differences."""
     context = multiprocessing.get_context('spawn')
     found = []
     for way in (straightforward, ours):

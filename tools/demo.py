@@ -148,6 +148,7 @@ def last_metrics(work_dir: Path) -> dict[str, float]:
 
 
 def main() -> None:
+    """Run the stages that are not done."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument('--data-root', type=Path, default=Path('data/demo'))
     parser.add_argument('--work-dir', type=Path, default=Path('work_dirs/demo'))

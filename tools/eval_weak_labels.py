@@ -11,6 +11,7 @@ from peridot.labels.quality_report import quality_tables, write_quality
 
 
 def parse_args() -> argparse.Namespace:
+    """Command line."""
     parser = argparse.ArgumentParser(
         description='Compare superpixels and weak labels of the training set with the true classes of its points.'
     )
@@ -25,6 +26,7 @@ def parse_args() -> argparse.Namespace:
 
 
 def main() -> None:
+    """Compare the maps, print the table, write the report."""
     args = parse_args()
     comparison = compare_maps(load_config(args), args.maps, args.samples, args.workers)
     print(quality_tables(comparison))

@@ -33,6 +33,7 @@ DISK_GB = 8
 
 
 def main() -> None:
+    """Run the steps unless this environment is complete."""
     check_machine()
     fingerprint = hashlib.sha256(
         '\n'.join([LOCKED.read_text(), TORCH, MMCV, *BUILD_TOOLS, sys.version, str(REPO)]).encode()

@@ -90,6 +90,7 @@ class GroundedSamGenerator(NetworkGenerator):
 
     @property
     def parameters(self) -> dict:
+        """See `LabelGenerator`."""
         return {
             'detector': self.detector,
             'box_threshold': self.box_threshold,

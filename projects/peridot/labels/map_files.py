@@ -64,6 +64,7 @@ class MapFilesGenerator(LabelGenerator):
 
     @property
     def parameters(self) -> dict:
+        """See `LabelGenerator`."""
         return {'source': self.source, 'layout': self.described['layout'], 'ignore_value': self.ignore_value}
 
     def open(self, job: MapJob) -> None:

@@ -37,6 +37,7 @@ class MMSegGenerator(NetworkGenerator):
 
     @property
     def parameters(self) -> dict:
+        """See `LabelGenerator`."""
         return {'config': fingerprint(self.config), 'checkpoint': fingerprint(self.checkpoint)}
 
     def load(self) -> 'BaseSegmentor':

@@ -56,6 +56,7 @@ class OracleGenerator(LabelGenerator):
 
     @property
     def parameters(self) -> dict:
+        """See `LabelGenerator`."""
         return {'class_noise': self.class_noise, 'border_noise': self.border_noise, 'seed': self.seed}
 
     def open(self, job: MapJob) -> None:

@@ -87,6 +87,7 @@ class SamGenerator(NetworkGenerator):
 
     @property
     def parameters(self) -> dict:
+        """See `LabelGenerator`."""
         return {
             'model_type': self.model_type,
             'checkpoint': fingerprint(self.checkpoint),

@@ -36,6 +36,7 @@ class SlicGenerator(LabelGenerator):
 
     @property
     def parameters(self) -> dict:
+        """See `LabelGenerator`."""
         return {
             'n_segments': self.num_ids,
             'compactness': self.compactness,
@@ -105,6 +106,7 @@ class FelzenszwalbGenerator(LabelGenerator):
 
     @property
     def parameters(self) -> dict:
+        """See `LabelGenerator`."""
         return {
             'scale': self.scale,
             'sigma': self.sigma,

@@ -80,6 +80,7 @@ class KMeansGenerator(LabelGenerator):
 
     @property
     def parameters(self) -> dict:
+        """See `LabelGenerator`."""
         shared = {
             'teacher': dict(self.teacher),
             'num_classes': self.num_classes,

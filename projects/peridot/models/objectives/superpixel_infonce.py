@@ -1,14 +1,15 @@
 """Superpixel-driven InfoNCE."""
 
-from torch import Tensor, nn
+from torch import Tensor
 
-from peridot.models.functional import group_mean, info_nce_of, retrieval_accuracy, similarity, superpixel_mean
+from peridot.models.functional import group_mean, superpixel_mean
+from peridot.models.objectives.contrast import Contrast
 from peridot.models.step import StepContext
 from peridot.registry import MODELS
 
 
 @MODELS.register_module()
-class SuperpixelInfoNCE(nn.Module):
+class SuperpixelInfoNCE(Contrast):
     """The mean embedding of a superpixel's points shall find the mean embedding of its pixels: SLidR's loss.
 
     For superpixel s with points P_s (one for each pair) and pixels Q_s, with unit embeddings k and q,
@@ -24,25 +25,12 @@ class SuperpixelInfoNCE(nn.Module):
     Args:
         head: Projection head.
         superpixels: Name of the maps, as in the pipeline's `LoadViewMaps(superpixels=FOLDER)`.
-        temperature: Divisor t of the similarities.
-        loss_weight: Factor of the loss.
-        gather_negatives: Contrast with the superpixels of all processes, see `PointPixelInfoNCE`.
+        **contrast: See `Contrast`.
     """
 
-    def __init__(
-        self,
-        head: str = 'instance',
-        superpixels: str = 'superpixels',
-        temperature: float = 0.07,
-        loss_weight: float = 1.0,
-        gather_negatives: bool = False,
-    ) -> None:
-        super().__init__()
-        self.head = head
+    def __init__(self, head: str = 'instance', superpixels: str = 'superpixels', **contrast) -> None:
+        super().__init__(head, **contrast)
         self.superpixels = superpixels
-        self.temperature = temperature
-        self.loss_weight = loss_weight
-        self.gather_negatives = gather_negatives
 
     def forward(self, step: StepContext) -> dict[str, Tensor]:
         """Compute the loss of a step.
@@ -54,16 +42,13 @@ class SuperpixelInfoNCE(nn.Module):
         ids, num_ids = step.view_map(self.superpixels)
         k, counts = group_mean(*self._points(step, ids, num_ids), len(ids) * num_ids)
         filled = counts.nonzero()[:, 0]
-        zero = step.graph_zero()
-        if not len(filled) and not self.gather_negatives:
-            return {'loss': zero, 'accuracy': zero.detach(), 'superpixels': zero.detach()}
-        q, _ = superpixel_mean(step.project_teacher_map(self.head), ids, num_ids, step.align_corners)
-        similar = similarity(k[filled], q.flatten(0, 1)[filled], self.temperature, self.gather_negatives)
-        return {
-            'loss': self.loss_weight * info_nce_of(similar) + zero,
-            'accuracy': retrieval_accuracy(similar),
-            'superpixels': zero.detach() + len(filled),
-        }
+
+        def embed() -> tuple[Tensor, Tensor]:
+            q, _ = superpixel_mean(step.project_teacher_map(self.head), ids, num_ids, step.align_corners)
+            return k[filled], q.flatten(0, 1)[filled]
+
+        result = self.info_nce(step, len(filled), embed)
+        return {**result, 'superpixels': step.graph_zero().detach() + len(filled)}
 
     def _points(self, step: StepContext, ids: Tensor, num_ids: int) -> tuple[Tensor, Tensor]:
         """Student embeddings (P', D) of the pairs that lie in a superpixel, and its number in the batch (P',)."""

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from torch import Tensor, nn
+from torch import Tensor
 
 from peridot.errors import ConfigError
 from peridot.models.functional import (
@@ -11,13 +11,14 @@ from peridot.models.functional import (
     sample_uniformly,
     weakly_supervised_contrastive,
 )
+from peridot.models.objectives.contrast import Contrast
 from peridot.models.objectives.labels import labeled_pairs
 from peridot.models.step import StepContext
 from peridot.registry import MODELS
 
 
 @MODELS.register_module()
-class WeaklySupervisedContrast(nn.Module):
+class WeaklySupervisedContrast(Contrast):
     """A point's embedding shall be nearer to pixels of its own weak class than to others: OLIVINE's L_sup.
 
     Pairs are drawn evenly over horizontal range and weak class, so that neither the dense near field nor
@@ -26,42 +27,34 @@ class WeaklySupervisedContrast(nn.Module):
     Args:
         head: Projection head.
         num_pairs: Pairs drawn a step; fewer where the batch has fewer with a label.
-        temperature: Divisor of the similarities.
         reduction: 'sup_in' sums positives inside the logarithm (published results), 'sup_out' averages
             outside; their magnitudes differ, do not swap them without tuning `loss_weight`.
         sampling: 'density_category' or 'uniform'.
         range_bin: Width in meters of the range bins of the density.
         ignore_labels: Label values that take no part.
-        loss_weight: Factor of the loss.
-        gather_negatives: Contrast with the pixels of all processes, see `PointPixelInfoNCE`.
+        **contrast: See `Contrast`.
     """
 
     def __init__(
         self,
         head: str = 'semantic',
         num_pairs: int = 4096,
-        temperature: float = 0.07,
         reduction: str = 'sup_in',
         sampling: str = 'density_category',
         range_bin: float = 0.1,
         ignore_labels: Sequence[int] = (255,),
-        loss_weight: float = 1.0,
-        gather_negatives: bool = False,
+        **contrast,
     ) -> None:
-        super().__init__()
+        super().__init__(head, **contrast)
         if reduction not in ('sup_in', 'sup_out'):
             raise ConfigError(f"WeaklySupervisedContrast: reduction={reduction!r}, set 'sup_in' or 'sup_out'")
         if sampling not in ('density_category', 'uniform'):
             raise ConfigError(f"WeaklySupervisedContrast: sampling={sampling!r}, set 'density_category' or 'uniform'")
-        self.head = head
         self.num_pairs = num_pairs
-        self.temperature = temperature
         self.reduction = reduction
         self.sampling = sampling
         self.range_bin = range_bin
         self.ignore_labels = tuple(ignore_labels)
-        self.loss_weight = loss_weight
-        self.gather_negatives = gather_negatives
 
     def forward(self, step: StepContext) -> dict[str, Tensor]:
         """Compute the loss of a step.
@@ -73,7 +66,7 @@ class WeaklySupervisedContrast(nn.Module):
         drawn = self._draw(step, index, labels)
         index, labels = index[drawn], labels[drawn]
         zero = step.graph_zero()
-        if not len(index) and not self.gather_negatives:
+        if self.idle(len(index)):
             return {'loss': zero, 'pairs': zero.detach(), 'classes': zero.detach()}
         k, q = step.embed(self.head, index)
         loss = weakly_supervised_contrastive(k, q, labels, self.temperature, self.reduction, self.gather_negatives)
