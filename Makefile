@@ -10,7 +10,7 @@ demo: env  ## synthetic data, OLIVINE pre-training, linear probes, report: work_
 test: env  ## lint, format and all tests
 	.venv/bin/ruff check .
 	.venv/bin/ruff format --check .
-	.venv/bin/python -m pytest
+	.venv/bin/python -m pytest -n logical --maxprocesses 8 --dist worksteal
 
 env:  ## create .venv (first time on a machine: 12 minutes, then under 3)
 	@$(PYTHON) tools/setup_env.py

@@ -2,17 +2,40 @@ import os
 import socket
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
+
+# test processes side by side (pytest -n) share the cores; set before torch is imported
+if workers := int(os.environ.get('PYTEST_XDIST_WORKER_COUNT', 0)):
+    os.environ.setdefault('OMP_NUM_THREADS', str(max(1, os.cpu_count() // workers)))
 
 import numpy as np
 import peridot  # noqa: F401  (repairs of upstream defects come before any other import)
 import pytest
+from filelock import FileLock
 
 REPO = Path(__file__).resolve().parents[1]
 
 
 @pytest.fixture(scope='session')
-def demo_root(tmp_path_factory) -> Path:
+def make_once(tmp_path_factory) -> Callable:
+    """`make_once(name, make)`: the folder of that name, filled by `make(folder)` in one of the test processes."""
+
+    def folder(name: str, make: Callable[[Path], None], root: Path | None = None) -> Path:
+        base = tmp_path_factory.getbasetemp()
+        shared = base.parent if 'PYTEST_XDIST_WORKER' in os.environ else base
+        root = root or shared / name
+        with FileLock(shared / f'{name}.lock'):
+            if not (shared / f'{name}.made').is_file():
+                make(root)
+                (shared / f'{name}.made').touch()
+        return root
+
+    return folder
+
+
+@pytest.fixture(scope='session')
+def demo_root(make_once) -> Path:
     """A small synthetic street dataset in nuScenes format with mmdet3d's info files.
 
     `PERIDOT_TEST_DATA` names a folder that keeps it between runs.
@@ -20,9 +43,8 @@ def demo_root(tmp_path_factory) -> Path:
     from peridot.synthetic import make_dataset
 
     kept = os.environ.get('PERIDOT_TEST_DATA')
-    root = Path(kept) if kept else tmp_path_factory.mktemp('demo')
-    make_dataset(root, keyframes=2, sweeps=1, image_size=(198, 352), seed=0, workers=2)
-    return root
+    settings = dict(keyframes=2, sweeps=1, image_size=(198, 352), seed=0, workers=2)
+    return make_once('demo', lambda root: make_dataset(root, **settings), Path(kept) if kept else None)
 
 
 @pytest.fixture
@@ -49,13 +71,16 @@ def free_port() -> int:
 
 
 @pytest.fixture(scope='session')
-def labeled_root(demo_root) -> Path:
+def labeled_root(demo_root, make_once) -> Path:
     """`demo_root` with the weak labels and superpixels that the demo's configs read."""
-    for tool, config in (('make_weak_labels', 'olivine_demo'), ('make_superpixels', 'slidr_demo')):
-        subprocess.run(
-            [sys.executable, f'tools/{tool}.py', f'configs/demo/{config}.py', '--data-root', str(demo_root)],
-            cwd=REPO,
-            check=True,
-            stdout=subprocess.DEVNULL,
-        )
-    return demo_root
+
+    def make_maps(root: Path) -> None:
+        for tool, config in (('make_weak_labels', 'olivine_demo'), ('make_superpixels', 'slidr_demo')):
+            subprocess.run(
+                [sys.executable, f'tools/{tool}.py', f'configs/demo/{config}.py', '--data-root', str(root)],
+                cwd=REPO,
+                check=True,
+                stdout=subprocess.DEVNULL,
+            )
+
+    return make_once('maps', make_maps, demo_root)
