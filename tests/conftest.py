@@ -84,3 +84,50 @@ def labeled_root(demo_root, make_once) -> Path:
             )
 
     return make_once('maps', make_maps, demo_root)
+
+
+@pytest.fixture(scope='session')
+def objects_root(demo_root, make_once) -> Path:
+    """`demo_root` with the database of objects that nuScenes detectors paste into scenes."""
+    from peridot.datasets.create_infos import create_gt_database
+
+    return make_once('objects', lambda root: create_gt_database(root, 'nuscenes'), demo_root)
+
+
+def first_streets(root: Path, format: str, streets: int, keyframes: int) -> None:
+    """The first synthetic streets in a layout; the second one is for validation."""
+    from peridot.synthetic import dataset, make_dataset
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(dataset, 'SCENES', dataset.SCENES[:streets])
+        make_dataset(root, keyframes, image_size=(188, 621), workers=1, progress=False, format=format)
+
+
+def kept_root(name: str) -> Path | None:
+    kept = os.environ.get('PERIDOT_TEST_DATA')
+    return Path(f'{kept}_{name}') if kept else None
+
+
+@pytest.fixture(scope='session')
+def kitti_root(make_once) -> Path:
+    """Three streets in the layout of KITTI's object benchmark, a frame each, with info files and object database.
+
+    The database has objects of all three classes that mmdet3d's detectors ask for.
+    """
+    from peridot.datasets.create_infos import create_gt_database
+
+    def make(root: Path) -> None:
+        first_streets(root, 'kitti', 3, 1)
+        create_gt_database(root, 'kitti')
+
+    return make_once('kitti', make, kept_root('kitti'))
+
+
+@pytest.fixture(scope='session')
+def semantickitti_root(make_once) -> Path:
+    """Two streets in the layout of SemanticKITTI, two scans each, with info files."""
+
+    def make(root: Path) -> None:
+        first_streets(root, 'semantickitti', 2, 2)
+
+    return make_once('semantickitti', make, kept_root('semantickitti'))

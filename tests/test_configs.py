@@ -12,9 +12,6 @@ import torch
 from mmengine.config import Config
 
 REPO = Path(__file__).resolve().parents[1]
-CONFIGS = sorted(
-    p.relative_to(REPO) for folder in ('pretrain', 'demo') for p in (REPO / 'configs' / folder).glob('*.py')
-)
 # the published networks and sizes, on one camera and one scan
 SMALL = [
     'train_dataloader.batch_size=1',
@@ -34,6 +31,30 @@ SMALL = [
         f'{dataset}.data_prefix.pts_semantic_mask=lidarseg/v1.0-mini'
         for dataset in ('val_dataloader.dataset', 'val_cfg.fit_dataloader.dataset', 'picture_dataset')
     ),
+]
+FINETUNE = sorted(
+    path
+    for path in [*(REPO / 'configs' / 'finetune').glob('*.py'), *(REPO / 'configs' / 'demo').glob('*.py')]
+    if 'VerifyLoadingHook' in str(Config.fromfile(path).custom_hooks)
+)
+CONFIGS = sorted(
+    path.relative_to(REPO)
+    for folder in ('pretrain', 'demo')
+    for path in (REPO / 'configs' / folder).glob('*.py')
+    if path not in FINETUNE
+)
+SMALL_FINETUNE = [
+    'load_from=None',
+    'train_dataloader.batch_size=1',
+    *(
+        f'{loop}_dataloader.{option}'
+        for loop in ('train', 'val')
+        for option in ('num_workers=0', 'persistent_workers=False')
+    ),
+    'train_cfg.max_epochs=1',
+    'train_cfg.val_interval=1',
+    'default_hooks.logger.interval=1',
+    'default_hooks.checkpoint.interval=-1',
 ]
 # where the test data has the maps that a method reads
 MAPS = {
@@ -81,6 +102,55 @@ def test_config_trains_and_evaluates(config, labeled_root, moco_file, tmp_path, 
     assert 0 <= lines[-1]['probe/miou'] <= 1
     assert (tmp_path / 'backbone.pth').is_file()
     assert list((tmp_path / 'pictures').glob('*.png'))
+
+
+def has_fraction(path: Path) -> bool:
+    return 'splits/' in str(Config.fromfile(path).train_dataloader)
+
+
+def innermost(dataset: dict, path: str) -> tuple[dict, str]:
+    """The dataset inside its wrappers, and its place in the config."""
+    while 'dataset' in dataset and isinstance(dataset.dataset, dict):
+        dataset, path = dataset.dataset, f'{path}.dataset'
+    return dataset, path
+
+
+@pytest.mark.parametrize('config', [path for path in FINETUNE if not has_fraction(path)], ids=lambda path: path.stem)
+def test_finetuning_trains_and_evaluates(config, request, tmp_path, monkeypatch):
+    content = Config.fromfile(config)
+    dataset, place = innermost(content.train_dataloader.dataset, 'train_dataloader.dataset')
+    data = next(name for name in ('semantickitti', 'kitti', 'nuscenes') if dataset.ann_file.startswith(f'{name}_'))
+    root = request.getfixturevalue({'nuscenes': 'objects_root'}.get(data, f'{data}_root'))
+    options = [*SMALL_FINETUNE, f'{place}.indices=2', f'visualizer.name={config.stem}']
+    if 'pts_semantic_mask' in dataset.data_prefix:
+        options += [f'{p}.data_prefix.pts_semantic_mask=lidarseg/v1.0-mini' for p in (place, 'val_dataloader.dataset')]
+    monkeypatch.chdir(REPO)
+    arguments = ['--data-root', str(root), '--work-dir', str(tmp_path), '--cfg-options', *options]
+    monkeypatch.setattr(sys, 'argv', ['tools/train.py', str(config), *arguments])
+    runpy.run_path('tools/train.py', run_name='__main__')
+    first, *_, last = (
+        json.loads(line) for line in next(tmp_path.glob('*/vis_data/scalars.json')).read_text().splitlines()
+    )
+    assert first['loss'] > 0
+    wanted = {'nuscenes': 'NDS', 'kitti': 'Overall_3D_AP40_moderate', 'semantickitti': 'miou'}[data]
+    wanted = 'miou' if 'decode_head' in content.model else wanted
+    (value,) = (value for name, value in last.items() if name.endswith(wanted))
+    assert 0 <= value <= 100
+
+
+@pytest.mark.parametrize('config', [path for path in FINETUNE if has_fraction(path)], ids=lambda path: path.stem)
+def test_a_fraction_is_the_whole_protocol_with_a_split(config):
+    """Schedules of the demo's small fraction aside, and optimizer settings stated in the config itself."""
+    whole = config.with_name(re.search(r"_base_ = '\./(\w[\w-]*\.py)'", config.read_text())[1])
+    assert not has_fraction(whole)
+    ours, theirs = Config.fromfile(config).to_dict(), Config.fromfile(whole).to_dict()
+    changed = {key for key in ours if ours[key] != theirs.get(key)}
+    assert changed <= {'train_dataloader', 'epochs', 'param_scheduler', 'train_cfg'}
+    text = str(ours['train_dataloader'])
+    split = re.search(r"'split': '(splits/\w+\.txt)'", text)[1]
+    assert text.replace(f"'{split}'", 'None') == str(theirs['train_dataloader'])
+    percent = re.search(r'(\d+)pct', config.stem)[1]
+    assert split.endswith(f'_{percent}pct.txt')
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,6 @@ again with more methods adds them.
 
 import argparse
 import json
-import math
 import subprocess
 import sys
 import time
@@ -19,6 +18,7 @@ from peridot.cli import run
 from peridot.demo_report import write_report
 from peridot.errors import PeridotError
 from peridot.files import atomic_path
+from peridot.runs import last_metrics
 
 REPO = Path(__file__).resolve().parents[1]
 METHODS = ('olivine', 'slidr', 'ppkt')
@@ -109,7 +109,9 @@ class Demo:
             method, checkpoint = network, [last_checkpoint(self.work_dir / f'{network}_seed{seed}')]
         self.configured('test', method, seed, folder, *checkpoint)
         metrics = last_metrics(self.work_dir / folder)
-        self.results.setdefault('probe', {}).setdefault(network, {})[str(seed)] = metrics
+        self.results.setdefault('probe', {}).setdefault(network, {})[str(seed)] = {
+            name.removeprefix('probe/'): value for name, value in metrics.items() if name.startswith('probe/')
+        }
 
     def summarize(self) -> None:
         """Write the table's numbers into `results.json` and print the table."""
@@ -134,17 +136,6 @@ def demo_config(method: str) -> str:
 def last_checkpoint(work_dir: Path) -> str:
     """Path of the last checkpoint that mmengine finished in `work_dir`."""
     return (work_dir / 'last_checkpoint').read_text().strip()
-
-
-def last_metrics(work_dir: Path) -> dict[str, float]:
-    """Metrics of the last evaluation in `work_dir`, without their prefix and without absent classes (NaN)."""
-    logs = sorted(work_dir.glob('*/vis_data/[0-9]*.json'))
-    metrics = json.loads(logs[-1].read_text().strip().splitlines()[-1])
-    return {
-        name.removeprefix('probe/'): value
-        for name, value in metrics.items()
-        if name.startswith('probe/') and not math.isnan(value)
-    }
 
 
 def main() -> None:

@@ -1,4 +1,4 @@
-"""Make the embedded default: a synthetic street dataset in nuScenes format, with mmdet3d's info files."""
+"""Make the embedded default: a synthetic street dataset in another dataset's layout, with mmdet3d's info files."""
 
 import argparse
 from pathlib import Path
@@ -18,16 +18,27 @@ def image_size(text: str) -> tuple[int, int]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument('--out', type=Path, default=Path('data/demo'), help='folder of the dataset (data/demo)')
+    parser.add_argument('--format', choices=['nuscenes', 'semantickitti', 'kitti'], default='nuscenes')
+    parser.add_argument('--out', type=Path, help='folder of the dataset (data/demo, or data/demo_FORMAT)')
     parser.add_argument('--keyframes', type=int, default=7, help='annotated frames a scene (7)')
-    parser.add_argument('--sweeps', type=int, default=4, help='lidar sweeps before each keyframe, 0 to 9 (4)')
-    parser.add_argument('--image-size', type=image_size, default=(396, 704), metavar='WxH', help='(704x396)')
+    parser.add_argument('--sweeps', type=int, help='lidar sweeps before each keyframe, 0 to 9; nuScenes only (4)')
+    parser.add_argument('--image-size', type=image_size, metavar='WxH', help='(704x396; KITTI formats: 1242x375)')
     parser.add_argument('--seed', type=int, default=0)
     parser.add_argument('--workers', type=int, help='processes (one for each core)')
     parser.add_argument('--overwrite', action='store_true', help='replace a dataset made with other settings')
     args = parser.parse_args()
-    make_dataset(args.out, args.keyframes, args.sweeps, args.image_size, args.seed, args.workers, args.overwrite)
-    print(f'{args.out}: ready')
+    out = args.out or Path('data/demo' if args.format == 'nuscenes' else f'data/demo_{args.format}')
+    make_dataset(
+        out,
+        args.keyframes,
+        args.sweeps,
+        args.image_size,
+        args.seed,
+        args.workers,
+        args.overwrite,
+        format=args.format,
+    )
+    print(f'{out}: ready')
 
 
 if __name__ == '__main__':

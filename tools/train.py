@@ -2,6 +2,7 @@
 """Train a model: `python tools/train.py CONFIG [--data-root DIR]`, with the options of mmdet3d's train.py."""
 
 import argparse
+from pathlib import Path
 
 import torch
 from mmengine.runner import Runner
@@ -38,9 +39,11 @@ def main() -> None:
         if 'base_batch_size' not in config.get('auto_scale_lr', {}):
             raise ConfigError(f'--auto-scale-lr: {args.config} has no auto_scale_lr.base_batch_size')
         config.auto_scale_lr.enable = True
-    if args.resume:
-        config.resume = True
-        config.load_from = None if args.resume == 'auto' else args.resume
+    if args.resume and args.resume != 'auto':
+        config.resume, config.load_from = True, args.resume
+    elif args.resume and (Path(config.work_dir) / 'last_checkpoint').is_file():
+        # without a checkpoint the run has not begun, and load_from still counts
+        config.resume, config.load_from = True, None
     if args.launcher != 'none' and torch.cuda.is_available():
         # statistics over all processes, as published; the CPU has no synchronized batch normalization
         config.setdefault('sync_bn', 'torch')

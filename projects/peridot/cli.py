@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 from mmengine.config import Config, ConfigDict, DictAction
 
-from peridot.errors import ConfigError, PeridotError
+from peridot.errors import ConfigError, DataError, PeridotError
 from peridot.registry import DATASETS
 
 
@@ -73,19 +73,30 @@ def load_runner_config(args: argparse.Namespace) -> Config:
 
 
 def check_datasets(config: Config) -> None:
-    """Fail before networks are built when a folder or info file of a paired dataset is missing."""
+    """Fail before networks are built when a folder or info file of a dataset is missing."""
     # variables that the config leaves unused may name folders that do not exist
-    used = [f'{loop}_{part}' for loop in ('train', 'val', 'test') for part in ('dataloader', 'cfg')]
-    for part in _dicts([config.get(key) for key in [*used, 'picture_dataset']]):
+    parts = [f'{loop}_{part}' for loop in ('train', 'val', 'test') for part in ('dataloader', 'cfg', 'evaluator')]
+    for part in _dicts([config.get(key) for key in [*parts, 'picture_dataset']]):
         if part.get('type') == 'peridot.PairedDataset':
             DATASETS.build({**part, 'pipeline': [], 'lazy_init': True}).check_files()
+        elif part.get('data_root') and isinstance(part.get('ann_file'), str):
+            path = Path(part['ann_file'])
+            if not path.is_file() and not (Path(part['data_root']) / path).is_file():
+                raise DataError(
+                    f'the info file {path} does not exist below {part["data_root"]}: give --data-root, or make it with '
+                    'tools/create_data.py (docs/datasets.md)'
+                )
 
 
 def set_data_root(config: Config, data_root: str) -> None:
-    """Replace `data_root` wherever the config has one."""
+    """Replace `data_root` wherever the config has one, and in paths that were put together from it."""
+    old = {part['data_root'].rstrip('/') for part in _dicts(config._cfg_dict) if part.get('data_root')}
     for part in _dicts(config._cfg_dict):
-        if 'data_root' in part:
-            part['data_root'] = data_root
+        for key, value in part.items():
+            if isinstance(value, str):
+                root = next((root for root in old if value == root or value.startswith(f'{root}/')), None)
+                if root is not None:
+                    part[key] = data_root.rstrip('/') + value[len(root) :]
 
 
 def _dicts(node) -> Iterator[ConfigDict]:

@@ -68,7 +68,7 @@ def test_metainfo_of_segmentation(tiny):
     assert table[[17, 24, 0, 31]].tolist() == [3, 10, 16, 16]
     own = tiny.build([], metainfo=dict(classes=['all'], ignore_index=1, seg_label_mapping={17: 0}))
     assert own.metainfo['classes'] == ['all']
-    assert own[0]['seg_label_mapping'].tolist() == [1] * 17 + [0]
+    assert own[0]['seg_label_mapping'].tolist() == [-1] * 17 + [0]
 
 
 def test_missing_data_root_says_how_to_get_data(tmp_path):

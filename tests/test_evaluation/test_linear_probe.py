@@ -1,7 +1,7 @@
 import numpy as np
 import torch
 from peridot.evaluation import fit_linear_probe
-from peridot.evaluation.pictures import draw_from_above, draw_on_images, pca_colors, similarity_colors, tile
+from peridot.evaluation.pictures import TopView, draw_from_above, draw_on_images, pca_colors, similarity_colors, tile
 from peridot.structures import Pairs
 
 
@@ -52,7 +52,7 @@ def test_similarity_is_highest_at_the_query():
 
 def test_points_are_drawn_where_they_are():
     colors = np.array([[255, 0, 0], [0, 255, 0]], np.uint8)
-    above = draw_from_above(np.array([[0.0, 20.0, 0], [-20.0, 0.0, 0]]), colors, extent=40, pixels=80)
+    above = draw_from_above(np.array([[0.0, 20.0, 0], [-20.0, 0.0, 0]]), colors, TopView(40, 80))
     assert (above[20, 40] == colors[0]).all()  # 20 m ahead: half way up
     assert (above[40, 20] == colors[1]).all()  # 20 m to the left
 

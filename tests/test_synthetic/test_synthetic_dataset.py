@@ -4,6 +4,7 @@ import json
 import pickle
 import runpy
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +15,8 @@ from nuscenes.utils.geometry_utils import points_in_box
 from peridot.datasets.create_infos import create_nuscenes_infos
 from peridot.errors import ConfigError, DataError
 from peridot.synthetic import dataset, make_dataset
-from peridot.synthetic.frame import Settings, make_frames
+from peridot.synthetic.formats import make_frames
+from peridot.synthetic.frame import Settings
 from peridot.synthetic.taxonomy import CATEGORIES, SCENES, TRAIN_SCENES, VAL_SCENES
 from PIL import Image
 
@@ -205,7 +207,8 @@ def test_other_settings_are_refused(demo_root, tmp_path):
     (tmp_path / 'samples').mkdir()
     with pytest.raises(DataError, match='not synthetic'):
         make_dataset(tmp_path, overwrite=True)
-    for wrong in ({'keyframes': 0}, {'sweeps': 12}, {'image_size': (8, 8)}):
+    wrongs = ({'keyframes': 0}, {'sweeps': 12}, {'image_size': (8, 8)}, {'format': 'lyft'})
+    for wrong in (*wrongs, {'format': 'kitti', 'sweeps': 4}):
         with pytest.raises(ConfigError):
             make_dataset(tmp_path / 'x', **wrong)
     assert not (tmp_path / 'x').exists()
@@ -215,7 +218,8 @@ def test_interrupted_work_is_resumed(tmp_path, monkeypatch):
     """A kill between frames leaves finished frames alone; the finished dataset equals an uninterrupted one."""
     monkeypatch.setattr(dataset, 'SCENES', SCENES[:2])
     sizes = {'keyframes': 1, 'sweeps': 0, 'image_size': (64, 96), 'workers': 1, 'infos': False, 'progress': False}
-    monkeypatch.setattr(dataset, 'write_tables', lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+    halted = replace(dataset.FORMATS['nuscenes'], finish=lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+    monkeypatch.setitem(dataset.FORMATS, 'nuscenes', halted)
     with pytest.raises(KeyboardInterrupt):
         make_dataset(tmp_path / 'a', **sizes)
     monkeypatch.undo()
@@ -245,7 +249,7 @@ def test_interrupted_conversion_leaves_no_half_files(demo_root, monkeypatch):
     from peridot.datasets import create_infos
 
     before = {path: path.read_bytes() for path in demo_root.glob('*.pkl')}
-    convert = create_infos._converter
+    convert = create_infos.load_converter
 
     def interrupted(name):
         module = convert(name)
@@ -253,10 +257,11 @@ def test_interrupted_conversion_leaves_no_half_files(demo_root, monkeypatch):
             monkeypatch.setattr(module, 'update_nuscenes_infos', lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
         return module
 
-    monkeypatch.setattr(create_infos, '_converter', interrupted)
+    monkeypatch.setattr(create_infos, 'load_converter', interrupted)
     with pytest.raises(KeyboardInterrupt):
         create_nuscenes_infos(demo_root, VERSION)
     assert {path: path.read_bytes() for path in demo_root.iterdir() if path.suffix == '.pkl'} == before
+    assert not list(demo_root.glob('.unfinished*'))
 
 
 @pytest.mark.filterwarnings('ignore')

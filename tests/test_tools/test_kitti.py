@@ -1,4 +1,4 @@
-"""Two real KITTI frames through the same contracts: an info file with `lidar_points` and `images`."""
+"""Two real KITTI frames through create_data, weak labels, pre-training and mmdet3d's own dataset."""
 
 import os
 import pickle
@@ -8,39 +8,40 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from mmdet3d.datasets import KittiDataset
+from mmengine.registry import DefaultScope
+from peridot.datasets.create_infos import create_gt_database
+from peridot.datasets.create_infos_kitti import create_kitti_infos
 
 REPO = Path(__file__).resolve().parents[2]
 FRAMES = Path(os.environ.get('PERIDOT_KITTI', REPO.parent / 'shared' / 'data' / 'kitti'))
 
 CONFIG = """
-_base_ = '{repo}/configs/demo/olivine_demo.py'
-kitti = dict(
-    data_root='{root}',
-    ann_file='kitti_infos.pkl',
-    data_prefix=dict(_delete_=True, pts='training/velodyne', img='training/image_2'),
-    cameras=['CAM2'],
-    dataset='kitti',
-)
-points = dict(type='peridot.LoadPoints', load_dim=4, use_dim=4)
-train_pipeline = [points, *_base_.train_pipeline[1:]]
+_base_ = [
+    '{repo}/configs/_base_/datasets/kitti_paired.py',
+    '{repo}/configs/_base_/models/minkunet18_lite0.py',
+    '{repo}/configs/_base_/methods/olivine.py',
+    '{repo}/configs/_base_/schedules/adamw_cosine_5e.py',
+    '{repo}/configs/_base_/default_runtime.py',
+]
+train_pipeline = [
+    *_base_.read_sample,
+    dict(type='peridot.LoadPairLabels', folder='weak_labels/kmeans'),
+    *_base_.augment,
+]
 train_dataloader = dict(batch_size=1, num_workers=0, persistent_workers=False)
-train_dataloader.update(dataset=dict(pipeline=train_pipeline, **kitti))
-picture_pipeline = [points, *[t for t in _base_.picture_pipeline[1:] if t['type'] != 'peridot.LoadPointLabels']]
-picture_dataset = dict(pipeline=picture_pipeline, **kitti)
+train_dataloader.update(dataset=dict(ann_file='kitti_infos_trainval.pkl', pipeline=train_pipeline))
+model = dict(
+    heads=_base_.heads,
+    objectives=dict(
+        infonce=_base_.objectives.infonce,
+        weak=_base_.objectives.weak,
+        vmf=dict(_base_.objectives.vmf, num_classes=16),
+    ),
+)
 train_cfg = dict(max_epochs=2)
-val_cfg = val_dataloader = val_evaluator = None
+default_hooks = dict(logger=dict(interval=1))
 """
-
-
-def read_calibration(path: Path) -> dict[str, np.ndarray]:
-    lines = [line.split(': ') for line in path.read_text().splitlines() if line]
-    return {name: np.array(values.split(), float) for name, values in lines}
-
-
-def homogeneous(matrix: np.ndarray) -> np.ndarray:
-    result = np.eye(4)
-    result[: matrix.shape[0], : matrix.shape[1]] = matrix
-    return result
 
 
 @pytest.fixture
@@ -48,25 +49,14 @@ def kitti_root(tmp_path) -> Path:
     if not FRAMES.is_dir():
         pytest.skip(f'{FRAMES} is absent: set PERIDOT_KITTI to a KITTI object folder with frames 000000 and 000001')
     root = tmp_path / 'kitti'
-    root.mkdir()
-    (root / 'training').symlink_to(FRAMES.resolve() / 'training')
-    infos = []
-    for frame in ('000000', '000001'):
-        calibration = read_calibration(root / f'training/calib/{frame}.txt')
-        rectify = homogeneous(calibration['R0_rect'].reshape(3, 3))
-        lidar2cam = rectify @ homogeneous(calibration['Tr_velo_to_cam'].reshape(3, 4))
-        camera = dict(
-            img_path=f'{frame}.png', cam2img=homogeneous(calibration['P2'].reshape(3, 4)), lidar2cam=lidar2cam
-        )
-        infos.append(
-            dict(
-                sample_idx=int(frame),
-                images=dict(CAM2=camera),
-                lidar_points=dict(lidar_path=f'{frame}.bin', num_pts_feats=4),
-            )
-        )
-    content = dict(metainfo=dict(dataset='kitti', info_version='1.1'), data_list=infos)
-    (root / 'kitti_infos.pkl').write_bytes(pickle.dumps(content))
+    for folder in ('velodyne', 'image_2', 'calib', 'label_2'):
+        (root / 'training').mkdir(parents=True, exist_ok=True)
+        (root / 'training' / folder).symlink_to(FRAMES.resolve() / 'training' / folder)
+    (root / 'ImageSets').mkdir()
+    (root / 'ImageSets/train.txt').write_text('000000\n')
+    (root / 'ImageSets/val.txt').write_text('000001\n')
+    create_kitti_infos(root)
+    create_gt_database(root, 'kitti')
     return root
 
 
@@ -82,10 +72,9 @@ def test_projected_points_lie_on_their_objects(kitti_root):
     """Points inside a labeled 3D box project into the 2D box an annotator drew around the object."""
     from peridot.datasets.projection import project_to_cameras
 
-    with (kitti_root / 'kitti_infos.pkl').open('rb') as file:
-        info = pickle.load(file)['data_list'][0]
+    info = pickle.loads((kitti_root / 'kitti_infos_train.pkl').read_bytes())['data_list'][0]
     points = np.fromfile(kitti_root / 'training/velodyne/000000.bin', np.float32).reshape(-1, 4)
-    camera = info['images']['CAM2']
+    camera = {key: np.array(info['images']['CAM2'][key]) for key in ('lidar2cam', 'cam2img')}
     pairs = project_to_cameras(
         points[:, :3], camera['lidar2cam'][None], camera['cam2img'][None], np.array([[370, 1224]])
     )
@@ -102,10 +91,25 @@ def test_projected_points_lie_on_their_objects(kitti_root):
     assert ((col > left - 3) & (col < right + 3) & (row > top - 3) & (row < bottom + 3)).mean() > 0.99
 
 
+def test_mmdet3d_reads_boxes_and_objects(kitti_root):
+    prefix = dict(pts='training/velodyne_reduced')
+    with DefaultScope.overwrite_default_scope('mmdet3d'):
+        train, val = (
+            KittiDataset(str(kitti_root), f'kitti_infos_{s}.pkl', data_prefix=prefix) for s in ('train', 'val')
+        )
+    assert [train.metainfo['classes'][i] for i in train.get_data_info(0)['ann_info']['gt_labels_3d']] == ['Pedestrian']
+    names = [val.metainfo['classes'][i] for i in val.get_data_info(0)['ann_info']['gt_labels_3d']]
+    assert names == ['Truck', 'Car', 'Cyclist']
+    infos = pickle.loads((kitti_root / 'kitti_dbinfos_train.pkl').read_bytes())
+    assert {name: len(items) for name, items in infos.items()} == {'Pedestrian': 1}
+    assert infos['Pedestrian'][0]['num_points_in_gt'] > 100
+
+
 def test_olivine_trains_on_real_frames(kitti_root, tmp_path):
     config = tmp_path / 'olivine_kitti.py'
     config.write_text(CONFIG.format(repo=REPO, root=kitti_root))
-    run_tool('make_weak_labels', str(config), '--workers', '1')
-    output = run_tool('train', str(config), '--work-dir', str(tmp_path / 'work'))
+    data = ['--data-root', str(kitti_root)]
+    run_tool('make_weak_labels', str(config), '--workers', '1', *data)
+    output = run_tool('train', str(config), '--work-dir', str(tmp_path / 'work'), *data)
     assert output.count('loss:') >= 2 and 'nan' not in output.lower()
     assert list((tmp_path / 'work' / 'pictures').glob('*.png'))

@@ -125,5 +125,5 @@ probe_dataloader = dict(
     collate_fn=dict(type='pseudo_collate'),
 )
 val_dataloader = dict(dataset=probe_val_dataset, **probe_dataloader)
-val_evaluator = dict(type='SegMetric', prefix='probe')
+val_evaluator = dict(type='peridot.PointSegMetric', prefix='probe')
 val_cfg = dict(type='peridot.LinearProbeLoop', fit_dataloader=dict(dataset=probe_train_dataset, **probe_dataloader))

@@ -5,12 +5,15 @@ imported. `log_report()` says in the log which repairs are active; call it once 
 """
 
 from . import (
+    cbgs,
     checkpoint_loading,
     installation,
+    kitti_eval,
     launch_on_cpu,
     minkunet_lists,
     minkunet_shape,
     minkunet_voxelize,
+    object_sample,
     spconv_cpu,
     spconv_triton,
     torchvision_ops,
@@ -31,5 +34,6 @@ def apply() -> None:
     installation.check()
     # A stand-in for spconv has to be in place before anything imports spconv.
     spconv_triton.apply()
-    for repair in (checkpoint_loading, launch_on_cpu, spconv_cpu, minkunet_voxelize, minkunet_lists, minkunet_shape):
+    minkunet = (minkunet_voxelize, minkunet_lists, minkunet_shape)
+    for repair in (cbgs, checkpoint_loading, launch_on_cpu, spconv_cpu, *minkunet, kitti_eval, object_sample):
         repair.apply()

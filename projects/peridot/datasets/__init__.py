@@ -1,16 +1,22 @@
 """Paired image-lidar datasets, samplers and transforms; importing this package registers them."""
 
 from peridot.datasets import transforms
-from peridot.datasets.paired_dataset import PairedDataset, nuscenes_lidarseg_meta
+from peridot.datasets.paired_dataset import PairedDataset, nuscenes_lidarseg_meta, semantickitti_meta
 from peridot.datasets.projection import project_to_cameras
 from peridot.datasets.sampler import SampleKey, SeededSampler, seeded_sample
+from peridot.datasets.splits import Split, label_fraction, make_splits, read_split
 
 __all__ = [
     'PairedDataset',
     'SampleKey',
     'SeededSampler',
+    'Split',
+    'label_fraction',
+    'make_splits',
     'nuscenes_lidarseg_meta',
     'project_to_cameras',
+    'read_split',
     'seeded_sample',
+    'semantickitti_meta',
     'transforms',
 ]

@@ -1,4 +1,4 @@
-"""mmdet3d's info files (v2) for nuScenes, made by mmdet3d's own converter."""
+"""mmdet3d's info files (v2) and object databases, made by mmdet3d's own converters; here those of nuScenes."""
 
 from __future__ import annotations
 
@@ -6,9 +6,13 @@ import contextlib
 import importlib
 import io
 import os
+import shutil
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
+
+from mmengine.registry import DefaultScope
 
 from peridot.errors import ConfigError, DataError
 
@@ -39,23 +43,49 @@ def create_nuscenes_infos(
     """
     root = Path(root).resolve()
     _check(root, version)
-    converter, updater = _converter('nuscenes_converter'), _converter('update_infos_to_v2')
-    paths = []
+    converter, updater = load_converter('nuscenes_converter'), load_converter('update_infos_to_v2')
     # the converter works in several passes over its own files: under final names an interruption would leave halves
-    prefix = f'.unfinished-{os.getpid()}'
-    try:
-        with _opened(updater, version, root), contextlib.redirect_stdout(sys.stdout if verbose else io.StringIO()):
-            converter.create_nuscenes_infos(str(root), prefix, version, max_sweeps)
-            for split in SPLITS[version]:
-                unfinished = root / f'{prefix}_infos_{split}.pkl'
-                updater.update_nuscenes_infos(str(unfinished), str(root))
-                paths.append((unfinished, root / f'nuscenes_infos_{split}.pkl'))
-        for unfinished, final in paths:
-            os.replace(unfinished, final)
-    finally:
-        for leftover in root.glob(f'{prefix}_infos_*.pkl'):
-            leftover.unlink()
-    return [final for _, final in paths]
+    with unfinished_folder(root) as work, _opened(updater, version, root), converter_output(verbose):
+        (work / 'v1').mkdir()
+        (work / 'v2').mkdir()
+        converter.create_nuscenes_infos(str(root), f'{work.name}/v1/nuscenes', version, max_sweeps)
+        for split in SPLITS[version]:
+            updater.update_nuscenes_infos(f'{work}/v1/nuscenes_infos_{split}.pkl', f'{work}/v2')
+        return [move_into(path, root) for path in sorted((work / 'v2').iterdir())]
+
+
+def create_gt_database(root: str | os.PathLike, dataset: str, verbose: bool = False) -> Path:
+    """Cut the objects out of the training scans, for mmdet3d's `ObjectSample`.
+
+    Writes `{dataset}_gt_database/` and `{dataset}_dbinfos_train.pkl` into the dataset's folder. nuScenes' objects
+    gather the points of ten sweeps, as mmdet3d's configs want them.
+
+    Args:
+        root: folder with `{dataset}_infos_train.pkl`.
+        dataset: 'nuscenes' | 'kitti'.
+        verbose: let the converter talk.
+
+    Returns:
+        The `.pkl` file.
+
+    Raises:
+        ConfigError: no such database exists for the dataset, or mmdet3d came without its tools.
+        DataError: the info file is missing.
+    """
+    root = Path(root).resolve()
+    classes = {'nuscenes': 'NuScenesDataset', 'kitti': 'KittiDataset'}
+    if dataset not in classes:
+        raise ConfigError(f'dataset {dataset!r}: object databases exist for {", ".join(classes)}')
+    infos = root / f'{dataset}_infos_train.pkl'
+    if not infos.is_file():
+        raise DataError(f'{infos} is missing: make it with `python tools/create_data.py {dataset} --root {root}`')
+    create = load_converter('create_gt_database').create_groundtruth_database
+    names = f'{dataset}_gt_database', f'{dataset}_dbinfos_train.pkl'
+    with unfinished_folder(root) as work, converter_output(verbose), DefaultScope.overwrite_default_scope('mmdet3d'):
+        database, db_infos = (str(work / name) for name in names)
+        create(classes[dataset], f'{root}/', dataset, infos.name, None, None, database, db_infos)
+        shutil.rmtree(root / names[0], ignore_errors=True)
+        return [move_into(work / name, root) for name in names][-1]
 
 
 def _check(root: Path, version: str) -> None:
@@ -69,8 +99,12 @@ def _check(root: Path, version: str) -> None:
             raise DataError(f'{path} is missing: unpack nuScenes {version} into {root}, or name its folder with --root')
 
 
-def _converter(name: str) -> ModuleType:
-    """A module of the dataset converters that mmdet3d installs beside its package."""
+def load_converter(name: str) -> ModuleType:
+    """A module of the dataset converters that mmdet3d installs beside its package.
+
+    Raises:
+        ConfigError: mmdet3d came without them.
+    """
     import mmdet3d
 
     package = Path(mmdet3d.__file__).parent
@@ -80,11 +114,32 @@ def _converter(name: str) -> ModuleType:
             break
     else:
         raise ConfigError(f'{package}/.mim/tools is missing: install mmdet3d from its wheel or with pip install -e')
-    sys.path.insert(0, str(folder / 'tools' / 'dataset_converters'))
+    sys.path.insert(0, str(folder / 'tools'))
     try:
-        return importlib.import_module(name)
+        return importlib.import_module(f'dataset_converters.{name}')
     finally:
         sys.path.pop(0)
+
+
+@contextlib.contextmanager
+def unfinished_folder(root: Path) -> Iterator[Path]:
+    """A hidden folder below `root` for files that are moved to their places once all are complete."""
+    work = root / f'.unfinished-{os.getpid()}'
+    work.mkdir()
+    try:
+        yield work
+    finally:
+        shutil.rmtree(work, ignore_errors=True)
+
+
+def move_into(path: Path, folder: Path) -> Path:
+    """Move a file, or a folder whose name is free, to `folder` in one step."""
+    return path.replace(folder / path.name)
+
+
+def converter_output(verbose: bool) -> contextlib.AbstractContextManager:
+    """Send what converters print to standard output, or nowhere."""
+    return contextlib.redirect_stdout(sys.stdout if verbose else io.StringIO())
 
 
 @contextlib.contextmanager

@@ -6,10 +6,12 @@ import logging
 import os.path as osp
 import pickle
 from collections.abc import Sequence
+from functools import lru_cache
 
 import numpy as np
 from mmengine.dataset import BaseDataset
 from mmengine.fileio import load
+from mmengine.hub import get_config
 from mmengine.logging import print_log
 
 from peridot.datasets.sampler import SampleKey, seeded_sample
@@ -68,26 +70,52 @@ def nuscenes_lidarseg_meta() -> dict:
     }
 
 
-_SEGMENTATION_META = {'nuscenes': nuscenes_lidarseg_meta}
+@lru_cache(maxsize=1)
+def semantickitti_meta() -> dict:
+    """Classes of SemanticKITTI's single-scan benchmark as in MMDetection3D's config, names included.
+
+    Returns:
+        dict: `classes` (19 names), `palette`, `ignore_index` (19), `label2cat` and `seg_label_mapping`
+        ({raw id: class}, the 34 raw ids of SemanticKITTI).
+    """
+    from mmdet3d.datasets import SemanticKittiDataset
+
+    names = SemanticKittiDataset.METAINFO['classes']
+    return {
+        'classes': names,
+        'palette': SemanticKittiDataset.METAINFO['palette'],
+        'ignore_index': len(names),
+        'label2cat': dict(enumerate(names)),
+        'seg_label_mapping': dict(get_config('mmdet3d::_base_/datasets/semantickitti.py').labels_map),
+    }
+
+
+_SEGMENTATION_META = {'nuscenes': nuscenes_lidarseg_meta, 'semantickitti': semantickitti_meta}
 
 
 @DATASETS.register_module()
 class PairedDataset(BaseDataset):
     """Lidar sweeps with their camera images, from an MMDetection3D info file (version 2).
 
-    nuScenes, KITTI and Waymo infos work unchanged. A sample needs `lidar_points.lidar_path` and, for every
-    camera with an `img_path`, `cam2img` and `lidar2cam`. Nothing else of the info is kept in memory.
+    Infos of nuScenes, SemanticKITTI, KITTI (tools/create_data.py) and Waymo (mmdet3d's) work. A sample needs
+    `lidar_points.lidar_path` and, for every camera with an `img_path`, `cam2img` and `lidar2cam`. Nothing else of the
+    info is kept in memory.
 
-    Keys handed to the pipeline: `token`, `lidar_points`, `lidar_path`, `cameras` (names), `img_paths`,
+    Without cameras (`cameras=[]`) it serves mmdet3d's segmentation networks too, with `Pack3DDetInputs`, `SegMetric`
+    and transforms that mix samples: nuScenes and SemanticKITTI bring their classes, the ignored one last.
+
+    Keys handed to the pipeline: `token` (the lidar file's path in the info file, without suffix, where a sample has
+    none), `lidar_points`, `lidar_path`, `cameras` (names), `img_paths`,
     `img_tokens` (camera sample_data tokens or None), `lidar2cam` (V, 4, 4) and `cam2img` (V, 4, 4) float64,
     `data_root`, `ann_file`, `dataset_name`, and, where the info has it, `pts_semantic_mask_path` with
-    `seg_label_mapping`; in test mode also an empty `eval_ann_info`.
+    `seg_label_mapping` ((M,) int64 class of every raw label, -1 where there is none); in test mode also an empty
+    `eval_ann_info`, else `dataset`, this dataset.
 
     Args:
         data_root (str): Folder of the dataset.
         ann_file (str): Info file, relative to `data_root` unless absolute.
         data_prefix (dict): Folders below `data_root`: `pts`, `pts_semantic_mask`, and one per camera name or
-            `img` for all cameras, as in MMDetection3D's datasets.
+            `img` for all cameras, as in MMDetection3D's datasets; those left out are `data_root` itself.
         cameras (Sequence[str], optional): Names of the cameras in the wanted order. None takes all that have
             an image, nuScenes cameras in their canonical order, others by name; an empty list takes none.
         dataset (str, optional): Name that the info file's `metainfo['dataset']` must have; None accepts any.
@@ -110,7 +138,8 @@ class PairedDataset(BaseDataset):
     ) -> None:
         self.cameras = None if cameras is None else list(cameras)
         self.dataset = dataset
-        super().__init__(ann_file=ann_file, data_root=data_root, data_prefix=dict(data_prefix or {}), **kwargs)
+        prefixes = {'pts': '', 'pts_semantic_mask': '', 'img': '', **(data_prefix or {})}
+        super().__init__(ann_file=ann_file, data_root=data_root, data_prefix=prefixes, **kwargs)
 
     def full_init(self) -> None:
         """Read the info file, then check that every map the pipeline reads exists."""
@@ -139,6 +168,11 @@ class PairedDataset(BaseDataset):
         with seeded_sample(seed):
             return super().__getitem__(index)
 
+    def prepare_data(self, idx: int) -> dict:
+        """Run the pipeline; in training it also gets the dataset itself, for transforms that mix samples."""
+        info = self.get_data_info(idx)
+        return self.pipeline(info if self.test_mode else {**info, 'dataset': self})
+
     def get_data_info(self, idx: int) -> dict:
         """The parsed info of one sample, with what all samples share."""
         info = super().get_data_info(idx)
@@ -164,7 +198,7 @@ class PairedDataset(BaseDataset):
         for name, value in defaults.items():
             self._metainfo.setdefault(name, value)
         if not content['data_list']:
-            raise DataError(f'{self.ann_file} holds no sample: make it again ({_create_command(self.data_root)})')
+            raise DataError(f'{self.ann_file} holds no sample: make it again ({self._create_command()})')
         return [self.parse_data_info(info) for info in content['data_list']]
 
     def parse_data_info(self, info: dict) -> dict:
@@ -173,10 +207,10 @@ class PairedDataset(BaseDataset):
         if not lidar.get('lidar_path'):
             raise DataError(
                 f'sample {info.get("token", info.get("sample_idx"))} of {self.ann_file} has no lidar file: '
-                f'make the info file again ({_create_command(self.data_root)})'
+                f'make the info file again ({self._create_command()})'
             )
-        lidar_path = osp.join(self.data_prefix.get('pts', ''), lidar['lidar_path'])
-        token = str(info.get('token') or osp.basename(lidar_path).split('.')[0])
+        lidar_path = osp.join(self.data_prefix['pts'], lidar['lidar_path'])
+        token = str(info.get('token') or osp.splitext(lidar['lidar_path'])[0])
         images = info.get('images', {})
         names = self._camera_names(images, token)
         parsed = {
@@ -192,7 +226,7 @@ class PairedDataset(BaseDataset):
         }
         if info.get('pts_semantic_mask_path'):
             parsed['pts_semantic_mask_path'] = osp.join(
-                self.data_prefix.get('pts_semantic_mask', ''), info['pts_semantic_mask_path']
+                self.data_prefix['pts_semantic_mask'], info['pts_semantic_mask_path']
             )
         return parsed
 
@@ -202,13 +236,13 @@ class PairedDataset(BaseDataset):
             raise DataError(
                 f'the data root {self.data_root} does not exist: make a demo with '
                 '`python tools/make_demo_data.py --out data/demo` and add `--data-root data/demo`, '
-                'or put nuScenes there and run '
-                f'`{_create_command(self.data_root)}`'
+                f'or put the dataset there and run `{self._create_command()}`'
             )
         if not osp.isfile(self.ann_file):
-            raise DataError(
-                f'the info file {self.ann_file} does not exist: make it with `{_create_command(self.data_root)}`'
-            )
+            raise DataError(f'the info file {self.ann_file} does not exist: make it with `{self._create_command()}`')
+
+    def _create_command(self) -> str:
+        return _create_command(self.data_root, self.dataset)
 
     def _camera_names(self, images: dict, token: str) -> list[str]:
         # KITTI's infos list cameras without images, and a matrix called R0_rect, beside the cameras
@@ -226,7 +260,7 @@ class PairedDataset(BaseDataset):
         return self.cameras
 
     def _image_path(self, name: str, camera: dict) -> str:
-        return osp.join(self.data_prefix.get(name, self.data_prefix.get('img', '')), camera['img_path'])
+        return osp.join(self.data_prefix.get(name, self.data_prefix['img']), camera['img_path'])
 
     def _calibration(self, images: dict, names: Sequence[str], key: str, token: str) -> np.ndarray:
         matrices = np.tile(np.eye(4), (len(names), 1, 1))
@@ -238,14 +272,14 @@ class PairedDataset(BaseDataset):
             except (KeyError, TypeError, ValueError):
                 raise DataError(
                     f'camera {name} of sample {token} has no valid {key} in {self.ann_file}: make the info '
-                    f'file again ({_create_command(self.data_root)}) or leave the camera out of `cameras`'
+                    f'file again ({self._create_command()}) or leave the camera out of `cameras`'
                 ) from None
             matrix[: value.shape[0], : value.shape[1]] = value
         return matrices
 
     def _label_table(self) -> np.ndarray:
         mapping = self._metainfo['seg_label_mapping']
-        table = np.full(max(mapping) + 1, self._metainfo['ignore_index'], dtype=np.int64)
+        table = np.full(max(mapping) + 1, -1, dtype=np.int64)
         table[list(mapping)] = list(mapping.values())
         return table
 
@@ -278,6 +312,7 @@ def read_info_file(path: str, data_root: str) -> dict:
     return content
 
 
-def _create_command(data_root: str) -> str:
-    name = 'kitti' if 'kitti' in str(data_root).lower() else 'nuscenes'
-    return f'python tools/create_data.py {name} --root {data_root}'
+def _create_command(data_root: str, dataset: str | None = None) -> str:
+    folder = str(data_root).lower()
+    guess = 'semantickitti' if 'semantic' in folder else 'kitti' if 'kitti' in folder else 'nuscenes'
+    return f'python tools/create_data.py {dataset or guess} --root {data_root}'

@@ -1,5 +1,9 @@
-"""Pictures of point features: the cloud from above and projected on images."""
+"""Pictures of points with features or classes: the cloud from above and projected on images."""
 
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import cv2
 import numpy as np
 import torch
 import torch.nn.functional as F
@@ -7,6 +11,59 @@ from PIL import Image
 from torch import Tensor
 
 from peridot.structures import Pairs
+
+DARK = (18, 18, 18)
+RIGHT, WRONG, UNLABELED = (105, 105, 105), (255, 45, 45), (45, 45, 45)
+
+
+@dataclass(frozen=True)
+class TopView:
+    """Which part of the ground a picture from above shows.
+
+    Attributes:
+        extent: Half the width of the picture in meters.
+        pixels: Width and height of the picture.
+        center: (x, y) in the middle, lidar frame.
+        forward: (x, y) unit vector that points up in the picture: y in nuScenes' lidar frame, x in KITTI's.
+    """
+
+    extent: float = 40.0
+    pixels: int = 600
+    center: tuple[float, float] = (0.0, 0.0)
+    forward: tuple[float, float] = (0.0, 1.0)
+
+    @classmethod
+    def fit(
+        cls, xyz: np.ndarray, lidar2cam: np.ndarray | None = None, pixels: int = 600, objects: np.ndarray | None = None
+    ) -> 'TopView':
+        """The view that shows most of a cloud, but nothing farther than some 50 m (80 m ahead) from the sensor.
+
+        Args:
+            xyz: (N, >=3) in meters, lidar frame.
+            lidar2cam: (4, 4) of the front camera, whose axis points up, by default the lidar's y axis.
+            pixels: Width and height of the picture.
+            objects: (M, 2) places that the view shall contain, within these limits.
+        """
+        forward = np.array([0.0, 1.0])
+        if lidar2cam is not None:
+            axis = lidar2cam[2, :2]
+            forward = np.sign(axis) * (abs(axis) == abs(axis).max())
+        axes = np.stack([forward, (forward[1], -forward[0])], 1)
+        cloud, places = xyz[:, :2] @ axes, np.reshape([] if objects is None else objects, (-1, 2)) @ axes
+        # a cloud that was cut to the view of a front camera is shown from its lower edge on
+        ahead_only = (cloud[:, 0] < -5).mean() < 0.02
+        reach = (0.5, 1.0) if ahead_only else (1.0, 1.0)
+        needed = np.percentile((abs(cloud) * reach).max(1), 97)
+        needed = max([needed, *(1.05 * abs(places) * reach).max(1)])
+        extent = float(np.clip(needed, 10, 40 if ahead_only else 52))
+        center = 0.95 * extent * forward * ahead_only
+        return cls(extent, pixels, tuple(center.tolist()), tuple(forward.tolist()))
+
+    def place(self, xy: np.ndarray) -> np.ndarray:
+        """Continuous (row, column) of points (..., 2) in meters."""
+        moved = np.asarray(xy, dtype=np.float64) - self.center
+        along, across = moved @ self.forward, moved @ (self.forward[1], -self.forward[0])
+        return np.stack([1 - along / self.extent, 1 + across / self.extent], -1) * self.pixels / 2
 
 
 def pca_colors(features: Tensor) -> np.ndarray:
@@ -27,7 +84,7 @@ def pca_colors(features: Tensor) -> np.ndarray:
 
 
 def similarity_colors(features: Tensor, query: int) -> np.ndarray:
-    """Cosine similarity to the point with row `query`, from dark blue (-1) to yellow (1): uint8 (N, 3)."""
+    """Cosine similarity to the point with row `query`, from dark blue (0 and less) to yellow (1): uint8 (N, 3)."""
     from matplotlib import colormaps
 
     unit = F.normalize(features.float(), dim=1)
@@ -35,23 +92,43 @@ def similarity_colors(features: Tensor, query: int) -> np.ndarray:
     return (255 * colormaps['viridis'](np.clip(similarity, 0, 1))[:, :3]).astype(np.uint8)
 
 
-def draw_from_above(xyz: np.ndarray, colors: np.ndarray, extent: float = 40.0, pixels: int = 600) -> np.ndarray:
-    """Cloud from above, y forward up.
+def class_colors(labels: np.ndarray, palette: Sequence[Sequence[int]]) -> np.ndarray:
+    """Color of every point's class, uint8 (N, 3); labels outside the palette (the ignored one) are dark gray.
+
+    Args:
+        labels: int (N,).
+        palette: RGB of each of the K classes.
+    """
+    table = np.array([*palette, UNLABELED], np.uint8)
+    return table[np.where((labels >= 0) & (labels < len(palette)), labels, len(palette))]
+
+
+def error_colors(truth: np.ndarray, predicted: np.ndarray, num_classes: int) -> np.ndarray:
+    """Wrong points red, right ones gray, those without a true class in [0, K) dark: uint8 (N, 3)."""
+    colors = np.where((truth == predicted)[:, None], np.uint8(RIGHT), np.uint8(WRONG))
+    colors[(truth < 0) | (truth >= num_classes)] = UNLABELED
+    return colors
+
+
+def draw_from_above(
+    xyz: np.ndarray, colors: np.ndarray, view: TopView | None = None, height: np.ndarray | None = None
+) -> np.ndarray:
+    """Cloud from above.
 
     Args:
         xyz: (N, 3) in meters, lidar frame.
         colors: uint8 (N, 3).
-        extent: Half the width of the picture in meters.
-        pixels: Width and height of the picture.
+        view: Part that is shown, by default 40 m around the sensor with y up.
+        height: (N,) points with larger values cover others, by default their z.
 
     Returns:
-        uint8 (pixels, pixels, 3); higher points cover lower ones.
+        uint8 (pixels, pixels, 3).
     """
-    canvas = np.full((pixels, pixels, 3), 18, np.uint8)
-    col = np.floor((xyz[:, 0] / extent + 1) * pixels / 2).astype(int)
-    row = np.floor((1 - xyz[:, 1] / extent) * pixels / 2).astype(int)
-    order = np.argsort(xyz[:, 2], kind='stable')
-    order = order[((col >= 1) & (col < pixels) & (row >= 1) & (row < pixels))[order]]
+    view = view or TopView()
+    canvas = np.full((view.pixels, view.pixels, 3), DARK, np.uint8)
+    row, col = np.floor(view.place(xyz[:, :2])).astype(int).T
+    order = np.argsort(xyz[:, 2] if height is None else height, kind='stable')
+    order = order[((col >= 1) & (col < view.pixels) & (row >= 1) & (row < view.pixels))[order]]
     for dr in (0, 1):
         for dc in (0, 1):
             canvas[row[order] - dr, col[order] - dc] = colors[order]
@@ -91,24 +168,119 @@ def tile(images: np.ndarray, columns: int) -> np.ndarray:
     return grid.reshape(rows * images.shape[1], columns * images.shape[2], 3)
 
 
+def caption(picture: np.ndarray, text: str) -> np.ndarray:
+    """The picture with a line of text in its upper left corner, in place."""
+    size = max(0.45, picture.shape[0] / 1400)
+    (width, height), below = cv2.getTextSize(text, cv2.FONT_HERSHEY_SIMPLEX, size, 1)
+    picture[: height + 2 * below, : width + 2 * below] = DARK
+    cv2.putText(picture, text, (below, height + below), cv2.FONT_HERSHEY_SIMPLEX, size, (255, 255, 255), 1, cv2.LINE_AA)
+    return picture
+
+
+def legend(names: Sequence[str], colors: Sequence[Sequence[int]], width: int) -> np.ndarray:
+    """Names with their colors in as many lines as a width needs: uint8 (H, width, 3)."""
+    line, size = 30, 0.55
+    places, right, row = [], 8, 0
+    for name in names:
+        wide = cv2.getTextSize(name, cv2.FONT_HERSHEY_SIMPLEX, size, 1)[0][0] + 48
+        if right + wide > width and right > 8:
+            right, row = 8, row + 1
+        places.append((right, row * line))
+        right += wide
+    canvas = np.full(((row + 1) * line, width, 3), DARK, np.uint8)
+    for name, color, (left, top) in zip(names, colors, places):
+        canvas[top + 7 : top + line - 7, left : left + 20] = color
+        at = (left + 27, top + line - 10)
+        cv2.putText(canvas, name, at, cv2.FONT_HERSHEY_SIMPLEX, size, (255, 255, 255), 1, cv2.LINE_AA)
+    return canvas
+
+
+def beside(left: np.ndarray, right: np.ndarray) -> np.ndarray:
+    """Two pictures side by side, the lower one in the middle."""
+    height = max(len(left), len(right))
+    gaps = [height - len(part) for part in (left, right)]
+    margins = [((gap // 2, gap - gap // 2), (0, 0), (0, 0)) for gap in gaps]
+    parts = [np.pad(part, margin, constant_values=DARK[0]) for part, margin in zip((left, right), margins)]
+    return np.hstack(parts)
+
+
 def feature_picture(
-    features: Tensor, xyz: Tensor, images: Tensor, pairs: Pairs, query: int | None = None
+    features: Tensor,
+    xyz: Tensor,
+    images: Tensor,
+    pairs: Pairs,
+    query: int | None = None,
+    view: TopView | None = None,
 ) -> np.ndarray:
     """One picture: the cloud from above beside the cameras, colored by feature.
 
     Args:
         features: float (N, C) point features.
         xyz: (N, >=3) points in the lidar frame.
-        images: uint8 (V, 3, H, W).
+        images: uint8 (V, 3, H, W); without cameras the cloud stands alone.
         pairs: Pairs of this sample.
-        query: Row of a point: color by similarity to it instead of by principal components.
+        query: Row of a point: color by similarity to it instead of by principal components; a cross marks it.
+        view: Part that is shown from above.
 
     Returns:
         uint8 (H', W', 3).
     """
     colors = pca_colors(features) if query is None else similarity_colors(features, query)
-    above = draw_from_above(xyz[:, :3].cpu().numpy(), colors)
-    cameras = tile(draw_on_images(images.permute(0, 2, 3, 1).cpu().numpy(), pairs, colors), 3)
+    xyz, view = xyz[:, :3].cpu().numpy(), view or TopView()
+    above = draw_from_above(xyz, colors, view)
+    if query is not None:
+        row, col = view.place(xyz[query, :2]).astype(int)
+        cv2.drawMarker(above, (int(col), int(row)), (255, 60, 60), cv2.MARKER_CROSS, 24, 2)
+    if not len(images):
+        return above
+    cameras = tile(draw_on_images(images.permute(0, 2, 3, 1).cpu().numpy(), pairs, colors), min(3, len(images)))
     height = len(above)
+    if len(images) == 1:
+        # the wide image of a single camera would become wider than a screen
+        height = min(height, round(1240 * len(cameras) / cameras.shape[1]))
     width = round(cameras.shape[1] * height / len(cameras))
-    return np.hstack((above, np.asarray(Image.fromarray(cameras).resize((width, height)))))
+    return beside(above, np.asarray(Image.fromarray(cameras).resize((width, height))))
+
+
+def segmentation_picture(
+    xyz: np.ndarray,
+    images: np.ndarray,
+    pairs: Pairs,
+    truth: np.ndarray,
+    predicted: np.ndarray,
+    classes: Sequence[str],
+    palette: Sequence[Sequence[int]],
+    view: TopView | None = None,
+) -> np.ndarray:
+    """Ground truth, prediction and errors one below the other, each from above and on the cameras.
+
+    Args:
+        xyz: (N, 3) in meters, lidar frame.
+        images: uint8 (V, H, W, 3), V may be 0.
+        pairs: Pairs of the cloud and these images.
+        truth: int (N,); values outside [0, K) have no ground truth.
+        predicted: int (N,).
+        classes: Names of the K classes.
+        palette: Their RGB.
+        view: Part that is shown from above.
+
+    Returns:
+        uint8 (H', W', 3).
+    """
+    labeled = (truth >= 0) & (truth < len(classes))
+    wrong = labeled & (truth != predicted)
+    share = 100 * wrong.sum() / max(labeled.sum(), 1)
+    # errors are seen where they lie among right points
+    on_top, last = np.where(wrong, 1, 0), pairs[torch.argsort(torch.from_numpy(wrong)[pairs.point], stable=True)]
+    rows = []
+    for text, colors, order, drawn in (
+        ('ground truth', class_colors(truth, palette), None, pairs),
+        ('prediction', class_colors(predicted, palette), None, pairs),
+        (f'errors: {share:.1f} % of the labeled points', error_colors(truth, predicted, len(classes)), on_top, last),
+    ):
+        above = caption(draw_from_above(xyz, colors, view, order), text)
+        if len(images):
+            above = beside(above, tile(draw_on_images(images, drawn, colors), min(3, len(images))))
+        rows.append(above)
+    names, colors = [*classes, 'no ground truth', 'right', 'wrong'], [*palette, UNLABELED, RIGHT, WRONG]
+    return np.vstack([*rows, legend(names, colors, rows[0].shape[1])])

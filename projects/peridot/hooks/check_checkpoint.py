@@ -1,10 +1,10 @@
-"""Loading of weights, checked."""
+"""Checkpoints of a pre-training, checked before they are loaded."""
 
 from mmengine.hooks import Hook
-from mmengine.model import is_model_wrapper
 
 from peridot.errors import CheckpointError
 from peridot.registry import HOOKS
+from peridot.weights import misfits, state_of, unwrap
 
 
 @HOOKS.register_module()
@@ -12,25 +12,23 @@ class CheckCheckpointHook(Hook):
     """Stops when a checkpoint belongs to another network.
 
     mmengine loads with `strict=False`, where weights of another network are a line in the log and the run
-    goes on with random ones. Here every tensor of the model must be in the file with its shape.
+    goes on with random ones. Here every tensor of the model must be in the file with its shape. Weights that are
+    only a part of the model, as in fine-tuning, are the task of `VerifyLoadingHook`.
     """
 
     priority = 'VERY_HIGH'
 
     def after_load_checkpoint(self, runner, checkpoint: dict) -> None:
         """Compare names and shapes before mmengine copies the values."""
-        model = runner.model.module if is_model_wrapper(runner.model) else runner.model
-        wanted = {name: tuple(value.shape) for name, value in model.state_dict().items()}
-        found = checkpoint.get('state_dict', checkpoint)
-        found = {name: tuple(value.shape) for name, value in found.items() if hasattr(value, 'shape')}
+        wanted, found = unwrap(runner.model).state_dict(), state_of(checkpoint)
         missing = [name for name in wanted if name not in found]
-        clashes = [name for name in wanted if name in found and found[name] != wanted[name]]
+        clashes = misfits(wanted, found)
         if missing or clashes:
-            first = (
-                f'first missing: {missing[0]}'
-                if missing
-                else f'{clashes[0]} is {found[clashes[0]]} in the file and {wanted[clashes[0]]} in the model'
-            )
+            if missing:
+                first = f'first missing: {missing[0]}'
+            else:
+                name, (ours, theirs) = next(iter(clashes.items()))
+                first = f'{name} is {ours} in the file and {theirs} in the model'
             raise CheckpointError(
                 f'checkpoint of another network: {len(wanted) - len(missing) - len(clashes)} of {len(wanted)} '
                 f'tensors fit ({first}); load_from/--resume must name a checkpoint of this config'

@@ -14,55 +14,75 @@ from pathlib import Path
 from tqdm import tqdm
 
 from peridot.errors import ConfigError, DataError
-from peridot.synthetic.frame import PARTIAL, VERSION, Settings, make_frames, record_path, write_atomic
-from peridot.synthetic.tables import write_tables
+from peridot.synthetic.formats import FORMATS, make_frames, record_path
+from peridot.synthetic.frame import PARTIAL, VERSION, Settings, write_atomic
 from peridot.synthetic.taxonomy import SCENES
 
 MANIFEST = 'synthetic.json'
+IDENTITY = ('generator', 'scenes')  # what beside the settings decides whether data are the same
 GENERATOR = 1  # raise it when equal settings give other data
-_PRODUCTS = ('samples', 'sweeps', 'lidarseg', 'maps', VERSION, PARTIAL)
 
 
 def make_dataset(
     root: str | os.PathLike,
     keyframes: int = 7,
-    sweeps: int = 4,
-    image_size: tuple[int, int] = (396, 704),
+    sweeps: int | None = None,
+    image_size: tuple[int, int] | None = None,
     seed: int = 0,
     workers: int | None = None,
     overwrite: bool = False,
     infos: bool = True,
     progress: bool = True,
+    format: str = 'nuscenes',
 ) -> Path:
-    """Make a street dataset in nuScenes format (v1.0-mini, ten scenes) with mmdet3d's info files.
+    """Make a dataset of ten streets in the layout of another dataset, with mmdet3d's info files.
 
     A folder that already holds the same dataset is left as it is; an interrupted one is completed.
 
     Args:
         root: folder of the dataset.
         keyframes: annotated frames a scene, 0.5 s apart.
-        sweeps: lidar sweeps before each keyframe (4 = 10 Hz, 9 = 20 Hz).
-        image_size: (height, width) of the six cameras' images.
+        sweeps: lidar sweeps before each keyframe (4 = 10 Hz, the default, 9 = 20 Hz); nuScenes alone has them.
+        image_size: (height, width) of the images; by default (396, 704) for nuScenes' six cameras, (375, 1242) for
+            KITTI's one.
         seed: equal settings and seed give equal files.
         workers: processes, by default one for each core.
         overwrite: replace a synthetic dataset with other settings.
-        infos: also write nuscenes_infos_{train,val}.pkl.
+        infos: also write `{format}_infos_{train,val}.pkl` (and, for kitti, the clouds cut to the image).
         progress: show a progress bar.
+        format: 'nuscenes' (v1.0-mini with lidarseg) | 'semantickitti' | 'kitti' (object benchmark).
 
     Raises:
         ConfigError: a setting is out of range.
         DataError: the folder holds other data.
     """
     root = Path(root)
-    settings = Settings(int(seed), int(keyframes), int(sweeps), (int(image_size[0]), int(image_size[1])))
+    if format not in FORMATS:
+        raise ConfigError(f'format {format!r}: the synthetic streets can be written as {", ".join(FORMATS)}')
+    sweeps = FORMATS[format].sweeps if sweeps is None else int(sweeps)
+    height, width = image_size or FORMATS[format].image_size
+    settings = Settings(int(seed), int(keyframes), sweeps, (int(height), int(width)), format)
     _check(settings)
     if not _prepare(root, settings, overwrite):
         _make_all(root, settings, workers or _cores(), progress)
-    if infos and not all((root / f'nuscenes_infos_{split}.pkl').is_file() for split in ('train', 'val')):
-        from peridot.datasets.create_infos import create_nuscenes_infos
-
-        create_nuscenes_infos(root, VERSION)
+    if infos and not all(path.is_file() for path in _info_files(root, format)):
+        _create_infos(root, format)
     return root
+
+
+def _info_files(root: Path, format: str) -> list[Path]:
+    return [root / f'{format}_infos_{split}.pkl' for split in FORMATS[format].splits]
+
+
+def _create_infos(root: Path, format: str) -> None:
+    # their imports (mmdet3d, the devkits) take seconds that a finished dataset need not wait for
+    from peridot.datasets.create_infos import create_nuscenes_infos
+    from peridot.datasets.create_infos_kitti import create_kitti_infos, create_semantickitti_infos
+
+    if format == 'nuscenes':
+        create_nuscenes_infos(root, VERSION)
+    else:
+        {'kitti': create_kitti_infos, 'semantickitti': create_semantickitti_infos}[format](root)
 
 
 def read_settings(root: str | os.PathLike) -> Settings:
@@ -75,8 +95,7 @@ def read_settings(root: str | os.PathLike) -> Settings:
     remake = f'make the dataset again with `python tools/make_demo_data.py --out {root} --overwrite`'
     try:
         content = json.loads(path.read_text())
-        version, values = content['generator'], content['settings']
-        settings = Settings(**{**values, 'image_size': tuple(values['image_size'])})
+        version, settings = content['generator'], _stored_settings(content)
     except (OSError, ValueError, TypeError, KeyError) as error:
         raise DataError(f'{path} cannot be read ({type(error).__name__}): {remake}') from None
     if version != f'peridot.synthetic {GENERATOR}':
@@ -84,11 +103,18 @@ def read_settings(root: str | os.PathLike) -> Settings:
     return settings
 
 
+def _stored_settings(manifest: dict) -> Settings:
+    values = manifest['settings']
+    return Settings(**{**values, 'image_size': tuple(values['image_size'])})
+
+
 def _check(settings: Settings) -> None:
     if settings.keyframes < 1 or settings.keyframes > 40:
         raise ConfigError(f'keyframes={settings.keyframes}: a scene has 1 to 40 keyframes')
     if settings.sweeps < 0 or settings.sweeps > 9:
         raise ConfigError(f'sweeps={settings.sweeps}: 0 to 9 sweeps fit between keyframes (9 = 20 Hz)')
+    if settings.sweeps and not FORMATS[settings.format].sweeps:
+        raise ConfigError(f'sweeps={settings.sweeps}: {settings.format} has none between its keyframes')
     if min(settings.image_size) < 32 or settings.seed < 0:
         h, w = settings.image_size
         raise ConfigError(f'image_size={w}x{h}, seed={settings.seed}: images of at least 32 pixels, a seed >= 0')
@@ -113,27 +139,28 @@ def _prepare(root: Path, settings: Settings, overwrite: bool) -> bool:
     if path.is_file():
         try:
             found = json.loads(path.read_text())
-        except ValueError:
-            found = {}
-        wanted = _manifest(settings, True)
-        same = all(found.get(key) == wanted[key] for key in ('generator', 'settings', 'scenes'))
+            wanted = _manifest(settings, True)
+            same = _stored_settings(found) == settings and all(found[key] == wanted[key] for key in IDENTITY)
+        except (ValueError, TypeError, KeyError):
+            found, same = {}, False
         if same:
             return bool(found.get('complete'))
         if not overwrite:
             raise DataError(f'{path}: made with {found.get("settings")}: choose another folder or pass --overwrite')
         _remove(root)
-    elif any((root / name).exists() for name in _PRODUCTS):
+    elif any((root / name).exists() for layout in FORMATS.values() for name in (*layout.products, PARTIAL)):
         raise DataError(f'{root} holds a dataset that is not synthetic: choose another folder with --out')
     write_atomic(path, json.dumps(_manifest(settings, False), indent=2).encode())
     return False
 
 
 def _remove(root: Path) -> None:
-    """Delete what this module wrote, nothing else; the manifest goes last."""
-    for name in _PRODUCTS:
-        shutil.rmtree(root / name, ignore_errors=True)
-    for split in ('train', 'val'):
-        (root / f'nuscenes_infos_{split}.pkl').unlink(missing_ok=True)
+    """Delete the dataset and the objects cut out of it, nothing else; the manifest goes last."""
+    for format, layout in FORMATS.items():
+        for name in (*layout.products, f'{format}_gt_database', PARTIAL):
+            shutil.rmtree(root / name, ignore_errors=True)
+        for path in (*_info_files(root, format), root / f'{format}_dbinfos_train.pkl'):
+            path.unlink(missing_ok=True)
     (root / MANIFEST).unlink()
 
 
@@ -154,9 +181,9 @@ def _make_all(root: Path, settings: Settings, workers: int, progress: bool) -> N
         [json.loads(record_path(root, scene, frame).read_text()) for frame in range(settings.keyframes)]
         for scene in range(len(SCENES))
     ]
-    write_tables(root, settings, records)
-    for split in ('train', 'val'):
-        (root / f'nuscenes_infos_{split}.pkl').unlink(missing_ok=True)
+    FORMATS[settings.format].finish(root, settings, records)
+    for path in _info_files(root, settings.format):
+        path.unlink(missing_ok=True)
     write_atomic(root / MANIFEST, json.dumps(_manifest(settings, True), indent=2).encode())
     shutil.rmtree(root / PARTIAL)
 

@@ -1,8 +1,7 @@
-"""Makes and stores everything that belongs to one keyframe; what the tables need goes into a small record."""
+"""Moments and views of a scene, and everything that belongs to one keyframe in nuScenes' layout."""
 
 from __future__ import annotations
 
-import json
 import os
 import re
 from dataclasses import asdict, dataclass
@@ -21,8 +20,8 @@ from peridot.synthetic.layout import REACH, S_RANGE, ground
 from peridot.synthetic.lidar import Sweep, take_sweep
 from peridot.synthetic.mesh import rotation_z
 from peridot.synthetic.raycast import Caster, Snapshot
-from peridot.synthetic.rig import CAMERAS, Camera, make_cameras, make_lidar
-from peridot.synthetic.taxonomy import INDEX, SCENES, visibility_token
+from peridot.synthetic.rig import CAMERAS, Camera, make_cameras, make_kitti_cameras, make_lidar
+from peridot.synthetic.taxonomy import INDEX, SCENES, SEQUENCES, visibility_token
 from peridot.synthetic.world import Thing, World, make_world
 
 VERSION = 'v1.0-mini'
@@ -37,12 +36,13 @@ View = tuple[Camera, Snapshot]  # a camera and the world at the moment of its sh
 
 @dataclass(frozen=True)
 class Settings:
-    """What decides about the content of a dataset; `image_size` is (height, width)."""
+    """What decides about the content of a dataset; `image_size` is (height, width), `format` a name of `FORMATS`."""
 
     seed: int = 0
     keyframes: int = 7
     sweeps: int = 4
     image_size: tuple[int, int] = (396, 704)
+    format: str = 'nuscenes'
 
     def as_dict(self) -> dict:
         return {**asdict(self), 'image_size': list(self.image_size)}
@@ -72,7 +72,8 @@ def caster(seed: int, scene: int) -> Caster:
 
 def camera_view(settings: Settings, scene: int, frame: int, channel: str) -> View:
     """A camera and the world at the moment it takes the keyframe's image."""
-    camera = make_cameras(settings.image_size)[channel]
+    cameras = make_cameras if settings.format == 'nuscenes' else make_kitti_cameras
+    camera = cameras(settings.image_size)[channel]
     now = keyframe_time(settings, scene, frame)
     return camera, caster(settings.seed, scene).at(now + camera.delay)
 
@@ -83,36 +84,45 @@ def image_view(settings: Settings, path: str | os.PathLike) -> View:
     Raises:
         DataError: No keyframe of a dataset with these settings has an image of that name.
     """
-    name = re.fullmatch(r'peridot-(.+)__(.+)__(\d+)', Path(path).stem)
-    if name and name[1] in SCENES and name[2] in CAMERAS:
-        scene, channel, stamp = SCENES.index(name[1]), name[2], int(name[3])
-        delay = make_cameras(settings.image_size)[channel].delay
-        frame = round((stamp - timestamp(scene, delay)) / 1e6 / PERIOD)
-        in_scene = 0 <= frame < settings.keyframes
-        if in_scene and timestamp(scene, keyframe_time(settings, scene, frame) + delay) == stamp:
-            return camera_view(settings, scene, frame, channel)
-    raise DataError(f'{path} is no image of a synthetic dataset with the settings {settings.as_dict()}')
+    find = {'nuscenes': _nuscenes_image, 'semantickitti': _sequence_image, 'kitti': _object_image}[settings.format]
+    found = find(settings, Path(path))
+    if found is None:
+        raise DataError(f'{path} is no image of a synthetic dataset with the settings {settings.as_dict()}')
+    return camera_view(settings, *found)
+
+
+def _nuscenes_image(settings: Settings, path: Path) -> tuple[int, int, str] | None:
+    """Scene, frame and camera of an image, None where there is no such keyframe."""
+    name = re.fullmatch(r'peridot-(.+)__(.+)__(\d+)', path.stem)
+    if not name or name[1] not in SCENES or name[2] not in CAMERAS:
+        return None
+    scene, channel, stamp = SCENES.index(name[1]), name[2], int(name[3])
+    delay = make_cameras(settings.image_size)[channel].delay
+    frame = round((stamp - timestamp(scene, delay)) / 1e6 / PERIOD)
+    if not 0 <= frame < settings.keyframes:
+        return None
+    exact = timestamp(scene, keyframe_time(settings, scene, frame) + delay) == stamp
+    return (scene, frame, channel) if exact else None
+
+
+def _sequence_image(settings: Settings, path: Path) -> tuple[int, int, str] | None:
+    name = re.search(r'(\d\d)/image_2/(\d{6})$', path.with_suffix('').as_posix())
+    if not name or int(name[1]) not in SEQUENCES or int(name[2]) >= settings.keyframes:
+        return None
+    return SEQUENCES.index(int(name[1])), int(name[2]), 'CAM2'
+
+
+def _object_image(settings: Settings, path: Path) -> tuple[int, int, str] | None:
+    name = re.search(r'training/image_2/(\d{6})$', path.with_suffix('').as_posix())
+    if not name or int(name[1]) >= len(SCENES) * settings.keyframes:
+        return None
+    return (*divmod(int(name[1]), settings.keyframes), 'CAM2')
 
 
 def write_atomic(path: Path, data: bytes) -> None:
     """Write a file so that it is either complete or absent."""
     with atomic_path(path) as temporary:
         temporary.write_bytes(data)
-
-
-def record_path(root: Path, scene: int, frame: int) -> Path:
-    """Where the record of a finished keyframe lies."""
-    return root / PARTIAL / f'{scene:02d}_{frame:04d}.json'
-
-
-def make_frames(root: Path, settings: Settings, scene: int, frames: list[int]) -> None:
-    """Make the keyframes of a scene that have no record yet."""
-    cv2.setNumThreads(1)
-    for frame in frames:
-        path = record_path(root, scene, frame)
-        if not path.is_file():
-            record = make_frame(root, settings, scene, frame)
-            write_atomic(path, json.dumps(record).encode())
 
 
 def make_frame(root: Path, settings: Settings, scene: int, frame: int) -> dict:

@@ -1,4 +1,4 @@
-"""A rotating lidar with 32 beams: returns with noise, drop-outs and intensity, and their labels."""
+"""A rotating lidar: returns with noise, drop-outs and intensity, and their labels."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import numpy as np
 from peridot.synthetic.materials import appearance
 from peridot.synthetic.mesh import Material
 from peridot.synthetic.raycast import Hits, Snapshot
-from peridot.synthetic.rig import REACH, lidar_rays, make_lidar
+from peridot.synthetic.rig import REACH, Lidar, make_lidar
 from peridot.synthetic.taxonomy import INDEX
 
 # the part of the ego vehicle that its own lidar sees, ego frame, metres
@@ -31,11 +31,11 @@ class Sweep:
     instance: np.ndarray
 
 
-def take_sweep(snapshot: Snapshot, rng: np.random.Generator) -> Sweep:
-    """Fire all beams at the snapshot's moment; `rng` draws noise and drop-outs."""
-    lidar = make_lidar()
+def take_sweep(snapshot: Snapshot, rng: np.random.Generator, lidar: Lidar | None = None) -> Sweep:
+    """Fire all beams of a lidar (nuScenes' by default) at the snapshot's moment; `rng` draws noise and drop-outs."""
+    lidar = lidar or make_lidar()
     position, rotation = lidar.world_pose(snapshot.world.ego_pose(snapshot.time))
-    rays, ring = lidar_rays(rng.uniform(0, 0.006))
+    rays, ring = lidar.rays(rng.uniform(0, 0.006))
     directions = rays @ rotation.T.astype(np.float32)
     hits = snapshot.hit(position, directions)
     category, instance = snapshot.labels(hits)

@@ -1,4 +1,4 @@
-"""The sensor rig: places, intrinsics and clocks of one lidar and six cameras, close to nuScenes' vehicle."""
+"""The sensor rigs: places, intrinsics and clocks of lidars and cameras, close to nuScenes' and KITTI's vehicles."""
 
 from __future__ import annotations
 
@@ -20,10 +20,17 @@ CAMERAS = {
 LIDAR_POSITION = np.array([0.944, 0.0, 1.84])
 BEAMS = 32
 COLUMNS = 1084
+KITTI_LIDAR_POSITION = np.array([0.76, 0.0, 1.73])
+KITTI_BEAMS = 64
+KITTI_COLUMNS = 1024  # half of a Velodyne HDL-64E's: a demo needs less
+KITTI_CAMERA_POSITION = np.array([1.03, 0.0, 1.65])  # of camera 0, which calibrations and boxes refer to
+KITTI_FOCAL, KITTI_CENTER, KITTI_IMAGE = 721.5, (609.6, 172.9), (375, 1242)
+# from camera 0's frame to the frames of cameras 0 to 3, metres
+KITTI_SHIFTS = np.array([[0.0, 0.0, 0.0], [-0.537, 0.0, 0.0], [0.0622, -0.0003, 0.0027], [-0.4703, 0.0033, 0.0027]])
 REACH = (0.6, 95.0)  # nearest and farthest return, metres
 
 
-def _tilt(roll: float, pitch: float) -> np.ndarray:
+def tilt(roll: float, pitch: float) -> np.ndarray:
     """Small rotation (3, 3): roll about x after pitch about y, degrees."""
     r, p = np.deg2rad([roll, pitch])
     about_x = np.array([[1, 0, 0], [0, np.cos(r), -np.sin(r)], [0, np.sin(r), np.cos(r)]])
@@ -63,31 +70,65 @@ class Camera(Sensor):
         return (rays / np.linalg.norm(rays, axis=1, keepdims=True)).astype(np.float32)
 
 
+@dataclass(frozen=True)
+class Lidar(Sensor):
+    """A rotating lidar: elevations of its beams in degrees and how often it fires in a revolution."""
+
+    elevations: np.ndarray = None
+    columns: int = 0
+
+    def rays(self, start: float) -> tuple[np.ndarray, np.ndarray]:
+        """Directions (columns * beams, 3) in the lidar frame and ring numbers, beams fastest; `start` in radians."""
+        beams = len(self.elevations)
+        azimuth = start - np.arange(self.columns) * (2 * np.pi / self.columns)
+        azimuth, elevation = (x.ravel() for x in np.meshgrid(azimuth, np.deg2rad(self.elevations), indexing='ij'))
+        rays = np.stack(
+            [np.cos(azimuth) * np.cos(elevation), np.sin(azimuth) * np.cos(elevation), np.sin(elevation)], 1
+        )
+        return rays.astype(np.float32), np.tile(np.arange(beams), self.columns)
+
+
 def make_cameras(image_size: tuple[int, int]) -> dict[str, Camera]:
     """The six cameras for images of (height, width)."""
     h, w = image_size
     cameras = {}
     for name, (position, yaw, focal, center, delay) in CAMERAS.items():
-        y = np.deg2rad(yaw)
-        axes = np.array([[np.sin(y), 0, np.cos(y)], [-np.cos(y), 0, np.sin(y)], [0, -1, 0]])
-        sx, sy = w / 1600, h / 900
-        intrinsic = np.array(
-            [[focal * sx, 0, (center[0] + 0.5) * sx - 0.5], [0, focal * sy, (center[1] + 0.5) * sy - 0.5], [0, 0, 1]]
-        )
-        cameras[name] = Camera(name, axes @ _tilt(-0.4, 0.2), np.array(position), delay, intrinsic, image_size)
+        intrinsic = _intrinsic(focal, center, w / 1600, h / 900)
+        rotation = _camera_axes(yaw) @ tilt(-0.4, 0.2)
+        cameras[name] = Camera(name, rotation, np.array(position), delay, intrinsic, image_size)
     return cameras
 
 
-def make_lidar() -> Sensor:
+def make_kitti_cameras(image_size: tuple[int, int]) -> dict[str, Camera]:
+    """KITTI's four parallel cameras CAM0 to CAM3 in front, rectified, for images of (height, width)."""
+    h, w = image_size
+    intrinsic = _intrinsic(KITTI_FOCAL, KITTI_CENTER, w / KITTI_IMAGE[1], h / KITTI_IMAGE[0])
+    rotation = _camera_axes(0.4) @ tilt(0.5, -0.3)
+    places = KITTI_CAMERA_POSITION - KITTI_SHIFTS @ rotation.T
+    return {f'CAM{i}': Camera(f'CAM{i}', rotation, place, 0.0, intrinsic, image_size) for i, place in enumerate(places)}
+
+
+def _camera_axes(yaw: float) -> np.ndarray:
+    """Rotation (3, 3) camera -> ego of a level camera that looks `yaw` degrees to the left."""
+    y = np.deg2rad(yaw)
+    return np.array([[np.sin(y), 0, np.cos(y)], [-np.cos(y), 0, np.sin(y)], [0, -1, 0]])
+
+
+def _intrinsic(focal: float, center: tuple[float, float], sx: float, sy: float) -> np.ndarray:
+    """(3, 3) of an image that is resized by (sx, sy)."""
+    return np.array(
+        [[focal * sx, 0, (center[0] + 0.5) * sx - 0.5], [0, focal * sy, (center[1] + 0.5) * sy - 0.5], [0, 0, 1]]
+    )
+
+
+def make_lidar() -> Lidar:
     """LIDAR_TOP: x right, y forward, z up, with nuScenes' slight tilt."""
     axes = np.array([[0.0, 1.0, 0.0], [-1.0, 0.0, 0.0], [0.0, 0.0, 1.0]])
-    return Sensor('LIDAR_TOP', axes @ _tilt(-0.5, 0.3), LIDAR_POSITION)
+    elevations = np.linspace(-30.67, 10.67, BEAMS)
+    return Lidar('LIDAR_TOP', axes @ tilt(-0.5, 0.3), LIDAR_POSITION, 0.0, elevations, COLUMNS)
 
 
-def lidar_rays(start: float) -> tuple[np.ndarray, np.ndarray]:
-    """Directions (COLUMNS * BEAMS, 3) in the lidar frame and ring numbers, beams fastest; `start` in radians."""
-    elevation = np.deg2rad(np.linspace(-30.67, 10.67, BEAMS))
-    azimuth = start - np.arange(COLUMNS) * (2 * np.pi / COLUMNS)
-    azimuth, elevation = (grid.ravel() for grid in np.meshgrid(azimuth, elevation, indexing='ij'))
-    rays = np.stack([np.cos(azimuth) * np.cos(elevation), np.sin(azimuth) * np.cos(elevation), np.sin(elevation)], 1)
-    return rays.astype(np.float32), np.tile(np.arange(BEAMS), COLUMNS)
+def make_kitti_lidar() -> Lidar:
+    """KITTI's: x forward, y left, z up; beams between 2 degrees above and 24.8 below the horizon."""
+    elevations = np.linspace(-24.8, 2.0, KITTI_BEAMS)
+    return Lidar('VELODYNE', tilt(0.3, 0.4), KITTI_LIDAR_POSITION, 0.0, elevations, KITTI_COLUMNS)

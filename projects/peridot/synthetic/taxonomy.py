@@ -1,4 +1,4 @@
-"""Names of nuScenes v1.0 that the synthetic world uses: categories, attributes, visibilities, sensors, scenes."""
+"""Names of nuScenes v1.0 that the synthetic world uses, and what they become in KITTI's datasets."""
 
 # Row = lidarseg index (0..31), the order of the official category table.
 CATEGORIES = (
@@ -74,6 +74,58 @@ SCENES = (
     'scene-1094',
     'scene-1100',
 )
+# the sequence of SemanticKITTI that each scene becomes: 08 is the validation set
+SEQUENCES = (0, 8, 1, 2, 3, 4, 9, 5, 6, 7)
+
+# nuScenes category: id in SemanticKITTI, and where it moves (with a rider, for cycles)
+SEMANTIC_KITTI = {
+    'noise': (1, 1),
+    'animal': (99, 99),
+    'human.pedestrian.adult': (30, 254),
+    'human.pedestrian.child': (30, 254),
+    'human.pedestrian.construction_worker': (30, 254),
+    'human.pedestrian.personal_mobility': (30, 254),
+    'human.pedestrian.police_officer': (30, 254),
+    'human.pedestrian.stroller': (99, 99),
+    'human.pedestrian.wheelchair': (30, 254),
+    'movable_object.barrier': (52, 52),
+    'movable_object.debris': (99, 99),
+    'movable_object.pushable_pullable': (99, 99),
+    'movable_object.trafficcone': (99, 99),
+    'static_object.bicycle_rack': (99, 99),
+    'vehicle.bicycle': (11, 253),
+    'vehicle.bus.bendy': (13, 257),
+    'vehicle.bus.rigid': (13, 257),
+    'vehicle.car': (10, 252),
+    'vehicle.construction': (20, 259),
+    'vehicle.emergency.ambulance': (20, 259),
+    'vehicle.emergency.police': (10, 252),
+    'vehicle.motorcycle': (15, 255),
+    'vehicle.trailer': (20, 259),
+    'vehicle.truck': (18, 258),
+    'flat.driveable_surface': (40, 40),
+    'flat.other': (49, 49),
+    'flat.sidewalk': (48, 48),
+    'flat.terrain': (72, 72),
+    'static.manmade': (50, 50),
+    'static.other': (52, 52),
+    'static.vegetation': (70, 70),
+    'vehicle.ego': (0, 0),
+}
+# nuScenes category: class of KITTI's object benchmark; cycles have a class only with a rider
+KITTI_OBJECTS = {
+    'human.pedestrian.adult': 'Pedestrian',
+    'human.pedestrian.child': 'Pedestrian',
+    'human.pedestrian.construction_worker': 'Pedestrian',
+    'vehicle.bicycle': 'Cyclist',
+    'vehicle.motorcycle': 'Cyclist',
+    'vehicle.bus.bendy': 'Misc',
+    'vehicle.bus.rigid': 'Misc',
+    'vehicle.car': 'Car',
+    'vehicle.construction': 'Misc',
+    'vehicle.trailer': 'Misc',
+    'vehicle.truck': 'Truck',
+}
 
 
 def visibility_token(share: float) -> str:

@@ -69,13 +69,19 @@ class LoadPointLabels(BaseTransform):
     length and values.
 
     Args:
-        dtype (str): Type of a label in the file. Defaults to 'uint8' (nuScenes lidarseg).
+        dtype (str): Type of a label in the file: 'uint8' (nuScenes lidarseg, the default) or 'uint32'
+            (SemanticKITTI: the lower 16 bits are the class, the upper ones number the objects).
 
     Raises:
+        ConfigError: Labels of another type are asked for.
         DataError: The sample has no label file, or the file does not fit its points or its classes.
     """
 
     def __init__(self, dtype: str = 'uint8') -> None:
+        if dtype not in ('uint8', 'uint32'):
+            raise ConfigError(
+                f"LoadPointLabels: dtype={dtype!r}, choose 'uint8' (nuScenes) or 'uint32' (SemanticKITTI)"
+            )
         self.dtype = np.dtype(dtype)
 
     def transform(self, results: dict) -> dict:
@@ -90,16 +96,18 @@ class LoadPointLabels(BaseTransform):
         count = len(results['points'])
         if len(data) != count * self.dtype.itemsize:
             raise DataError(
-                f'point label file {path} has {len(data)} bytes, but {results["lidar_path"]} has {count} '
-                f'points of {self.dtype.itemsize} bytes each: restore the label file'
+                f'point label file {path} has {len(data)} bytes, but {results["lidar_path"]} has {count} points, whose '
+                f'labels take {self.dtype.itemsize} each: restore the file or set dtype of LoadPointLabels'
             )
-        raw, table = np.frombuffer(data, self.dtype), results['seg_label_mapping']
-        if raw.max() >= len(table):
+        raw, table = np.frombuffer(data, self.dtype).astype(np.int64) & 0xFFFF, results['seg_label_mapping']
+        mask = table[np.minimum(raw, len(table) - 1)]
+        unknown = raw[(mask < 0) | (raw >= len(table))]
+        if len(unknown):
             raise DataError(
-                f'point label file {path} holds label {raw.max()}, but seg_label_mapping ends at '
-                f'{len(table) - 1}: restore the file or set metainfo.seg_label_mapping'
+                f'point label file {path} holds label {unknown[0]}, which metainfo.seg_label_mapping does not have: '
+                'restore the file, or map the label to a class or to ignore_index'
             )
-        results['pts_semantic_mask'] = table[raw]
+        results['pts_semantic_mask'] = mask
         if 'eval_ann_info' in results:
             results['eval_ann_info']['pts_semantic_mask'] = results['pts_semantic_mask']
         return results

@@ -1,0 +1,46 @@
+"""mmdet3d's MinkUNet34, fine-tuned as SLidR and OLIVINE do.
+
+Their voxels and input feature (those of pre-training), cross-entropy + Lovasz, SGD with a learning rate of its own
+for the new head, 100 epochs; no test-time augmentation, evaluation on all original points.
+"""
+
+_base_ = 'mmdet3d::minkunet/minkunet34_w32_spconv_8xb2-laser-polar-mix-3x_semantickitti.py'
+
+custom_imports = dict(
+    imports=['peridot.datasets', 'peridot.evaluation', 'peridot.hooks', 'peridot.models'], allow_failed_imports=False
+)
+# weights of a pre-training; None starts from random ones
+load_from = 'work_dirs/olivine_nus/backbone.pth'
+custom_hooks = [dict(type='peridot.VerifyLoadingHook')]
+
+model = dict(
+    data_preprocessor=dict(
+        _delete_=True,
+        type='peridot.SegPreprocessor',
+        # (rho in meters, phi in degrees, z in meters)
+        coordinates='cylindrical',
+        voxel_size=(0.1, 1.0, 0.1),
+        # intensity
+        feature_columns=(3,),
+    ),
+    backbone=dict(in_channels=1),
+    decode_head=dict(type='peridot.PointSegHead'),
+)
+
+val_evaluator = dict(type='peridot.PointSegMetric')
+test_evaluator = val_evaluator
+
+epochs = 100
+optim_wrapper = dict(
+    _delete_=True,
+    type='OptimWrapper',
+    optimizer=dict(type='SGD', lr=0.02, momentum=0.9, dampening=0.1, weight_decay=1e-4),
+    paramwise_cfg=dict(custom_keys=dict(decode_head=dict(lr_mult=100.0))),
+)
+param_scheduler = [dict(type='CosineAnnealingLR', T_max=epochs, eta_min=0.0, by_epoch=True)]
+train_cfg = dict(max_epochs=epochs, val_interval=10)
+# a network without pre-training was trained with one learning rate: tools/benchmark.py sets these for it
+random_init_options = {'optim_wrapper.optimizer.lr': 0.05, 'optim_wrapper.paramwise_cfg': None}
+
+default_hooks = dict(checkpoint=dict(interval=1, max_keep_ckpts=1))
+randomness = dict(seed=0)

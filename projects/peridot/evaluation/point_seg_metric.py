@@ -1,0 +1,83 @@
+"""Semantic segmentation of points, by one confusion matrix."""
+
+from collections.abc import Sequence
+
+import numpy as np
+from mmengine.evaluator import BaseMetric
+from mmengine.logging import MMLogger, print_log
+from terminaltables import AsciiTable
+
+from peridot.errors import DataError
+from peridot.registry import METRICS
+
+
+@METRICS.register_module()
+class PointSegMetric(BaseMetric):
+    """IoU of every class and their mean, under the names of mmdet3d's `SegMetric`.
+
+    Different from `SegMetric`: a class without ground truth has no IoU (NaN, left out of the mean) also where some
+    points are predicted as it, there it would be 0; a prediction outside the classes counts as a miss; and of every
+    scan only its confusion matrix is kept, not all its points.
+
+    The dataset's `metainfo` gives `classes` and `ignore_index`; a sample has `pred_pts_seg.pts_semantic_mask` and
+    `eval_ann_info['pts_semantic_mask']`, both (N,).
+
+    Args:
+        **kwargs: Those of mmengine's `BaseMetric` (`prefix`, `collect_device`).
+
+    Raises:
+        DataError: No point of the evaluated scans has a label.
+    """
+
+    def process(self, data_batch: dict, data_samples: Sequence[dict]) -> None:
+        """Confusion matrix of every scan."""
+        ignore, count = self.dataset_meta['ignore_index'], len(self.dataset_meta['classes'])
+        for sample in data_samples:
+            predicted = np.asarray(sample['pred_pts_seg']['pts_semantic_mask'].cpu(), dtype=np.int64)
+            truth = np.asarray(sample['eval_ann_info']['pts_semantic_mask'], dtype=np.int64)
+            self.results.append(confusion_matrix(truth, predicted, count, ignore))
+
+    def compute_metrics(self, results: list[np.ndarray]) -> dict[str, float]:
+        """`miou`, `acc`, `acc_cls` and the IoU of every class by its name."""
+        classes, confusion = self.dataset_meta['classes'], sum(results)
+        present, hits = confusion.sum(1), np.diagonal(confusion)
+        if not present.any():
+            raise DataError('no point of the evaluated scans has a label: check ann_file of the evaluated dataset')
+        with np.errstate(invalid='ignore'):
+            recall = hits / present
+        union = present + confusion[:, : len(classes)].sum(0) - hits
+        iou = np.where(present > 0, hits / np.maximum(union, 1), np.nan)
+        metrics = dict(
+            zip(classes, iou.tolist()),
+            miou=float(np.nanmean(iou)),
+            acc=float(hits.sum() / confusion.sum()),
+            acc_cls=float(np.nanmean(recall)),
+        )
+        self._report(metrics, [name for name, points in zip(classes, present) if not points])
+        return metrics
+
+    @staticmethod
+    def _report(metrics: dict[str, float], absent: list[str]) -> None:
+        logger = MMLogger.get_current_instance()
+        rows = [[name, 'absent' if np.isnan(value) else f'{value:.4f}'] for name, value in metrics.items()]
+        print_log('\n' + AsciiTable([['class', 'IoU'], *rows]).table, logger)
+        if absent:
+            print_log(f'without ground truth, so without IoU and not in the mean: {", ".join(absent)}', logger)
+
+
+def confusion_matrix(truth: np.ndarray, predicted: np.ndarray, count: int, ignore: int) -> np.ndarray:
+    """Points by true and predicted class.
+
+    Args:
+        truth: int (N,) true classes; `ignore` and values outside [0, K) are left out.
+        predicted: int (N,) predicted classes.
+        count: Number of classes K.
+        ignore: Class that is not evaluated.
+
+    Returns:
+        int64 (K, K + 1); the last column counts predictions outside [0, K).
+    """
+    valid = (truth >= 0) & (truth < count) & (truth != ignore)
+    truth, predicted = truth[valid], predicted[valid]
+    predicted = np.where((predicted >= 0) & (predicted < count), predicted, count)
+    return np.bincount(truth * (count + 1) + predicted, minlength=count * (count + 1)).reshape(count, count + 1)

@@ -1,0 +1,74 @@
+"""The layouts in which the synthetic world can be written."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+
+from peridot.synthetic.frame import PARTIAL, VERSION, Settings, make_frame, write_atomic
+from peridot.synthetic.kitti import (
+    finish_kitti,
+    finish_semantickitti,
+    make_kitti_frame,
+    make_semantickitti_frame,
+)
+from peridot.synthetic.rig import KITTI_IMAGE
+from peridot.synthetic.tables import write_tables
+
+
+@dataclass(frozen=True)
+class Format:
+    """A dataset's layout.
+
+    Attributes:
+        make_frame: stores the files of (root, settings, scene, frame) and returns a record that JSON can hold.
+        finish: writes what needs all records (root, settings, records of each scene's frames).
+        products: names below the root that belong to the dataset.
+        splits: info files are called `{format}_infos_{split}.pkl`.
+        image_size: (height, width) where none is asked for.
+        sweeps: unannotated sweeps before each keyframe where no number is asked for.
+    """
+
+    make_frame: Callable[[Path, Settings, int, int], dict]
+    finish: Callable[[Path, Settings, list[list[dict]]], None]
+    products: tuple[str, ...]
+    splits: tuple[str, ...]
+    image_size: tuple[int, int]
+    sweeps: int
+
+
+FORMATS = {
+    'nuscenes': Format(
+        make_frame,
+        write_tables,
+        ('samples', 'sweeps', 'lidarseg', 'maps', VERSION),
+        ('train', 'val'),
+        (396, 704),
+        4,
+    ),
+    'semantickitti': Format(
+        make_semantickitti_frame, finish_semantickitti, ('sequences',), ('train', 'val'), KITTI_IMAGE, 0
+    ),
+    'kitti': Format(
+        make_kitti_frame, finish_kitti, ('training', 'ImageSets'), ('train', 'val', 'trainval'), KITTI_IMAGE, 0
+    ),
+}
+
+
+def record_path(root: Path, scene: int, frame: int) -> Path:
+    """Where the record of a finished keyframe lies."""
+    return root / PARTIAL / f'{scene:02d}_{frame:04d}.json'
+
+
+def make_frames(root: Path, settings: Settings, scene: int, frames: list[int]) -> None:
+    """Make the keyframes of a scene that have no record yet."""
+    cv2.setNumThreads(1)
+    for frame in frames:
+        path = record_path(root, scene, frame)
+        if not path.is_file():
+            record = FORMATS[settings.format].make_frame(root, settings, scene, frame)
+            write_atomic(path, json.dumps(record).encode())

@@ -1,0 +1,26 @@
+"""Weights in files: their layout, whether they arrived in a network, and those of other programs."""
+
+from peridot.weights.checkpoint import literal_config, read_checkpoint, state_of, unwrap
+from peridot.weights.convert import KINDS, convert_checkpoint
+from peridot.weights.layout import LAYOUT, exported_state, sparse_kernels, to_mmcv, to_spconv
+from peridot.weights.report import LoadReport, compare, misfits
+from peridot.weights.settings import input_features, settings_differences
+
+__all__ = [
+    'KINDS',
+    'LAYOUT',
+    'LoadReport',
+    'compare',
+    'convert_checkpoint',
+    'exported_state',
+    'input_features',
+    'literal_config',
+    'misfits',
+    'read_checkpoint',
+    'settings_differences',
+    'sparse_kernels',
+    'state_of',
+    'to_mmcv',
+    'to_spconv',
+    'unwrap',
+]

@@ -1,0 +1,210 @@
+"""Weights of other programs under mmdet3d's names and in our exported form."""
+
+import re
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import torch
+from mmdet3d.models import MinkUNetBackbone
+from mmengine.registry import init_default_scope
+from torch import Tensor, nn
+
+from peridot.errors import CheckpointError
+from peridot.files import atomic_path
+from peridot.models.students import DetectorTrunk
+from peridot.weights.checkpoint import literal_config, read_checkpoint, state_of
+from peridot.weights.layout import LAYOUT, exported_state, sparse_kernels, to_spconv
+from peridot.weights.report import misfits
+
+SECOND = 'mmdet3d::second/second_hv_secfpn_8xb6-80e_kitti-3d-3class.py'
+
+
+def openpcdet_second(state: Mapping[str, Tensor], content: Mapping) -> tuple[dict[str, Tensor], nn.Module, dict | None]:
+    """SECOND's trunk of OpenPCDet, as ALSO released it and as PV-RCNN shares it.
+
+    Kernels may be in the layout of spconv 2 or of spconv 1; other parts of the detector are left out.
+    """
+    init_default_scope('mmdet3d')
+    trunk = DetectorTrunk(SECOND)
+    wanted, kernels, result = trunk.state_dict(), sparse_kernels(trunk), {}
+    for name, value in state.items():
+        own = _openpcdet_name(name)
+        if own is None:
+            continue
+        older = own in kernels and value.shape != wanted[own].shape
+        result[own] = to_spconv(value) if older else value
+    # the file does not say voxel size and range
+    return result, trunk, None
+
+
+def _openpcdet_name(name: str) -> str | None:
+    part = re.search(r'(?:^|\.)backbone_(2d|3d)\.(.+)$', name)
+    if part is None:
+        return None
+    dimensions, rest = part.groups()
+    if dimensions == '3d':
+        return 'middle_encoder.' + re.sub(r'^conv(\d+)\.', r'encoder_layers.encoder_layer\1.', rest)
+    if rest.startswith('deblocks.'):
+        return f'neck.{rest}'
+    # a padding layer comes first in OpenPCDet's blocks
+    return re.sub(r'^blocks\.(\d+)\.(\d+)\.', lambda m: f'backbone.blocks.{m[1]}.{int(m[2]) - 1}.', rest)
+
+
+def torchsparse_minkunet(
+    state: Mapping[str, Tensor], content: Mapping
+) -> tuple[dict[str, Tensor], nn.Module, dict | None]:
+    """mmdet3d's MinkUNet on torchsparse.
+
+    Raises:
+        CheckpointError: It is a MinkUNetV2 or has bottleneck blocks.
+    """
+    result = {}
+    for name, value in state.items():
+        if name.startswith('backbone.'):
+            result[_spconv_name(name)] = _spconv_kernel(value) if name.endswith('.kernel') else value
+    channels = _minkunet_channels(result)
+    head = state.get('decode_head.conv_seg.weight')
+    if head is not None and head.shape[1] != channels['decoder_channels'][-1]:
+        raise CheckpointError(
+            "it looks like mmdet3d's MinkUNetV2, whose point features mix several levels: it has no spconv form"
+        )
+    network = nn.Module()
+    network.backbone = MinkUNetBackbone(**channels, num_stages=4, sparseconv_backend='spconv')
+    return result, network, _minkunet_settings(content, channels['in_channels'])
+
+
+def _spconv_name(name: str) -> str:
+    name = re.sub(r'\.kernel$', '.weight', name)
+    block = re.match(r'(backbone\.(?:encoder\.\d+\.[1-9]\d*|decoder\.\d+\.1\.\d+))\.net\.(\d+)\.(.+)$', name)
+    if block:
+        layer = {'0': 'conv1', '1': 'bn1', '3': 'conv2', '4': 'bn2'}.get(block[2])
+        if layer is None:
+            raise CheckpointError(
+                f"it is a MinkUNet with bottleneck blocks ({name}), which mmdet3d's spconv form lacks"
+            )
+        return f'{block[1]}.{layer}.{block[3]}'
+    return name.replace('.net.', '.')
+
+
+def _spconv_kernel(kernel: Tensor) -> Tensor:
+    """torchsparse's kernel (K, in, out), or (in, out) for K = 1, as spconv's (out, X, Y, Z, in).
+
+    torchsparse (1.4 to 2.1) enumerates the offsets of odd kernels with x fastest, as MinkowskiEngine does, and
+    those of even ones with z fastest. spconv multiplies by kernels of size 1 without transposing them.
+    """
+    if kernel.ndim == 2:
+        return kernel.reshape(kernel.shape[1], 1, 1, 1, kernel.shape[0])
+    size = round(len(kernel) ** (1 / 3))
+    if size**3 != len(kernel):
+        raise CheckpointError(f'it has a kernel of {len(kernel)} offsets, which is no cube')
+    cube = kernel.reshape(size, size, size, *kernel.shape[1:])
+    return cube.permute(4, 2, 1, 0, 3) if size % 2 else cube.permute(4, 0, 1, 2, 3)
+
+
+def _minkunet_channels(state: Mapping[str, Tensor]) -> dict:
+    """Arguments of `MinkUNetBackbone`, from the shapes of its weights."""
+
+    def blocks(pattern: str) -> int:
+        return len({m[1] for m in map(re.compile(pattern).match, state) if m})
+
+    try:
+        stem = state['backbone.conv_input.0.0.weight']
+        return dict(
+            in_channels=stem.shape[-1],
+            base_channels=stem.shape[0],
+            encoder_channels=[state[f'backbone.encoder.{i}.1.conv1.weight'].shape[0] for i in range(4)],
+            encoder_blocks=[blocks(rf'backbone\.encoder\.{i}\.([1-9]\d*)\.') for i in range(4)],
+            decoder_channels=[state[f'backbone.decoder.{i}.0.0.weight'].shape[0] for i in range(4)],
+            decoder_blocks=[blocks(rf'backbone\.decoder\.{i}\.1\.(\d+)\.') for i in range(4)],
+        )
+    except KeyError as error:
+        raise CheckpointError(f'it looks like a MinkUNet of another shape: it has no {error.args[0]}') from None
+
+
+def _minkunet_settings(content: Mapping, in_channels: int) -> dict | None:
+    try:
+        model = literal_config(content['meta']['cfg']).model
+        if model.data_preprocessor.voxel_type != 'minkunet':
+            return None
+        size = list(model.data_preprocessor.voxel_layer.voxel_size)
+    except (AttributeError, KeyError, TypeError, ValueError):
+        # older checkpoints and those of other programs do not say
+        return None
+    return dict(voxel_size=size, coordinates='cartesian', feature_columns=list(range(in_channels)))
+
+
+Converter = Callable[[Mapping[str, Tensor], Mapping], tuple[dict[str, Tensor], nn.Module, dict | None]]
+KINDS: dict[str, Converter] = {'also-second': openpcdet_second, 'mmdet3d-torchsparse': torchsparse_minkunet}
+
+# a tensor that only such a file has, and its kind or what is to be said about it; the first that is found decides
+SIGNATURES = (
+    (r'^student\.', 'a checkpoint of a pre-training with this package: use tools/export_backbone.py'),
+    (r'^backbone\..*\.bn\.running_mean$', "mmdet3d's MinkUNet on MinkowskiEngine, which is not supported"),
+    (r'^backbone\.point_transforms\.', "mmdet3d's SPVCNN, whose point branch has no spconv form"),
+    (r'^backbone\.conv_input\.0\.net\.0\.kernel$', 'mmdet3d-torchsparse'),
+    (r'(^|\.)backbone_3d\.', 'also-second'),
+    (
+        r'(^|\.)conv0p1s1\.kernel$',
+        'a Res16UNet of MinkowskiEngine (SLidR, PPKT), whose stem has one convolution, not two',
+    ),
+    (r'(^|\.)stem\.0\.kernel$', 'a MinkUNet of torchsparse with the names of SPVNAS (ALSO), which is not supported'),
+    (
+        r'^(backbone|middle_encoder|pts_middle_encoder)\..*\.weight$',
+        "a checkpoint with mmdet3d's own names: give it to load_from as it is",
+    ),
+)
+
+
+def convert_checkpoint(source: str | Path, path: str | Path, kind: str = 'auto') -> str:
+    """Write the trunk of a foreign checkpoint for `load_from` or `init_cfg` of mmdet3d's configs.
+
+    Args:
+        source: Checkpoint of another program.
+        path: File to write (atomically).
+        kind: One of `KINDS`, or 'auto' to recognize it by its tensors' names.
+
+    Returns:
+        The kind.
+
+    Raises:
+        CheckpointError: The file cannot be read, is of another kind, or does not fit mmdet3d's network.
+    """
+    content = read_checkpoint(source)
+    state = state_of(content)
+    kind = _kind(state, source, kind)
+    try:
+        found, network, settings = KINDS[kind](state, content)
+    except CheckpointError as error:
+        raise CheckpointError(f'{source} is not converted: {error}') from None
+    wanted = network.state_dict()
+    clashes = misfits(wanted, found)
+    first = next(iter([*clashes, *(wanted.keys() ^ found.keys())]), None)
+    if first is not None:
+        shapes = [str(tuple(side[first].shape)) if first in side else 'absent' for side in (found, wanted)]
+        raise CheckpointError(
+            f'{source} is not converted: taken for {kind}, but {first} is {shapes[0]} in the file and {shapes[1]} in '
+            f"mmdet3d's network"
+        )
+    meta = dict(
+        layout=LAYOUT,
+        input_settings=settings,
+        input_features=None,
+        source_config='',
+        converted_from=kind,
+    )
+    with atomic_path(path) as temporary:
+        torch.save(dict(meta=meta, state_dict=exported_state(found, sparse_kernels(network))), temporary)
+    return kind
+
+
+def _kind(state: Mapping[str, Tensor], source: str | Path, kind: str) -> str:
+    if kind not in ('auto', *KINDS):
+        raise CheckpointError(f'kind {kind!r} is unknown: choose auto or one of {", ".join(KINDS)}')
+    likeness = next(
+        (text for pattern, text in SIGNATURES if any(re.search(pattern, name) for name in state)),
+        f'something unknown, with tensors like {next(iter(state), "none at all")}',
+    )
+    if likeness not in (KINDS if kind == 'auto' else [kind]):
+        supported = ', '.join(KINDS) if kind == 'auto' else kind
+        raise CheckpointError(f'{source} is not converted: it looks like {likeness}; supported: {supported}')
+    return likeness

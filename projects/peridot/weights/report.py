@@ -1,0 +1,158 @@
+"""Whether the weights of a file are in a network."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor, nn
+
+from peridot.weights.layout import sparse_kernels, to_spconv
+
+
+@dataclass(frozen=True)
+class LoadReport:
+    """Names of tensors, sorted by what became of them.
+
+    Attributes:
+        source: Where the weights came from.
+        arrived: The network has the file's values.
+        permuted: Sparse kernels whose values differ, in the file in spconv's own layout, which mmdet3d permutes.
+        changed: Names and shapes fit, values differ.
+        conflicts: Shape in the file and shape in the network.
+        unexpected: The network has no such tensor.
+        missing: The file has no such tensor.
+        elements: Numbers in the tensors of the file.
+        elements_arrived: Numbers in those that arrived.
+    """
+
+    source: str
+    arrived: list[str] = field(default_factory=list)
+    permuted: list[str] = field(default_factory=list)
+    changed: list[str] = field(default_factory=list)
+    conflicts: dict[str, tuple[tuple[int, ...], tuple[int, ...]]] = field(default_factory=dict)
+    unexpected: list[str] = field(default_factory=list)
+    missing: list[str] = field(default_factory=list)
+    elements: int = 0
+    elements_arrived: int = 0
+
+    @property
+    def lost(self) -> list[str]:
+        """Tensors of the file that are not in the network."""
+        return [*self.permuted, *self.changed, *self.conflicts, *self.unexpected]
+
+    @property
+    def total(self) -> int:
+        """Number of tensors in the file."""
+        return len(self.arrived) + len(self.lost)
+
+    @property
+    def share(self) -> float:
+        """Tensors that arrived, of those in the file."""
+        return len(self.arrived) / self.total if self.total else 0.0
+
+    def table(self) -> str:
+        """Counts by top-level module of the network."""
+        kinds = {
+            'arrived': self.arrived,
+            'permuted': self.permuted,
+            'changed': self.changed,
+            'other shape': list(self.conflicts),
+            'unexpected': self.unexpected,
+            'missing': self.missing,
+        }
+        groups = sorted({_group(name) for names in kinds.values() for name in names})
+        width = max(map(len, (*groups, 'module')))
+        lines = [
+            f'{self.source}: {len(self.arrived)} of {self.total} tensors ({100 * self.share:.4g} %) and '
+            f'{self.elements_arrived} of {self.elements} numbers are in the network, compared by value',
+            f'{"module":{width}}' + ''.join(f'{kind:>13}' for kind in kinds),
+        ]
+        for group in groups:
+            counts = [sum(_group(name) == group for name in names) for names in kinds.values()]
+            lines.append(f'{group:{width}}' + ''.join(f'{count:13}' for count in counts))
+        return '\n'.join(lines)
+
+    def problem(self) -> str:
+        """One line that says what did not arrive, why, and what to do."""
+        if not self.total:
+            return f'{self.source} holds no weights'
+        groups = [_group(name) for name in self.lost]
+        counts = []
+        for group in dict.fromkeys(groups):
+            total = groups.count(group) + sum(_group(name) == group for name in self.arrived)
+            counts.append(f'{groups.count(group)} of {total} tensors of {group}.*')
+        return f'{self.source}: {", ".join(counts)} did not arrive: {self._reason()}'
+
+    def _reason(self) -> str:
+        if self.permuted and not (self.changed or self.conflicts or self.unexpected):
+            return (
+                'sparse kernels were permuted (layout trap); export the file again with tools/export_backbone.py '
+                'or convert it with tools/convert_checkpoint.py'
+            )
+        if any(name.startswith('student.') for name in self.unexpected):
+            return 'it is a checkpoint of a pre-training; load what tools/export_backbone.py makes of it'
+        if self.conflicts:
+            name, (ours, theirs) = next(iter(self.conflicts.items()))
+            return (
+                f'{name} is {ours} in the file and {theirs} in the network, which is another one or has other '
+                f'input features; load weights of the same network'
+            )
+        if self.unexpected:
+            own = ', '.join(dict.fromkeys(map(_group, (*self.missing, *self.arrived))))
+            return f'the network has no {self.unexpected[0]} (it has {own}); load weights of the same network'
+        return 'names and shapes fit but the values differ; load the file with load_from (init_cfg fills one module)'
+
+
+def _group(name: str) -> str:
+    return name.split('.', 1)[0]
+
+
+def misfits(
+    wanted: Mapping[str, Tensor], found: Mapping[str, Tensor], kernels: Iterable[str] = ()
+) -> dict[str, tuple[tuple[int, ...], tuple[int, ...]]]:
+    """Tensors of both that differ in shape: shape found and shape wanted.
+
+    Args:
+        wanted: State dict of a network.
+        found: Tensors of a file.
+        kernels: Names of sparse kernels, which fit in either layout.
+    """
+    result = {}
+    for name in wanted.keys() & found.keys():
+        ours, theirs = tuple(found[name].shape), tuple(wanted[name].shape)
+        if ours != theirs and not (name in kernels and (*ours[-1:], *ours[:-1]) == theirs):
+            result[name] = (ours, theirs)
+    return {name: result[name] for name in wanted if name in result}
+
+
+def compare(network: nn.Module, found: Mapping[str, Tensor], source: str) -> LoadReport:
+    """Compare a network with the tensors of a file, value by value, on the CPU.
+
+    A sparse kernel has arrived when it equals the file's as it is, or permuted from mmcv's layout.
+
+    Args:
+        network: Network after loading.
+        found: Tensors of the file by name.
+        source: Name of the file, for the report.
+    """
+    wanted, kernels = network.state_dict(), sparse_kernels(network)
+    report = LoadReport(
+        source,
+        conflicts=misfits(wanted, found, kernels),
+        unexpected=[name for name in found if name not in wanted],
+        missing=[name for name in wanted if name not in found],
+        elements=sum(value.numel() for value in found.values()),
+    )
+    for name, value in found.items():
+        if name not in wanted or name in report.conflicts:
+            continue
+        own, value = wanted[name].detach().cpu(), value.cpu()
+        layouts = [value, to_spconv(value)] if name in kernels else [value]
+        if any(v.shape == own.shape and torch.equal(own, v.to(own.dtype)) for v in layouts):
+            report.arrived.append(name)
+        elif name in kernels and value.shape == own.shape:
+            report.permuted.append(name)
+        else:
+            report.changed.append(name)
+    arrived = sum(found[name].numel() for name in report.arrived)
+    return LoadReport(**{**vars(report), 'elements_arrived': arrived})

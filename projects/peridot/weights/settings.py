@@ -1,0 +1,90 @@
+"""What a network reads: settings that pre-training and its downstream use must share."""
+
+import math
+from collections.abc import Mapping
+from numbers import Number
+
+from torch import Tensor, nn
+
+POINT_COLUMNS = {
+    'nuscenes': ('x', 'y', 'z', 'intensity', 'ring'),
+    'semantickitti': ('x', 'y', 'z', 'intensity'),
+    'kitti': ('x', 'y', 'z', 'intensity'),
+}
+INTENSITY_RANGES = {'nuscenes': (0, 255), 'semantickitti': (0, 1), 'kitti': (0, 1)}
+
+
+def input_features(config: Mapping, student: nn.Module) -> dict | None:
+    """Names and value ranges of the numbers a student reads from each point, as far as its config says.
+
+    Args:
+        config: Config of the pre-training.
+        student: Its student.
+
+    Returns:
+        `dataset`, `columns` (names; 'zero' for those that the files lack), `intensity_range` and `normalization`,
+        or None when the config's training set is of an unknown kind.
+    """
+    dataset = config.get('train_dataloader', {}).get('dataset', {})
+    while 'dataset' in dataset and isinstance(dataset['dataset'], Mapping):
+        dataset = dataset['dataset']
+    name = dataset.get('dataset')
+    loading = next((step for step in dataset.get('pipeline', []) if 'LoadPoints' in str(step.get('type'))), None)
+    if name not in POINT_COLUMNS or loading is None:
+        return None
+    used = loading.get('use_dim', 4)
+    used = range(used) if isinstance(used, int) else used
+    columns = [POINT_COLUMNS[name][column] for column in used]
+    read = getattr(student, 'feature_columns', None) or range(getattr(student, 'point_columns', len(columns)))
+    return dict(
+        dataset=name,
+        columns=[columns[column] if column < len(columns) else 'zero' for column in read],
+        intensity_range=list(INTENSITY_RANGES[name]),
+        normalization='tanh of the intensity' if loading.get('norm_intensity') else 'none, values as in the files',
+    )
+
+
+def network_settings(network: nn.Module) -> dict[str, tuple[object, str]]:
+    """Input settings of a segmentor or detector, each with the change that gives it another value."""
+    preprocessor = getattr(network, 'data_preprocessor', None)
+    change = 'set model.data_preprocessor.{}={{!r}}'.format
+    names = ('voxel_size', 'coordinates', 'feature_columns')
+    if all(hasattr(preprocessor, name) for name in names):
+        return {name: (getattr(preprocessor, name), change(name)) for name in names}
+    layer = getattr(preprocessor, 'voxel_layer', None)
+    if layer is None:
+        return {}
+    result = dict(voxel_size=(layer.voxel_size, change('voxel_layer.voxel_size')))
+    if preprocessor.voxel_type == 'minkunet':
+        # the whole cloud is voxelized, whatever the range
+        result['coordinates'] = ('cartesian', "take data_preprocessor=dict(type='peridot.SegPreprocessor', ...)")
+        return result
+    result['point_cloud_range'] = (layer.point_cloud_range, change('voxel_layer.point_cloud_range'))
+    for name in ('voxel_encoder', 'pts_voxel_encoder'):
+        columns = getattr(getattr(network, name, None), 'num_features', None)
+        if columns is not None:
+            result['point_columns'] = (columns, f'set model.{name}.num_features={{!r}}')
+    return result
+
+
+def settings_differences(settings: Mapping, network: nn.Module) -> list[str]:
+    """Settings of a pre-training (`input_settings()` of its student) that a network does not share, as text."""
+    return [
+        f'{name} was {settings[name]} in pre-training and is {_plain(value)} here: {change.format(settings[name])}'
+        for name, (value, change) in network_settings(network).items()
+        if name in settings and not _same(_plain(settings[name]), _plain(value))
+    ]
+
+
+def _plain(value):
+    if isinstance(value, Tensor):
+        return value.tolist()
+    return list(value) if isinstance(value, (list, tuple)) else value
+
+
+def _same(first, second) -> bool:
+    if isinstance(first, list) and isinstance(second, list):
+        return len(first) == len(second) and all(map(_same, first, second))
+    if isinstance(first, Number) and isinstance(second, Number):
+        return math.isclose(first, second, rel_tol=1e-5, abs_tol=1e-9)
+    return first == second

@@ -1,0 +1,198 @@
+"""tools/create_data.py: what it writes beside what the format tests check, and its errors."""
+
+import pickle
+import runpy
+import shutil
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from mmdet3d.datasets import NuScenesDataset
+from mmengine.registry import DefaultScope
+from peridot.datasets import create_infos_kitti
+from peridot.datasets.create_infos import create_gt_database
+from peridot.datasets.create_infos_kitti import create_kitti_infos, create_semantickitti_infos
+from peridot.errors import ConfigError, DataError
+
+REPO = Path(__file__).resolve().parents[2]
+FRAME = 'training/{}/000000.{}'
+
+
+def error_of(function, *arguments) -> str:
+    with pytest.raises(DataError) as caught:
+        function(*arguments)
+    assert '\n' not in str(caught.value)
+    return str(caught.value)
+
+
+def create_data(monkeypatch, capsys, *arguments: str) -> str:
+    monkeypatch.setattr(sys, 'argv', ['create_data.py', *arguments])
+    runpy.run_path(str(REPO / 'tools/create_data.py'), run_name='__main__')
+    return capsys.readouterr().out
+
+
+def files(root: Path) -> dict[Path, bytes]:
+    return {path.relative_to(root): path.read_bytes() for path in root.rglob('*') if path.is_file()}
+
+
+@pytest.fixture
+def kitti(kitti_root, tmp_path) -> Path:
+    """A copy with nothing but KITTI's own files."""
+    for folder in ('velodyne', 'image_2', 'calib', 'label_2'):
+        shutil.copytree(kitti_root / 'training' / folder, tmp_path / 'training' / folder)
+    shutil.copytree(kitti_root / 'ImageSets', tmp_path / 'ImageSets')
+    return tmp_path
+
+
+@pytest.fixture
+def sequences(semantickitti_root, tmp_path) -> Path:
+    shutil.copytree(semantickitti_root / 'sequences', tmp_path / 'sequences')
+    return tmp_path
+
+
+def test_program_writes_infos_and_objects_of_kitti(kitti, kitti_root, monkeypatch, capsys):
+    output = create_data(monkeypatch, capsys, 'kitti', '--root', str(kitti))
+    assert f'{kitti}/kitti_infos_train.pkl' in output and f'{kitti}/kitti_dbinfos_train.pkl' in output
+    first, again = files(kitti), files(kitti_root)
+    again.pop(Path('synthetic.json'))
+    assert {path: data for path, data in first.items() if path.suffix != '.pkl'} == {
+        path: data for path, data in again.items() if path.suffix != '.pkl'
+    }
+    assert set(first) == set(again)
+    # once more, over what is there, without the objects
+    shutil.rmtree(kitti / 'kitti_gt_database')
+    create_data(monkeypatch, capsys, 'kitti', '--root', str(kitti), '--no-gt-database')
+    assert not (kitti / 'kitti_gt_database').exists() and not list(kitti.rglob('.unfinished*'))
+
+
+def test_test_frames_get_infos_without_objects(kitti):
+    for folder, suffix in (('velodyne', 'bin'), ('image_2', 'png'), ('calib', 'txt')):
+        (kitti / 'testing' / folder).mkdir(parents=True)
+        shutil.copy(kitti / FRAME.format(folder, suffix), kitti / 'testing' / folder / f'000003.{suffix}')
+    (kitti / 'ImageSets/test.txt').write_text('000003\n')
+    names = [path.name for path in create_kitti_infos(kitti)]
+    assert names == [f'kitti_infos_{split}.pkl' for split in ('test', 'train', 'trainval', 'val')]
+    content = pickle.loads((kitti / 'kitti_infos_test.pkl').read_bytes())
+    assert content['data_list'][0]['images']['CAM2']['img_path'] == '000003.png'
+    assert not content['data_list'][0]['instances'] and (kitti / 'testing/velodyne_reduced/000003.bin').is_file()
+
+
+def test_an_interrupted_conversion_leaves_nothing(kitti, monkeypatch):
+    before = files(kitti)
+    load = create_infos_kitti.load_converter
+
+    def interrupted(name):
+        module = load(name)
+        if name == 'update_infos_to_v2':
+            monkeypatch.setattr(module, 'update_kitti_infos', lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+        return module
+
+    monkeypatch.setattr(create_infos_kitti, 'load_converter', interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        create_kitti_infos(kitti)
+    after = files(kitti)
+    # the clouds are complete, each for itself
+    assert {p: data for p, data in after.items() if 'velodyne_reduced' not in p.parts} == before
+
+
+@pytest.mark.parametrize(
+    'folder, suffix, archive',
+    [('calib', 'txt', 'calib'), ('image_2', 'png', 'image_2'), ('velodyne', 'bin', 'velodyne')],
+)
+def test_a_missing_file_is_named_with_its_archive(kitti, folder, suffix, archive):
+    (kitti / FRAME.format(folder, suffix)).unlink()
+    message = error_of(create_kitti_infos, kitti)
+    for part in (FRAME.format(folder, suffix), f'data_object_{archive}.zip', '1 of the 2 frames', 'train.txt'):
+        assert part in message
+
+
+def test_a_folder_without_calibration(kitti, monkeypatch):
+    shutil.rmtree(kitti / 'training/calib')
+    monkeypatch.setattr(sys, 'argv', ['create_data.py', 'kitti', '--root', str(kitti)])
+    with pytest.raises(
+        SystemExit, match=r'error: .*calib/000000\.txt is missing .*data_object_calib\.zip into [^\n]*$'
+    ):
+        runpy.run_path(str(REPO / 'tools/create_data.py'), run_name='__main__')
+
+
+@pytest.mark.parametrize(
+    'folder, old, new, part',
+    [
+        ('calib', 'Tr_velo_to_cam', 'Tr', 'no Tr_velo_to_cam of 12 numbers'),
+        ('calib', 'R0_rect: ', 'R0_rect: 1.0 ', 'no R0_rect of 9 numbers'),
+        ('label_2', 'Car ', 'Car 0.0 0.0 x', 'an object has a class and 14 numbers'),
+        ('label_2', ' ', '', 'label_2/000000.txt, line 1'),
+    ],
+)
+def test_damaged_texts_are_named(kitti, folder, old, new, part):
+    path = kitti / FRAME.format(folder, 'txt')
+    path.write_text(path.read_text().replace(old, new))
+    message = error_of(create_kitti_infos, kitti)
+    assert part in message and f'{folder}/000000.txt' in message
+
+
+def test_other_wrong_kitti_folders(kitti, tmp_path):
+    cloud = kitti / FRAME.format('velodyne', 'bin')
+    cloud.write_bytes(cloud.read_bytes()[:-3])
+    assert '000000.bin is damaged' in error_of(create_kitti_infos, kitti)
+    (kitti / 'ImageSets/val.txt').write_text('000001\nx1\n')
+    assert 'val.txt is no list of frame numbers' in error_of(create_kitti_infos, kitti)
+    (kitti / 'ImageSets/val.txt').unlink()
+    message = error_of(create_kitti_infos, kitti)
+    assert 'ImageSets/val.txt is missing' in message and '--root' in message
+    assert 'kitti_infos_train.pkl is missing' in error_of(create_gt_database, kitti, 'kitti')
+    with pytest.raises(ConfigError, match='nuscenes, kitti'):
+        create_gt_database(kitti, 'semantickitti')
+
+
+def test_sequences_without_images_have_no_cameras(sequences, capsys, monkeypatch):
+    shutil.rmtree(sequences / 'sequences/08/image_2')
+    (sequences / 'sequences/08/calib.txt').unlink()
+    output = create_data(monkeypatch, capsys, 'semantickitti', '--root', str(sequences))
+    assert 'train: 2 scans, 2 with an image' in output and 'val: 2 scans, 0 with an image' in output
+    train, val = (
+        pickle.loads((sequences / f'semantickitti_infos_{split}.pkl').read_bytes())['data_list']
+        for split in ('train', 'val')
+    )
+    assert train[1]['images']['CAM2']['img_path'] == 'sequences/00/image_2/000001.png' and 'images' not in val[0]
+    # as mmdet3d's converter writes them
+    assert val[1]['pts_semantic_mask_path'] == 'sequences/08/labels/000001.label' and val[1]['sample_id'] == '81'
+
+
+def test_wrong_sequences_are_named(sequences):
+    folder = sequences / 'sequences/00'
+    calibration = (folder / 'calib.txt').read_text()
+    (folder / 'calib.txt').write_text(calibration.replace('Tr:', 'Tr_velo:'))
+    assert '00/calib.txt has no Tr of 12 numbers' in error_of(create_semantickitti_infos, sequences)
+    (folder / 'calib.txt').unlink()
+    assert '00/calib.txt cannot be read' in error_of(create_semantickitti_infos, sequences)
+    (folder / 'image_2/000000.png').unlink()
+    assert '00/image_2 has 1 images for 2 scans' in error_of(create_semantickitti_infos, sequences)
+    (folder / 'velodyne/000000.bin').unlink()
+    assert '00/velodyne/000000.bin is missing' in error_of(create_semantickitti_infos, sequences)
+    shutil.rmtree(sequences / 'sequences')
+    message = error_of(create_semantickitti_infos, sequences)
+    assert 'has no scans' in message and '--root' in message
+
+
+def test_objects_of_nuscenes(demo_root, tmp_path):
+    """mmdet3d's dataset loads the infos; its converter cuts the objects out, with the points of their sweeps."""
+    for name in ('samples', 'sweeps', 'v1.0-mini'):
+        (tmp_path / name).symlink_to(demo_root / name)
+    content = pickle.loads((demo_root / 'nuscenes_infos_train.pkl').read_bytes())
+    content['data_list'] = content['data_list'][1:2]
+    (tmp_path / 'nuscenes_infos_train.pkl').write_bytes(pickle.dumps(content))
+    path = create_gt_database(tmp_path, 'nuscenes')
+    infos = pickle.loads(path.read_bytes())
+    with DefaultScope.overwrite_default_scope('mmdet3d'):
+        folders = dict(pts='samples/LIDAR_TOP', img='', sweeps='sweeps/LIDAR_TOP')
+        dataset = NuScenesDataset(str(tmp_path), 'nuscenes_infos_train.pkl', data_prefix=folders, use_valid_flag=True)
+    boxes = dataset.get_data_info(0)['ann_info']['gt_bboxes_3d']
+    assert sum(map(len, infos.values())) == len(boxes) > 10
+    swept = 0
+    for item in infos['car']:
+        points = np.fromfile(tmp_path / item['path'], np.float32).reshape(-1, 5)
+        assert len(points) == item['num_points_in_gt']
+        swept += len(np.unique(points[:, 4]) if len(points) else ()) > 1
+    assert swept and not list(tmp_path.glob('.unfinished*'))

@@ -1,0 +1,111 @@
+"""The exported file: what it says about itself, and where it comes from."""
+
+import pytest
+import torch
+from mmengine.config import Config
+from peridot.errors import CheckpointError
+from peridot.hooks import CheckCheckpointHook, export_backbone, export_checkpoint
+from peridot.models.students import DetectorTrunk
+from peridot.weights import input_features
+from small_networks import SECOND, SETTINGS, backbone, randomize, segmentor
+from torch import nn
+
+
+def pretraining(dataset: str = 'nuscenes', **loading) -> Config:
+    steps = [dict(type='peridot.LoadPoints', load_dim=5, use_dim=4, **loading), dict(type='peridot.PackPaired')]
+    data = dict(type='peridot.PairedDataset', dataset=dataset, pipeline=steps)
+    student = dict(type='peridot.SparseUNetStudent', backbone=backbone(), **SETTINGS)
+    return Config(dict(train_dataloader=dict(dataset=data), model=dict(type='peridot.Pretrainer', student=student)))
+
+
+def test_features_of_a_student(student):
+    assert input_features(pretraining(), student) == dict(
+        dataset='nuscenes',
+        columns=['intensity'],
+        intensity_range=[0, 255],
+        normalization='none, values as in the files',
+    )
+    assert input_features(pretraining('kitti'), student)['intensity_range'] == [0, 1]
+    assert 'tanh' in input_features(pretraining(norm_intensity=True), student)['normalization']
+    # a wrapper such as a label fraction, and a detector that reads five columns of which the files give four
+    config = pretraining()
+    config.train_dataloader.dataset = dict(type='RepeatDataset', dataset=config.train_dataloader.dataset)
+    trunk = DetectorTrunk(SECOND)
+    trunk.point_columns = 5
+    assert input_features(config, trunk)['columns'] == ['x', 'y', 'z', 'intensity', 'zero']
+
+
+@pytest.mark.parametrize('config', [Config(dict()), pretraining('my_own')])
+def test_features_of_unknown_data_are_not_guessed(config, student):
+    assert input_features(config, student) is None
+
+
+@pytest.fixture
+def checkpoint(student, tmp_path) -> dict:
+    """What tools/train.py writes, and a file with it."""
+    state = {f'student.{name}': value for name, value in student.state_dict().items()}
+    content = dict(meta=dict(cfg=pretraining().pretty_text), state_dict={**state, 'heads.point.weight': torch.ones(3)})
+    torch.save(content, tmp_path / 'epoch_1.pth')
+    return content
+
+
+def test_exported_checkpoint(checkpoint, student, tmp_path):
+    export_checkpoint(tmp_path / 'epoch_1.pth', tmp_path / 'backbone.pth')
+    export_backbone(student, tmp_path / 'again.pth', 'source')
+    ours, again = (torch.load(tmp_path / f'{name}.pth', weights_only=True) for name in ('backbone', 'again'))
+    assert ours['meta']['input_settings'] == student.input_settings()
+    assert ours['meta']['input_features']['columns'] == ['intensity']
+    assert ours['meta']['source_config'] == checkpoint['meta']['cfg']
+    assert ours['state_dict'].keys() == again['state_dict'].keys() == student.state_dict().keys()
+    assert all(torch.equal(value, again['state_dict'][name]) for name, value in ours['state_dict'].items())
+
+
+def test_dense_five_dimensional_kernels_are_not_permuted(student, tmp_path):
+    student.dense = nn.Conv3d(2, 3, 3)
+    export_backbone(student, tmp_path / 'backbone.pth', '')
+    state = torch.load(tmp_path / 'backbone.pth', weights_only=True)['state_dict']
+    assert state['dense.weight'].shape == (3, 2, 3, 3, 3)
+    assert state['backbone.conv_input.0.0.weight'].shape == (3, 3, 3, 1, 4)
+
+
+@pytest.mark.parametrize(
+    'change, text',
+    [
+        (lambda content: content.pop('meta'), 'not a checkpoint of a pre-training'),
+        (lambda content: content['meta'].update(cfg="model = open('ran', 'w')"), 'calls a function'),
+        (lambda content: content['meta'].update(cfg='a = 1'), 'not a checkpoint of a pre-training'),
+        (lambda content: content['state_dict'].popitem(), None),
+        (lambda content: content['state_dict'].pop('student.backbone.conv_input.0.0.weight'), 'do not fit'),
+    ],
+)
+def test_checkpoints_that_cannot_be_exported(checkpoint, change, text, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    change(checkpoint)
+    torch.save(checkpoint, tmp_path / 'epoch_1.pth')
+    if text is None:
+        # only the student counts
+        export_checkpoint(tmp_path / 'epoch_1.pth', tmp_path / 'backbone.pth')
+        return
+    with pytest.raises(CheckpointError, match=text) as error:
+        export_checkpoint(tmp_path / 'epoch_1.pth', tmp_path / 'backbone.pth')
+    assert '\n' not in str(error.value)
+    assert not (tmp_path / 'backbone.pth').exists() and not (tmp_path / 'ran').exists()
+
+
+class Run:
+    """As much of a runner as the hook sees."""
+
+    def __init__(self, model: nn.Module) -> None:
+        self.model = model
+
+
+def test_checkpoint_of_a_pretraining_must_fit_in_every_tensor():
+    hook, runner = CheckCheckpointHook(), Run(segmentor())
+    state = randomize(segmentor()).state_dict()
+    hook.after_load_checkpoint(runner, dict(state_dict=state))
+    other = dict(state, **{'backbone.conv_input.0.0.weight': torch.ones(8, 3, 3, 3, 1)})
+    with pytest.raises(CheckpointError, match=r'conv_input\.0\.0\.weight is \(8, 3, 3, 3, 1\) in the file'):
+        hook.after_load_checkpoint(runner, dict(state_dict=other))
+    del other['decode_head.conv_seg.bias']
+    with pytest.raises(CheckpointError, match=r'first missing: decode_head\.conv_seg\.bias'):
+        hook.after_load_checkpoint(runner, other)

@@ -1,0 +1,109 @@
+"""Networks x protocols x seeds, with a tiny network on one scan; a second call finds everything done."""
+
+import json
+import runpy
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from peridot.errors import ConfigError
+from peridot.hooks import export_backbone
+from peridot.registry import MODELS
+
+REPO = Path(__file__).resolve().parents[2]
+PROTOCOL = REPO / 'configs' / 'demo' / 'minkunet18_linear-probe_demo.py'
+BACKBONE = dict(base_channels=4, encoder_channels=[4, 4, 8, 8], decoder_channels=[8, 8, 8, 8])
+OPTIONS = [
+    *(f'model.backbone.{key}={str(value).replace(" ", "")}' for key, value in BACKBONE.items()),
+    'model.decode_head.channels=8',
+    'train_dataloader.dataset.dataset.indices=2',
+    'train_dataloader.num_workers=0',
+    'train_dataloader.persistent_workers=False',
+    'val_dataloader.num_workers=0',
+    'val_dataloader.persistent_workers=False',
+    'val_dataloader.dataset.indices=1',
+    'train_cfg.max_epochs=1',
+    'train_cfg.val_interval=1',
+    'default_hooks.logger.interval=1',
+]
+
+
+@pytest.fixture(scope='module')
+def tool():
+    return runpy.run_path(str(REPO / 'tools' / 'benchmark.py'))
+
+
+@pytest.fixture
+def weights(tmp_path) -> Path:
+    torch.manual_seed(1)
+    student = MODELS.build(
+        dict(
+            type='peridot.SparseUNetStudent',
+            voxel_size=(0.2, 0.2, 0.2),
+            coordinates='cartesian',
+            backbone=dict(
+                type='MinkUNetBackbone',
+                in_channels=1,
+                num_stages=4,
+                encoder_blocks=[2, 2, 2, 2],
+                decoder_blocks=[2, 2, 2, 2],
+                block_type='basic',
+                sparseconv_backend='spconv',
+                **BACKBONE,
+            ),
+        )
+    )
+    path = tmp_path / 'backbone.pth'
+    export_backbone(student, path, '')
+    return path
+
+
+def test_benchmark_makes_table_and_plot_and_is_done_once(demo_root, weights, tmp_path):
+    command = [
+        *(
+            sys.executable,
+            'tools/benchmark.py',
+            '--networks',
+            'random',
+            f'ours={weights}',
+            '--protocols',
+            str(PROTOCOL),
+        ),
+        *('--seeds', '0', '--data-root', str(demo_root), '--out', str(tmp_path / 'out'), '--cfg-options', *OPTIONS),
+    ]
+    result = subprocess.run(command, cwd=REPO, capture_output=True, text=True, timeout=300)
+    assert result.returncode == 0, result.stdout[-2000:] + result.stderr[-2000:]
+    random, ours = json.loads((tmp_path / 'out' / 'results.json').read_text())
+    assert (random['network'], ours['network'], ours['metric']) == ('random', 'ours', 'miou')
+    assert 0 <= ours['mean'] <= 1 and ours['seconds'] > 0 and ours['memory_mb'] > 100
+    logs = {
+        name: (tmp_path / 'out' / PROTOCOL.stem / f'{name}_seed0' / 'log.txt').read_text()
+        for name in ('random', 'ours')
+    }
+    assert 'tensors (100 %)' in logs['ours'] and str(weights) in logs['ours']
+    assert 'starts from random ones' in logs['random']
+    assert '| ours | miou |' in (tmp_path / 'out' / 'table.md').read_text()
+    assert (tmp_path / 'out' / 'plot.png').read_bytes()[:4] == b'\x89PNG'
+
+    again = subprocess.run(command, cwd=REPO, capture_output=True, text=True, timeout=60)
+    assert again.returncode == 0 and '2 runs, 2 done before' in again.stdout
+
+
+def test_mean_and_spread_are_those_of_the_seeds(tool, tmp_path):
+    runs = []
+    for seed, miou in ((0, 0.2), (1, 0.4)):
+        entry = tool['Run']('random', None, Path('configs/finetune/p.py'), seed, tmp_path / f'{seed}')
+        entry.folder.mkdir()
+        entry.file.write_text(json.dumps(dict(miou=miou, seconds=10.0, memory_mb=5, gpu_memory_mb=7)))
+        runs.append(entry)
+    (row,) = tool['tabulate'](runs)
+    assert row['mean'] == pytest.approx(0.3) and row['spread'] == pytest.approx(0.02**0.5)
+    assert row['memory_mb'] == 7
+    assert '| p | random | miou | 0.200 | 0.400 | 0.300 | 0.141 | 10 | 7 |' in tool['markdown']([row], [0, 1])
+
+
+def test_missing_weights_end_it_before_the_first_run(tool, tmp_path):
+    with pytest.raises(ConfigError, match=r'slidr: .*/none3\.pth does not exist'):
+        tool['plan']([('random', None), ('slidr', f'{tmp_path}/none{{seed}}.pth')], [PROTOCOL], [3], tmp_path)

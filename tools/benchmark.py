@@ -1,0 +1,247 @@
+#!/usr/bin/env python3
+"""Networks x protocols x seeds in one table: what is a pre-training worth downstream?
+
+A network is `random` or NAME=FILE, a `backbone.pth`; `{seed}` in FILE takes the weights of each seed's pre-training.
+A protocol is a config of configs/finetune. Every run is kept: the same command continues what was interrupted and adds
+what is new. Writes results.json, table.md and plot.png.
+"""
+
+import argparse
+import json
+import os
+import shlex
+import subprocess
+import sys
+import time
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from dataclasses import dataclass
+from pathlib import Path
+
+import matplotlib
+import numpy as np
+from mmengine.config import Config
+from peridot.cli import run
+from peridot.errors import ConfigError, PeridotError
+from peridot.files import atomic_path
+from peridot.runs import last_metrics, peak_gpu_memory
+
+REPO = Path(__file__).resolve().parents[1]
+# ends of the names of what a protocol is judged by: segmentation, nuScenes and KITTI detection
+METRICS = ('miou', 'NDS', 'Overall_3D_AP40_moderate')
+
+
+@dataclass(frozen=True)
+class Run:
+    """One fine-tuning.
+
+    Attributes:
+        network: Name in the table.
+        weights: File to start from, None for random weights.
+        protocol: Config file.
+        seed: Seed of the run.
+        folder: Its work directory.
+    """
+
+    network: str
+    weights: Path | None
+    protocol: Path
+    seed: int
+    folder: Path
+
+    @property
+    def file(self) -> Path:
+        """Where its result is kept."""
+        return self.folder / 'result.json'
+
+    def result(self) -> dict | None:
+        """Metrics, `seconds`, `memory_mb` and `gpu_memory_mb`; None before it ended."""
+        return json.loads(self.file.read_text()) if self.file.is_file() else None
+
+    def command(self, data_root: str | None, options: list[str]) -> list[str]:
+        """Command line of the training; it continues an interrupted one."""
+        own = [f'randomness.seed={self.seed}', f'load_from={self.weights}']
+        if self.weights is None:
+            settings = Config.fromfile(self.protocol).get('random_init_options', {})
+            own += [f'{name}={value}' for name, value in settings.items()]
+        root = ['--data-root', data_root] if data_root else []
+        return [
+            *(sys.executable, 'tools/train.py', str(self.protocol), *root),
+            *('--work-dir', str(self.folder), '--resume', '--cfg-options', *own, *options),
+        ]
+
+    def train(self, prefix: list[str], data_root: str | None, options: list[str]) -> dict:
+        """Run the command, its output into `log.txt`, and keep the result."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        start, log = time.time(), self.folder / 'log.txt'
+        with log.open('ab') as output:
+            command = [*prefix, *self.command(data_root, options)]
+            process = subprocess.Popen(command, cwd=REPO, stdout=output, stderr=subprocess.STDOUT)
+            _, status, usage = os.wait4(process.pid, 0)
+            process.returncode = os.waitstatus_to_exitcode(status)
+        if process.returncode != 0:
+            lines = log.read_text(errors='replace').strip().splitlines() or ['']
+            raise PeridotError(f'{self.folder.name} of {self.protocol.stem} failed ({log}): {lines[-1]}')
+        result = {
+            **last_metrics(self.folder),
+            'seconds': round(time.time() - start, 1),
+            'memory_mb': usage.ru_maxrss // 1024,
+            'gpu_memory_mb': peak_gpu_memory(self.folder),
+        }
+        with atomic_path(self.file) as temporary:
+            temporary.write_text(json.dumps(result, indent=2) + '\n')
+        return result
+
+
+def parse_network(text: str) -> tuple[str, str | None]:
+    """'random' or 'NAME=FILE' -> name and file."""
+    name, _, file = text.partition('=')
+    if (name == 'random') == bool(file) or not name:
+        raise argparse.ArgumentTypeError(f'{text!r}: write random or NAME=FILE')
+    return name, file or None
+
+
+def plan(networks: list[tuple[str, str | None]], protocols: list[Path], seeds: list[int], out: Path) -> list[Run]:
+    """All runs; weights and configs must exist before the first one starts.
+
+    Raises:
+        ConfigError: A file is missing.
+    """
+    runs = []
+    for seed in seeds:
+        for protocol in protocols:
+            for name, file in networks:
+                weights = None if file is None else Path(file.replace('{seed}', str(seed))).absolute()
+                if weights is not None and not weights.is_file():
+                    raise ConfigError(f'network {name}: {weights} does not exist (tools/train.py writes backbone.pth)')
+                if not protocol.is_file():
+                    raise ConfigError(f'protocol {protocol} not found: configs/finetune/ holds them')
+                folder = out.absolute() / protocol.stem / f'{name}_seed{seed}'
+                runs.append(Run(name, weights, protocol.absolute(), seed, folder))
+    return runs
+
+
+def judged(result: dict) -> tuple[str, float]:
+    """Name and value of the metric that a run is judged by."""
+    for end in METRICS:
+        for name, value in result.items():
+            if name.endswith(end):
+                return end, value
+    raise PeridotError(f'none of the metrics {METRICS} was logged, only {", ".join(result)}')
+
+
+def tabulate(runs: list[Run]) -> list[dict]:
+    """A row for each protocol and network with finished runs: metric, values by seed, mean, spread, time, memory."""
+    rows = {}
+    for entry in runs:
+        result = entry.result()
+        if result is not None:
+            metric, value = judged(result)
+            row = rows.setdefault(
+                (entry.protocol.stem, entry.network),
+                dict(protocol=entry.protocol.stem, network=entry.network, metric=metric, values={}, costs=[]),
+            )
+            row['values'][str(entry.seed)] = value
+            row['costs'].append([result['seconds'], max(result['memory_mb'], result['gpu_memory_mb'])])
+    for row in rows.values():
+        values = np.array(list(row['values'].values()))
+        row.update(mean=values.mean(), spread=values.std(ddof=1) if len(values) > 1 else None)
+        row['seconds'], row['memory_mb'] = np.mean(row.pop('costs'), 0).round(1).tolist()
+    return list(rows.values())
+
+
+def markdown(rows: list[dict], seeds: list[int]) -> str:
+    """The rows as a table; the spread is the standard deviation over seeds."""
+    lines = [
+        '| protocol | network | metric | ' + ' | '.join(f'seed {s}' for s in seeds) + ' | mean | spread | s | MB |',
+        '| --- ' * (len(seeds) + 7) + '|',
+    ]
+    for row in rows:
+        values = [f'{row["values"][str(s)]:.3f}' if str(s) in row['values'] else '' for s in seeds]
+        spread = '' if row['spread'] is None else f'{row["spread"]:.3f}'
+        cells = [row['protocol'], row['network'], row['metric'], *values, f'{row["mean"]:.3f}', spread]
+        lines.append('| ' + ' | '.join([*cells, f'{row["seconds"]:.0f}', f'{row["memory_mb"]:.0f}']) + ' |')
+    return '\n'.join(lines) + '\n'
+
+
+def plot(rows: list[dict], path: Path) -> None:
+    """Bars of the means, dots of the seeds, one group for each protocol."""
+    matplotlib.use('Agg')
+    from matplotlib import pyplot
+
+    protocols = list(dict.fromkeys(row['protocol'] for row in rows))
+    networks = list(dict.fromkeys(row['network'] for row in rows))
+    figure, axes = pyplot.subplots(figsize=(1.5 + 2.2 * len(protocols), 4), layout='constrained')
+    for row in rows:
+        place = networks.index(row['network'])
+        x = protocols.index(row['protocol']) + (place - (len(networks) - 1) / 2) * 0.8 / len(networks)
+        first = row['protocol'] == protocols[0]
+        axes.bar(x, row['mean'], 0.75 / len(networks), color=f'C{place}', label=row['network'] if first else None)
+        axes.plot([x] * len(row['values']), list(row['values'].values()), 'k.', markersize=5)
+    axes.set_xticks(range(len(protocols)), protocols)
+    axes.set_ylabel(' / '.join(dict.fromkeys(row['metric'] for row in rows)))
+    axes.legend(frameon=False)
+    axes.spines[['top', 'right']].set_visible(False)
+    with atomic_path(path) as temporary:
+        figure.savefig(temporary, format='png', dpi=120)
+    pyplot.close(figure)
+
+
+def write(runs: list[Run], seeds: list[int], out: Path) -> str:
+    """Write results.json, table.md and plot.png of the finished runs; returns the table."""
+    rows = tabulate(runs)
+    if not rows:
+        return ''
+    table = markdown(rows, seeds)
+    for name, text in (('results.json', json.dumps(rows, indent=2) + '\n'), ('table.md', table)):
+        with atomic_path(out / name) as temporary:
+            temporary.write_text(text)
+    plot(rows, out / 'plot.png')
+    return table
+
+
+def parse_args() -> argparse.Namespace:
+    """Command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument('--networks', nargs='+', type=parse_network, required=True, metavar='random|NAME=FILE')
+    parser.add_argument('--protocols', nargs='+', type=Path, required=True, metavar='CONFIG')
+    parser.add_argument('--seeds', nargs='+', type=int, default=[0, 1, 2])
+    parser.add_argument('--out', type=Path, default=Path('work_dirs/benchmark'))
+    parser.add_argument('--data-root', help='folder of the data, for every dataset of the configs')
+    parser.add_argument('--cfg-options', nargs='+', default=[], help='settings of all runs, as key=value')
+    parser.add_argument('--jobs', type=int, default=1, help='runs side by side (1)')
+    parser.add_argument(
+        '--prefix',
+        type=shlex.split,
+        default=[],
+        help='put before every command, e.g. "srun --partition=gpu --gres=gpu:1" with --jobs 8 for Slurm',
+    )
+    return parser.parse_args()
+
+
+def main() -> None:
+    """Run what has no result yet, then write the table."""
+    args = parse_args()
+    runs = plan(args.networks, args.protocols, args.seeds, args.out)
+    todo = [entry for entry in runs if entry.result() is None]
+    print(f'{len(runs)} runs, {len(runs) - len(todo)} done before', flush=True)
+    failures = []
+    with ThreadPoolExecutor(args.jobs) as pool:
+        jobs = {pool.submit(entry.train, args.prefix, args.data_root, args.cfg_options): entry for entry in todo}
+        for count, job in enumerate(as_completed(jobs), 1):
+            entry = jobs[job]
+            title = f'[{count}/{len(todo)}] {entry.protocol.stem} {entry.network} seed {entry.seed}'
+            try:
+                metric, value = judged(job.result())
+                print(f'{title}: {metric} {value:.3f}, {job.result()["seconds"]:.0f} s', flush=True)
+            except PeridotError as error:
+                failures.append(str(error))
+                print(f'{title}: failed', flush=True)
+            write(runs, args.seeds, args.out)
+    print(write(runs, args.seeds, args.out))
+    if failures:
+        raise PeridotError(f'{len(failures)} of {len(todo)} runs failed, the first: {failures[0]}')
+    print(f'{args.out}/table.md, results.json, plot.png')
+
+
+if __name__ == '__main__':
+    run(main)
