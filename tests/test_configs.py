@@ -122,7 +122,9 @@ def test_finetuning_trains_and_evaluates(config, request, tmp_path, monkeypatch)
     data = next(name for name in ('semantickitti', 'kitti', 'nuscenes') if dataset.ann_file.startswith(f'{name}_'))
     root = request.getfixturevalue({'nuscenes': 'objects_root'}.get(data, f'{data}_root'))
     options = [*SMALL_FINETUNE, f'{place}.indices=2', f'visualizer.name={config.stem}']
-    if 'pts_semantic_mask' in dataset.data_prefix:
+    if data == 'nuscenes' and 'decode_head' not in content.model:
+        options.append('val_dataloader.dataset.metainfo.version=v1.0-mini')
+    elif data == 'nuscenes':
         options += [f'{p}.data_prefix.pts_semantic_mask=lidarseg/v1.0-mini' for p in (place, 'val_dataloader.dataset')]
     monkeypatch.chdir(REPO)
     arguments = ['--data-root', str(root), '--work-dir', str(tmp_path), '--cfg-options', *options]
