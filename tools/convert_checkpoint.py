@@ -8,6 +8,7 @@ from peridot.weights import KINDS, convert_checkpoint
 
 
 def main() -> None:
+    """Convert and say what was written."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument('checkpoint', help='checkpoint of the other program')
     parser.add_argument('--out', required=True, help='file to write')

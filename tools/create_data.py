@@ -15,6 +15,7 @@ LAYOUTS = {
 
 
 def parse_args() -> argparse.Namespace:
+    """Command line."""
     parser = argparse.ArgumentParser(description=__doc__)
     commands = parser.add_subparsers(dest='dataset', required=True)
     for dataset, layout in LAYOUTS.items():
@@ -29,6 +30,7 @@ def parse_args() -> argparse.Namespace:
 
 
 def main() -> None:
+    """Run the converters and list the files."""
     args = parse_args()
     if args.dataset == 'nuscenes':
         paths = create_nuscenes_infos(args.root, args.version, args.max_sweeps, verbose=True)

@@ -17,6 +17,7 @@ def image_size(text: str) -> tuple[int, int]:
 
 
 def main() -> None:
+    """Make the dataset."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument('--format', choices=['nuscenes', 'semantickitti', 'kitti'], default='nuscenes')
     parser.add_argument('--out', type=Path, help='folder of the dataset (data/demo, or data/demo_FORMAT)')

@@ -6,6 +6,7 @@ from peridot.labels.command import make_maps_command
 
 
 def main() -> None:
+    """Run the generator."""
     make_maps_command('superpixels', default_generator='slic')
 
 

@@ -145,19 +145,23 @@ def run_with_progress(command: list, environment: dict, log: Path) -> int:
 
 
 def quiet(command: list) -> int:
+    """Exit status of a command, its output hidden."""
     return subprocess.call([str(c) for c in command], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
 
 
 def pip(*arguments: str) -> None:
+    """Run pip of the environment."""
     python('-m', 'pip', *arguments, '--quiet', '--disable-pip-version-check')
 
 
 def python(*arguments: str) -> None:
+    """Run python of the environment; its failure ends the set-up."""
     if subprocess.call([str(PYTHON), *arguments]) != 0:
         sys.exit(f'error: `{PYTHON} {" ".join(arguments)}` failed (its output is above); run the command again')
 
 
 def python_output(code: str) -> str:
+    """What a line of python prints in the environment."""
     return subprocess.check_output([str(PYTHON), '-c', code], text=True)
 
 

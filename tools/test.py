@@ -9,6 +9,7 @@ from peridot.compat import log_report
 
 
 def parse_args() -> argparse.Namespace:
+    """Command line."""
     parser = argparse.ArgumentParser(description='Evaluate a checkpoint')
     add_config_arguments(parser)
     parser.add_argument('checkpoint', nargs='?', help='checkpoint; without one the random network is evaluated')
@@ -17,6 +18,7 @@ def parse_args() -> argparse.Namespace:
 
 
 def main() -> None:
+    """Run mmdet3d's test loop, or the validation of a pre-training."""
     args = parse_args()
     config = load_runner_config(args)
     check_datasets(config)

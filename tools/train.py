@@ -12,6 +12,7 @@ from peridot.errors import ConfigError
 
 
 def parse_args() -> argparse.Namespace:
+    """Command line."""
     parser = argparse.ArgumentParser(description='Train a model')
     add_config_arguments(parser)
     add_runner_arguments(parser)
@@ -29,6 +30,7 @@ def parse_args() -> argparse.Namespace:
 
 
 def main() -> None:
+    """Train, or continue a training."""
     args = parse_args()
     config = load_runner_config(args)
     check_datasets(config)
