@@ -66,9 +66,7 @@ def main() -> None:
         loop = time.perf_counter() - began
     assert all(torch.equal(ours, theirs) for ours, theirs in zip(predicted, wanted))
     print(f'{SCENES / total:.2f} scans a second, {100 * network / total:.0f} % of the time in the network')
-    print(
     print(f'all points: loop {loop * 1000:.0f} ms, ours {copying * 1000:.1f} ms, {loop / copying:.0f} times faster')
-    )
 
 
 if __name__ == '__main__':

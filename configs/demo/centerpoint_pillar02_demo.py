@@ -15,8 +15,6 @@ val_evaluator = dict(data_root=data_root, ann_file=f'{data_root}nuscenes_infos_v
 test_evaluator = val_evaluator
 
 epochs = 3
-param_scheduler = [
-    dict(type='OneCycleLR', eta_max=1e-3, total_steps=epochs, by_epoch=True, convert_to_iter_based=True)
-]
+param_scheduler = [dict(type='OneCycleLR', eta_max=1e-3, total_steps=epochs, by_epoch=True, convert_to_iter_based=True)]
 train_cfg = dict(max_epochs=epochs, val_interval=epochs)
 default_hooks = dict(logger=dict(interval=5))

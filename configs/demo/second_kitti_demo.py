@@ -15,8 +15,6 @@ val_evaluator = dict(ann_file=f'{data_root}kitti_infos_val.pkl')
 test_evaluator = val_evaluator
 
 epochs = 6
-param_scheduler = [
-    dict(type='OneCycleLR', eta_max=2e-3, total_steps=epochs, by_epoch=True, convert_to_iter_based=True)
-]
+param_scheduler = [dict(type='OneCycleLR', eta_max=2e-3, total_steps=epochs, by_epoch=True, convert_to_iter_based=True)]
 train_cfg = dict(max_epochs=epochs, val_interval=epochs)
 default_hooks = dict(logger=dict(interval=5))

@@ -40,6 +40,7 @@ def annotations(shift: float) -> dict:
 
 @pytest.mark.parametrize(('shift', 'found'), [(0.0, True), (3.0, False)])
 def test_kitti_metric_runs_without_cuda(shift, found):
-    metrics = kitti_eval([annotations(0.0)] * 20, [annotations(shift)] * 20, ['Car'], eval_types=['bbox', 'bev', '3d'])[1]
+    truth, results = [annotations(0.0)] * 20, [annotations(shift)] * 20
+    metrics = kitti_eval(truth, results, ['Car'], eval_types=['bbox', 'bev', '3d'])[1]
     value = metrics['KITTI/Car_3D_AP40_moderate_strict']
     assert (value > 90) if found else (value < 10)
