@@ -14,7 +14,7 @@ test_dataloader = val_dataloader
 val_evaluator = dict(data_root=data_root, ann_file=f'{data_root}nuscenes_infos_val.pkl')
 test_evaluator = val_evaluator
 
-epochs = 3
+epochs = 2
 param_scheduler = [dict(type='OneCycleLR', eta_max=1e-3, total_steps=epochs, by_epoch=True, convert_to_iter_based=True)]
 train_cfg = dict(max_epochs=epochs, val_interval=epochs)
 default_hooks = dict(logger=dict(interval=5))
