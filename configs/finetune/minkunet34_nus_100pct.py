@@ -10,14 +10,10 @@ convolutions (there one).
 _base_ = '../_base_/finetune/minkunet34.py'
 
 data_root = 'data/nuscenes/'
-train_pipeline = [
+load = [
     dict(type='peridot.LoadPoints', load_dim=5, use_dim=4),
     dict(type='peridot.LoadPointLabels'),
-    dict(type='GlobalRotScaleTrans', rot_range=[0.0, 6.283185307179586], scale_ratio_range=[1.0, 1.0]),
-    dict(type='RandomFlip3D', sync_2d=False, flip_ratio_bev_horizontal=0.5, flip_ratio_bev_vertical=0.5),
-    dict(type='Pack3DDetInputs', keys=['points', 'pts_semantic_mask']),
 ]
-test_pipeline = [*train_pipeline[:2], train_pipeline[-1]]
 train_dataset = dict(
     type='peridot.PairedDataset',
     data_root=data_root,
@@ -25,9 +21,9 @@ train_dataset = dict(
     data_prefix=dict(pts='samples/LIDAR_TOP', pts_semantic_mask='lidarseg/v1.0-trainval'),
     cameras=[],
     dataset='nuscenes',
-    pipeline=train_pipeline,
+    pipeline=[*load, *_base_.augment, _base_.pack],
 )
-test_dataset = dict(train_dataset, ann_file='nuscenes_infos_val.pkl', pipeline=test_pipeline, test_mode=True)
+test_dataset = dict(train_dataset, ann_file='nuscenes_infos_val.pkl', pipeline=[*load, _base_.pack], test_mode=True)
 
 train_dataloader = dict(
     batch_size=16,

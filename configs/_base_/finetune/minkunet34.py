@@ -27,6 +27,12 @@ model = dict(
     decode_head=dict(type='peridot.PointSegHead'),
 )
 
+augment = [
+    dict(type='GlobalRotScaleTrans', rot_range=[0.0, 6.283185307179586], scale_ratio_range=[1.0, 1.0]),
+    dict(type='RandomFlip3D', sync_2d=False, flip_ratio_bev_horizontal=0.5, flip_ratio_bev_vertical=0.5),
+]
+pack = dict(type='Pack3DDetInputs', keys=['points', 'pts_semantic_mask'])
+
 val_evaluator = dict(type='peridot.PointSegMetric')
 test_evaluator = val_evaluator
 
