@@ -176,8 +176,13 @@ def _features_section(sample: dict, features: dict[str, Tensor]) -> str:
 
 def _classes(results: dict, classes: list[str]) -> str:
     networks = list(results['probe'])
-    mean = lambda network, name: np.nanmean([p.get(name, np.nan) for p in results['probe'][network].values()])  # noqa: E731
-    shown = [name for name in classes if all(np.isfinite(mean(n, name)) for n in networks)]
+    probes = {network: list(own.values()) for network, own in results['probe'].items()}
+    # classes without ground truth have no IoU
+    shown = [name for name in classes if all(name in probe for own in probes.values() for probe in own)]
+
+    def mean(network: str, name: str) -> float:
+        return float(np.mean([probe[name] for probe in probes[network]]))
+
     rows = [[name, *(f'<span>{bar(mean(n, name), COLORS[n])}</span>' for n in networks)] for name in shown]
     return '<h2>Class by class</h2>' + table(['IoU, mean of the seeds', *(NAMES[n] for n in networks)], rows)
 
