@@ -121,7 +121,7 @@ def test_finetuning_trains_and_evaluates(config, request, tmp_path, monkeypatch)
     dataset, place = innermost(content.train_dataloader.dataset, 'train_dataloader.dataset')
     data = next(name for name in ('semantickitti', 'kitti', 'nuscenes') if dataset.ann_file.startswith(f'{name}_'))
     root = request.getfixturevalue({'nuscenes': 'objects_root'}.get(data, f'{data}_root'))
-    options = [*SMALL_FINETUNE, f'{place}.indices=1', f'visualizer.name={config.stem}']
+    options = [*SMALL_FINETUNE, f'{place}.indices=2', f'visualizer.name={config.stem}']
     if data == 'nuscenes' and 'decode_head' not in content.model:
         options.append('val_dataloader.dataset.metainfo.version=v1.0-mini')
     elif data == 'nuscenes':
