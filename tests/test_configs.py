@@ -156,7 +156,7 @@ def test_a_fraction_is_the_whole_protocol_with_a_split(config):
 
 
 @pytest.mark.parametrize(
-    'document', ['README.md', *sorted(str(p.relative_to(REPO)) for p in (REPO / 'docs').glob('*.md'))]
+    'document', ['README.md', *sorted(str(p.relative_to(REPO)) for p in (REPO / 'docs').rglob('*.md'))]
 )
 def test_commands_and_links_of_documents_exist(document):
     text = (REPO / document).read_text()

@@ -75,6 +75,19 @@ def test_without_data_one_line_says_what_is_expected(tmp_path):
     assert 'make_demo_data.py' in line and 'create_data.py' in line
 
 
+def test_without_data_a_detector_names_the_info_file(tmp_path):
+    arguments = ['configs/finetune/second_kitti.py', '--data-root', str(tmp_path)]
+    line = one_line(call('train', *arguments, options=[], check=False))
+    assert 'kitti_infos_train.pkl' in line and str(tmp_path) in line and 'create_data.py' in line
+
+
+def test_without_pretrained_weights_one_line_names_the_file(demo_root, tmp_path):
+    arguments = ['--data-root', str(demo_root), '--work-dir', str(tmp_path)]
+    options = [f'load_from={tmp_path}/none.pth']
+    line = one_line(call('train', 'configs/demo/minkunet18_100pct_demo.py', *arguments, options=options, check=False))
+    assert f'{tmp_path}/none.pth not found' in line
+
+
 def test_killed_and_resumed_run_gives_the_same_losses(labeled_root, tmp_path):
     options = [*TINY, 'train_cfg.max_epochs=3', 'param_scheduler=None']
     whole, killed = tmp_path / 'whole', tmp_path / 'killed'

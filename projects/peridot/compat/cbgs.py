@@ -33,6 +33,7 @@ def _repair(module: ModuleType) -> None:
 
     @functools.wraps(original)
     def sample_indices(self, dataset) -> list[int]:
+        """Indices as upstream draws them, or without the classes that have none."""
         try:
             return original(self, dataset)
         except ZeroDivisionError:

@@ -72,7 +72,7 @@ class LinearProbeLoop(ValLoop):
     """Validation loop of a pre-training: fits a linear probe on frozen features, then evaluates it.
 
     With `val_cfg=dict(type='peridot.LinearProbeLoop', ...)` and `train_cfg.val_interval=N` mmengine runs it
-    every N epochs; `tools/test.py` runs it on a checkpoint. The evaluator (mmdet3d's `SegMetric`) sees a
+    every N epochs; `tools/test.py` runs it on a checkpoint. The evaluator (`peridot.PointSegMetric`) sees a
     prediction for every original point.
 
     Args:
