@@ -1,6 +1,7 @@
 """What the programs in `tools/` share."""
 
 import argparse
+import errno
 import os
 import sys
 from collections.abc import Callable, Iterator
@@ -19,6 +20,11 @@ def run(main: Callable[[], None]) -> None:
         main()
     except PeridotError as error:
         sys.exit(f'error: {last_line(error)}')
+    except OSError as error:
+        # other errors of the system are defects of ours, with a traceback
+        if error.errno not in (errno.EACCES, errno.EROFS, errno.ENOSPC, errno.EDQUOT):
+            raise
+        sys.exit(f'error: {error.filename or "a file"}: {os.strerror(error.errno)}: free it, or choose another folder')
     except KeyboardInterrupt:
         sys.exit('interrupted; the same command (with --resume for a training) continues where it stopped')
 

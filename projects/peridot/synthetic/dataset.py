@@ -92,7 +92,7 @@ def read_settings(root: str | os.PathLike) -> Settings:
         DataError: `synthetic.json` is missing, damaged or of another version.
     """
     path = Path(root) / MANIFEST
-    remake = f'make the dataset again with `python tools/make_demo_data.py --out {root} --overwrite`'
+    remake = f'make the dataset again with `python tools/make_demo_data.py --out {root} --overwrite` (and its --format)'
     try:
         content = json.loads(path.read_text())
         version, settings = content['generator'], _stored_settings(content)
