@@ -112,6 +112,21 @@ def test_file_that_was_not_loaded(exported):
     assert 'values differ' in complaint(randomize(segmentor(), seed=1), exported)
 
 
+def test_part_of_a_student_is_not_the_student(student, exported, tmp_path):
+    content = torch.load(exported)
+    half = {name: value for name, value in content['state_dict'].items() if '.decoder.' not in name}
+    torch.save(dict(content, state_dict=half), tmp_path / 'encoder.pth')
+    model = loaded(str(tmp_path / 'encoder.pth'))
+    lacking = (
+        len(content['state_dict'])
+        - len(half)
+        - sum('.decoder.' in n and 'num_batches' in n for n in student.state_dict())
+    )
+    line = complaint(model, str(tmp_path / 'encoder.pth'))
+    assert f'{lacking} of ' in line and 'has no backbone.decoder.0' in line
+    assert verify_loading(model, tmp_path / 'encoder.pth', min_share=0.1).absent
+
+
 def test_weights_of_another_network(exported, tmp_path):
     line = complaint(loaded(exported, network=backbone(base=8)), exported)
     assert 'backbone.conv_input.0.0.weight is (3, 3, 3, 1, 4) in the file and (8, 3, 3, 3, 1) in the network' in line

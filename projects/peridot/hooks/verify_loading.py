@@ -24,7 +24,8 @@ def verify_loading(
     Args:
         model: Any model of mmdet3d, or a wrapper around it.
         checkpoint: File, or its content.
-        min_share: Tensors of the file that must have arrived, from 0 to 1.
+        min_share: Tensors of the student that must have arrived, from 0 to 1: those of the file, and those that the
+            file lacks of the modules it has.
         settings: 'error' or 'warn', what to do when the file says that it was pre-trained with other voxels, range
             or input columns than the model reads.
 
@@ -74,7 +75,7 @@ class VerifyLoadingHook(Hook):
     from the file.
 
     Args:
-        min_share: Tensors of the file that must have arrived, from 0 to 1.
+        min_share: See `verify_loading`.
         checkpoint: File that a network's `init_cfg` names; `load_from` goes first.
         settings: 'error' or 'warn', for other voxels, range or input columns than in pre-training.
     """

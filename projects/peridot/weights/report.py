@@ -41,13 +41,20 @@ class LoadReport:
         return [*self.permuted, *self.changed, *self.conflicts, *self.unexpected]
 
     @property
+    def absent(self) -> list[str]:
+        """Tensors that the file lacks of the modules it has: this part of the student would stay random."""
+        modules = {_group(name) for name in (*self.arrived, *self.lost)}
+        counters = 'num_batches_tracked'  # which files of old programs do not have, and nothing reads
+        return [name for name in self.missing if _group(name) in modules and not name.endswith(counters)]
+
+    @property
     def total(self) -> int:
-        """Number of tensors in the file."""
-        return len(self.arrived) + len(self.lost)
+        """Number of tensors of the student: those in the file and those that it lacks."""
+        return len(self.arrived) + len(self.lost) + len(self.absent)
 
     @property
     def share(self) -> float:
-        """Tensors that arrived, of those in the file."""
+        """Tensors that arrived, of those of the student."""
         return len(self.arrived) / self.total if self.total else 0.0
 
     def table(self) -> str:
@@ -76,7 +83,8 @@ class LoadReport:
         """One line that says what did not arrive, why, and what to do."""
         if not self.total:
             return f'{self.source} holds no weights'
-        groups = [_group(name) for name in self.lost]
+        lost = [*self.lost, *self.absent]
+        groups = [_group(name) for name in lost]
         counts = []
         for group in dict.fromkeys(groups):
             total = groups.count(group) + sum(_group(name) == group for name in self.arrived)
@@ -84,6 +92,8 @@ class LoadReport:
         return f'{self.source}: {", ".join(counts)} did not arrive: {self._reason()}'
 
     def _reason(self) -> str:
+        if not self.lost:
+            return f'the file has no {self.absent[0]}; load weights of the whole network'
         if self.permuted and not (self.changed or self.conflicts or self.unexpected):
             return (
                 'sparse kernels were permuted (layout trap); export the file again with tools/export_backbone.py '
