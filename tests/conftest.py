@@ -94,13 +94,15 @@ def objects_root(demo_root, make_once) -> Path:
     return make_once('objects', lambda root: create_gt_database(root, 'nuscenes'), demo_root)
 
 
-def first_streets(root: Path, format: str, streets: int, keyframes: int) -> None:
+def first_streets(
+    root: Path, format: str, streets: int, keyframes: int, image_size: tuple[int, int] = (188, 621)
+) -> None:
     """The first synthetic streets in a layout; the second one is for validation."""
     from peridot.synthetic import dataset, make_dataset
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(dataset, 'SCENES', dataset.SCENES[:streets])
-        make_dataset(root, keyframes, image_size=(188, 621), workers=1, progress=False, format=format)
+        make_dataset(root, keyframes, image_size=image_size, workers=1, progress=False, format=format)
 
 
 def kept_root(name: str) -> Path | None:
@@ -131,3 +133,13 @@ def semantickitti_root(make_once) -> Path:
         first_streets(root, 'semantickitti', 2, 2)
 
     return make_once('semantickitti', make, kept_root('semantickitti'))
+
+
+@pytest.fixture(scope='session')
+def pandaset_root(make_once) -> Path:
+    """Two streets in the layout of PandaSet, two frames each, with clouds, labels and info files of both lidars."""
+
+    def make(root: Path) -> None:
+        first_streets(root, 'pandaset', 2, 2, (108, 192))
+
+    return make_once('pandaset', make, kept_root('pandaset'))

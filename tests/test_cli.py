@@ -1,7 +1,9 @@
 import errno
 
 import pytest
-from peridot.cli import run
+from mmengine.config import Config
+from peridot.cli import run, set_data_root
+from peridot.errors import ConfigError
 
 
 def failing(error: BaseException):
@@ -20,3 +22,29 @@ def test_a_folder_that_cannot_be_written_is_one_line(number):
 def test_defects_keep_their_traceback():
     with pytest.raises(FileNotFoundError):
         run(failing(FileNotFoundError(errno.ENOENT, 'text', '/data/kitti')))
+
+
+@pytest.fixture
+def mixed():
+    one, two = dict(data_root='data/one/', ann_file='data/one/infos.pkl'), dict(data_root='data/two')
+    return Config(dict(unused=dict(data_root='data/three/'), train_dataloader=dict(dataset=dict(datasets=[one, two]))))
+
+
+def test_folders_of_a_mix_are_replaced_one_by_one(mixed):
+    set_data_root(mixed, 'data/one=/a,data/two/=/b/')
+    one, two = mixed.train_dataloader.dataset.datasets
+    assert (one.data_root, one.ann_file, two.data_root) == ('/a/', '/a/infos.pkl', '/b')
+
+
+@pytest.mark.parametrize('text', ['/a', 'data/four=/a'])
+def test_one_folder_cannot_stand_for_several(mixed, text):
+    with pytest.raises(ConfigError, match='reads data/one and data/two: give --data-root data/one=FOLDER,data/two='):
+        set_data_root(mixed, text)
+
+
+def test_unused_folders_do_not_count():
+    config = Config(
+        dict(unused=dict(data_root='data/three/'), train_dataloader=dict(dataset=dict(data_root='data/x/')))
+    )
+    set_data_root(config, '/a')
+    assert config.train_dataloader.dataset.data_root == '/a/'

@@ -1,25 +1,35 @@
 #!/usr/bin/env python3
-"""Bring the weights of another program into a file for mmdet3d's configs (`load_from` or `init_cfg`)."""
+"""Bring the weights of another program into a file for mmdet3d's configs (`load_from` or `init_cfg`), or ours back."""
 
 import argparse
 
 from peridot.cli import run
-from peridot.weights import KINDS, convert_checkpoint
+from peridot.weights import KINDS, convert_checkpoint, write_released
 
 
 def main() -> None:
     """Convert and say what was written."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument('checkpoint', help='checkpoint of the other program')
+    parser.add_argument('checkpoint', help='checkpoint of the other program; with --to waffleiron, one of ours')
     parser.add_argument('--out', required=True, help='file to write')
     parser.add_argument(
         '--kind',
         default='auto',
         choices=['auto', *KINDS],
         help="also-second: SECOND's trunk of OpenPCDet (ALSO, also for PV-RCNN); mmdet3d-torchsparse: mmdet3d's "
-        'MinkUNet; auto recognizes them, another value refuses everything else',
+        'MinkUNet; scalr: network of ScaLR or ScaLR+ with its distillation head; waffleiron: one that segments; '
+        'auto recognizes them, another value refuses everything else',
+    )
+    parser.add_argument(
+        '--to',
+        default='mmdet3d',
+        choices=['mmdet3d', 'waffleiron'],
+        help='waffleiron: write a WaffleIron of ours as the released code of ScaLR and WaffleIron reads it',
     )
     args = parser.parse_args()
+    if args.to == 'waffleiron':
+        print(f'written: {args.out} (weights in {write_released(args.checkpoint, args.out)!r})')
+        return
     kind = convert_checkpoint(args.checkpoint, args.out, args.kind)
     print(f'written: {args.out} ({kind})')
 

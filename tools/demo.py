@@ -15,15 +15,13 @@ from pathlib import Path
 
 import numpy as np
 from peridot.cli import run
+from peridot.demo_methods import METHODS
 from peridot.demo_report import write_report
 from peridot.errors import PeridotError
 from peridot.files import atomic_path
 from peridot.runs import last_metrics
 
 REPO = Path(__file__).resolve().parents[1]
-METHODS = ('olivine', 'slidr', 'ppkt')
-# maps that a method needs, and the program that makes them
-MAPS = {'olivine': ('labels', 'make_weak_labels'), 'slidr': ('superpixels', 'make_superpixels')}
 
 
 class Demo:
@@ -79,10 +77,18 @@ class Demo:
             name,
             demo_config(method),
             *arguments,
-            *('--data-root', str(self.data_root)),
+            *('--data-root', self.data_roots(method)),
             *('--work-dir', str(self.work_dir / folder)),
             *('--cfg-options', f'randomness.seed={seed}', *self.options),
         )
+
+    def data_roots(self, method: str) -> str:
+        """`--data-root` of a method."""
+        formats = METHODS[method].formats
+        if not formats:
+            return str(self.data_root)
+        others = [f'data/demo_{name}={self.data_root}_{name}' for name in formats]
+        return ','.join([f'data/demo={self.data_root}', *others])
 
     def make_data(self) -> None:
         """Make the synthetic dataset, unless the folder holds a dataset with info files (e.g. nuScenes mini)."""
@@ -91,10 +97,13 @@ class Demo:
         else:
             self.tool('make_demo_data', '--out', str(self.data_root))
 
-    def make_maps(self, method: str) -> None:
-        """Weak labels or superpixels for a method that needs them."""
-        if method in MAPS:
-            stage, tool = MAPS[method]
+    def prepare(self, method: str) -> None:
+        """Other data, weak labels or superpixels for a method that needs them."""
+        for name in METHODS[method].formats:
+            options = ['--format', name, '--out', f'{self.data_root}_{name}']
+            self.stage(f'data as {name}', self.tool, 'make_demo_data', *options)
+        if METHODS[method].maps:
+            stage, tool = METHODS[method].maps
             self.stage(stage, self.tool, tool, demo_config(method), '--data-root', str(self.data_root))
 
     def pretrain(self, method: str, seed: int) -> None:
@@ -102,11 +111,13 @@ class Demo:
         self.configured('train', method, seed, f'{method}_seed{seed}', '--resume')
 
     def probe(self, network: str, seed: int) -> None:
-        """Linear probe of the random network or of one that a method pre-trained."""
+        """Linear probe of an untrained network or of one that a method pre-trained."""
         folder = f'probe_{network}_seed{seed}'
-        method, checkpoint = self.methods[0], []
-        if network != 'random':
-            method, checkpoint = network, [last_checkpoint(self.work_dir / f'{network}_seed{seed}')]
+        method, checkpoint = network, []
+        if network in METHODS:
+            checkpoint = [last_checkpoint(self.work_dir / f'{network}_seed{seed}')]
+        else:
+            method = next(method for method in self.methods if METHODS[method].untrained == network)
         self.configured('test', method, seed, folder, *checkpoint)
         metrics = last_metrics(self.work_dir / folder)
         self.results.setdefault('probe', {}).setdefault(network, {})[str(seed)] = {
@@ -150,9 +161,10 @@ def main() -> None:
     demo = Demo(args.data_root.absolute(), args.work_dir.absolute(), args.methods, args.seeds, args.cfg_options)
     demo.stage('data', demo.make_data)
     for method in demo.methods:
-        demo.make_maps(method)
+        demo.prepare(method)
     for seed in demo.seeds:
-        demo.stage(f'probe random seed {seed}', demo.probe, 'random', seed)
+        for network in dict.fromkeys(METHODS[method].untrained for method in demo.methods):
+            demo.stage(f'probe {network} seed {seed}', demo.probe, network, seed)
         for method in demo.methods:
             demo.stage(f'{method} seed {seed}', demo.pretrain, method, seed)
             demo.stage(f'probe {method} seed {seed}', demo.probe, method, seed)

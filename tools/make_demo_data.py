@@ -5,6 +5,7 @@ from pathlib import Path
 
 from peridot.cli import run
 from peridot.synthetic import make_dataset
+from peridot.synthetic.prototypes import write_prototypes
 
 
 def image_size(text: str) -> tuple[int, int]:
@@ -19,7 +20,7 @@ def image_size(text: str) -> tuple[int, int]:
 def main() -> None:
     """Make the dataset."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument('--format', choices=['nuscenes', 'semantickitti', 'kitti'], default='nuscenes')
+    parser.add_argument('--format', choices=['nuscenes', 'semantickitti', 'kitti', 'pandaset'], default='nuscenes')
     parser.add_argument('--out', type=Path, help='folder of the dataset (data/demo, or data/demo_FORMAT)')
     parser.add_argument('--keyframes', type=int, default=7, help='annotated frames a scene (7)')
     parser.add_argument('--sweeps', type=int, help='lidar sweeps before each keyframe, 0 to 9; nuScenes only (4)')
@@ -27,6 +28,12 @@ def main() -> None:
     parser.add_argument('--seed', type=int, default=0)
     parser.add_argument('--workers', type=int, help='processes (one for each core)')
     parser.add_argument('--overwrite', action='store_true', help='replace a dataset made with other settings')
+    parser.add_argument(
+        '--prototypes',
+        type=int,
+        metavar='N',
+        help='also cut N image crops of each class into OUT/prototypes, for tools/embed_images.py; nuScenes only',
+    )
     args = parser.parse_args()
     out = args.out or Path('data/demo' if args.format == 'nuscenes' else f'data/demo_{args.format}')
     make_dataset(
@@ -39,6 +46,8 @@ def main() -> None:
         args.overwrite,
         format=args.format,
     )
+    if args.prototypes:
+        write_prototypes(out, args.prototypes)
     print(f'{out}: ready')
 
 

@@ -1,7 +1,8 @@
 #!/usr/bin/env python3
-"""Pictures of segmentations, detections and features, without a display, see docs/visualize.md."""
+"""Pictures of segmentations, detections, features and what texts find, without a display, see docs/visualize.md."""
 
 import argparse
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,10 +12,13 @@ from mmengine.config import Config
 from peridot.cli import add_config_arguments, check_datasets, load_config, run
 from peridot.errors import ConfigError, DataError
 from peridot.evaluation.box_pictures import PREDICTED, TRUE, Boxes, detection_picture
+from peridot.evaluation.correlation import Scan, correlation_picture, text_picture
 from peridot.evaluation.feature_map import balanced_rows, class_map, embed
 from peridot.evaluation.pictures import TopView, feature_picture, segmentation_picture
 from peridot.evaluation.scenes import Scenes, load_network, point_features, predict, true_labels
+from peridot.evaluation.zero_shot import check_head, embed_sample
 from peridot.files import atomic_path
+from peridot.text import TEMPLATES, TextEmbeddings, TextEncoder, embed_prompts
 from PIL import Image
 from torch import nn
 
@@ -29,6 +33,8 @@ def parse_args() -> argparse.Namespace:
         seg='ground truth, prediction and errors of a segmentor',
         det='true and predicted boxes of a detector',
         features='features of a pre-training or a MinkUNet: principal components, similarity, t-SNE',
+        text='similarity of a pre-training with a text-aligned teacher to texts',
+        correlation='similarity of a point with all points of several scans, also of several datasets',
     )
     for kind, text in about.items():
         own = kinds.add_parser(kind, help=text, description=text)
@@ -49,6 +55,23 @@ def parse_args() -> argparse.Namespace:
             own.add_argument(
                 '--per-class', type=int, default=100, help='points of each class in the t-SNE (default: 100)'
             )
+        if kind == 'text':
+            own.add_argument('--query', nargs='+', required=True, metavar='TEXT', help='texts, one picture each')
+            source = own.add_mutually_exclusive_group(required=True)
+            source.add_argument('--embeddings', help='file of tools/embed_text.py with these classes or synonyms')
+            source.add_argument('--model', help='text network for any text: folder of a CLIP or its name on the hub')
+            own.add_argument('--head', default='distill', help="head into the texts' space (default: distill)")
+        if kind == 'correlation':
+            where = 'the point nearest to (X, Y) of the first sample'
+            own.add_argument('--query', type=float, nargs=2, metavar=('X', 'Y'), required=True, help=where)
+            own.add_argument(
+                '--also',
+                nargs='+',
+                default=[],
+                metavar='CONFIG[=DATA_ROOT]',
+                help='configs whose samples are compared too, by the same network',
+            )
+            own.add_argument('--head', help="take the features behind this head instead of the student's")
     return parser.parse_args()
 
 
@@ -124,9 +147,62 @@ def feature_pictures(model: nn.Module, scenes: Scenes, args: argparse.Namespace)
         print('no t-SNE: the samples have no point labels')
 
 
+def scan_of(name: str, sample: dict, row: int, scenes: Scenes, features: torch.Tensor) -> Scan:
+    """A sample with its features and cameras, ready to be drawn."""
+    points, cameras = sample['inputs']['points'], scenes.cameras(row, wide=1240, narrow=640)
+    images = torch.from_numpy(cameras.images).permute(0, 3, 1, 2)
+    view = TopView.fit(points.numpy(), cameras.front, 720)
+    return Scan(name, points, features, images, cameras.pairs(points.numpy()), view)
+
+
+def text_pictures(model: nn.Module, scenes: Scenes, args: argparse.Namespace) -> Pictures:
+    """One picture per sample and text; the colors of a text mean the same in all samples."""
+    if args.embeddings:
+        texts = TextEmbeddings.load(args.embeddings)
+        queries = [texts.query(text) for text in args.query]
+    else:
+        encode = TextEncoder(args.model)
+        queries = [embed_prompts({text: (text,)}, TEMPLATES, encode, args.model) for text in args.query]
+    check_head(model, args.head, queries[0], args.embeddings or args.model)
+    scans, found = [], []
+    for name, sample, row in scenes:
+        features = embed_sample(model, sample, args.head)
+        found.append(torch.cat([query.scores(features) for query in queries], 1))
+        # the pictures need no features
+        scans.append(scan_of(name, sample, row, scenes, features[:, :0]))
+    for column, text in enumerate(args.query):
+        limits = np.percentile(torch.cat(found)[:, column].numpy(), [2, 99.5]).tolist()
+        for scan, scores in zip(scans, found):
+            name = f'text_{"-".join(re.findall("[a-z0-9]+", text.lower()))}_{scan.name}'
+            yield name, text_picture(scan, scores[:, column], text, limits)
+
+
+def correlation_pictures(model: nn.Module, scenes: Scenes, args: argparse.Namespace) -> Pictures:
+    """One picture with the samples of all configs."""
+    sources = [scenes]
+    for other in args.also:
+        path, _, data_root = other.partition('=')
+        config = load_config(argparse.Namespace(config=path, data_root=data_root, cfg_options=None))
+        check_datasets(config)
+        sources.append(Scenes(config, args.samples))
+    scans = []
+    for source in sources:
+        for name, sample, row in source:
+            features = embed_sample(model, sample, args.head) if args.head else point_features(model, sample)
+            title = f'{source.dataset.metainfo.get("dataset", "")} {name}'.strip()
+            scans.append(scan_of(title, sample, row, source, features))
+    yield 'correlation', correlation_picture(scans, scans[0].nearest(*args.query))
+
+
 def write_pictures(config: Config, args: argparse.Namespace) -> None:
     """Draw and write all pictures of a kind."""
-    draw = dict(seg=segmentation_pictures, det=detection_pictures, features=feature_pictures)[args.kind]
+    draw = dict(
+        seg=segmentation_pictures,
+        det=detection_pictures,
+        features=feature_pictures,
+        text=text_pictures,
+        correlation=correlation_pictures,
+    )[args.kind]
     scenes = Scenes(config, args.samples)
     model = load_network(config, args.checkpoint, 'cuda' if torch.cuda.is_available() else 'cpu')
     for name, picture in draw(model, scenes, args):

@@ -38,7 +38,9 @@ def last_line(error: BaseException) -> str:
 def add_config_arguments(parser: argparse.ArgumentParser) -> None:
     """Arguments of every program that starts from a config."""
     parser.add_argument('config', help='config file')
-    parser.add_argument('--data-root', help='folder of the data, for every dataset of the config')
+    parser.add_argument(
+        '--data-root', help='folder of the data, for every dataset of the config; OLD=NEW,... for several'
+    )
     parser.add_argument('--cfg-options', nargs='+', action=DictAction, help='settings to override, as key=value')
 
 
@@ -80,9 +82,7 @@ def load_runner_config(args: argparse.Namespace) -> Config:
 
 def check_datasets(config: Config) -> None:
     """Fail before networks are built when a folder or info file of a dataset is missing."""
-    # variables that the config leaves unused may name folders that do not exist
-    parts = [f'{loop}_{part}' for loop in ('train', 'val', 'test') for part in ('dataloader', 'cfg', 'evaluator')]
-    for part in _dicts([config.get(key) for key in [*parts, 'picture_dataset']]):
+    for part in _used_parts(config):
         if part.get('type') == 'peridot.PairedDataset':
             DATASETS.build({**part, 'pipeline': [], 'lazy_init': True}).check_files()
         elif part.get('data_root') and isinstance(part.get('ann_file'), str):
@@ -95,14 +95,36 @@ def check_datasets(config: Config) -> None:
 
 
 def set_data_root(config: Config, data_root: str) -> None:
-    """Replace `data_root` wherever the config has one, and in paths that were put together from it."""
-    old = {part['data_root'].rstrip('/') for part in _dicts(config._cfg_dict) if part.get('data_root')}
+    """Replace `data_root` wherever the config has one, and in paths that were put together from it.
+
+    Args:
+        config: Changed in place.
+        data_root: A folder; for a config that reads several, `OLD=NEW` for each that changes, with commas between.
+
+    Raises:
+        ConfigError: It is one folder in place of several, or names a folder that the config does not have.
+    """
+    roots = {part['data_root'].rstrip('/') for part in _dicts(config._cfg_dict) if part.get('data_root')}
+    used = sorted({part['data_root'].rstrip('/') for part in _used_parts(config) if part.get('data_root')})
+    change = dict.fromkeys(roots, data_root)
+    if '=' in data_root:
+        change = dict(item.rstrip('/').split('=', 1) for item in data_root.split(',') if '=' in item)
+        change = {old.rstrip('/'): new for old, new in change.items()}
+    if not roots.issuperset(change) or ('=' not in data_root and len(used) > 1):
+        example = ','.join(f'{root}=FOLDER' for root in used)
+        raise ConfigError(f'{config.filename} reads {" and ".join(used)}: give --data-root {example}')
     for part in _dicts(config._cfg_dict):
         for key, value in part.items():
             if isinstance(value, str):
-                root = next((root for root in old if value == root or value.startswith(f'{root}/')), None)
+                root = next((root for root in change if value == root or value.startswith(f'{root}/')), None)
                 if root is not None:
-                    part[key] = data_root.rstrip('/') + value[len(root) :]
+                    part[key] = change[root].rstrip('/') + value[len(root) :]
+
+
+def _used_parts(config: Config) -> Iterator[ConfigDict]:
+    """Dicts of the config that a training or test reads: variables that it leaves unused may name other folders."""
+    parts = [f'{loop}_{part}' for loop in ('train', 'val', 'test') for part in ('dataloader', 'cfg', 'evaluator')]
+    return _dicts([config.get(key) for key in [*parts, 'picture_dataset']])
 
 
 def _dicts(node) -> Iterator[ConfigDict]:

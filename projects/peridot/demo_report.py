@@ -8,25 +8,19 @@ import matplotlib
 import numpy as np
 import torch
 from mmengine.config import Config
-from mmengine.dataset import pseudo_collate
+from mmengine.dataset import BaseDataset, pseudo_collate
 from mmengine.registry import init_default_scope
 from PIL import Image
-from torch import Tensor
+from torch import Tensor, nn
 
+from peridot.demo_methods import COLORS, METHODS, NAMES, UNTRAINED
+from peridot.evaluation.correlation import Scan, correlation_picture
 from peridot.evaluation.pictures import draw_from_above, draw_on_images, feature_picture, tile
 from peridot.files import atomic_path
+from peridot.hooks.feature_picture import front_camera
 from peridot.labels.maps import MapFolder
 from peridot.registry import DATASETS, MODELS
 from peridot.report import bar, page, picture, similarity_viewer, table
-
-COLORS = {'random': '#7a8075', 'olivine': '#c5e17a', 'slidr': '#7ac5e1', 'ppkt': '#e1a07a'}
-NAMES = {'random': 'random', 'olivine': 'OLIVINE', 'slidr': 'SLidR', 'ppkt': 'PPKT'}
-ASKED = {
-    'olivine': 'the feature of a point should match the image feature where the point projects to, and be nearer to '
-    'image features of its own weak class than to others',
-    'slidr': "the mean feature of a superpixel's points should match the mean feature of its pixels",
-    'ppkt': 'the feature of a point should match the image feature where the point projects to',
-}
 
 
 def write_report(work_dir: Path, results: dict) -> None:
@@ -36,22 +30,26 @@ def write_report(work_dir: Path, results: dict) -> None:
         work_dir: Folder of the demo, with a training for each method and seed, each with its config.
         results: Content of `results.json`.
     """
-    methods = [network for network in results['probe'] if network != 'random']
+    methods = [network for network in results['probe'] if network in METHODS]
     seeds = results['settings']['seeds']
     configs = {m: Config.fromfile(next((work_dir / f'{m}_seed{seeds[0]}').glob('*.py'))) for m in methods}
     config = configs[methods[0]]
     init_default_scope('mmdet3d')
     dataset = DATASETS.build(config.picture_dataset)
     sample = dataset[len(dataset) // 2]
-    features = {'random': _features(config, sample, seeds[0])}
-    for method in methods:
-        features[NAMES[method]] = _features(configs[method], sample, seeds[0], work_dir / f'{method}_seed{seeds[0]}')
+    features = {UNTRAINED[METHODS[methods[0]].untrained][0]: _features(_network(config, seeds[0]), sample)}
+    networks = {m: _network(configs[m], seeds[0], work_dir / f'{m}_seed{seeds[0]}') for m in methods}
+    for method, network in networks.items():
+        # of the same scan, with the columns that the network reads
+        own = DATASETS.build(configs[method].picture_dataset)[len(dataset) // 2]
+        features[NAMES[method]] = _features(network, own)
     sections = [
         _headline(results, methods),
         _data(sample, dataset.metainfo),
         _labels(configs['olivine']) if 'olivine' in methods else '',
         _training(work_dir, seeds, methods),
         _features_section(sample, features),
+        _correlations(networks, configs),
         _classes(results, dataset.metainfo['classes']),
         _next_steps(results, methods),
     ]
@@ -59,30 +57,34 @@ def write_report(work_dir: Path, results: dict) -> None:
         temporary.write_text(page('Peridot: what a lidar network learns from cameras', sections))
 
 
-@torch.no_grad()
-def _features(config: Config, sample: dict, seed: int, run_dir: Path | None = None) -> Tensor:
+def _network(config: Config, seed: int, run_dir: Path | None = None) -> nn.Module:
     torch.manual_seed(seed)
     model = MODELS.build(config.model).eval()
     if run_dir is not None:
         checkpoint = (run_dir / 'last_checkpoint').read_text().strip()
         model.load_state_dict(torch.load(checkpoint, map_location='cpu', weights_only=True)['state_dict'])
+    return model
+
+
+@torch.no_grad()
+def _features(model: nn.Module, sample: dict) -> Tensor:
     inputs = model.data_preprocessor(pseudo_collate([sample]))['inputs']
     return model.extract_features(inputs['points'])[0].float()
 
 
 def _headline(results: dict, methods: list[str]) -> str:
     probes = {n: [p['miou'] for p in values.values()] for n, values in results['probe'].items()}
-    gains = {m: np.mean(probes[m]) / max(np.mean(probes['random']), 1e-9) for m in methods}
+    gains = {m: np.mean(probes[m]) / max(np.mean(probes[METHODS[m].untrained]), 1e-9) for m in methods}
     rows = [[NAMES[n], *(f'{v:.3f}' for v in values), f'<b>{np.mean(values):.3f}</b>'] for n, values in probes.items()]
     header = ['backbone', *(f'seed {s}' for s in results['settings']['seeds']), 'mean']
-    asked = ''.join(f'<li>{NAMES[m]}: <i>{ASKED[m]}</i></li>' for m in methods)
+    asked = ''.join(f'<li>{NAMES[m]}: <i>{METHODS[m].asked}</i></li>' for m in methods)
     return (
         '<p>A lidar network was shown synthetic streets through its points, while a frozen ImageNet network '
         f'looked at the camera images. One thing was asked of it:</p><ul>{asked}</ul><p>It never saw a label. Then '
         'its weights were frozen and one linear layer was fitted to name the class of every point of unseen '
         'scenes.</p>'
         f'<p class="big">{", ".join(f"{NAMES[m]} {gain:.1f}&times;" for m, gain in gains.items())} '
-        'the mIoU of a random network</p>'
+        'the mIoU of the same network with random weights</p>'
         f'<p>Linear probe on held-out scenes, mean intersection over union of the classes, all points:</p>'
         f'{table(header, rows)}'
     )
@@ -136,12 +138,12 @@ def _training(work_dir: Path, seeds: list[int], methods: list[str]) -> str:
             for log in sorted((work_dir / f'{method}_seed{seed}').glob('*/vis_data/scalars.json')):
                 lines += [json.loads(line) for line in log.read_text().splitlines()]
             steps = [line for line in lines if 'loss' in line]
-            accuracy = next(key for key in steps[0] if key.endswith('/accuracy'))
+            accuracy = next(key for key in steps[0] if key.endswith(('/accuracy', '/cosine')))
             label = NAMES[method] if seed == seeds[0] else None
             for axis, key in zip(axes, ('loss', accuracy)):
                 axis.plot([s['step'] for s in steps], [s[key] for s in steps], color=COLORS[method], lw=1, label=label)
         axes[0].set_title('total loss')
-        axes[1].set_title('share of points (superpixels) that find their own image feature')
+        axes[1].set_title('points (superpixels) that find their own image feature; ScaLR: cosine with it')
         for axis in axes:
             axis.set_xlabel('training step')
             axis.legend()
@@ -150,7 +152,7 @@ def _training(work_dir: Path, seeds: list[int], methods: list[str]) -> str:
         image = np.asarray(figure.canvas.buffer_rgba())[..., :3].copy()
         pyplot.close(figure)
     return '<h2>Training</h2>' + picture(
-        image, 'Loss and retrieval accuracy, one line for each seed; losses of methods do not compare.'
+        image, 'Loss and agreement with the images, one line for each seed; losses of methods do not compare.'
     )
 
 
@@ -174,6 +176,31 @@ def _features_section(sample: dict, features: dict[str, Tensor]) -> str:
     )
 
 
+def _correlations(networks: dict[str, nn.Module], configs: dict[str, Config]) -> str:
+    """One point's feature across scans, and across datasets where a method trained on several."""
+    pictures = []
+    for method, network in networks.items():
+        scans = []
+        for title, dataset in _picture_datasets(configs[method]):
+            for index in (0, len(dataset) - 1):
+                sample, camera = dataset[index], front_camera(dataset.get_data_info(index))
+                scans.append(Scan.of_sample(f'{title}, scan {index}', sample, _features(network, sample), camera))
+        query = scans[0].nearest(0, 12)
+        pictures.append(picture(correlation_picture(scans, query), NAMES[method]))
+    return (
+        '<h2>One point in other scans</h2><p>Similarity of the feature at the cross, in the first scan, with all '
+        'points of this scan and of others: yellow is the same, dark blue unlike.</p>'
+        f'{"".join(pictures)}'
+    )
+
+
+def _picture_datasets(config: Config) -> list[tuple[str, BaseDataset]]:
+    """The dataset of the pictures and those of other sensors that the config names."""
+    first = DATASETS.build(config.picture_dataset)
+    others = [DATASETS.build(dataset) for dataset in config.get('other_picture_datasets', [])]
+    return [(dataset.metainfo['dataset'], dataset) for dataset in [first, *others]]
+
+
 def _classes(results: dict, classes: list[str]) -> str:
     networks = list(results['probe'])
     probes = {network: list(own.values()) for network, own in results['probe'].items()}
@@ -194,6 +221,6 @@ def _next_steps(results: dict, methods: list[str]) -> str:
         '<h2>Where to go from here</h2><p>The demo ran the real programs with a small config. On nuScenes the '
         'same objectives run with the published settings:</p>'
         '<pre>python tools/create_data.py nuscenes --root data/nuscenes\n'
-        f'python tools/train.py configs/pretrain/{methods[0]}_nus.py</pre>'
+        f'python tools/train.py configs/pretrain/{METHODS[methods[0]].pretrain}.py</pre>'
         f'<h2>Time</h2>{table(["stage", "seconds"], rows)}'
     )

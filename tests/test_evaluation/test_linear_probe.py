@@ -1,7 +1,11 @@
 import numpy as np
+import pytest
 import torch
+from mmengine.dataset import BaseDataset
 from peridot.evaluation import fit_linear_probe
+from peridot.evaluation.linear_probe import build_fit_dataloader
 from peridot.evaluation.pictures import TopView, draw_from_above, draw_on_images, pca_colors, similarity_colors, tile
+from peridot.registry import DATASETS
 from peridot.structures import Pairs
 
 
@@ -67,3 +71,16 @@ def test_tile_keeps_reading_order():
     grid = tile(images, 2)
     assert grid.shape == (4, 8, 3)
     assert grid[0, 0, 0] == 0 and grid[0, 4, 0] == 1 and grid[2, 0, 0] == 2 and grid[2, 4, 0] == 0
+
+
+@DATASETS.register_module()
+class TenNumbers(BaseDataset):
+    def load_data_list(self) -> list[dict]:
+        return [dict(number=number) for number in range(10)]
+
+
+@pytest.mark.parametrize('count, numbers', [(3, [0, 3, 6]), (20, list(range(10)))])
+def test_probe_is_fitted_on_so_many_scans(count, numbers):
+    sampler = dict(type='DefaultSampler', shuffle=False)
+    settings = dict(dataset=dict(type='TenNumbers'), sampler=sampler, batch_size=1, num_workers=0)
+    assert [number for batch in build_fit_dataloader(settings, count) for number in batch['number']] == numbers

@@ -1,12 +1,19 @@
 """Paired image-lidar datasets, samplers and transforms; importing this package registers them."""
 
 from peridot.datasets import transforms
-from peridot.datasets.paired_dataset import PairedDataset, nuscenes_lidarseg_meta, semantickitti_meta
+from peridot.datasets.mixed_dataset import MixedDataset
+from peridot.datasets.paired_dataset import (
+    PairedDataset,
+    nuscenes_lidarseg_meta,
+    pandaset_meta,
+    semantickitti_meta,
+)
 from peridot.datasets.projection import project_to_cameras
 from peridot.datasets.sampler import SampleKey, SeededSampler, seeded_sample
 from peridot.datasets.splits import Split, label_fraction, make_splits, read_split
 
 __all__ = [
+    'MixedDataset',
     'PairedDataset',
     'SampleKey',
     'SeededSampler',
@@ -14,6 +21,7 @@ __all__ = [
     'label_fraction',
     'make_splits',
     'nuscenes_lidarseg_meta',
+    'pandaset_meta',
     'project_to_cameras',
     'read_split',
     'seeded_sample',

@@ -48,6 +48,28 @@ _LIDARSEG = (
 )
 _NUM_RAW_LIDARSEG = 32
 
+# name, color (RGB) and PandaSet's own ids that make the class, grouped as in ScaLR's released code
+_PANDASET = (
+    ('road', (128, 64, 128), (7,)),
+    ('traffic_sign', (220, 220, 0), (36, 38)),
+    ('barrier', (112, 128, 144), (35, 39)),
+    ('pedestrian', (220, 20, 60), (30, 31)),
+    ('vegetation', (107, 142, 35), (5,)),
+    ('road_marking', (230, 230, 230), (8, 9, 10)),
+    ('sidewalk', (244, 35, 232), (11,)),
+    ('manmade', (222, 184, 135), (41, 42)),
+    ('traffic_cone', (255, 140, 0), (34, 37)),
+    ('car', (0, 0, 142), (13,)),
+    ('motorcycle', (0, 0, 230), (18,)),
+    ('truck', (0, 0, 70), (14, 15, 16)),
+    ('bus', (0, 60, 100), (23,)),
+    ('bicycle', (119, 11, 32), (26,)),
+    ('other_vehicle', (0, 80, 130), (17, 19, 20, 21, 27, 28, 29)),
+    ('ground', (152, 251, 152), (6,)),
+    ('driveway', (250, 170, 160), (12,)),
+)
+_NUM_RAW_PANDASET = 43
+
 
 def nuscenes_lidarseg_meta() -> dict:
     """Classes of the nuScenes lidar segmentation challenge in MMDetection3D's convention.
@@ -56,18 +78,17 @@ def nuscenes_lidarseg_meta() -> dict:
         dict: `classes` (16 names), `palette`, `ignore_index` (16, the number of classes), `label2cat` and
         `seg_label_mapping` ({raw lidarseg id: class}, the 32 raw ids of nuScenes).
     """
-    ignore = len(_LIDARSEG)
-    mapping = dict.fromkeys(range(_NUM_RAW_LIDARSEG), ignore)
-    for label, (_, _, raw_ids) in enumerate(_LIDARSEG):
-        mapping.update(dict.fromkeys(raw_ids, label))
-    names = tuple(name for name, _, _ in _LIDARSEG)
-    return {
-        'classes': names,
-        'palette': [list(color) for _, color, _ in _LIDARSEG],
-        'ignore_index': ignore,
-        'label2cat': dict(enumerate(names)),
-        'seg_label_mapping': mapping,
-    }
+    return _grouped(_LIDARSEG, _NUM_RAW_LIDARSEG)
+
+
+def pandaset_meta() -> dict:
+    """PandaSet's 17 classes as grouped for ScaLR.
+
+    Returns:
+        dict: `classes` (17 names), `palette`, `ignore_index` (17), `label2cat` and `seg_label_mapping`
+        ({raw id: class}, PandaSet's ids 1 to 42 and 0 for points without label).
+    """
+    return _grouped(_PANDASET, _NUM_RAW_PANDASET)
 
 
 @lru_cache(maxsize=1)
@@ -90,14 +111,34 @@ def semantickitti_meta() -> dict:
     }
 
 
-_SEGMENTATION_META = {'nuscenes': nuscenes_lidarseg_meta, 'semantickitti': semantickitti_meta}
+def _grouped(groups: Sequence[tuple[str, tuple, tuple]], num_raw: int) -> dict:
+    ignore = len(groups)
+    mapping = dict.fromkeys(range(num_raw), ignore)
+    for label, (_, _, raw_ids) in enumerate(groups):
+        mapping.update(dict.fromkeys(raw_ids, label))
+    names = tuple(name for name, _, _ in groups)
+    return {
+        'classes': names,
+        'palette': [list(color) for _, color, _ in groups],
+        'ignore_index': ignore,
+        'label2cat': dict(enumerate(names)),
+        'seg_label_mapping': mapping,
+    }
+
+
+_SEGMENTATION_META = {
+    'nuscenes': nuscenes_lidarseg_meta,
+    'semantickitti': semantickitti_meta,
+    'pandar64': pandaset_meta,
+    'pandargt': pandaset_meta,
+}
 
 
 @DATASETS.register_module()
 class PairedDataset(BaseDataset):
     """Lidar sweeps with their camera images, from an MMDetection3D info file (version 2).
 
-    Infos of nuScenes, SemanticKITTI, KITTI (tools/create_data.py) and Waymo (mmdet3d's) work. A sample needs
+    Infos of nuScenes, SemanticKITTI, KITTI, PandaSet (tools/create_data.py) and Waymo (mmdet3d's) work. A sample needs
     `lidar_points.lidar_path` and, for every camera with an `img_path`, `cam2img` and `lidar2cam`. Nothing else of the
     info is kept in memory.
 
@@ -109,7 +150,8 @@ class PairedDataset(BaseDataset):
     `img_tokens` (camera sample_data tokens or None), `lidar2cam` (V, 4, 4) and `cam2img` (V, 4, 4) float64,
     `data_root`, `ann_file`, `dataset_name`, and, where the info has it, `pts_semantic_mask_path` with
     `seg_label_mapping` ((M,) int64 class of every raw label, -1 where there is none); in test mode also an empty
-    `eval_ann_info`, else `dataset`, this dataset.
+    `eval_ann_info`, else `dataset`, this dataset, and `skipped`, how many samples the pipeline gave up (made None of)
+    before this one.
 
     Args:
         data_root (str): Folder of the dataset.
@@ -144,6 +186,9 @@ class PairedDataset(BaseDataset):
     def full_init(self) -> None:
         """Read the info file, then check that every map the pipeline reads exists."""
         if not self._fully_initialized:
+            wanted = self._indices
+            if wanted is not None and not (wanted if isinstance(wanted, int) else len(wanted)):
+                raise DataError(f'`indices` leaves no sample of {self.ann_file}: name at least one')
             super().full_init()
             self.check_maps()
 
@@ -163,15 +208,31 @@ class PairedDataset(BaseDataset):
             print_log(folder.describe(), 'current', logging.INFO if folder.is_finished else logging.WARNING)
 
     def __getitem__(self, key: int | SampleKey) -> dict:
-        """Run the pipeline on one sample, under the key's seed when it has one."""
-        index, seed = key if isinstance(key, SampleKey) else (key, None)
-        with seeded_sample(seed):
-            return super().__getitem__(index)
+        """Run the pipeline on one sample, under the key's seed when it has one.
 
-    def prepare_data(self, idx: int) -> dict:
+        A sample of which the pipeline makes None is replaced by a random one; `skipped` counts how often.
+
+        Raises:
+            DataError: None of `max_refetch` + 1 samples is of use, or one is not in test mode.
+        """
+        index, seed = key if isinstance(key, SampleKey) else (key, None)
+        self.full_init()
+        tries = 1 if self.test_mode else self.max_refetch + 1
+        with seeded_sample(seed):
+            for skipped in range(tries):
+                data = self.prepare_data(index, skipped)
+                if data is not None:
+                    return data
+                index = self._rand_another()
+        raise DataError(
+            f'the pipeline keeps none of {tries} samples of {self.ann_file}: check the calibrations in it, `cameras`, '
+            'and min_points and min_depth of peridot.ChooseCamera'
+        )
+
+    def prepare_data(self, idx: int, skipped: int = 0) -> dict | None:
         """Run the pipeline; in training it also gets the dataset itself, for transforms that mix samples."""
         info = self.get_data_info(idx)
-        return self.pipeline(info if self.test_mode else {**info, 'dataset': self})
+        return self.pipeline(info if self.test_mode else {**info, 'dataset': self, 'skipped': skipped})
 
     def get_data_info(self, idx: int) -> dict:
         """The parsed info of one sample, with what all samples share."""
@@ -314,5 +375,7 @@ def read_info_file(path: str, data_root: str) -> dict:
 
 def _create_command(data_root: str, dataset: str | None = None) -> str:
     folder = str(data_root).lower()
-    guess = 'semantickitti' if 'semantic' in folder else 'kitti' if 'kitti' in folder else 'nuscenes'
-    return f'python tools/create_data.py {dataset or guess} --root {data_root}'
+    guess = next((name for name in ('semantickitti', 'kitti', 'pandaset') if name in folder), 'nuscenes')
+    # one command makes both of PandaSet's lidars
+    name = 'pandaset' if str(dataset).startswith('pandar') else dataset or guess
+    return f'python tools/create_data.py {name} --root {data_root}'

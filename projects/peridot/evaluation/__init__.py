@@ -1,6 +1,18 @@
 """Evaluation of pre-trained features and of segmentations."""
 
+from peridot.evaluation.discovery import DiscoveryLoop
+from peridot.evaluation.foreground_metric import ForegroundMetric
 from peridot.evaluation.linear_probe import LinearProbe, LinearProbeLoop, fit_linear_probe
 from peridot.evaluation.point_seg_metric import PointSegMetric, confusion_matrix
+from peridot.evaluation.zero_shot import ZeroShotLoop
 
-__all__ = ['LinearProbe', 'LinearProbeLoop', 'PointSegMetric', 'confusion_matrix', 'fit_linear_probe']
+__all__ = [
+    'DiscoveryLoop',
+    'ForegroundMetric',
+    'LinearProbe',
+    'LinearProbeLoop',
+    'PointSegMetric',
+    'ZeroShotLoop',
+    'confusion_matrix',
+    'fit_linear_probe',
+]

@@ -8,11 +8,12 @@ from mmdet3d.structures import PointData
 from mmengine.dist import all_gather_object
 from mmengine.logging import print_log
 from mmengine.model import is_model_wrapper
-from mmengine.runner import ValLoop
+from mmengine.runner import Runner, ValLoop
 from torch import Tensor, nn
+from torch.utils.data import DataLoader
 
 from peridot.errors import DataError
-from peridot.registry import LOOPS
+from peridot.registry import DATASETS, LOOPS
 
 
 class LinearProbe(nn.Module):
@@ -67,6 +68,15 @@ def fit_linear_probe(
     return probe.requires_grad_(False)
 
 
+def build_fit_dataloader(settings: dict, count: int) -> DataLoader:
+    """Loader of at most `count` evenly spaced samples of a dataset, from its config."""
+    dataset = DATASETS.build(settings['dataset'])
+    # before the loader is built: its sampler would go on counting the whole dataset
+    if len(dataset) > count:
+        dataset.get_subset_([i * len(dataset) // count for i in range(count)])
+    return Runner.build_dataloader({**settings, 'dataset': dataset}, seed=0)
+
+
 @LOOPS.register_module()
 class LinearProbeLoop(ValLoop):
     """Validation loop of a pre-training: fits a linear probe on frozen features, then evaluates it.
@@ -92,10 +102,7 @@ class LinearProbeLoop(ValLoop):
         fp16: bool = False,
     ) -> None:
         super().__init__(runner, dataloader, evaluator, fp16)
-        self.fit_dataloader = runner.build_dataloader(fit_dataloader, seed=0)
-        dataset = self.fit_dataloader.dataset
-        if len(dataset) > fit_scans:
-            dataset.get_subset_([i * len(dataset) // fit_scans for i in range(fit_scans)])
+        self.fit_dataloader = build_fit_dataloader(fit_dataloader, fit_scans)
         self.points_per_scan = points_per_scan
         meta = self.dataloader.dataset.metainfo
         self.num_classes, self.ignore_index = len(meta['classes']), meta['ignore_index']

@@ -85,11 +85,16 @@ def pca_colors(features: Tensor) -> np.ndarray:
 
 def similarity_colors(features: Tensor, query: int) -> np.ndarray:
     """Cosine similarity to the point with row `query`, from dark blue (0 and less) to yellow (1): uint8 (N, 3)."""
+    unit = F.normalize(features.float(), dim=1)
+    return heat_colors(unit @ unit[query])
+
+
+def heat_colors(values: Tensor, low: float = 0.0, high: float = 1.0) -> np.ndarray:
+    """Numbers (N,) as colors, from dark blue (`low` and less) to yellow (`high` and more): uint8 (N, 3)."""
     from matplotlib import colormaps
 
-    unit = F.normalize(features.float(), dim=1)
-    similarity = (unit @ unit[query]).cpu().numpy()
-    return (255 * colormaps['viridis'](np.clip(similarity, 0, 1))[:, :3]).astype(np.uint8)
+    place = (values.float().cpu().numpy() - low) / max(high - low, 1e-9)
+    return (255 * colormaps['viridis'](np.clip(place, 0, 1))[:, :3]).astype(np.uint8)
 
 
 def class_colors(labels: np.ndarray, palette: Sequence[Sequence[int]]) -> np.ndarray:
@@ -226,10 +231,34 @@ def feature_picture(
         uint8 (H', W', 3).
     """
     colors = pca_colors(features) if query is None else similarity_colors(features, query)
+    return color_picture(colors, xyz, images, pairs, query, view)
+
+
+def color_picture(
+    colors: np.ndarray,
+    xyz: Tensor,
+    images: Tensor,
+    pairs: Pairs,
+    marked: int | None = None,
+    view: TopView | None = None,
+) -> np.ndarray:
+    """The cloud from above beside the cameras, in given colors.
+
+    Args:
+        colors: uint8 (N, 3).
+        xyz: (N, >=3) points in the lidar frame.
+        images: uint8 (V, 3, H, W); without cameras the cloud stands alone.
+        pairs: Pairs of this sample.
+        marked: Row of a point that gets a cross.
+        view: Part that is shown from above.
+
+    Returns:
+        uint8 (H', W', 3).
+    """
     xyz, view = xyz[:, :3].cpu().numpy(), view or TopView()
     above = draw_from_above(xyz, colors, view)
-    if query is not None:
-        row, col = view.place(xyz[query, :2]).astype(int)
+    if marked is not None:
+        row, col = view.place(xyz[marked, :2]).astype(int)
         cv2.drawMarker(above, (int(col), int(row)), (255, 60, 60), cv2.MARKER_CROSS, 24, 2)
     if not len(images):
         return above

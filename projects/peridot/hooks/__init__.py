@@ -3,12 +3,14 @@
 from peridot.hooks.check_checkpoint import CheckCheckpointHook
 from peridot.hooks.export_backbone import ExportBackboneHook, export_backbone, export_checkpoint
 from peridot.hooks.feature_picture import FeaturePictureHook
+from peridot.hooks.occupancy_picture import OccupancyPictureHook
 from peridot.hooks.verify_loading import VerifyLoadingHook, verify_loading
 
 __all__ = [
     'CheckCheckpointHook',
     'ExportBackboneHook',
     'FeaturePictureHook',
+    'OccupancyPictureHook',
     'VerifyLoadingHook',
     'export_backbone',
     'export_checkpoint',

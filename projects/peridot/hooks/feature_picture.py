@@ -10,7 +10,7 @@ from mmengine.logging import print_log
 from mmengine.model import is_model_wrapper
 from PIL import Image
 
-from peridot.evaluation.pictures import feature_picture
+from peridot.evaluation.pictures import TopView, feature_picture
 from peridot.files import atomic_path
 from peridot.registry import DATASETS, HOOKS
 
@@ -20,8 +20,8 @@ class FeaturePictureHook(Hook):
     """Draws the point features of one sample after each validation and at the end of training.
 
     The sample is one of the config's `picture_dataset`, a paired dataset with images and without random
-    transforms. Colors are the first three principal components, or the similarity to a point. Pictures go to
-    `pictures/` in the work directory and to the visualizer's backends (TensorBoard).
+    transforms. Colors are the first three principal components, or the similarity to a point; the front camera's
+    direction is up. Pictures go to `pictures/` in the work directory and to the visualizer's backends (TensorBoard).
 
     Args:
         index: Sample of that dataset.
@@ -49,15 +49,30 @@ class FeaturePictureHook(Hook):
             return
         model = runner.model.module if is_model_wrapper(runner.model) else runner.model
         model.eval()
-        sample = DATASETS.build(runner.cfg.picture_dataset)[self.index]
+        dataset = DATASETS.build(runner.cfg.picture_dataset)
+        sample = dataset[self.index]
         inputs = model.data_preprocessor(pseudo_collate([sample]))['inputs']
         points = inputs['points'][0]
         query = None
         if self.query is not None:
             query = int((points[:, :2] - points.new_tensor(self.query)).norm(dim=1).argmin())
-        picture = feature_picture(model.extract_features([points])[0], points, inputs['images'], inputs['pairs'], query)
+        info = dataset.get_data_info(self.index)
+        ahead = front_camera(info) if len(info['cameras']) else None
+        view = TopView.fit(points.cpu().numpy(), ahead)
+        features = model.extract_features([points])[0]
+        picture = feature_picture(features, points, inputs.get('images', ()), inputs['pairs'], query, view)
         with atomic_path(path) as temporary:
             Image.fromarray(np.ascontiguousarray(picture)).save(temporary, format='PNG')
         self._drawn = path
         runner.visualizer.add_image('features', picture, step=runner.iter)
         print_log(f'picture of the features: {path}', 'current')
+
+
+def front_camera(info: dict) -> np.ndarray:
+    """`lidar2cam` (4, 4) of the camera that looks ahead: nuScenes' front camera, otherwise the first one.
+
+    Args:
+        info: What `PairedDataset.get_data_info` gives, with at least one camera.
+    """
+    names = list(info['cameras'])
+    return info['lidar2cam'][names.index('CAM_FRONT') if 'CAM_FRONT' in names else 0]

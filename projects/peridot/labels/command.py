@@ -35,12 +35,12 @@ def make_maps_command(kind: str, default_generator: str) -> None:
     dataset, data_root = _training_set(config)
     generator = build_generator(kind, args.generator, args.options or {}, config)
     out = data_root / (args.out or f'{FOLDERS[kind]}/{args.generator}')
-    _start_distributed()
+    start_distributed()
     job = MapJob(images_of(dataset), data_root, out, args.workers)
     if not job.images:
         raise ConfigError(f'the training set of {args.config} has no camera images')
     MMLogger.get_instance('peridot').info(f'{len(job.images)} images, {args.generator} -> {out}')
-    maps = make_maps(generator, job, overwrite=args.overwrite, command=_own_command())
+    maps = make_maps(generator, job, overwrite=args.overwrite, command=own_command())
     for path in write_previews(maps, job, args.preview):
         print(path)
 
@@ -92,18 +92,18 @@ def _training_set(config: Config) -> tuple:
     if 'train_dataloader' not in config:
         raise ConfigError('the config has no train_dataloader, whose images are wanted: give a pre-training config')
     settings = config.train_dataloader.dataset
-    dataset = DATASETS.build(_without_pipeline(settings))
+    dataset = DATASETS.build(without_pipeline(settings))
     roots = {os.path.normpath(root) for root in _values(settings, 'data_root') if root}
     if len(roots) != 1:
         raise ConfigError(f'the training set has {len(roots)} data roots, maps belong to one: give --data-root DIR')
     return dataset, Path(roots.pop())
 
 
-def _without_pipeline(settings):
+def without_pipeline(settings):
     """The same dataset config, but no dataset in it transforms anything."""
     if isinstance(settings, dict):
-        return {key: [] if key == 'pipeline' else _without_pipeline(value) for key, value in settings.items()}
-    return [_without_pipeline(item) for item in settings] if isinstance(settings, list) else settings
+        return {key: [] if key == 'pipeline' else without_pipeline(value) for key, value in settings.items()}
+    return [without_pipeline(item) for item in settings] if isinstance(settings, list) else settings
 
 
 def _values(settings, key: str) -> list:
@@ -114,7 +114,7 @@ def _values(settings, key: str) -> list:
     return [found for item in settings for found in _values(item, key)] if isinstance(settings, list) else []
 
 
-def _start_distributed() -> None:
+def start_distributed() -> None:
     """Join the other processes if torchrun started this one."""
     if int(os.environ.get('WORLD_SIZE', 1)) > 1 and not dist.is_distributed():
         if torch.cuda.is_available():
@@ -123,7 +123,7 @@ def _start_distributed() -> None:
         torch.distributed.init_process_group('gloo')
 
 
-def _own_command() -> str:
+def own_command() -> str:
     """This command line, without options that do not belong to making a missing map again."""
-    words = [word for word in sys.argv if word != '--overwrite']
+    words = [word for word in sys.argv if word not in ('--overwrite', '--yes')]
     return shlex.join(['python', *words])

@@ -60,6 +60,10 @@ class OracleGenerator(LabelGenerator):
         return {'class_noise': self.class_noise, 'border_noise': self.border_noise, 'seed': self.seed}
 
     def open(self, job: MapJob) -> None:
+        """See `open_dataset`."""
+        self.open_dataset(job.data_root)
+
+    def open_dataset(self, data_root: str | Path) -> None:
         """Read the settings of the dataset.
 
         Raises:
@@ -67,15 +71,15 @@ class OracleGenerator(LabelGenerator):
         """
         from peridot.synthetic.dataset import MANIFEST, read_settings
 
-        if not (Path(job.data_root) / MANIFEST).is_file():
+        if not (Path(data_root) / MANIFEST).is_file():
             raise ConfigError(
-                f'oracle labels exist for synthetic data only, {job.data_root} has no {MANIFEST}: make such data with '
+                f'oracle labels exist for synthetic data only, {data_root} has no {MANIFEST}: make such data with '
                 '`python tools/make_demo_data.py` or choose another --generator'
             )
-        self._settings = read_settings(job.data_root)
+        self._settings = read_settings(data_root)
 
     def generate(self, source: ImageSource) -> np.ndarray:
-        """(H, W) uint8 classes of a synthetic image, after `open`; 255 at the sky and where no class fits."""
+        """(H, W) uint8 classes of a synthetic image, after `open_dataset`; 255 at the sky and where no class fits."""
         from peridot.synthetic.camera import take_photo
         from peridot.synthetic.frame import image_view
 

@@ -3,6 +3,7 @@
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from peridot.errors import ConfigError
 from peridot.registry import MODELS
 
 
@@ -36,3 +37,63 @@ class ProjectionHead(nn.Module):
     def project_teacher_map(self, feature_map: Tensor) -> Tensor:
         """(M, C_teacher, h, w) to (M, channels, h, w), not normalized: upsampling comes first."""
         return self.teacher(feature_map.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
+
+
+@MODELS.register_module()
+class LatentHead(nn.Module):
+    """Linear map of the student's features to latent vectors, for objectives without a teacher.
+
+    Args:
+        student_channels: Channels of the student's features.
+        teacher_channels: Not used.
+        channels: Channels of the latent vectors.
+    """
+
+    def __init__(self, student_channels: int, teacher_channels: int | None = None, channels: int = 128) -> None:
+        super().__init__()
+        self.student = nn.Linear(student_channels, channels)
+
+    def embed_student(self, features: Tensor) -> Tensor:
+        """(P, C_student) to (P, channels)."""
+        return self.student(features)
+
+
+@MODELS.register_module()
+class DistillationHead(nn.Module):
+    """Map of the student's features into the teacher's own space, whose features stay as they are.
+
+    ScaLR's head is linear, that of ScaLR+ has a hidden layer of 2048 channels with ReLU.
+
+    Args:
+        student_channels: Channels of the student's features.
+        teacher_channels: Channels of the teacher's features, and of the embedding.
+        hidden_channels: Channels of the hidden layer; None for a linear head.
+
+    Raises:
+        ConfigError: There is no teacher.
+    """
+
+    def __init__(self, student_channels: int, teacher_channels: int | None, hidden_channels: int | None = None) -> None:
+        super().__init__()
+        if not teacher_channels:
+            raise ConfigError('peridot.DistillationHead maps into the space of a teacher: set model.teacher')
+        if hidden_channels is None:
+            self.student = nn.Linear(student_channels, teacher_channels)
+        else:
+            self.student = nn.Sequential(
+                nn.Linear(student_channels, hidden_channels),
+                nn.ReLU(inplace=True),
+                nn.Linear(hidden_channels, teacher_channels),
+            )
+
+    def embed_student(self, features: Tensor) -> Tensor:
+        """(P, C_student) to unit float32 vectors (P, C_teacher)."""
+        return F.normalize(self.student(features).float(), dim=1)
+
+    def embed_teacher(self, features: Tensor) -> Tensor:
+        """(P, C_teacher) to unit float32 vectors of the same shape."""
+        return F.normalize(features.float(), dim=1)
+
+    def project_teacher_map(self, feature_map: Tensor) -> Tensor:
+        """The map itself."""
+        return feature_map

@@ -2,9 +2,11 @@
 
 import torch
 from mmengine.model import BaseDataPreprocessor
+from torch import Tensor
 
+from peridot.errors import ConfigError
 from peridot.registry import MODELS
-from peridot.structures import Pairs
+from peridot.structures import Pairs, Queries
 
 
 @MODELS.register_module()
@@ -12,17 +14,38 @@ class PairedDataPreprocessor(BaseDataPreprocessor):
     """Moves a collated batch to the device and joins it.
 
     `points` stays a list of (N_i, C) clouds, `images` becomes uint8 (sum of cameras, 3, H, W), `pairs` one
-    `Pairs` over concatenated clouds and stacked images, each map int (sum of cameras, H, W).
+    `Pairs` over concatenated clouds and stacked images, each map int (sum of cameras, H, W). `teacher_maps`, which
+    may stand in for the images, become float32 (sum of cameras, C, h, w) in channels-last memory. `queries` become one
+    `Queries`.
     """
 
     def forward(self, data: dict, training: bool = False) -> dict:
         """Join the lists that mmengine's `pseudo_collate` made."""
         data = self.cast_data(data)
         inputs = dict(data['inputs'])
-        if 'images' in inputs:
-            cameras = [len(images) for images in inputs['images']]
-            inputs['images'] = torch.cat(list(inputs['images']))
+        views = inputs.get('images', inputs.get('teacher_maps'))
+        if 'pairs' in inputs:
+            cameras = [0] * len(inputs['points']) if views is None else [len(images) for images in views]
             inputs['pairs'] = Pairs.batch(inputs['pairs'], [len(p) for p in inputs['points']], cameras)
+        if 'queries' in inputs:
+            inputs['queries'] = Queries.batch(inputs['queries'])
+        if 'images' in inputs:
+            _check_sizes(inputs['images'], data.get('data_samples'))
+            inputs['images'] = torch.cat(list(inputs['images']))
+        if 'teacher_maps' in inputs:
+            maps = torch.cat(list(inputs['teacher_maps'])).float()
+            inputs['teacher_maps'] = maps.contiguous(memory_format=torch.channels_last)
         if 'maps' in inputs:
             inputs['maps'] = {name: torch.cat(list(maps)) for name, maps in inputs['maps'].items()}
         return dict(inputs=inputs, data_samples=data.get('data_samples'))
+
+
+def _check_sizes(images: list[Tensor], data_samples: list | None) -> None:
+    sizes = [tuple(views.shape[-2:]) for views in images]
+    if len(set(sizes)) > 1:
+        names = [sample.metainfo.get('dataset') for sample in data_samples] if data_samples else [None] * len(sizes)
+        found = ', '.join(sorted({f'{h}x{w} ({name})' for (h, w), name in zip(sizes, names)}))
+        raise ConfigError(
+            f'images of different sizes in a batch, {found}: give all datasets of the mix the same size in '
+            'peridot.ResizeViews or peridot.RandomResizedCropViews'
+        )

@@ -17,14 +17,15 @@ class Pretrainer(BaseModel):
     """A student gives every lidar point a feature; objectives say what that feature should know.
 
     Methods are lists of objectives: OLIVINE is point-pixel InfoNCE, weakly-supervised contrast and vMF
-    consistency; PPKT is the first alone; SLidR is superpixel InfoNCE.
+    consistency; PPKT is the first alone; SLidR is superpixel InfoNCE; ScaLR is feature distance.
 
     Args:
         student: Config of the lidar network, e.g. `peridot.SparseUNetStudent`.
         objectives: Config of each objective by name; the name prefixes its logged losses.
         teacher: Config of the frozen image network, e.g. `peridot.TimmTeacher`.
-        heads: Settings of each projection head by name, e.g. `dict(instance=dict(channels=64))`. Heads
-            belong to the pre-trainer because objectives share them (OLIVINE's second and third do).
+        heads: Settings of each projection head by name, e.g. `dict(instance=dict(channels=64))`, of type
+            `peridot.ProjectionHead` unless they say another. Heads belong to the pre-trainer because objectives
+            share them (OLIVINE's second and third do).
         data_preprocessor: Config of the batching, `peridot.PairedDataPreprocessor` by default.
     """
 
@@ -43,7 +44,7 @@ class Pretrainer(BaseModel):
         teacher_channels = self.teacher.out_channels if teacher else None
         self.heads = nn.ModuleDict()
         for name, settings in (heads or {}).items():
-            head = dict(type='peridot.ProjectionHead', **settings)
+            head = {'type': 'peridot.ProjectionHead', **settings}
             channels = dict(student_channels=self.student.out_channels, teacher_channels=teacher_channels)
             self.heads[name] = MODELS.build({**head, **channels})
         self.objectives = nn.ModuleDict({k: MODELS.build(v) for k, v in objectives.items()})
@@ -58,8 +59,8 @@ class Pretrainer(BaseModel):
         """Run the student on a batch.
 
         Args:
-            inputs: `points`, and for camera objectives `images`, `pairs`, `maps`, as batched by
-                `PairedDataPreprocessor`.
+            inputs: `points`, and for camera objectives `images` or `teacher_maps`, `pairs`, `maps`, as batched
+                by `PairedDataPreprocessor`. With `teacher_maps` the teacher does not run.
             data_samples: One `Det3DDataSample` per scan.
             mode: 'loss' gives the dict of losses and logged numbers, 'tensor' a list with the features
                 (N_i, C) of every scan's points.
@@ -78,18 +79,19 @@ class Pretrainer(BaseModel):
 
     def loss(self, inputs: dict, data_samples: list) -> dict[str, Tensor]:
         """Losses and logged numbers of all objectives, named `<objective>/<name>`."""
-        step = self._context(inputs, data_samples)
+        step = self.context(inputs, data_samples)
         results = {}
         for name, objective in self.objectives.items():
             for key, value in objective(step).items():
                 results[f'{name}/{key}'] = value
+        results.update(_data_counts(data_samples))
         self._check_finite(results, data_samples)
         self.step += 1
         return results
 
-    def _context(self, inputs: dict, data_samples: list) -> StepContext:
+    def context(self, inputs: dict, data_samples: list) -> StepContext:
+        """One forward pass of the student over a batch, ready for objectives; the teacher runs when one asks for it."""
         points = inputs['points']
-        images = inputs.get('images')
         student, pairs = self.student(points), inputs.get('pairs')
         if pairs is not None and student.inside is not None:
             pairs = pairs[student.inside[pairs.point]]
@@ -100,14 +102,29 @@ class Pretrainer(BaseModel):
             student=student,
             pairs=pairs,
             heads=self.heads,
-            teacher_map=lambda: self.teacher(images),
-            image_size=IMAGE_FREE if images is None else tuple(images.shape[-2:]),
+            teacher_map=lambda: self._teacher_map(inputs, data_samples),
+            image_size=_image_size(inputs, data_samples),
             align_corners=getattr(self.teacher, 'align_corners', True),
             generator=generator,
             label_classes=data_samples[0].metainfo.get('label_classes') if data_samples else None,
             maps=inputs.get('maps'),
             map_ids=data_samples[0].metainfo.get('map_ids') if data_samples else None,
+            scan=scan_of_points(points),
+            queries=inputs.get('queries'),
         )
+
+    def _teacher_map(self, inputs: dict, data_samples: list) -> Tensor:
+        """Features (images, C, h, w) of the teacher, from the batch where it brings them."""
+        maps = inputs.get('teacher_maps')
+        if maps is None:
+            return self.teacher(inputs.get('images'))
+        if maps.shape[1] != self.teacher.out_channels:
+            raise ConfigError(
+                f'the teacher maps in {data_samples[0].metainfo["teacher_features"]["folder"]} have {maps.shape[1]} '
+                f'channels, model.teacher has {self.teacher.out_channels}: make them for this config with '
+                'tools/make_teacher_features.py'
+            )
+        return maps
 
     def _check_finite(self, results: dict[str, Tensor], data_samples: list) -> None:
         """Stop before the optimizer spoils the weights."""
@@ -119,3 +136,24 @@ class Pretrainer(BaseModel):
                 f'{bad} at step {int(self.step)}, samples {tokens}: training stopped before the weights changed; '
                 'lower optim_wrapper.optimizer.lr or look at these samples, then continue with --resume'
             )
+
+
+def scan_of_points(points: list[Tensor]) -> Tensor:
+    """Int64 (N,) scan of every point of the concatenated clouds."""
+    lengths = torch.tensor([len(cloud) for cloud in points], device=points[0].device)
+    return torch.arange(len(points), device=lengths.device).repeat_interleave(lengths)
+
+
+def _image_size(inputs: dict, data_samples: list | None) -> tuple[int, int]:
+    """(H, W) of the images that the pairs refer to."""
+    if 'images' in inputs:
+        return tuple(inputs['images'].shape[-2:])
+    if 'teacher_maps' in inputs:
+        return tuple(data_samples[0].metainfo['teacher_features']['image_size'])
+    return IMAGE_FREE
+
+
+def _data_counts(data_samples: list | None) -> dict[str, Tensor]:
+    """`data/skipped`: how many samples the pipelines gave up for those of the batch; nothing where none counts them."""
+    skipped = [sample.metainfo['skipped'] for sample in data_samples or [] if 'skipped' in sample.metainfo]
+    return {'data/skipped': torch.tensor(float(sum(skipped)))} if skipped else {}

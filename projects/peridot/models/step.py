@@ -9,7 +9,8 @@ from torch import Tensor, nn
 from peridot.errors import ConfigError, DataError
 from peridot.models.functional import read_at
 from peridot.models.students.features import PointFeatures
-from peridot.structures import Pairs
+from peridot.models.students.supports import Supports
+from peridot.structures import Pairs, Queries
 
 
 class StepContext:
@@ -29,6 +30,8 @@ class StepContext:
         label_classes: Number of weak label classes of the batch, None without labels.
         maps: Per-pixel maps of the images by name, int64 (images, H, W), -1 where there is no id.
         map_ids: Number of ids of each map; within an image every id is below it.
+        scan: Int64 (N,) scan of every point.
+        queries: Occupancy queries of the batch.
     """
 
     def __init__(
@@ -44,6 +47,8 @@ class StepContext:
         label_classes: int | None = None,
         maps: dict[str, Tensor] | None = None,
         map_ids: dict[str, int] | None = None,
+        scan: Tensor | None = None,
+        queries: Queries | None = None,
     ) -> None:
         self.points = points
         self.student = student
@@ -55,6 +60,8 @@ class StepContext:
         self.label_classes = label_classes
         self.maps = maps or {}
         self.map_ids = map_ids or {}
+        self.scan = scan
+        self.queries = queries
         self._make_teacher_map = teacher_map
 
     @property
@@ -71,6 +78,11 @@ class StepContext:
     def teacher_map(self) -> Tensor:
         """Teacher features (images, C, h, w), without gradient."""
         return self._make_teacher_map()
+
+    @cached_property
+    def supports(self) -> Supports:
+        """Places of the batch that have a feature and say something about the space around them."""
+        return self.student.supports(self.points[:, :3], self.scan)
 
     def view_map(self, name: str) -> tuple[Tensor, int]:
         """The named maps (images, H, W) and their number of ids.

@@ -9,6 +9,7 @@ import os
 import shutil
 import threading
 from concurrent.futures import FIRST_EXCEPTION, Future, ProcessPoolExecutor, wait
+from functools import partial
 from pathlib import Path
 
 from tqdm import tqdm
@@ -43,14 +44,15 @@ def make_dataset(
         root: folder of the dataset.
         keyframes: annotated frames a scene, 0.5 s apart.
         sweeps: lidar sweeps before each keyframe (4 = 10 Hz, the default, 9 = 20 Hz); nuScenes alone has them.
-        image_size: (height, width) of the images; by default (396, 704) for nuScenes' six cameras, (375, 1242) for
-            KITTI's one.
+        image_size: (height, width) of the images; by default (396, 704) for the six cameras of nuScenes and
+            PandaSet, (375, 1242) for KITTI's one.
         seed: equal settings and seed give equal files.
         workers: processes, by default one for each core.
         overwrite: replace a synthetic dataset with other settings.
-        infos: also write `{format}_infos_{train,val}.pkl` (and, for kitti, the clouds cut to the image).
+        infos: also write the info files (and, for kitti, the clouds cut to the image, for pandaset, the clouds in
+            the vehicle's frame).
         progress: show a progress bar.
-        format: 'nuscenes' (v1.0-mini with lidarseg) | 'semantickitti' | 'kitti' (object benchmark).
+        format: 'nuscenes' (v1.0-mini with lidarseg) | 'semantickitti' | 'kitti' (object benchmark) | 'pandaset'.
 
     Raises:
         ConfigError: a setting is out of range.
@@ -71,18 +73,22 @@ def make_dataset(
 
 
 def _info_files(root: Path, format: str) -> list[Path]:
-    return [root / f'{format}_infos_{split}.pkl' for split in FORMATS[format].splits]
+    return [root / name for name in FORMATS[format].infos]
 
 
 def _create_infos(root: Path, format: str) -> None:
     # their imports (mmdet3d, the devkits) take seconds that a finished dataset need not wait for
     from peridot.datasets.create_infos import create_nuscenes_infos
     from peridot.datasets.create_infos_kitti import create_kitti_infos, create_semantickitti_infos
+    from peridot.datasets.create_infos_pandaset import create_pandaset_infos
 
-    if format == 'nuscenes':
-        create_nuscenes_infos(root, VERSION)
-    else:
-        {'kitti': create_kitti_infos, 'semantickitti': create_semantickitti_infos}[format](root)
+    create = {
+        'nuscenes': partial(create_nuscenes_infos, version=VERSION),
+        'semantickitti': create_semantickitti_infos,
+        'kitti': create_kitti_infos,
+        'pandaset': create_pandaset_infos,
+    }
+    create[format](root)
 
 
 def read_settings(root: str | os.PathLike) -> Settings:

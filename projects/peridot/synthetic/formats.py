@@ -16,8 +16,10 @@ from peridot.synthetic.kitti import (
     make_kitti_frame,
     make_semantickitti_frame,
 )
+from peridot.synthetic.pandaset import finish_pandaset, make_pandaset_frame, sequence_name
 from peridot.synthetic.rig import KITTI_IMAGE
 from peridot.synthetic.tables import write_tables
+from peridot.synthetic.taxonomy import SCENES
 
 
 @dataclass(frozen=True)
@@ -28,7 +30,7 @@ class Format:
         make_frame: stores the files of (root, settings, scene, frame) and returns a record that JSON can hold.
         finish: writes what needs all records (root, settings, records of each scene's frames).
         products: names below the root that belong to the dataset.
-        splits: info files are called `{format}_infos_{split}.pkl`.
+        infos: names of the info files.
         image_size: (height, width) where none is asked for.
         sweeps: unannotated sweeps before each keyframe where no number is asked for.
     """
@@ -36,9 +38,13 @@ class Format:
     make_frame: Callable[[Path, Settings, int, int], dict]
     finish: Callable[[Path, Settings, list[list[dict]]], None]
     products: tuple[str, ...]
-    splits: tuple[str, ...]
+    infos: tuple[str, ...]
     image_size: tuple[int, int]
     sweeps: int
+
+
+def _infos(dataset: str, *splits: str) -> tuple[str, ...]:
+    return tuple(f'{dataset}_infos_{split}.pkl' for split in splits)
 
 
 FORMATS = {
@@ -46,15 +52,33 @@ FORMATS = {
         make_frame,
         write_tables,
         ('samples', 'sweeps', 'lidarseg', 'maps', VERSION),
-        ('train', 'val'),
+        _infos('nuscenes', 'train', 'val'),
         (396, 704),
         4,
     ),
     'semantickitti': Format(
-        make_semantickitti_frame, finish_semantickitti, ('sequences',), ('train', 'val'), KITTI_IMAGE, 0
+        make_semantickitti_frame,
+        finish_semantickitti,
+        ('sequences',),
+        _infos('semantickitti', 'train', 'val'),
+        KITTI_IMAGE,
+        0,
     ),
     'kitti': Format(
-        make_kitti_frame, finish_kitti, ('training', 'ImageSets'), ('train', 'val', 'trainval'), KITTI_IMAGE, 0
+        make_kitti_frame,
+        finish_kitti,
+        ('training', 'ImageSets'),
+        _infos('kitti', 'train', 'val', 'trainval'),
+        KITTI_IMAGE,
+        0,
+    ),
+    'pandaset': Format(
+        make_pandaset_frame,
+        finish_pandaset,
+        (*(sequence_name(scene) for scene in range(len(SCENES))), 'pandar64', 'pandargt'),
+        _infos('pandar64', 'train', 'val') + _infos('pandargt', 'train', 'val'),
+        (396, 704),
+        0,
     ),
 }
 

@@ -20,7 +20,15 @@ from peridot.synthetic.layout import REACH, S_RANGE, ground
 from peridot.synthetic.lidar import Sweep, take_sweep
 from peridot.synthetic.mesh import rotation_z
 from peridot.synthetic.raycast import Caster, Snapshot
-from peridot.synthetic.rig import CAMERAS, Camera, make_cameras, make_kitti_cameras, make_lidar
+from peridot.synthetic.rig import (
+    CAMERAS,
+    PANDASET_CAMERAS,
+    Camera,
+    make_cameras,
+    make_kitti_cameras,
+    make_lidar,
+    make_pandaset_cameras,
+)
 from peridot.synthetic.taxonomy import INDEX, SCENES, SEQUENCES, visibility_token
 from peridot.synthetic.world import Thing, World, make_world
 
@@ -72,7 +80,7 @@ def caster(seed: int, scene: int) -> Caster:
 
 def camera_view(settings: Settings, scene: int, frame: int, channel: str) -> View:
     """A camera and the world at the moment it takes the keyframe's image."""
-    cameras = make_cameras if settings.format == 'nuscenes' else make_kitti_cameras
+    cameras = {'nuscenes': make_cameras, 'pandaset': make_pandaset_cameras}.get(settings.format, make_kitti_cameras)
     camera = cameras(settings.image_size)[channel]
     now = keyframe_time(settings, scene, frame)
     return camera, caster(settings.seed, scene).at(now + camera.delay)
@@ -84,8 +92,13 @@ def image_view(settings: Settings, path: str | os.PathLike) -> View:
     Raises:
         DataError: No keyframe of a dataset with these settings has an image of that name.
     """
-    find = {'nuscenes': _nuscenes_image, 'semantickitti': _sequence_image, 'kitti': _object_image}[settings.format]
-    found = find(settings, Path(path))
+    find = {
+        'nuscenes': _nuscenes_image,
+        'semantickitti': _sequence_image,
+        'kitti': _object_image,
+        'pandaset': _pandaset_image,
+    }
+    found = find[settings.format](settings, Path(path))
     if found is None:
         raise DataError(f'{path} is no image of a synthetic dataset with the settings {settings.as_dict()}')
     return camera_view(settings, *found)
@@ -117,6 +130,14 @@ def _object_image(settings: Settings, path: Path) -> tuple[int, int, str] | None
     if not name or int(name[1]) >= len(SCENES) * settings.keyframes:
         return None
     return (*divmod(int(name[1]), settings.keyframes), 'CAM2')
+
+
+def _pandaset_image(settings: Settings, path: Path) -> tuple[int, int, str] | None:
+    name = re.search(r'(\d{3})/camera/(\w+)/(\d\d)$', path.with_suffix('').as_posix())
+    if not name or name[2] not in PANDASET_CAMERAS:
+        return None
+    scene, frame = int(name[1]) - 1, int(name[3])
+    return (scene, frame, name[2]) if 0 <= scene < len(SCENES) and frame < settings.keyframes else None
 
 
 def write_atomic(path: Path, data: bytes) -> None:

@@ -1,8 +1,8 @@
-"""The sensor rigs: places, intrinsics and clocks of lidars and cameras, close to nuScenes' and KITTI's vehicles."""
+"""The sensor rigs: places, intrinsics and clocks of lidars and cameras, close to those of the real vehicles."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
@@ -27,6 +27,18 @@ KITTI_CAMERA_POSITION = np.array([1.03, 0.0, 1.65])  # of camera 0, which calibr
 KITTI_FOCAL, KITTI_CENTER, KITTI_IMAGE = 721.5, (609.6, 172.9), (375, 1242)
 # from camera 0's frame to the frames of cameras 0 to 3, metres
 KITTI_SHIFTS = np.array([[0.0, 0.0, 0.0], [-0.537, 0.0, 0.0], [0.0622, -0.0003, 0.0027], [-0.4703, 0.0033, 0.0027]])
+# PandaSet's cameras, at the places of those of nuScenes that look the same way
+PANDASET_CAMERAS = {
+    'back_camera': 'CAM_BACK',
+    'front_camera': 'CAM_FRONT',
+    'front_left_camera': 'CAM_FRONT_LEFT',
+    'front_right_camera': 'CAM_FRONT_RIGHT',
+    'left_camera': 'CAM_BACK_LEFT',
+    'right_camera': 'CAM_BACK_RIGHT',
+}
+PANDASET_LIDARS = ('pandar64', 'pandargt')  # in the order of their numbers
+PANDAR64_COLUMNS = 900  # half of a Pandar64's
+PANDARGT_BEAMS, PANDARGT_COLUMNS, PANDARGT_SECTOR = 60, 1500, 60.0
 REACH = (0.6, 95.0)  # nearest and farthest return, metres
 
 
@@ -72,20 +84,26 @@ class Camera(Sensor):
 
 @dataclass(frozen=True)
 class Lidar(Sensor):
-    """A rotating lidar: elevations of its beams in degrees and how often it fires in a revolution."""
+    """A rotating lidar: elevations of its beams in degrees and how often it fires in a revolution.
+
+    With a `sector` below 360 degrees it fires in front alone.
+    """
 
     elevations: np.ndarray = None
     columns: int = 0
+    sector: float = 360.0
 
     def rays(self, start: float) -> tuple[np.ndarray, np.ndarray]:
         """Directions (columns * beams, 3) in the lidar frame and ring numbers, beams fastest; `start` in radians."""
         beams = len(self.elevations)
         azimuth = start - np.arange(self.columns) * (2 * np.pi / self.columns)
+        if self.sector < 360:
+            azimuth = azimuth[np.cos(azimuth) > np.cos(np.deg2rad(self.sector / 2))]
         azimuth, elevation = (x.ravel() for x in np.meshgrid(azimuth, np.deg2rad(self.elevations), indexing='ij'))
         rays = np.stack(
             [np.cos(azimuth) * np.cos(elevation), np.sin(azimuth) * np.cos(elevation), np.sin(elevation)], 1
         )
-        return rays.astype(np.float32), np.tile(np.arange(beams), self.columns)
+        return rays.astype(np.float32), np.tile(np.arange(beams), len(rays) // beams)
 
 
 def make_cameras(image_size: tuple[int, int]) -> dict[str, Camera]:
@@ -106,6 +124,12 @@ def make_kitti_cameras(image_size: tuple[int, int]) -> dict[str, Camera]:
     rotation = _camera_axes(0.4) @ tilt(0.5, -0.3)
     places = KITTI_CAMERA_POSITION - KITTI_SHIFTS @ rotation.T
     return {f'CAM{i}': Camera(f'CAM{i}', rotation, place, 0.0, intrinsic, image_size) for i, place in enumerate(places)}
+
+
+def make_pandaset_cameras(image_size: tuple[int, int]) -> dict[str, Camera]:
+    """PandaSet's six cameras for images of (height, width)."""
+    cameras = make_cameras(image_size)
+    return {name: replace(cameras[place], name=name) for name, place in PANDASET_CAMERAS.items()}
 
 
 def _camera_axes(yaw: float) -> np.ndarray:
@@ -132,3 +156,13 @@ def make_kitti_lidar() -> Lidar:
     """KITTI's: x forward, y left, z up; beams between 2 degrees above and 24.8 below the horizon."""
     elevations = np.linspace(-24.8, 2.0, KITTI_BEAMS)
     return Lidar('VELODYNE', tilt(0.3, 0.4), KITTI_LIDAR_POSITION, 0.0, elevations, KITTI_COLUMNS)
+
+
+def make_pandaset_lidars() -> dict[str, Lidar]:
+    """Pandar64 on the roof, and PandarGT below it, which looks ahead; both x forward, y left, z up."""
+    elevations = np.linspace(-25.0, 15.0, KITTI_BEAMS), np.linspace(-10.0, 10.0, PANDARGT_BEAMS)
+    roof, front = np.array([0.8, 0.0, 1.9]), np.array([1.5, 0.0, 1.7])
+    return {
+        'pandar64': Lidar('pandar64', tilt(0.2, -0.3), roof, 0.0, elevations[0], PANDAR64_COLUMNS),
+        'pandargt': Lidar('pandargt', tilt(-0.3, 0.4), front, 0.0, elevations[1], PANDARGT_COLUMNS, PANDARGT_SECTOR),
+    }

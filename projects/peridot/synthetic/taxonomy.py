@@ -1,4 +1,4 @@
-"""Names of nuScenes v1.0 that the synthetic world uses, and what they become in KITTI's datasets."""
+"""Names of nuScenes v1.0 that the synthetic world uses, and what they become in KITTI's datasets and PandaSet."""
 
 # Row = lidarseg index (0..31), the order of the official category table.
 CATEGORIES = (
@@ -111,6 +111,41 @@ SEMANTIC_KITTI = {
     'static.other': (52, 52),
     'static.vegetation': (70, 70),
     'vehicle.ego': (0, 0),
+}
+# nuScenes category: id of PandaSet's semantic labels (0 = without label)
+PANDASET = {
+    'noise': 4,
+    'animal': 33,
+    'human.pedestrian.adult': 30,
+    'human.pedestrian.child': 30,
+    'human.pedestrian.construction_worker': 30,
+    'human.pedestrian.personal_mobility': 24,
+    'human.pedestrian.police_officer': 30,
+    'human.pedestrian.stroller': 31,
+    'human.pedestrian.wheelchair': 30,
+    'movable_object.barrier': 35,
+    'movable_object.debris': 42,
+    'movable_object.pushable_pullable': 40,
+    'movable_object.trafficcone': 37,
+    'static_object.bicycle_rack': 42,
+    'vehicle.bicycle': 26,
+    'vehicle.bus.bendy': 23,
+    'vehicle.bus.rigid': 23,
+    'vehicle.car': 13,
+    'vehicle.construction': 19,
+    'vehicle.emergency.ambulance': 22,
+    'vehicle.emergency.police': 22,
+    'vehicle.motorcycle': 18,
+    'vehicle.trailer': 17,
+    'vehicle.truck': 15,
+    'flat.driveable_surface': 7,
+    'flat.other': 6,
+    'flat.sidewalk': 11,
+    'flat.terrain': 6,
+    'static.manmade': 41,
+    'static.other': 42,
+    'static.vegetation': 5,
+    'vehicle.ego': 0,
 }
 # nuScenes category: class of KITTI's object benchmark; cycles have a class only with a rider
 KITTI_OBJECTS = {

@@ -5,6 +5,7 @@ from peridot.weights.convert import KINDS, convert_checkpoint
 from peridot.weights.layout import LAYOUT, exported_state, sparse_kernels, to_mmcv, to_spconv
 from peridot.weights.report import LoadReport, compare, misfits
 from peridot.weights.settings import input_features, settings_differences
+from peridot.weights.waffleiron import write_released
 
 __all__ = [
     'KINDS',
@@ -23,4 +24,5 @@ __all__ = [
     'to_mmcv',
     'to_spconv',
     'unwrap',
+    'write_released',
 ]

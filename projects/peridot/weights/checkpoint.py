@@ -12,6 +12,9 @@ from torch import Tensor, nn
 
 from peridot.errors import CheckpointError
 
+# where programs keep the state dict: mmengine, OpenPCDet, ScaLR (distilled, older, segmenting)
+STATES = ('state_dict', 'model_state', 'model_point', 'model_points', 'net')
+
 
 def read_checkpoint(path: str | Path) -> dict:
     """Content of a checkpoint, on the CPU; nothing but tensors and plain values is unpickled.
@@ -37,7 +40,7 @@ def read_checkpoint(path: str | Path) -> dict:
 
 def state_of(content: Mapping) -> dict[str, Tensor]:
     """Tensors of a checkpoint by name, without the prefix of a data-parallel wrapper."""
-    state = next((content[key] for key in ('state_dict', 'model_state') if key in content), content)
+    state = next((content[key] for key in STATES if isinstance(content.get(key), Mapping)), content)
     return {name.removeprefix('module.'): value for name, value in state.items() if isinstance(value, Tensor)}
 
 

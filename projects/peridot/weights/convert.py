@@ -15,6 +15,7 @@ from peridot.models.students import DetectorTrunk
 from peridot.weights.checkpoint import literal_config, read_checkpoint, state_of
 from peridot.weights.layout import LAYOUT, exported_state, sparse_kernels, to_spconv
 from peridot.weights.report import misfits
+from peridot.weights.waffleiron import released_kind, scalr, segmenting_waffleiron
 
 SECOND = 'mmdet3d::second/second_hv_secfpn_8xb6-80e_kitti-3d-3class.py'
 
@@ -134,7 +135,12 @@ def _minkunet_settings(content: Mapping, in_channels: int) -> dict | None:
 
 
 Converter = Callable[[Mapping[str, Tensor], Mapping], tuple[dict[str, Tensor], nn.Module, dict | None]]
-KINDS: dict[str, Converter] = {'also-second': openpcdet_second, 'mmdet3d-torchsparse': torchsparse_minkunet}
+KINDS: dict[str, Converter] = {
+    'also-second': openpcdet_second,
+    'mmdet3d-torchsparse': torchsparse_minkunet,
+    'scalr': scalr,
+    'waffleiron': segmenting_waffleiron,
+}
 
 # a tensor that only such a file has, and its kind or what is to be said about it; the first that is found decides
 SIGNATURES = (
@@ -143,6 +149,7 @@ SIGNATURES = (
     (r'^backbone\.point_transforms\.', "mmdet3d's SPVCNN, whose point branch has no spconv form"),
     (r'^backbone\.conv_input\.0\.net\.0\.kernel$', 'mmdet3d-torchsparse'),
     (r'(^|\.)backbone_3d\.', 'also-second'),
+    (r'^waffleiron\.(spatial|channel)_mix\.', 'waffleiron'),
     (
         r'(^|\.)conv0p1s1\.kernel$',
         'a Res16UNet of MinkowskiEngine (SLidR, PPKT), whose stem has one convolution, not two',
@@ -158,6 +165,8 @@ SIGNATURES = (
 def convert_checkpoint(source: str | Path, path: str | Path, kind: str = 'auto') -> str:
     """Write the trunk of a foreign checkpoint for `load_from` or `init_cfg` of mmdet3d's configs.
 
+    A head that segments goes with it; one of a pre-training is kept beside the weights, under `heads`.
+
     Args:
         source: Checkpoint of another program.
         path: File to write (atomically).
@@ -171,7 +180,7 @@ def convert_checkpoint(source: str | Path, path: str | Path, kind: str = 'auto')
     """
     content = read_checkpoint(source)
     state = state_of(content)
-    kind = _kind(state, source, kind)
+    kind = _kind(state, content, source, kind)
     try:
         found, network, settings = KINDS[kind](state, content)
     except CheckpointError as error:
@@ -183,7 +192,7 @@ def convert_checkpoint(source: str | Path, path: str | Path, kind: str = 'auto')
         shapes = [str(tuple(side[first].shape)) if first in side else 'absent' for side in (found, wanted)]
         raise CheckpointError(
             f'{source} is not converted: taken for {kind}, but {first} is {shapes[0]} in the file and {shapes[1]} in '
-            f"mmdet3d's network"
+            'the network'
         )
     meta = dict(
         layout=LAYOUT,
@@ -192,18 +201,27 @@ def convert_checkpoint(source: str | Path, path: str | Path, kind: str = 'auto')
         source_config='',
         converted_from=kind,
     )
+    converted = exported_state(found, sparse_kernels(network))
+    # heads of a pre-training are no part of a segmentor or detector that loads the file
+    heads = {name: converted.pop(name) for name in list(converted) if name.startswith('heads.')}
+    content = dict(meta=meta, state_dict=converted)
+    if heads:
+        content['heads'] = {name.removeprefix('heads.'): value for name, value in heads.items()}
     with atomic_path(path) as temporary:
-        torch.save(dict(meta=meta, state_dict=exported_state(found, sparse_kernels(network))), temporary)
+        torch.save(content, temporary)
     return kind
 
 
-def _kind(state: Mapping[str, Tensor], source: str | Path, kind: str) -> str:
+def _kind(state: Mapping[str, Tensor], content: Mapping, source: str | Path, kind: str) -> str:
     if kind not in ('auto', *KINDS):
         raise CheckpointError(f'kind {kind!r} is unknown: choose auto or one of {", ".join(KINDS)}')
     likeness = next(
         (text for pattern, text in SIGNATURES if any(re.search(pattern, name) for name in state)),
         f'something unknown, with tensors like {next(iter(state), "none at all")}',
     )
+    if likeness == 'waffleiron':
+        # a linear head may be either's: an explicit choice goes first
+        likeness = kind if kind in ('scalr', 'waffleiron') else released_kind(state, content)
     if likeness not in (KINDS if kind == 'auto' else [kind]):
         supported = ', '.join(KINDS) if kind == 'auto' else kind
         raise CheckpointError(f'{source} is not converted: it looks like {likeness}; supported: {supported}')

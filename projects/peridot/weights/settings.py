@@ -10,8 +10,16 @@ POINT_COLUMNS = {
     'nuscenes': ('x', 'y', 'z', 'intensity', 'ring'),
     'semantickitti': ('x', 'y', 'z', 'intensity'),
     'kitti': ('x', 'y', 'z', 'intensity'),
+    'pandar64': ('x', 'y', 'z', 'intensity'),
+    'pandargt': ('x', 'y', 'z', 'intensity'),
 }
-INTENSITY_RANGES = {'nuscenes': (0, 255), 'semantickitti': (0, 1), 'kitti': (0, 1)}
+INTENSITY_RANGES = {
+    'nuscenes': (0, 255),
+    'semantickitti': (0, 1),
+    'kitti': (0, 1),
+    'pandar64': (0, 255),
+    'pandargt': (0, 255),
+}
 
 
 def input_features(config: Mapping, student: nn.Module) -> dict | None:
@@ -22,26 +30,43 @@ def input_features(config: Mapping, student: nn.Module) -> dict | None:
         student: Its student.
 
     Returns:
-        `dataset`, `columns` (names; 'zero' for those that the files lack), `intensity_range` and `normalization`,
-        or None when the config's training set is of an unknown kind.
+        `dataset`, `columns` (names; 'zero' for those that the files lack), `intensity_range` and `normalization`; of
+        several datasets mixed `datasets`, the same of each. None when a training set is of an unknown kind.
     """
     dataset = config.get('train_dataloader', {}).get('dataset', {})
     while 'dataset' in dataset and isinstance(dataset['dataset'], Mapping):
         dataset = dataset['dataset']
+    if 'datasets' not in dataset:
+        return _dataset_features(dataset, student)
+    parts = [_dataset_features(part, student) for part in dataset['datasets']]
+    return dict(datasets=parts) if all(parts) else None
+
+
+def _dataset_features(dataset: Mapping, student: nn.Module) -> dict | None:
     name = dataset.get('dataset')
-    loading = next((step for step in dataset.get('pipeline', []) if 'LoadPoints' in str(step.get('type'))), None)
+    loading = _transform(dataset, 'LoadPoints')
     if name not in POINT_COLUMNS or loading is None:
         return None
     used = loading.get('use_dim', 4)
     used = range(used) if isinstance(used, int) else used
     columns = [POINT_COLUMNS[name][column] for column in used]
+    normalization = 'tanh of the intensity' if loading.get('norm_intensity') else 'none, values as in the files'
+    appended = _transform(dataset, 'AppendPointFeatures')
+    if appended is not None:
+        columns = ['x', 'y', 'z', 'intensity', 'x', 'y', 'z', 'range']
+        normalization = f'(intensity - {appended.get("mean", 0)}) / {appended.get("std", 1)}'
     read = getattr(student, 'feature_columns', None) or range(getattr(student, 'point_columns', len(columns)))
     return dict(
         dataset=name,
         columns=[columns[column] if column < len(columns) else 'zero' for column in read],
         intensity_range=list(INTENSITY_RANGES[name]),
-        normalization='tanh of the intensity' if loading.get('norm_intensity') else 'none, values as in the files',
+        normalization=normalization,
     )
+
+
+def _transform(dataset: Mapping, name: str) -> Mapping | None:
+    """The settings of a transform of the pipeline."""
+    return next((step for step in dataset.get('pipeline', []) if name in str(step.get('type'))), None)
 
 
 def network_settings(network: nn.Module) -> dict[str, tuple[object, str]]:
@@ -50,7 +75,8 @@ def network_settings(network: nn.Module) -> dict[str, tuple[object, str]]:
     change = 'set model.data_preprocessor.{}={{!r}}'.format
     names = ('voxel_size', 'coordinates', 'feature_columns')
     if all(hasattr(preprocessor, name) for name in names):
-        return {name: (getattr(preprocessor, name), change(name)) for name in names}
+        result = {name: (getattr(preprocessor, name), change(name)) for name in names}
+        return {**result, **_waffleiron_settings(getattr(network, 'backbone', None))}
     layer = getattr(preprocessor, 'voxel_layer', None)
     if layer is None:
         return {}
@@ -65,6 +91,17 @@ def network_settings(network: nn.Module) -> dict[str, tuple[object, str]]:
         if columns is not None:
             result['point_columns'] = (columns, f'set model.{name}.num_features={{!r}}')
     return result
+
+
+def _waffleiron_settings(backbone: nn.Module | None) -> dict[str, tuple[object, str]]:
+    if not hasattr(backbone, 'cell_size'):
+        return {}
+    change = 'set model.backbone.{}={{!r}}'.format
+    return dict(
+        cell_size=(backbone.cell_size, 'set model.backbone.grid_size to the size of point_cloud_range divided by {!r}'),
+        num_neighbors=(backbone.num_neighbors, change('num_neighbors')),
+        activation=(backbone.activation, change('activation')),
+    )
 
 
 def settings_differences(settings: Mapping, network: nn.Module) -> list[str]:

@@ -8,20 +8,37 @@ from peridot.datasets.transforms.loading import (
     LoadViewMaps,
     ProjectPoints,
 )
+from peridot.datasets.transforms.occupancy import SampleOccupancyQueries, SamplePoints
 from peridot.datasets.transforms.packing import PackPaired
-from peridot.datasets.transforms.points import DropCuboids
+from peridot.datasets.transforms.points import (
+    AppendPointFeatures,
+    AugmentPointFeatures,
+    DropCuboids,
+    RandomFlipAxis,
+)
+from peridot.datasets.transforms.sampling import ChooseCamera, LimitPoints, VoxelDownsample
+from peridot.datasets.transforms.teacher_features import LoadTeacherFeatures
 from peridot.datasets.transforms.views import RandomFlipViews, RandomResizedCropViews, ResizeViews
 
 __all__ = [
+    'AppendPointFeatures',
+    'AugmentPointFeatures',
+    'ChooseCamera',
     'DropCuboids',
+    'LimitPoints',
     'LoadImageViews',
     'LoadPairLabels',
     'LoadPointLabels',
     'LoadPoints',
+    'LoadTeacherFeatures',
     'LoadViewMaps',
     'PackPaired',
     'ProjectPoints',
+    'RandomFlipAxis',
     'RandomFlipViews',
     'RandomResizedCropViews',
     'ResizeViews',
+    'SampleOccupancyQueries',
+    'SamplePoints',
+    'VoxelDownsample',
 ]

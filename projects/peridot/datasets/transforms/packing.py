@@ -17,7 +17,9 @@ class PackPaired(BaseTransform):
     """Decode the images and pack a sample for mmengine's `pseudo_collate`.
 
     `inputs`: `points` float32 (N, C); `images` uint8 (V, 3, h, w) RGB, absent without cameras; `pairs`
-    (Pairs, none at all without `ProjectPoints`); `maps` {name: int64 (V, h, w)} where maps were loaded.
+    (Pairs, none at all without `ProjectPoints`); `maps` {name: int64 (V, h, w)} where maps were loaded;
+    `teacher_maps` float16 (V, C, h, w) in place of `images` where `LoadTeacherFeatures` read them; `queries`
+    (Queries) where `SampleOccupancyQueries` drew them.
     `data_samples`: a Det3DDataSample with metainfo and, where labels were loaded,
     `gt_pts_seg.pts_semantic_mask` int64 (N,).
 
@@ -35,6 +37,8 @@ class PackPaired(BaseTransform):
             'dataset_name',
             'label_classes',
             'map_ids',
+            'skipped',
+            'teacher_features',
         ),
     ) -> None:
         self.meta_keys = tuple(meta_keys)
@@ -42,9 +46,14 @@ class PackPaired(BaseTransform):
     def transform(self, results: dict) -> dict:
         """Return `inputs` and `data_samples`."""
         inputs = {'points': results['points'].tensor.float(), 'pairs': results.get('pairs', Pairs.empty())}
+        if 'queries' in results:
+            inputs['queries'] = results['queries']
         views = results.get('views')
         if views is not None and len(views):
-            inputs['images'] = torch.from_numpy(views.decode())
+            if 'teacher_maps' in results:
+                inputs['teacher_maps'] = results['teacher_maps']
+            else:
+                inputs['images'] = torch.from_numpy(views.decode())
             if views.maps:
                 inputs['maps'] = {name: torch.from_numpy(views.warp_maps(name)).long() for name in views.maps}
         return {'inputs': inputs, 'data_samples': self._data_sample(results)}

@@ -6,9 +6,9 @@ import numpy as np
 import torch
 from mmcv.transforms import BaseTransform
 
+from peridot.datasets.transforms.sampling import keep_points
+from peridot.errors import ConfigError
 from peridot.registry import TRANSFORMS
-
-_PER_POINT = ('pts_semantic_mask', 'pts_instance_mask')
 
 
 @TRANSFORMS.register_module()
@@ -33,20 +33,13 @@ class DropCuboids(BaseTransform):
 
     def transform(self, results: dict) -> dict:
         """Change `points`, `pairs` and labels of points."""
-        keep = torch.from_numpy(self._draw(results['points'].coord.numpy()))
-        if keep.all():
-            return results
+        keep = self._draw(results['points'].coord.numpy())
         if 'pairs' in results:
-            before, after = results['pairs'], results['pairs'].drop_points(keep)
-            num_cameras = len(results['cameras'])
-            if not self._enough(before.count(num_cameras).numpy(), after.count(num_cameras).numpy()):
+            camera, kept = results['pairs'].camera.numpy(), keep[results['pairs'].point.numpy()]
+            before, after = (np.bincount(c, minlength=len(results['cameras'])) for c in (camera, camera[kept]))
+            if not self._enough(before, after):
                 return results
-            results['pairs'] = after
-        rows = keep.nonzero()[:, 0]
-        results['points'] = results['points'][rows]
-        for name in _PER_POINT:
-            if name in results:
-                results[name] = results[name][rows.numpy()]
+        keep_points(results, keep)
         return results
 
     def _draw(self, xyz: np.ndarray) -> np.ndarray:
@@ -62,3 +55,88 @@ class DropCuboids(BaseTransform):
         if self.min_pairs_ratio is not None:
             enough |= after >= self.min_pairs_ratio * before
         return bool(enough.all())
+
+
+@TRANSFORMS.register_module()
+class RandomFlipAxis(BaseTransform):
+    """Mirror the cloud along x or along y, never both (ScaLR, WaffleIron).
+
+    Args:
+        prob (float): Probability of a flip; either axis has half of it. Defaults to 2/3.
+    """
+
+    def __init__(self, prob: float = 2 / 3) -> None:
+        self.prob = prob
+
+    def transform(self, results: dict) -> dict:
+        """Change the first two columns of `points`."""
+        if np.random.rand() < self.prob:
+            results['points'].tensor[:, np.random.randint(2)] *= -1
+        return results
+
+
+@TRANSFORMS.register_module()
+class AppendPointFeatures(BaseTransform):
+    """WaffleIron's five input features behind the coordinates, from then on independent of them.
+
+    Points x, y, z, I become `x, y, z | (I - mean) / std, x, y, z, r` with r = ||(x, y, z)||: the network takes its
+    geometry from the first three columns, its features from the others (`feature_columns=(3, 4, 5, 6, 7)`).
+
+    Args:
+        mean (float): Mean of the dataset's intensity. Defaults to 0: raw intensity.
+        std (float): Its standard deviation. Defaults to 1.
+
+    Raises:
+        ConfigError: The points have other columns than x, y, z and intensity.
+    """
+
+    def __init__(self, mean: float = 0.0, std: float = 1.0) -> None:
+        self.mean = mean
+        self.std = std
+
+    def transform(self, results: dict) -> dict:
+        """Give `points` eight columns."""
+        points = results['points']
+        if points.tensor.shape[1] != 4:
+            raise ConfigError(
+                f'AppendPointFeatures wants x, y, z and intensity, but points have {points.tensor.shape[1]} columns: '
+                'set use_dim=4 in LoadPoints'
+            )
+        xyz, intensity = points.tensor.split([3, 1], 1)
+        radius = xyz.norm(dim=1, keepdim=True)
+        columns = torch.cat([xyz, (intensity - self.mean) / self.std, xyz, radius], 1)
+        results['points'] = type(points)(columns, points_dim=columns.shape[1])
+        return results
+
+
+@TRANSFORMS.register_module()
+class AugmentPointFeatures(BaseTransform):
+    """Turn and scale the coordinates among the features, not the geometry (ScaLR's fine-tuning and linear probing).
+
+    After `AppendPointFeatures`: columns 4 and 5 (x, y) turn by an angle in [-pi, pi), then columns 4 to 7
+    (x, y, z, r) are multiplied by one factor.
+
+    Args:
+        scale (tuple[float, float]): Range of the factor. Defaults to (0.9, 1.1).
+
+    Raises:
+        ConfigError: The points have no features of `AppendPointFeatures`.
+    """
+
+    def __init__(self, scale: tuple[float, float] = (0.9, 1.1)) -> None:
+        self.scale = tuple(scale)
+
+    def transform(self, results: dict) -> dict:
+        """Change columns 4 to 7 of `points`."""
+        points = results['points'].tensor
+        if points.shape[1] != 8:
+            raise ConfigError(
+                f'AugmentPointFeatures wants points with 8 columns, these have {points.shape[1]}: put '
+                'peridot.AppendPointFeatures before it'
+            )
+        angle = np.random.uniform(-np.pi, np.pi)
+        cos, sin = np.cos(angle), np.sin(angle)
+        # row vectors
+        points[:, 4:6] = points[:, 4:6] @ points.new_tensor([[cos, sin], [-sin, cos]])
+        points[:, 4:8] *= np.random.uniform(*self.scale)
+        return results

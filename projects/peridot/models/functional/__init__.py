@@ -9,6 +9,7 @@ from peridot.models.functional.contrast import (
     weakly_supervised_contrastive,
 )
 from peridot.models.functional.distributed import gather_across_processes, reduce_sum, sizes_of_processes
+from peridot.models.functional.pairs_in_radius import cells_in_radius, draw_neighbors, pairs_in_radius
 from peridot.models.functional.pooling import group_mean, superpixel_mean
 from peridot.models.functional.reading import bilinear_corners, read_at
 from peridot.models.functional.sampling import (
@@ -24,13 +25,16 @@ from peridot.models.functional.vmf import log_bessel_i, vmf_concentration, vmf_l
 __all__ = [
     'Similarity',
     'bilinear_corners',
+    'cells_in_radius',
     'density_category_sampling',
     'density_category_weights',
+    'draw_neighbors',
     'gather_across_processes',
     'group_mean',
     'info_nce',
     'info_nce_of',
     'log_bessel_i',
+    'pairs_in_radius',
     'range_bins',
     'range_density',
     'read_at',

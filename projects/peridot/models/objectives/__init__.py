@@ -1,8 +1,17 @@
 """Objectives: what a point's feature should know. One file each; a method is a list of them in a config."""
 
+from peridot.models.objectives.feature_distance import FeatureDistance
+from peridot.models.objectives.occupancy import OccupancyReconstruction
 from peridot.models.objectives.point_pixel_infonce import PointPixelInfoNCE
 from peridot.models.objectives.superpixel_infonce import SuperpixelInfoNCE
 from peridot.models.objectives.vmf_consistency import VMFConsistency
 from peridot.models.objectives.weakly_supervised_contrast import WeaklySupervisedContrast
 
-__all__ = ['PointPixelInfoNCE', 'SuperpixelInfoNCE', 'VMFConsistency', 'WeaklySupervisedContrast']
+__all__ = [
+    'FeatureDistance',
+    'OccupancyReconstruction',
+    'PointPixelInfoNCE',
+    'SuperpixelInfoNCE',
+    'VMFConsistency',
+    'WeaklySupervisedContrast',
+]

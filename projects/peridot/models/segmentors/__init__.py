@@ -2,6 +2,6 @@
 
 from peridot.models.segmentors.linear_probe import LinearProbeSegmentor
 from peridot.models.segmentors.point_seg_head import PointSegHead
-from peridot.models.segmentors.preprocessor import SegPreprocessor
+from peridot.models.segmentors.preprocessor import SegPreprocessor, TokenSegPreprocessor
 
-__all__ = ['LinearProbeSegmentor', 'PointSegHead', 'SegPreprocessor']
+__all__ = ['LinearProbeSegmentor', 'PointSegHead', 'SegPreprocessor', 'TokenSegPreprocessor']

@@ -2,7 +2,7 @@
 
 import torch
 from mmdet3d.models.decode_heads import MinkUNetHead
-from torch import Tensor
+from torch import Tensor, nn
 
 from peridot.registry import MODELS
 
@@ -18,12 +18,26 @@ class PointSegHead(MinkUNetHead):
         channels: Channels C of the features.
         num_classes: Number of classes K.
         loss_lovasz: Config of the Lovasz loss, called with logits (M, K) and labels (M,).
+        batch_norm: Batch normalization before a linear layer that starts at zero, as ScaLR's head has it.
         **kwargs: Those of `MinkUNetHead`.
     """
 
-    def __init__(self, channels: int, num_classes: int, loss_lovasz: dict | None = None, **kwargs) -> None:
+    def __init__(
+        self, channels: int, num_classes: int, loss_lovasz: dict | None = None, batch_norm: bool = False, **kwargs
+    ) -> None:
         super().__init__(channels, num_classes, **kwargs)
+        self.norm = nn.BatchNorm1d(channels) if batch_norm else nn.Identity()
         self.loss_lovasz = MODELS.build(loss_lovasz or dict(type='mmdet3d.LovaszLoss', reduction='none'))
+
+    def init_weights(self) -> None:
+        """Initial weights of the last layer: zero after batch normalization, else those of mmdet3d."""
+        super().init_weights()
+        if isinstance(self.norm, nn.BatchNorm1d):
+            nn.init.zeros_(self.conv_seg.weight)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Logits (M, K) of features (M, C)."""
+        return self.cls_seg(self.norm(x))
 
     def loss_by_feat(self, seg_logit: Tensor, batch_data_samples: list) -> dict[str, Tensor]:
         """Losses of the voxel logits (M, K), in float32; zero for a batch without a label."""

@@ -6,7 +6,7 @@ import torch
 from mmdet3d.models import Det3DDataPreprocessor
 from torch import Tensor
 
-from peridot.models.students import voxelize
+from peridot.models.students import Tokens, Voxels, tokenize, voxelize
 from peridot.registry import MODELS
 
 
@@ -40,6 +40,10 @@ class SegPreprocessor(Det3DDataPreprocessor):
         self.feature_columns = list(feature_columns)
         self.feature_offset = feature_offset
 
+    def group(self, points: list[Tensor]) -> Voxels | Tokens:
+        """What the network sees of the scans."""
+        return voxelize(points, self.voxel_size, self.coordinates)
+
     @torch.no_grad()
     def voxelize(self, points: list[Tensor], data_samples: list) -> dict[str, Tensor]:
         """Voxel features (M, C) and int32 coordinates (M, 4), scan first.
@@ -47,9 +51,9 @@ class SegPreprocessor(Det3DDataPreprocessor):
         Each data sample gets `batch_idx` (M_i,), `point2voxel_map` int64 (N_i,) into the voxels of its scan and,
         with point labels, `gt_pts_seg.voxel_semantic_mask` (M_i,).
         """
-        voxels = voxelize(points, self.voxel_size, self.coordinates)
-        scan = voxels.coords[:, 0]
-        per_scan = torch.bincount(scan.long(), minlength=len(points)).tolist()
+        voxels = self.group(points)
+        scan = voxels.coords[:, 0].long()
+        per_scan = torch.bincount(scan, minlength=len(points)).tolist()
         first_voxel = first_point = 0
         parts = zip(data_samples, voxels.inverse.split([len(p) for p in points]), voxels.first.split(per_scan))
         for sample, inverse, first in parts:
@@ -61,3 +65,33 @@ class SegPreprocessor(Det3DDataPreprocessor):
             first_voxel, first_point = first_voxel + len(first), first_point + len(inverse)
         features = torch.cat(points)[:, self.feature_columns][voxels.first] + self.feature_offset
         return dict(voxels=features, coors=voxels.coords)
+
+
+@MODELS.register_module()
+class TokenSegPreprocessor(SegPreprocessor):
+    """Chooses the tokens of mmdet3d's `MinkUNet` on a `peridot.WaffleIron` as `peridot.WaffleIronStudent` does.
+
+    In training every point within the range is a token with its own label. In evaluation the first points of voxels
+    are tokens, and every point takes the prediction of its nearest one.
+
+    Args:
+        point_cloud_range: x, y, z bounds in meters, lower ones first; those of the backbone.
+        voxel_size: Size in meters of the voxels of evaluation, the same as in the training pipeline.
+        feature_columns: Columns of the points that become token features.
+        **kwargs: Those of mmdet3d's `Det3DDataPreprocessor`.
+    """
+
+    def __init__(
+        self,
+        point_cloud_range: Sequence[float],
+        voxel_size: float = 0.1,
+        feature_columns: Sequence[int] = (3, 4, 5, 6, 7),
+        **kwargs,
+    ) -> None:
+        super().__init__((voxel_size,) * 3, 'cartesian', feature_columns, **kwargs)
+        self.voxel_size = voxel_size
+        self.point_cloud_range = list(point_cloud_range)
+
+    def group(self, points: list[Tensor]) -> Tokens:
+        """Tokens, by the mode of the segmentor."""
+        return tokenize(points, self.point_cloud_range, None if self.training else self.voxel_size)

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from peridot.errors import ConfigError, DataError
 from peridot.models.functional import bilinear_corners
 from peridot.models.students.features import PointFeatures
+from peridot.models.students.supports import CellSupports, Supports
 from peridot.models.students.voxelize import share_deepest_voxel
 from peridot.registry import MODELS
 
@@ -30,6 +31,8 @@ class BEVFeatures(PointFeatures):
         scan: Int64 (N,) scan of every point.
         position: Float (N, 2) row and column of every point on the map.
         inside: Bool (N,).
+        lower: Float (2,) x, y of the map's lower corner in meters.
+        cell: Float (2,) size of a cell along x and y in meters.
         renormalize: Normalize what was read. Otherwise unit vectors are mixed, as published, and a point
             beside an empty cell gets a shorter one.
     """
@@ -39,6 +42,8 @@ class BEVFeatures(PointFeatures):
     position: Tensor
     inside: Tensor
     renormalize: bool = False
+    lower: Tensor | None = None
+    cell: Tensor | None = None
 
     def at(self, points: Tensor, transform: Callable[[Tensor], Tensor] | None = None) -> Tensor:
         """See `PointFeatures`; cells without any feature stay zero under the transform."""
@@ -50,6 +55,10 @@ class BEVFeatures(PointFeatures):
             features = transform(features) * (features != 0).any(1, keepdim=True)
         mixed = F.embedding_bag(place, features, mode='sum', per_sample_weights=weights)
         return F.normalize(mixed, dim=1) if self.renormalize and transform is not None else mixed
+
+    def supports(self, xyz: Tensor, scan: Tensor) -> Supports:
+        """See `PointFeatures`: all cells of the map."""
+        return CellSupports(self.bev, self.lower, self.cell)
 
 
 @MODELS.register_module()
@@ -140,6 +149,8 @@ class DetectorTrunk(nn.Module):
             position=((xyz[:, :2] - limits[:2]) / cell).flip(1),
             inside=((xyz >= limits[:3]) & (xyz < limits[3:])).all(1),
             renormalize=self.renormalize,
+            lower=limits[:2],
+            cell=cell,
         )
 
     def _check_grid(self, model: ConfigDict) -> None:

@@ -2,7 +2,10 @@
 
 from collections.abc import Callable
 
+import torch
 from torch import Tensor
+
+from peridot.models.students.supports import PointSupports, Supports
 
 
 class PointFeatures:
@@ -26,3 +29,13 @@ class PointFeatures:
             (P, C), or (P, D) with a transform.
         """
         raise NotImplementedError
+
+    def supports(self, xyz: Tensor, scan: Tensor) -> Supports:
+        """Places that say something about the space around them: by default all points within the network's range.
+
+        Args:
+            xyz: Float (N, 3) all points of the batch, in meters.
+            scan: Int64 (N,) their scans.
+        """
+        rows = torch.arange(len(xyz), device=xyz.device) if self.inside is None else self.inside.nonzero()[:, 0]
+        return PointSupports(self, rows, xyz[rows], scan[rows])

@@ -2,6 +2,7 @@
 
 import timm
 import torch
+import torch.nn.functional as F
 from mmengine.logging import print_log
 from torch import Tensor, nn
 
@@ -32,8 +33,13 @@ class TimmTeacher(nn.Module):
         output_stride: Pixels a feature at most, by dilation; 4, 8, 16 or 32 for ResNets, what timm offers
             for other convolutional networks. None keeps the network's.
         final_norm: Apply a transformer's last normalization to the features.
-        align_corners: How the map lies over the image, see `peridot.models.functional.read_at`. SLidR and
-            OLIVINE upsample with True.
+        align_corners: How the map lies over the image, see `peridot.models.functional.read_at`. SLidR, OLIVINE
+            and ScaLR upsample with True.
+        image_size: (H, W) of the images where it is known: a size that patches do not divide is then an error
+            before training starts.
+        position_grid: How a transformer's position embeddings come to the grid of the images: 'timm' (bicubic with
+            antialiasing), or 'dinov2' as in DINOv2's release and ScaLR (bicubic with the scale of a grid larger by
+            0.1, without antialiasing), which needs `image_size`. ScaLR+ uses timm's.
 
     Attributes:
         out_channels: Channels of the feature map.
@@ -53,6 +59,8 @@ class TimmTeacher(nn.Module):
         output_stride: int | None = None,
         final_norm: bool = True,
         align_corners: bool = True,
+        image_size: tuple[int, int] | None = None,
+        position_grid: str = 'timm',
     ) -> None:
         super().__init__()
         if not timm.is_model(model):
@@ -69,6 +77,10 @@ class TimmTeacher(nn.Module):
         self.stride = min(info['reduction'], output_stride or info['reduction'])
         self.network.prune_intermediate_layers([self.out_index], prune_norm=not final_norm)
         self._load(model, weights)
+        if image_size is not None:
+            self._check_size(tuple(image_size))
+        if position_grid != 'timm':
+            self._fix_grid(position_grid, image_size)
         config = self.network.pretrained_cfg
         for name in ('mean', 'std'):
             self.register_buffer(name, torch.tensor(config[name])[:, None, None], persistent=False)
@@ -116,6 +128,21 @@ class TimmTeacher(nn.Module):
         count = load_checked(self.network, state, str(path), model)
         print_log(f'teacher {model}: {count} tensors from {path}', logger='current')
 
+    def _fix_grid(self, rule: str, image_size: tuple[int, int] | None) -> None:
+        """Bring the position embeddings to the grid of the images once, by the rule of the DINOv2 release."""
+        network = self.network
+        has_class = getattr(network, 'pos_embed', None) is not None and not network.no_embed_class
+        if rule != 'dinov2' or image_size is None or not has_class or network.num_prefix_tokens != 1:
+            raise ConfigError(
+                f"model.teacher.position_grid={rule!r}: 'timm' fits all networks, 'dinov2' those of DINOv2 without "
+                'registers, with model.teacher.image_size set'
+            )
+        grid = tuple(pixels // patch for pixels, patch in zip(image_size, network.patch_embed.patch_size))
+        positions = release_positions(network.pos_embed.detach(), network.patch_embed.grid_size, grid)
+        network.pos_embed = nn.Parameter(positions)
+        # what the embeddings belong to now: timm resamples for images of other sizes
+        network.patch_embed.grid_size = grid
+
     def _check_size(self, size: tuple[int, int]) -> None:
         """Patches must cover the image exactly, or positions would not fit the map."""
         patch = getattr(getattr(self.network, 'patch_embed', None), 'patch_size', None)
@@ -123,13 +150,34 @@ class TimmTeacher(nn.Module):
             nearest = tuple(max(1, round(pixels / step)) * step for pixels, step in zip(size, patch))
             raise ConfigError(
                 f'images of {tuple(size)} pixels do not divide into patches of {tuple(patch)}: set the size '
-                f'of the image crop to {nearest}'
+                f'of the images (ResizeViews or RandomResizedCropViews) to {nearest}'
             )
 
     def _load_from_state_dict(self, state_dict: dict, prefix: str, *args) -> None:
         for name, value in self.network.state_dict(prefix=f'{prefix}network.').items():
             state_dict.setdefault(name, value)
         super()._load_from_state_dict(state_dict, prefix, *args)
+
+
+def release_positions(positions: Tensor, old: tuple[int, int], new: tuple[int, int]) -> Tensor:
+    """Position embeddings on another grid, as the DINOv2 release resamples them.
+
+    Args:
+        positions: (1, 1 + h w, C), that of the class token first.
+        old: (h, w).
+        new: (h', w').
+
+    Returns:
+        (1, 1 + h' w', C).
+    """
+    first, patches = positions[:, :1], positions[:, 1:]
+    if tuple(new) == tuple(old):
+        return positions
+    grid = patches.unflatten(1, old).permute(0, 3, 1, 2)
+    # the 0.1 once kept a rounding from losing a row; it moves all samples a little, and released students know it
+    scale = tuple((to + 0.1) / of for to, of in zip(new, old))
+    grid = F.interpolate(grid, scale_factor=scale, mode='bicubic')
+    return torch.cat([first, grid.flatten(2).transpose(1, 2)], 1)
 
 
 def _leave_out_weights(teacher: TimmTeacher, state_dict: dict, prefix: str, local_metadata: dict) -> None:

@@ -1,6 +1,7 @@
 """Weights of image networks: finding the file, reading it safely, fitting its names to timm's."""
 
 import pickle
+import re
 import sys
 from collections.abc import Mapping
 from importlib import resources
@@ -27,6 +28,21 @@ PREFIXES = (
 
 # state dicts inside training checkpoints
 CONTAINERS = ('state_dict', 'model', 'teacher')
+
+# names in `transformers`' Dinov2Model and those in the DINOv2 release, the latter being timm's but for a few
+HUGGING_FACE = (
+    (r'^dinov2(_with_registers)?\.', ''),
+    (r'^embeddings\.patch_embeddings\.projection\.', 'patch_embed.proj.'),
+    (r'^embeddings\.position_embeddings$', 'pos_embed'),
+    (r'^embeddings\.', ''),  # cls_token, mask_token, register_tokens
+    (r'^encoder\.layer\.', 'blocks.'),
+    (r'\.attention\.attention\.query\.', '.attn.qkv.'),
+    (r'\.attention\.output\.dense\.', '.attn.proj.'),
+    (r'\.layer_scale([12])\.lambda1$', r'.ls\1.gamma'),
+    (r'\.mlp\.weights_in\.', '.mlp.w12.'),
+    (r'\.mlp\.weights_out\.', '.mlp.w3.'),
+    (r'^layernorm\.', 'norm.'),
+)
 
 PUBLISHERS = {
     'moco_': 'the MoCo repository (facebookresearch/moco)',
@@ -102,6 +118,8 @@ def fit_names(state: dict[str, Tensor], network: nn.Module, architecture: str, w
     """
     if weights == EFFICIENTNET_PACKAGE:
         return _by_order(state, architecture)
+    if any('.attention.attention.query.' in name for name in state):
+        state = _from_hugging_face(state)
     own = network.state_dict()
     prefix = max(PREFIXES, key=lambda p: sum(p + name in state for name in own))
     state = {name[len(prefix) :]: value for name, value in state.items() if name.startswith(prefix)}
@@ -134,6 +152,20 @@ def load_checked(network: nn.Module, state: dict[str, Tensor], source: str, arch
         )
     network.load_state_dict({name: state[name] for name in own}, strict=False)
     return len(own)
+
+
+def _from_hugging_face(state: dict[str, Tensor]) -> dict[str, Tensor]:
+    """DINOv2 of `transformers` under the names of the release: query, key and value are one matrix there."""
+    # its presence tells timm that the names are those of the release
+    renamed = {'mask_token': torch.zeros(1)}
+    for name, value in state.items():
+        if '.attention.attention.query.' in name:
+            parts = [name.replace('.query.', f'.{part}.') for part in ('query', 'key', 'value')]
+            value = torch.cat([state[part] for part in parts if part in state])
+        for pattern, replacement in HUGGING_FACE:
+            name = re.sub(pattern, replacement, name)
+        renamed[name] = value
+    return renamed
 
 
 def _by_order(state: dict[str, Tensor], architecture: str) -> dict[str, Tensor]:

@@ -1,0 +1,14 @@
+"""The synthetic streets of tools/make_demo_data.py in place of nuScenes, in ScaLR's samples with all cameras."""
+
+_base_ = './scalr_nus.py'
+
+demo_data = dict(data_root='data/demo/', data_prefix=dict(pts_semantic_mask='lidarseg/v1.0-mini'))
+
+# six times the supervision of a sample: the demo is short
+all_cameras = dict(type='peridot.ChooseCamera', min_points=17, min_depth=1.0, num_cameras=None)
+train_pipeline = [*_base_.train_pipeline[:2], all_cameras, *_base_.train_pipeline[3:]]
+
+train_dataloader = dict(batch_size=1, num_workers=1, dataset=dict(demo_data, pipeline=train_pipeline))
+val_dataloader = dict(num_workers=1, dataset=demo_data)
+val_cfg = dict(fit_dataloader=dict(num_workers=1, dataset=demo_data))
+picture_dataset = demo_data

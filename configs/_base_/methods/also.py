@@ -1,0 +1,19 @@
+"""ALSO: occupancy around every point or cell. Needs no camera and no teacher.
+
+"ALSO: Automotive Lidar Self-supervision by Occupancy estimation", CVPR 2023.
+"""
+
+heads = dict(occupancy=dict(type='peridot.LatentHead', channels=128))
+objectives = dict(
+    occupancy=dict(type='peridot.OccupancyReconstruction', head='occupancy', radius=1.0, max_neighbors=32)
+)
+# the released augmentation: any rotation, one axis mirrored
+also_augment = [
+    dict(
+        type='mmdet3d.GlobalRotScaleTrans',
+        rot_range=[-3.141592653589793, 3.141592653589793],
+        scale_ratio_range=[1.0, 1.0],
+    ),
+    dict(type='mmdet3d.RandomFlip3D', sync_2d=False, flip_ratio_bev_horizontal=0.0, flip_ratio_bev_vertical=0.5),
+]
+occupancy_picture = dict(type='peridot.OccupancyPictureHook')

@@ -1,0 +1,19 @@
+"""OLIVINE and ALSO over one pass of the student, on the synthetic streets."""
+
+_base_ = './olivine_demo.py'
+
+queries = dict(type='peridot.SampleOccupancyQueries', num_queries=2048, intensity_scale=255.0, voxel_size=0.1)
+train_pipeline = [
+    *_base_.train_pipeline[: -len(_base_.augment)],
+    # rotation and flips come first
+    *_base_.augment[:2],
+    queries,
+    *_base_.augment[2:],
+]
+train_dataloader = dict(dataset=dict(pipeline=train_pipeline))
+
+model = dict(
+    heads=dict(occupancy=dict(type='peridot.LatentHead', channels=128)),
+    objectives=dict(occupancy=dict(type='peridot.OccupancyReconstruction', head='occupancy')),
+)
+custom_hooks = [*_base_.custom_hooks, dict(type='peridot.OccupancyPictureHook')]

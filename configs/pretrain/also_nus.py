@@ -1,0 +1,43 @@
+"""ALSO on nuScenes for MinkUNet34.
+
+Paper: "ALSO: Automotive Lidar Self-supervision by Occupancy estimation", CVPR 2023.
+Published settings: 600 of the 700 training scenes, batch 16 on 1 GPU, 200 epochs, AdamW 0.001, voxels of 0.1 m,
+16384 points and 2048 queries of a scan, intensity as input.
+
+Different from the released code:
+- all 700 training scenes;
+- the student is mmdet3d's MinkUNetBackbone on spconv: its stem has two 3x3x3 convolutions instead of one;
+- the intensity goes into the network as it is in the files (0 to 255), as in this package's other configs; the
+  decoder's target is in [0, 1];
+- thinned out to a random point of each voxel (there: the first one);
+- the 32 supports of a query are chosen at random (there: by a library, in the order of its search).
+"""
+
+_base_ = [
+    '../_base_/datasets/nus_paired.py',
+    '../_base_/models/minkunet34_r50.py',
+    '../_base_/methods/also.py',
+    '../_base_/schedules/adamw_constant.py',
+    '../_base_/default_runtime.py',
+]
+
+train_pipeline = [
+    _base_.load_points,
+    dict(type='peridot.VoxelDownsample', voxel_size=0.1),
+    *_base_.also_augment,
+    dict(type='peridot.SampleOccupancyQueries', num_queries=2048, intensity_scale=255.0),
+    dict(type='peridot.SamplePoints', num_points=16384),
+    dict(type='peridot.PackPaired'),
+]
+train_dataloader = dict(batch_size=16, dataset=dict(cameras=[], pipeline=train_pipeline))
+picture_dataset = dict(cameras=[], pipeline=_base_.probe_pipeline)
+
+model = dict(
+    student=dict(coordinates='cartesian', voxel_size=(0.1, 0.1, 0.1)),
+    teacher=None,
+    heads=_base_.heads,
+    objectives=_base_.objectives,
+)
+custom_hooks = [*_base_.custom_hooks, _base_.occupancy_picture]
+
+auto_scale_lr = dict(enable=False, base_batch_size=16)

@@ -1,0 +1,42 @@
+"""ALSO on KITTI's object benchmark for the trunk of SECOND and PV-RCNN: encoder, 2D backbone and neck.
+
+Published settings: 3712 training scans, batch 8 on 1 GPU, 500 epochs, AdamW 0.001, points thinned out to one in 0.05 m,
+4096 queries of a scan, x, y, z and intensity as input. The range is the detector's, half a turn in front of the lidar:
+with random rotations every sector gets its turn.
+
+Different from the released code: cells of the bird's-eye view lie at their centers (there: spread from border to border
+of the range, off by up to half a cell).
+"""
+
+_base_ = [
+    '../_base_/datasets/kitti_paired.py',
+    '../_base_/methods/also.py',
+    '../_base_/schedules/adamw_constant.py',
+    '../_base_/default_runtime.py',
+]
+
+train_pipeline = [
+    _base_.load_points,
+    dict(type='peridot.VoxelDownsample', voxel_size=0.05),
+    *_base_.also_augment,
+    dict(type='peridot.SampleOccupancyQueries', num_queries=4096),
+    dict(type='peridot.SamplePoints', num_points=80000),
+    dict(type='peridot.PackPaired'),
+]
+train_dataloader = dict(batch_size=8, dataset=dict(cameras=[], pipeline=train_pipeline))
+picture_dataset = dict(cameras=[], pipeline=[_base_.load_points, dict(type='peridot.PackPaired')])
+train_cfg = dict(max_epochs=500)
+
+model = dict(
+    type='peridot.Pretrainer',
+    student=dict(
+        type='peridot.DetectorTrunk',
+        detector='mmdet3d::second/second_hv_secfpn_8xb6-80e_kitti-3d-3class.py',
+        read_after='neck',
+    ),
+    heads=_base_.heads,
+    objectives=_base_.objectives,
+)
+custom_hooks = [*_base_.custom_hooks, _base_.occupancy_picture]
+
+auto_scale_lr = dict(enable=False, base_batch_size=8)

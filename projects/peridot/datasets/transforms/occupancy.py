@@ -1,0 +1,178 @@
+"""ALSO: what a lidar scan says about the space around it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from mmcv.transforms import BaseTransform
+from mmdet3d.models.layers.fusion_layers.coord_transform import apply_3d_transformation
+from torch import Tensor
+
+from peridot.datasets.transforms.sampling import keep_points
+from peridot.errors import ConfigError, DataError
+from peridot.registry import TRANSFORMS
+from peridot.structures import Queries
+
+# mmdet3d's column of the time lag where sweeps are accumulated
+_TIME_LAG = 4
+
+
+def occupancy_queries(xyz: Tensor, intensity: Tensor | None, origin: Tensor, num_queries: int, delta: float) -> Queries:
+    """Draw queries behind returns, in front of them and on the way to them (ALSO, section 3.1).
+
+    With the sensor at o, a return p, its direction d = (p - o) / |p - o| and u ~ U(0, 1) of each query:
+
+        behind:  q = p + u delta d       occupied, intensity of p
+        front:   q = p - u delta d       empty, intensity of p
+        ray:     q = o + u (p - o)       empty, no intensity
+
+    Each kind draws its own returns without replacement: a third of the queries for front and ray each, the rest
+    for behind, fewer where there are not so many returns.
+
+    Args:
+        xyz: Float (N, 3) returns in meters.
+        intensity: Float (N,) reflectance of the returns, None where it is not measured.
+        origin: Float (3,) place of the sensor, or (N, 3) of the sensor of every return.
+        num_queries: M.
+        delta: Farthest distance of a query behind or in front of its return, in meters.
+
+    Returns:
+        Queries in the order behind, front, ray. All draws come from torch's default generator.
+    """
+    third = num_queries // 3
+    origin = origin.expand_as(xyz)
+    ray = xyz - origin
+    direction = F.normalize(ray, dim=1)
+    behind, front, along = (torch.randperm(len(xyz))[:n] for n in (num_queries - 2 * third, third, third))
+    u = [torch.rand(len(rows), 1) for rows in (behind, front, along)]
+    near = torch.cat([behind, front])
+    known = torch.zeros(0) if intensity is None else intensity[near]
+    position = [
+        xyz[behind] + u[0] * delta * direction[behind],
+        xyz[front] - u[1] * delta * direction[front],
+        origin[along] + u[2] * ray[along],
+    ]
+    count = len(near) + len(along)
+    row = torch.arange(count)
+    return Queries(
+        position=torch.cat(position),
+        occupied=row < len(behind),
+        intensity=F.pad(known, (0, count - len(known))),
+        has_intensity=row < len(known),
+    )
+
+
+@TRANSFORMS.register_module()
+class SampleOccupancyQueries(BaseTransform):
+    """Draw ALSO's occupancy queries from the points, see `occupancy_queries`.
+
+    Comes after mmdet3d's augmentations (`GlobalRotScaleTrans`, `RandomFlip3D`), whose record is followed: the sensor
+    moves with the points, and delta grows with their scale, so that the queries are those of the original scan,
+    augmented. Comes before points are left out of the network's input: queries may stem from points it does not see.
+
+    The sensor stands at the origin of the loaded points (nuScenes' and KITTI's lidar frames). Points in another frame
+    need `origin`; those of several sweeps `results['sensor_origin']`, (N, 3) in the frame of the loaded points.
+
+    Args:
+        num_queries (int): Queries of a scan.
+        delta (float): Largest distance of a query behind or in front of its return, in meters. Defaults to 0.1.
+        intensity_scale (float): Divides the fourth column of the points: 255 for nuScenes, 1 where it is in [0, 1].
+            Defaults to 1.
+        voxel_size (float, optional): Draw from the first return of each voxel of this size (m), which evens out their
+            density, where the points themselves are not thinned out by `VoxelDownsample`. Defaults to None.
+        origin (Sequence[float]): Place of the sensor in the frame of the loaded points. Defaults to (0, 0, 0).
+
+    Raises:
+        DataError: Points are not finite, or come from several sweeps without `sensor_origin`.
+        ConfigError: The cloud was augmented twice by the same transform: only its last values are on record.
+    """
+
+    def __init__(
+        self,
+        num_queries: int,
+        delta: float = 0.1,
+        intensity_scale: float = 1.0,
+        voxel_size: float | None = None,
+        origin: Sequence[float] = (0.0, 0.0, 0.0),
+    ) -> None:
+        self.num_queries = num_queries
+        self.delta = delta
+        self.intensity_scale = intensity_scale
+        self.voxel_size = voxel_size
+        self.origin = torch.tensor(origin)
+
+    def transform(self, results: dict) -> dict:
+        """Add `queries` (Queries)."""
+        points = results['points'].tensor
+        self._check(points, results)
+        origin = results.get('sensor_origin', self.origin)
+        origin = follow_augmentation(torch.as_tensor(origin, dtype=torch.float32).reshape(-1, 3), results)
+        origin = origin.expand(len(points), 3)
+        if self.voxel_size is not None:
+            rows = first_of_voxels(points[:, :3], self.voxel_size)
+            points, origin = points[rows], origin[rows]
+        intensity = points[:, 3] / self.intensity_scale if points.shape[1] > 3 else None
+        delta = self.delta * results.get('pcd_scale_factor', 1.0)
+        results['queries'] = occupancy_queries(points[:, :3], intensity, origin, self.num_queries, delta)
+        return results
+
+    def _check(self, points: Tensor, results: dict) -> None:
+        if not points.isfinite().all():
+            raise DataError(
+                f'point file {results.get("lidar_path")}: values that are not finite reached SampleOccupancyQueries: '
+                'restore the file, or load it with peridot.LoadPoints, which names the cause'
+            )
+        accumulated = points.shape[1] == _TIME_LAG + 1 and len(points[:, _TIME_LAG].unique()) > 1
+        if accumulated and 'sensor_origin' not in results:
+            raise DataError(
+                f'{results.get("lidar_path")}: the points come from several sweeps (their time lags differ), but '
+                "results['sensor_origin'] (N, 3) does not say where the sensor stood for each of them: add it while "
+                'loading, or pre-train with the keyframe alone (LoadPoints with use_dim=4)'
+            )
+
+
+def follow_augmentation(xyz: Tensor, results: dict) -> Tensor:
+    """Places (M, 3) of the loaded cloud after what mmdet3d's transforms did to it.
+
+    Raises:
+        ConfigError: A transform was used twice.
+    """
+    flow = results.get('transformation_3d_flow', [])
+    if len(set(flow)) < len(flow):
+        raise ConfigError(
+            f'the cloud was augmented twice in the same way ({", ".join(flow)}) before SampleOccupancyQueries, and '
+            'mmdet3d keeps the last values only: merge these transforms, or move one behind it'
+        )
+    if not flow:
+        return xyz
+    # mmdet3d copies the matrix, which torch takes without a warning from numpy only
+    rotation = np.asarray(results.get('pcd_rotation', np.eye(3)))
+    return apply_3d_transformation(xyz, 'LIDAR', {**results, 'pcd_rotation': rotation})
+
+
+def first_of_voxels(xyz: Tensor, size: float) -> Tensor:
+    """Rows (M,) of the first point of every voxel of `size` meters, ordered by x, y and z of the voxel."""
+    voxel = (xyz / size).floor().numpy()
+    return torch.from_numpy(np.unique(voxel, axis=0, return_index=True)[1])
+
+
+@TRANSFORMS.register_module()
+class SamplePoints(BaseTransform):
+    """Keep a uniformly random part of the points when there are too many.
+
+    Args:
+        num_points (int): Most points of a scan.
+    """
+
+    def __init__(self, num_points: int) -> None:
+        self.num_points = num_points
+
+    def transform(self, results: dict) -> dict:
+        """Change `points`, `pairs` and labels of points."""
+        keep = np.zeros(len(results['points']), dtype=bool)
+        keep[np.random.permutation(len(keep))[: self.num_points]] = True
+        keep_points(results, keep)
+        return results

@@ -1,0 +1,61 @@
+"""The methods that the demo compares."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class DemoMethod:
+    """A method, its demo config being configs/demo/{its key}_demo.py.
+
+    Attributes:
+        title: Name for readers.
+        color: Its color in plots.
+        asked: What is asked of the network, in words.
+        pretrain: Config of configs/pretrain with the published settings.
+        maps: Maps that it needs, and the program that makes them.
+        untrained: Key of the untrained network of the same architecture.
+        formats: Other layouts of the synthetic world that it trains on.
+    """
+
+    title: str
+    color: str
+    asked: str
+    pretrain: str
+    maps: tuple[str, str] | None = None
+    untrained: str = 'random'
+    formats: tuple[str, ...] = ()
+
+
+_OWN_PIXEL = 'the feature of a point should match the image feature where the point projects to'
+_SAME = 'a linear map of the feature of a point should equal the image feature where the point projects to'
+
+METHODS = {
+    'olivine': DemoMethod(
+        'OLIVINE',
+        '#c5e17a',
+        f'{_OWN_PIXEL}, and be nearer to image features of its own weak class than to others',
+        'olivine_nus',
+        maps=('labels', 'make_weak_labels'),
+    ),
+    'slidr': DemoMethod(
+        'SLidR',
+        '#7ac5e1',
+        "the mean feature of a superpixel's points should match the mean feature of its pixels",
+        'slidr_nus',
+        maps=('superpixels', 'make_superpixels'),
+    ),
+    'ppkt': DemoMethod('PPKT', '#e1a07a', _OWN_PIXEL, 'ppkt_nus'),
+    'scalr': DemoMethod('ScaLR (WaffleIron)', '#d98ae0', _SAME, 'scalr_wi48x256_nus', untrained='random_waffleiron'),
+    'scalr_minkunet': DemoMethod('ScaLR (MinkUNet)', '#8a95e0', _SAME, 'scalr_minkunet34_nus'),
+    'scalr_mixed': DemoMethod(
+        'ScaLR (WaffleIron, three datasets)',
+        '#e07a95',
+        f'{_SAME}, in three datasets at once',
+        'scalr_wi48x768_nus-kitti-pandaset',
+        untrained='random_waffleiron',
+        formats=('semantickitti', 'pandaset'),
+    ),
+}
+UNTRAINED = {'random': ('random', '#7a8075'), 'random_waffleiron': ('random WaffleIron', '#a8a08c')}
+NAMES = {key: title for key, (title, _) in UNTRAINED.items()} | {key: m.title for key, m in METHODS.items()}
+COLORS = {key: color for key, (_, color) in UNTRAINED.items()} | {key: m.color for key, m in METHODS.items()}

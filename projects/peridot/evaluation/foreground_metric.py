@@ -1,0 +1,127 @@
+"""Foreground against background, point by point."""
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+from mmengine.evaluator import BaseMetric
+from mmengine.logging import MMLogger, print_log
+from terminaltables import AsciiTable
+
+from peridot.errors import ConfigError, DataError
+from peridot.evaluation.point_seg_metric import confusion_matrix
+from peridot.registry import METRICS
+
+# things that stand or move on the ground
+FOREGROUND = {
+    'nuscenes': (
+        'barrier',
+        'bicycle',
+        'bus',
+        'car',
+        'construction_vehicle',
+        'motorcycle',
+        'pedestrian',
+        'traffic_cone',
+        'trailer',
+        'truck',
+    ),
+    'semantickitti': ('car', 'bicycle', 'motorcycle', 'truck', 'bus', 'person', 'bicyclist', 'motorcyclist'),
+}
+IGNORED = 2
+MEASURES = ('iou_fg', 'iou_bg', 'iou_mean', 'f1_fg', 'accuracy')
+
+
+@METRICS.register_module()
+class ForegroundMetric(BaseMetric):
+    """IoU of foreground and of background, their mean, F1 of the foreground and the share of right points.
+
+    Several predictions are evaluated side by side: a sample has `pred_foreground` ({name: bool (N,)}) and
+    `eval_ann_info['pts_semantic_mask']` (N,). Names with an `@`, steps of a sweep over thresholds, are all in the
+    table, but among the metrics only with their mean IoU.
+
+    The dataset's `metainfo` gives `classes`, `ignore_index` and `dataset`.
+
+    Args:
+        foreground: Names of the foreground classes; None knows those of nuScenes and SemanticKITTI. All other
+            classes are background.
+        **kwargs: Those of mmengine's `BaseMetric` (`prefix`, `collect_device`).
+
+    Raises:
+        ConfigError: A name is no class, or the dataset has no known foreground.
+        DataError: No point of the evaluated scans has a label.
+    """
+
+    def __init__(self, foreground: Sequence[str] | None = None, **kwargs) -> None:
+        super().__init__(**kwargs)
+        self.foreground = foreground
+
+    def process(self, data_batch: dict, data_samples: Sequence[dict]) -> None:
+        """Confusion matrices of every scan."""
+        for sample in data_samples:
+            truth = binary_truth(sample['eval_ann_info']['pts_semantic_mask'], self.dataset_meta, self.foreground)
+            self.results.append(
+                {
+                    name: confusion_matrix(truth, np.asarray(predicted.cpu(), dtype=np.int64), 2, IGNORED)
+                    for name, predicted in sample['pred_foreground'].items()
+                }
+            )
+
+    def compute_metrics(self, results: list[dict[str, np.ndarray]]) -> dict[str, float]:
+        """`<name>/<measure>` of every prediction."""
+        found = {name: measures(sum(part[name] for part in results)) for name in results[0]}
+        rows = [[name, *(f'{100 * values[key]:.1f}' for key in MEASURES)] for name, values in found.items()]
+        print_log('\n' + AsciiTable([['%', *MEASURES], *rows]).table, MMLogger.get_current_instance())
+        return {
+            f'{name}/{key}': value
+            for name, values in found.items()
+            for key, value in values.items()
+            if '@' not in name or key == 'iou_mean'
+        }
+
+
+def binary_truth(labels: np.ndarray, meta: Mapping, foreground: Sequence[str] | None = None) -> np.ndarray:
+    """1 for points of foreground classes, 0 for those of the others, 2 for points without a class.
+
+    Args:
+        labels: int (N,) classes.
+        meta: The dataset's metainfo.
+        foreground: See `ForegroundMetric`.
+
+    Returns:
+        int64 (N,).
+    """
+    classes, labels = list(meta['classes']), np.asarray(labels, dtype=np.int64)
+    names = foreground or FOREGROUND.get(meta.get('dataset'), ())
+    if unknown := set(names).difference(classes):
+        raise ConfigError(
+            f'ForegroundMetric: {sorted(unknown)[0]!r} is not among the classes {", ".join(classes)}: set '
+            'val_evaluator.foreground to some of them'
+        )
+    if not names:
+        raise ConfigError(
+            f'ForegroundMetric: the foreground of the dataset {meta.get("dataset")!r} is not known: set '
+            f'val_evaluator.foreground to some of its classes ({", ".join(classes)})'
+        )
+    table = np.array([*(name in names for name in classes), IGNORED], dtype=np.int64)
+    is_labeled = (labels >= 0) & (labels < len(classes)) & (labels != meta['ignore_index'])
+    return table[np.where(is_labeled, labels, len(classes))]
+
+
+def measures(confusion: np.ndarray) -> dict[str, float]:
+    """The measures of a confusion matrix of true (rows) and predicted background and foreground.
+
+    Args:
+        confusion: int (2, >=2).
+
+    Raises:
+        DataError: It is empty.
+    """
+    (right_bg, false_fg), (false_bg, right_fg) = confusion[:, :2].astype(float)
+    wrong, total = false_fg + false_bg, confusion.sum()
+    if not total:
+        raise DataError('no point of the evaluated scans has a label: check ann_file of the evaluated dataset')
+    with np.errstate(invalid='ignore'):
+        iou_fg, iou_bg = np.float64(right_fg) / (right_fg + wrong), np.float64(right_bg) / (right_bg + wrong)
+        f1 = np.float64(2 * right_fg) / (2 * right_fg + wrong)
+    values = (iou_fg, iou_bg, (iou_fg + iou_bg) / 2, f1, (right_fg + right_bg) / total)
+    return dict(zip(MEASURES, map(float, values)))

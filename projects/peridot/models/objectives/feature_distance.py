@@ -1,0 +1,92 @@
+"""Distance of normalized features."""
+
+import torch
+from torch import Tensor, nn
+
+from peridot.errors import ConfigError
+from peridot.models.step import StepContext
+from peridot.registry import MODELS
+
+DISTANCES = ('l2', 'cosine', 'squared')
+
+
+@MODELS.register_module()
+class FeatureDistance(nn.Module):
+    """A point's embedding shall equal the teacher's feature at its pixel: ScaLR's loss.
+
+    With unit vectors u_i of the point and v_i of the pixel of pair i, P pairs in all,
+
+        l2       L = 1/P sum_i |u_i - v_i|            not squared: its gradient in u_i has length 1
+        squared  L = 1/P sum_i |u_i - v_i|^2          equals 2 - 2 cos
+        cosine   L = 1/P sum_i (1 - u_i . v_i)
+
+    All pairs of the batch count, nothing is drawn. A point that several cameras see counts once, with the mean
+    over its pixels; with one camera a sample, as published, every point has one pixel.
+
+    Puy et al., "Three Pillars Improving Vision Foundation Model Distillation for Lidar", CVPR 2024; first called
+    "Revisiting the Distillation of Image Representations into Point Clouds for Autonomous Driving".
+
+    Args:
+        head: Projection head into the teacher's space, e.g. `peridot.DistillationHead`.
+        distance: 'l2' as published, 'cosine' or 'squared'.
+        loss_weight: Factor of the loss.
+    """
+
+    def __init__(self, head: str = 'distill', distance: str = 'l2', loss_weight: float = 1.0) -> None:
+        super().__init__()
+        if distance not in DISTANCES:
+            raise ConfigError(f'FeatureDistance: distance={distance!r}, choose from {", ".join(DISTANCES)}')
+        self.head = head
+        self.distance = distance
+        self.loss_weight = loss_weight
+
+    def forward(self, step: StepContext) -> dict[str, Tensor]:
+        """Compute the loss of a step.
+
+        Returns:
+            `loss`; `cosine`, the mean cosine similarity; `pairs`, their number.
+        """
+        zero = step.graph_zero()
+        if not step.num_pairs:
+            return {'loss': zero, 'cosine': zero.detach(), 'pairs': zero.detach()}
+        u, v = step.embed(self.head, torch.arange(step.num_pairs, device=step.device))
+        weight = point_weights(step.pairs.point)
+        # no matrix product: autocast would halve its precision
+        loss = (weight * feature_distance(u, v, self.distance)).sum()
+        cosine = (weight * (u.detach() * v).sum(1)).sum()
+        return {
+            'loss': self.loss_weight * loss + zero,
+            'cosine': cosine,
+            'pairs': zero.detach() + step.num_pairs,
+        }
+
+
+def feature_distance(u: Tensor, v: Tensor, distance: str = 'l2') -> Tensor:
+    """Distance of unit vectors, row by row.
+
+    Args:
+        u: Float (P, D).
+        v: Float (P, D).
+        distance: 'l2', 'cosine' or 'squared', see `FeatureDistance`.
+
+    Returns:
+        Float32 (P,); the gradient of 'l2' at u = v is zero.
+    """
+    difference = u.float() - v.float()
+    if distance == 'l2':
+        return torch.linalg.vector_norm(difference, dim=1)
+    squared = difference.square().sum(1)
+    return squared if distance == 'squared' else squared / 2
+
+
+def point_weights(point: Tensor) -> Tensor:
+    """Weights that make the sum over pairs the mean over points of the mean over a point's pairs.
+
+    Args:
+        point: Int64 (P,) point of every pair, P > 0.
+
+    Returns:
+        Float32 (P,), sums to one.
+    """
+    _, own, count = point.unique(return_inverse=True, return_counts=True)
+    return 1.0 / (count[own] * len(count)).float()

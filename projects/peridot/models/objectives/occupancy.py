@@ -1,0 +1,187 @@
+"""ALSO: self-supervision by the occupancy around every point."""
+
+import logging
+
+import torch
+import torch.nn.functional as F
+from mmengine.logging import print_log
+from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
+
+from peridot.errors import ConfigError
+from peridot.models.functional import draw_neighbors
+from peridot.models.step import StepContext
+from peridot.models.students.supports import Supports
+from peridot.registry import MODELS
+from peridot.structures import Queries
+
+# pairs that are decoded together; their inner activations are computed again in the backward pass
+CHUNK = 1 << 14
+
+
+class OccupancyDecoder(nn.Module):
+    """Predicts occupancy and intensity at an offset from a support, from the support's latent vector alone.
+
+    With latent z and offset x, W_in = [A, B] acting on their concatenation:
+
+        h = ReLU(W_1 ReLU(A z + B x + b_in) + b_1),    (occupancy logit, intensity) = W_out (W_2 h + b_2) + b_out
+
+    A z + b_in is the same for all pairs of a support and computed once; the last two maps have no activation between
+    them and act as one. Names and initial values of the weights are those of the released decoder.
+
+    Args:
+        channels: Channels of the latent vectors and of the hidden layers.
+    """
+
+    def __init__(self, channels: int = 128) -> None:
+        super().__init__()
+        self.fc_in = nn.Linear(channels + 3, channels)
+        self.mlp_layers = nn.ModuleList(nn.Linear(channels, channels) for _ in range(2))
+        self.fc_out = nn.Linear(channels, 2)
+
+    def forward(self, latents: Tensor, support: Tensor, offset: Tensor) -> Tensor:
+        """Predictions for pairs.
+
+        Args:
+            latents: Float (S, C) of the supports.
+            support: Int64 (P,) support of each pair.
+            offset: Float (P, 3) from the support to the query in meters.
+
+        Returns:
+            Float32 (P, 2): occupancy logit and intensity.
+        """
+        channels = latents.shape[1]
+        latent, position = self.fc_in.weight.split([channels, 3], 1)
+        hidden = F.linear(latents, latent, self.fc_in.bias)
+        second = self.mlp_layers[1]
+        weight = self.fc_out.weight @ second.weight
+        bias = F.linear(second.bias, self.fc_out.weight, self.fc_out.bias)
+        decoded = [
+            checkpoint(
+                self._decode, hidden, position, weight, bias, *part, use_reentrant=False, preserve_rng_state=False
+            )
+            for part in zip(support.split(CHUNK), offset.to(hidden).split(CHUNK))
+        ]
+        return torch.cat(decoded).float()
+
+    def _decode(
+        self, hidden: Tensor, position: Tensor, weight: Tensor, bias: Tensor, support: Tensor, offset: Tensor
+    ) -> Tensor:
+        inner = torch.addmm(hidden.index_select(0, support), offset, position.T).relu_()
+        return F.linear(self.mlp_layers[0](inner).relu_(), weight, bias)
+
+
+@MODELS.register_module()
+class OccupancyReconstruction(nn.Module):
+    """Every support shall tell, on its own, what is in the space around it.
+
+    For each query q (see `peridot.SampleOccupancyQueries`) and each support s within the radius, a point or a cell of
+    a bird's-eye view, the decoder f predicts occupancy o and intensity i from the support's latent vector z_s:
+
+        o, i = f(z_s, q - s),    L = mean BCE(o, occupied_q) + mean |i - intensity_q|
+
+    Means are over all pairs of a process, those of the intensity over the pairs where it is known. Predictions of the
+    supports of a query are not pooled.
+
+    Boulch et al., "ALSO: Automotive Lidar Self-supervision by Occupancy estimation", CVPR 2023.
+
+    Args:
+        head: Head that gives the latent vectors, `peridot.LatentHead`.
+        channels: Channels of the latent vectors.
+        radius: In meters.
+        max_neighbors: Supports of a query that are used, a uniformly random choice where there are more; None uses
+            all. The released code leaves the choice of 32 to a library.
+        occupancy_weight: Weight of the first part of the loss.
+        intensity_weight: Weight of the second.
+    """
+
+    def __init__(
+        self,
+        head: str = 'occupancy',
+        channels: int = 128,
+        radius: float = 1.0,
+        max_neighbors: int | None = 32,
+        occupancy_weight: float = 1.0,
+        intensity_weight: float = 1.0,
+    ) -> None:
+        super().__init__()
+        self.head = head
+        self.radius = radius
+        self.max_neighbors = max_neighbors
+        self.occupancy_weight = occupancy_weight
+        self.intensity_weight = intensity_weight
+        self.decoder = OccupancyDecoder(channels)
+        self._said_that_intensity_is_missing = False
+
+    def forward(self, step: StepContext) -> dict[str, Tensor]:
+        """Compute the losses of a step.
+
+        Returns:
+            `loss_occupancy` and `loss_intensity`, weighted; `iou`, the mean of the IoU of empty and occupied over the
+            pairs; `pairs`, their number.
+
+        Raises:
+            ConfigError: The batch has no queries.
+        """
+        queries = step.queries
+        if queries is None:
+            raise ConfigError(
+                'the batch has no occupancy queries: add dict(type="peridot.SampleOccupancyQueries", ...) to the '
+                'pipeline after GlobalRotScaleTrans and RandomFlip3D'
+            )
+        latents = step.heads[self.head].embed_student
+        query, predicted = self.predict(step.supports, queries.position, queries.scan, latents, step.generator)
+        self._mention_missing_intensity(queries)
+        logit, intensity = predicted.unbind(1)
+        occupied, known = queries.occupied[query], queries.has_intensity[query]
+        error = (intensity - queries.intensity[query]).abs()[known]
+        return dict(
+            loss_occupancy=self.occupancy_weight * _mean(_cross_entropy(logit, occupied)),
+            loss_intensity=self.intensity_weight * _mean(error, predicted),
+            iou=occupancy_iou(logit > 0, occupied),
+            pairs=logit.new_tensor(len(query)),
+        )
+
+    def predict(
+        self, supports: Supports, position: Tensor, scan: Tensor, latents, generator: torch.Generator
+    ) -> tuple[Tensor, Tensor]:
+        """Occupancy and intensity at places, as each of their supports sees them.
+
+        Args:
+            supports: Of the batch.
+            position: Float (M, 3) in meters.
+            scan: Int64 (M,).
+            latents: Maps features (S, C) to latent vectors.
+            generator: For the choice of supports.
+
+        Returns:
+            Int64 (P,) place of every pair, and float32 (P, 2) occupancy logit and intensity.
+        """
+        query, support = supports.near(position, scan, self.radius)
+        kept = draw_neighbors(query, len(position), self.max_neighbors, generator)
+        query, support = query[kept], support[kept]
+        used, own = support.unique(return_inverse=True)
+        return query, self.decoder(supports.read(used, latents), own, supports.offset(position[query], support))
+
+    def _mention_missing_intensity(self, queries: Queries) -> None:
+        if self._said_that_intensity_is_missing or not len(queries.position) or queries.has_intensity.any():
+            return
+        self._said_that_intensity_is_missing = True
+        print_log('points have no intensity: occupancy is learned without it', 'current', logging.WARNING)
+
+
+def _cross_entropy(logit: Tensor, occupied: Tensor) -> Tensor:
+    return F.binary_cross_entropy_with_logits(logit, occupied.float(), reduction='none')
+
+
+def _mean(values: Tensor, graph: Tensor | None = None) -> Tensor:
+    """Mean, or without values a zero that has all gradients of `graph`."""
+    return values.mean() if len(values) else 0.0 * (values if graph is None else graph).sum()
+
+
+def occupancy_iou(predicted: Tensor, occupied: Tensor) -> Tensor:
+    """Mean of the IoU of empty and occupied over bool (P,); what does not occur counts as the other. 0 if P = 0."""
+    counts = torch.bincount(2 * occupied.long() + predicted.long(), minlength=4).view(2, 2).float()
+    union = counts.sum(0) + counts.sum(1) - counts.diag()
+    iou, present = counts.diag() / union.clamp(min=1), counts.sum(1) > 0
+    return (iou * present).sum() / present.sum().clamp(min=1)

@@ -1,0 +1,36 @@
+"""Feature maps from disk in place of an image network."""
+
+from torch import Tensor, nn
+
+from peridot.errors import ConfigError
+from peridot.registry import MODELS
+
+
+@MODELS.register_module()
+class StoredTeacher(nn.Module):
+    """Stands for an image network whose maps `peridot.LoadTeacherFeatures` reads; needs neither weights nor memory.
+
+    Args:
+        teacher: Config of the network; `tools/make_teacher_features.py` runs it.
+        out_channels: Channels of its maps.
+
+    Attributes:
+        align_corners: As in that config.
+    """
+
+    def __init__(self, teacher: dict, out_channels: int) -> None:
+        super().__init__()
+        self.out_channels = out_channels
+        self.align_corners = teacher.get('align_corners', True)
+
+    def forward(self, images: Tensor | None) -> Tensor:
+        """There is no network to run.
+
+        Raises:
+            ConfigError: Always: it is called for batches without maps only.
+        """
+        raise ConfigError(
+            'model.teacher is peridot.StoredTeacher, but the batch has no teacher maps: put '
+            "dict(type='peridot.LoadTeacherFeatures', ...) before PackPaired in the training pipeline, or set "
+            'model.teacher to the network itself'
+        )

@@ -1,0 +1,338 @@
+"""ALSO's objective: against released numbers, naive versions, and in the pre-trainer beside a camera objective."""
+
+import copy
+import logging
+
+import pytest
+import torch
+import torch.nn.functional as F
+from mmdet3d.structures import Det3DDataSample
+from mmengine.registry import init_default_scope
+from peridot.errors import ConfigError
+from peridot.models.heads import LatentHead
+from peridot.models.objectives import OccupancyReconstruction
+from peridot.models.objectives import occupancy as module
+from peridot.models.objectives.occupancy import OccupancyDecoder, occupancy_iou
+from peridot.models.step import StepContext
+from peridot.models.students import DetectorTrunk, PointSupports, VoxelFeatures
+from peridot.registry import MODELS
+from peridot.structures import Pairs, Queries
+from torch import nn
+
+SECOND = 'mmdet3d::second/second_hv_secfpn_8xb6-80e_kitti-3d-3class.py'
+
+
+class Latents(nn.Module):
+    """The features are the latent vectors."""
+
+    def embed_student(self, features):
+        return features
+
+
+class ColumnSupports(PointSupports):
+    """Points searched on the ground alone, as the released code searches cells."""
+
+    def near(self, position, scan, radius):
+        flat = torch.tensor([1.0, 1, 0])
+        return PointSupports(self.student, self.rows, self.xyz * flat, self.scan).near(position * flat, scan, radius)
+
+
+def make_step(features, xyz, scan, queries, head=None, supports=PointSupports, seed=0):
+    step = StepContext(
+        points=xyz,
+        student=VoxelFeatures(features, torch.arange(len(features))),
+        pairs=Pairs.empty(),
+        heads=nn.ModuleDict({'occupancy': head or Latents()}),
+        teacher_map=lambda: None,
+        image_size=(0, 0),
+        align_corners=True,
+        generator=torch.Generator().manual_seed(seed),
+        scan=scan,
+        queries=queries,
+    )
+    step.supports = supports(step.student, torch.arange(len(xyz)), xyz, scan)
+    return step
+
+
+@pytest.mark.parametrize('shape, supports', [('ball', PointSupports), ('column', ColumnSupports)])
+def test_losses_and_gradients_of_the_released_decoder(golden, shape, supports, monkeypatch):
+    monkeypatch.setattr(module, 'CHUNK', 100)
+    g = {name: torch.from_numpy(value) for name, value in golden(f'also_decoder_{shape}').items()}
+    objective = OccupancyReconstruction(channels=32, radius=float(g['radius']), max_neighbors=None)
+    objective.decoder.load_state_dict({k.split('::')[1]: v for k, v in g.items() if k.startswith('weight::')})
+    latents = g['latents'].requires_grad_()
+    queries = Queries(
+        position=g['query'],
+        occupied=g['occupancy'] > 0,
+        intensity=g['intensity'][:, 0],
+        has_intensity=g['intensity'][:, 0] >= 0,
+        scan=g['query_batch'],
+    )
+    assert 0 < queries.has_intensity.sum() < len(queries)
+    results = objective(make_step(latents, g['support'], g['support_batch'], queries, supports=supports))
+    assert results['pairs'] == g['num_pairs']
+    torch.testing.assert_close(results['loss_occupancy'], g['occupancy_loss'], rtol=1e-6, atol=1e-6)
+    torch.testing.assert_close(results['loss_intensity'], g['intensity_loss'], rtol=1e-6, atol=1e-6)
+    (results['loss_occupancy'] + results['loss_intensity']).backward()
+    torch.testing.assert_close(latents.grad, g['grad_latents'], rtol=1e-4, atol=1e-6)
+
+
+def naive_decoder(decoder, latents, support, offset):
+    x = decoder.fc_in(torch.cat([latents[support], offset], 1))
+    for layer in decoder.mlp_layers:
+        x = layer(x.relu())
+    return decoder.fc_out(x)
+
+
+def test_decoder_is_the_plain_network_on_concatenated_inputs():
+    torch.manual_seed(0)
+    decoder = OccupancyDecoder(16)
+    assert sum(p.numel() for p in OccupancyDecoder(128).parameters()) == 50178
+    latents = torch.randn(50, 16, requires_grad=True)
+    support, offset = torch.randint(0, 50, (40000,)), torch.randn(40000, 3)
+    weight = torch.randn(40000, 2)
+    leaves = [latents, *decoder.parameters()]
+    found, expected = decoder(latents, support, offset), naive_decoder(decoder, latents, support, offset)
+    torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-6)
+    ours, theirs = (torch.autograd.grad((out * weight).mean(), leaves) for out in (found, expected))
+    for a, b in zip(ours, theirs):
+        torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-6)
+
+
+def scene(num_points=300, num_queries=60, channels=12, seed=0, scans=2):
+    g = torch.Generator().manual_seed(seed)
+    xyz = torch.rand(num_points, 3, generator=g) * 4
+    features = torch.randn(num_points, channels, generator=g).requires_grad_()
+    queries = Queries(
+        position=torch.rand(num_queries, 3, generator=g) * 4,
+        occupied=torch.rand(num_queries, generator=g) < 0.3,
+        intensity=torch.rand(num_queries, generator=g),
+        has_intensity=torch.rand(num_queries, generator=g) < 0.6,
+        scan=torch.randint(0, scans, (num_queries,), generator=g),
+    )
+    return features, xyz, torch.randint(0, scans, (num_points,), generator=g), queries
+
+
+def build(seed=0, **settings):
+    torch.manual_seed(seed)
+    return OccupancyReconstruction(channels=8, **settings), LatentHead(12, channels=8)
+
+
+def test_losses_are_means_over_all_pairs():
+    features, xyz, scan, queries = scene()
+    objective, head = build(max_neighbors=None, occupancy_weight=2.0, intensity_weight=3.0)
+    results = objective(make_step(features, xyz, scan, queries, head))
+    occupancy, intensity, pairs = [], [], 0
+    for q in range(len(queries.position)):
+        near = (xyz - queries.position[q]).norm(dim=1) < 1
+        for s in (near & (scan == queries.scan[q])).nonzero()[:, 0]:
+            out = naive_decoder(
+                objective.decoder, head.student(features), s[None], (queries.position[q] - xyz[s])[None]
+            )[0]
+            occupancy.append(F.binary_cross_entropy_with_logits(out[0], queries.occupied[q].float()))
+            if queries.has_intensity[q]:
+                intensity.append((out[1] - queries.intensity[q]).abs())
+            pairs += 1
+    assert results['pairs'] == pairs > 100
+    torch.testing.assert_close(results['loss_occupancy'], 2 * torch.stack(occupancy).mean())
+    torch.testing.assert_close(results['loss_intensity'], 3 * torch.stack(intensity).mean())
+
+
+def test_at_most_so_many_supports_chosen_by_the_step():
+    features, xyz, scan, queries = scene()
+    objective, head = build(max_neighbors=3)
+    first, again, other = (objective(make_step(features, xyz, scan, queries, head, seed=s)) for s in (0, 0, 1))
+    assert first['pairs'] <= 3 * len(queries.position)
+    assert first['loss_occupancy'] == again['loss_occupancy'] != other['loss_occupancy']
+
+
+@pytest.mark.parametrize('far', [True, False])
+def test_without_pairs_the_loss_is_zero_with_all_gradients(far):
+    features, xyz, scan, queries = scene()
+    queries = queries[:0] if not far else queries
+    if far:
+        queries.position = queries.position + 100
+    objective, head = build()
+    results = objective(make_step(features, xyz, scan, queries, head))
+    loss = results['loss_occupancy'] + results['loss_intensity']
+    assert loss == 0 and results['pairs'] == 0 and results['iou'] == 0
+    loss.backward()
+    assert features.grad is not None and not features.grad.any()
+    assert all(p.grad is not None and not p.grad.any() for m in (objective, head) for p in m.parameters())
+
+
+def test_missing_intensity_switches_its_part_off_and_is_said_once(monkeypatch):
+    said = []
+    monkeypatch.setattr(module, 'print_log', lambda text, logger, level: said.append((text, level)))
+    features, xyz, scan, queries = scene()
+    queries.has_intensity = torch.zeros_like(queries.has_intensity)
+    objective, head = build()
+    for _ in range(3):
+        results = objective(make_step(features, xyz, scan, queries, head))
+    assert results['loss_intensity'] == 0 and results['loss_occupancy'] > 0
+    assert len(said) == 1 and 'no intensity' in said[0][0] and said[0][1] == logging.WARNING
+
+
+def test_batch_without_queries_is_a_config_error():
+    features, xyz, scan, _ = scene()
+    objective, head = build()
+    with pytest.raises(ConfigError, match=r'SampleOccupancyQueries'):
+        objective(make_step(features, xyz, scan, None, head))
+
+
+@pytest.mark.parametrize(
+    'predicted, occupied, iou',
+    [
+        ('0011', '0011', 1.0),
+        ('0101', '0011', 1 / 3),
+        ('0111', '0001', (1 / 3 + 1 / 3) / 2),
+        ('01', '00', 0.5),
+        ('', '', 0),
+    ],
+)
+def test_iou(predicted, occupied, iou):
+    predicted, occupied = (torch.tensor([c == '1' for c in text], dtype=torch.bool) for text in (predicted, occupied))
+    assert occupancy_iou(predicted, occupied).item() == pytest.approx(iou)
+
+
+def small_second(tmp_path):
+    path = tmp_path / 'small.py'
+    path.write_text(f"""
+_base_ = '{SECOND}'
+model = dict(
+    data_preprocessor=dict(voxel_layer=dict(point_cloud_range=[0, -3.2, -3, 6.4, 3.2, 1])),
+    middle_encoder=dict(sparse_shape=[41, 128, 128]),
+)
+""")
+    return str(path)
+
+
+def test_cells_of_a_detector_lie_at_their_centers(tmp_path):
+    init_default_scope('mmdet3d')
+    trunk = DetectorTrunk(small_second(tmp_path), 'middle_encoder').eval()
+    points = [torch.rand(200, 4) * torch.tensor([6.4, 6.4, 2, 1]) - torch.tensor([0, 3.2, 2, 0]) for _ in range(2)]
+    features = trunk(points)
+    supports = features.supports(torch.cat(points)[:, :3], torch.zeros(400).long())
+    height, width = features.bev.shape[-2:]
+    assert (height, width) == (16, 16)
+    # at the center of cell (row 3, column 5) of the second scan, 2 m above the ground plane of the cells
+    place = torch.tensor([[5.5 * 0.4, -3.2 + 3.5 * 0.4, 2.0]])
+    query, cells = supports.near(place, torch.tensor([1]), 1.0)
+    assert len(cells) == 21
+    offset = supports.offset(place[query], cells)
+    own = (cells == (16 + 3) * 16 + 5).nonzero()[0, 0]
+    torch.testing.assert_close(offset[own], torch.tensor([0, 0, 2.0]), atol=1e-5, rtol=0)
+    assert (offset[:, :2].norm(dim=1) < 1).all()
+    torch.testing.assert_close(
+        supports.read(cells[own : own + 1], lambda rows: 2 * rows)[0], 2 * features.bev[1, :, 3, 5]
+    )
+
+
+@MODELS.register_module()
+class OccupancyTestStudent(nn.Module):
+    out_channels = 12
+    calls = 0
+
+    def __init__(self):
+        super().__init__()
+        self.backbone = nn.Linear(4, 12)
+
+    def forward(self, points):
+        self.calls += 1
+        flat = torch.cat(points)
+        return VoxelFeatures(self.backbone(flat).tanh(), torch.arange(len(flat)))
+
+
+@MODELS.register_module()
+class OccupancyTestTeacher(nn.Module):
+    out_channels, align_corners = 8, True
+
+    def forward(self, images):
+        return images.float()[:, :1, ::4, ::4].repeat(1, 8, 1, 1) / 255
+
+
+def model_config(camera: bool) -> dict:
+    infonce = dict(type='peridot.PointPixelInfoNCE', head='instance', num_pairs=20)
+    return copy.deepcopy(
+        dict(
+            type='peridot.Pretrainer',
+            student=dict(type='peridot.OccupancyTestStudent'),
+            teacher=dict(type='peridot.OccupancyTestTeacher') if camera else None,
+            heads=dict(
+                **(dict(instance=dict(channels=6)) if camera else {}),
+                occupancy=dict(type='peridot.LatentHead', channels=8),
+            ),
+            objectives=dict(
+                **(dict(infonce=infonce) if camera else {}),
+                occupancy=dict(type='peridot.OccupancyReconstruction', channels=8),
+            ),
+        )
+    )
+
+
+def samples(camera: bool, sizes=(60, 90)) -> dict:
+    inputs, g = [], torch.Generator().manual_seed(0)
+    for size in sizes:
+        _, xyz, _, queries = scene(size, 30, seed=size)
+        del queries.scan
+        own = dict(points=F.pad(xyz, (0, 1)), pairs=Pairs.empty(), queries=queries)
+        if camera:
+            own['images'] = torch.randint(256, (1, 3, 16, 24), generator=g, dtype=torch.uint8)
+            own['pairs'] = Pairs(
+                point=torch.arange(30), camera=torch.zeros(30).long(), position=torch.rand(30, 2, generator=g) * 15
+            )
+        inputs.append(own)
+    joined = {key: [own[key] for own in inputs] for key in inputs[0]}
+    return dict(inputs=joined, data_samples=[Det3DDataSample(metainfo=dict(token=str(s))) for s in sizes])
+
+
+@pytest.mark.parametrize('camera', [False, True])
+def test_pretrainer_without_and_with_a_camera_objective(camera):
+    torch.manual_seed(0)
+    model = MODELS.build(model_config(camera))
+    results = model(**model.data_preprocessor(samples(camera), True), mode='loss')
+    assert model.student.calls == 1
+    assert ('infonce/loss' in results) == camera
+    assert results['occupancy/loss_occupancy'] > 0 and results['occupancy/pairs'] > 0
+    sum(v for k, v in results.items() if 'loss' in k).backward()
+    assert all(p.grad is not None and p.grad.any() for p in model.parameters())
+
+
+def test_queries_belong_to_their_own_scan():
+    """The losses of a batch are those of its scans, weighted by their pairs."""
+    torch.manual_seed(0)
+    config = model_config(False)
+    config['objectives']['occupancy']['max_neighbors'] = None
+    model = MODELS.build(config)
+
+    def run(**part):
+        results = model(**model.data_preprocessor(samples(False, **part), True), mode='loss')
+        return results['occupancy/loss_occupancy'].item(), results['occupancy/pairs'].item()
+
+    (joint, pairs), *apart = run(), run(sizes=(60,)), run(sizes=(90,))
+    assert pairs == sum(count for _, count in apart)
+    assert joint == pytest.approx(sum(loss * count for loss, count in apart) / pairs, rel=1e-5)
+
+
+def test_decoder_overfits_a_wall():
+    """Behind a plane there is matter, in front of it there is none: a few supports learn it."""
+    g = torch.Generator().manual_seed(0)
+    xyz = torch.rand(100, 3, generator=g) * torch.tensor([0.0, 2, 2])
+    position = torch.rand(300, 3, generator=g) * torch.tensor([0.4, 2, 2]) - torch.tensor([0.2, 0, 0])
+    queries = Queries(
+        position=position,
+        occupied=position[:, 0] > 0,
+        intensity=torch.full((300,), 0.5),
+        has_intensity=torch.ones(300, dtype=torch.bool),
+        scan=torch.zeros(300, dtype=torch.int64),
+    )
+    objective, head = build(max_neighbors=8)
+    features = torch.zeros(100, 12)
+    optimizer = torch.optim.AdamW([*objective.parameters(), *head.parameters()], lr=1e-2)
+    for seed in range(80):
+        results = objective(make_step(features, xyz, torch.zeros(100).long(), queries, head, seed=seed))
+        optimizer.zero_grad()
+        (results['loss_occupancy'] + results['loss_intensity']).backward()
+        optimizer.step()
+    assert results['iou'] > 0.9
+    assert results['loss_intensity'] < 0.05

@@ -1,0 +1,38 @@
+#!/usr/bin/env python3
+"""Classes as vectors of example images, for teachers without a text network, see docs/open_vocabulary.md."""
+
+import argparse
+from pathlib import Path
+
+from mmengine.registry import init_default_scope
+from peridot.cli import add_config_arguments, load_config, run
+from peridot.registry import DATASETS, MODELS
+from peridot.text import embed_images
+
+
+def parse_args() -> argparse.Namespace:
+    """Command line."""
+    parser = argparse.ArgumentParser(description='Embed example images of every class with the teacher of a config')
+    add_config_arguments(parser)
+    parser.add_argument('images', type=Path, help='folder that holds a folder of images for each class')
+    parser.add_argument('--size', type=int, nargs=2, default=(448, 448), metavar=('H', 'W'), help='(448 448)')
+    parser.add_argument('--out', type=Path, required=True, help='file that is written (.safetensors)')
+    return parser.parse_args()
+
+
+def main() -> None:
+    """Embed and write."""
+    args = parse_args()
+    config = load_config(args)
+    init_default_scope(config.get('default_scope', 'mmdet3d'))
+    dataset = DATASETS.build({**config.picture_dataset, 'pipeline': []})
+    teacher = MODELS.build(config.model.teacher)
+    classes, model = dataset.metainfo['classes'], config.model.teacher.model
+    embeddings = embed_images(args.images, classes, teacher, tuple(args.size), model)
+    embeddings.save(args.out)
+    images, channels = embeddings.vectors.shape
+    print(f'{args.out}: {images} images of {len(classes)} classes, dimension {channels}')
+
+
+if __name__ == '__main__':
+    run(main)

@@ -1,0 +1,33 @@
+#!/usr/bin/env python3
+"""Text embeddings of classes, see docs/open_vocabulary.md."""
+
+import argparse
+from pathlib import Path
+
+from peridot.cli import run
+from peridot.text import TEMPLATES, TextEncoder, embed_prompts, read_prompts, read_templates
+
+
+def parse_args() -> argparse.Namespace:
+    """Command line."""
+    parser = argparse.ArgumentParser(description='Embed classes in words with the text network of a CLIP')
+    parser.add_argument('prompts', help='file of lines `class: synonym, ...`, or one that comes along, e.g. nuscenes')
+    parser.add_argument('--model', required=True, help='folder of a CLIP of transformers, or its name on the hub')
+    parser.add_argument('--out', type=Path, required=True, help='file that is written (.safetensors)')
+    parser.add_argument('--templates', type=Path, help='file of sentences with {} (default: eight of photos)')
+    return parser.parse_args()
+
+
+def main() -> None:
+    """Embed and write."""
+    args = parse_args()
+    prompts = read_prompts(args.prompts)
+    templates = read_templates(args.templates) if args.templates else TEMPLATES
+    embeddings = embed_prompts(prompts, templates, TextEncoder(args.model), args.model)
+    embeddings.save(args.out)
+    words, channels = embeddings.vectors.shape
+    print(f'{args.out}: {words} words of {len(prompts)} classes, {len(templates)} templates, dimension {channels}')
+
+
+if __name__ == '__main__':
+    run(main)
