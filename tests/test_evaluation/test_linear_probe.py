@@ -82,5 +82,5 @@ class TenNumbers(BaseDataset):
 @pytest.mark.parametrize('count, numbers', [(3, [0, 3, 6]), (20, list(range(10)))])
 def test_probe_is_fitted_on_so_many_scans(count, numbers):
     sampler = dict(type='DefaultSampler', shuffle=False)
-    settings = dict(dataset=dict(type='TenNumbers'), sampler=sampler, batch_size=1, num_workers=0)
+    settings = dict(dataset=dict(type='peridot.TenNumbers'), sampler=sampler, batch_size=1, num_workers=0)
     assert [number for batch in build_fit_dataloader(settings, count) for number in batch['number']] == numbers
