@@ -20,6 +20,7 @@ from peridot.demo_report import write_report
 from peridot.errors import PeridotError
 from peridot.files import atomic_path
 from peridot.runs import last_metrics
+from peridot.synthetic.formats import FORMATS
 
 REPO = Path(__file__).resolve().parents[1]
 
@@ -82,26 +83,30 @@ class Demo:
             *('--cfg-options', f'randomness.seed={seed}', *self.options),
         )
 
+    def root_of(self, layout: str) -> Path:
+        """Folder of the synthetic dataset in a layout."""
+        return self.data_root if layout == 'nuscenes' else Path(f'{self.data_root}_{layout}')
+
     def data_roots(self, method: str) -> str:
         """`--data-root` of a method."""
         formats = METHODS[method].formats
         if not formats:
             return str(self.data_root)
-        others = [f'data/demo_{name}={self.data_root}_{name}' for name in formats]
+        others = [f'data/demo_{name}={self.root_of(name)}' for name in formats]
         return ','.join([f'data/demo={self.data_root}', *others])
 
-    def make_data(self) -> None:
+    def make_data(self, layout: str = 'nuscenes') -> None:
         """Make the synthetic dataset, unless the folder holds a dataset with info files (e.g. nuScenes mini)."""
-        if all((self.data_root / f'nuscenes_infos_{split}.pkl').is_file() for split in ('train', 'val')):
-            print(f'using the dataset in {self.data_root}')
+        root = self.root_of(layout)
+        if all((root / name).is_file() for name in FORMATS[layout].infos):
+            print(f'using the dataset in {root}')
         else:
-            self.tool('make_demo_data', '--out', str(self.data_root))
+            self.tool('make_demo_data', '--format', layout, '--out', str(root))
 
     def prepare(self, method: str) -> None:
         """Other data, weak labels or superpixels for a method that needs them."""
         for name in METHODS[method].formats:
-            options = ['--format', name, '--out', f'{self.data_root}_{name}']
-            self.stage(f'data as {name}', self.tool, 'make_demo_data', *options)
+            self.stage(f'data as {name}', self.make_data, name)
         if METHODS[method].maps:
             stage, tool = METHODS[method].maps
             self.stage(stage, self.tool, tool, demo_config(method), '--data-root', str(self.data_root))

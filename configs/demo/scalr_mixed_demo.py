@@ -18,3 +18,23 @@ train_dataloader = dict(
         ],
     )
 )
+# for the report: one point's feature across datasets
+views = [
+    dict(type='peridot.LoadImageViews'),
+    dict(type='peridot.ProjectPoints', min_depth=1.0),
+    dict(type='peridot.ResizeViews', size=_base_.image_size),
+]
+other_picture_datasets = [
+    dict(
+        semantickitti_train,
+        ann_file='semantickitti_infos_val.pkl',
+        pipeline=[_base_.load_four, *views, _base_.semantickitti_features, _base_.pack],
+        test_mode=True,
+    ),
+    dict(
+        pandar64_train,
+        ann_file='pandar64_infos_val.pkl',
+        pipeline=[_base_.load_four, *views, _base_.pandar64_features, _base_.pack],
+        test_mode=True,
+    ),
+]

@@ -165,15 +165,19 @@ def _features_section(sample: dict, features: dict[str, Tensor]) -> str:
         )
         for name, values in features.items()
     )
-    labels = sample['data_samples'].gt_pts_seg.pts_semantic_mask
-    cars = ((labels == 3) & (inputs['points'][:, :2].norm(dim=1) < 25)).nonzero()[:, 0]
-    query = int(cars[0]) if len(cars) else 0
-    viewer = similarity_viewer(inputs['points'], features, query)
+    viewer = similarity_viewer(inputs['points'], features, _car(sample))
     return (
         f'<h2>What the features say</h2>{shown}'
         '<p><b>Click a point</b> in one of the clouds: all are colored by the similarity of their features '
         f'to it. The first query is a car.</p>{viewer}'
     )
+
+
+def _car(sample: dict) -> int:
+    """Row of a point on a car within 25 m, or the first one."""
+    labels, xy = sample['data_samples'].gt_pts_seg.pts_semantic_mask, sample['inputs']['points'][:, :2]
+    cars = ((labels == 3) & (xy.norm(dim=1) < 25)).nonzero()[:, 0]
+    return int(cars[0]) if len(cars) else 0
 
 
 def _correlations(networks: dict[str, nn.Module], configs: dict[str, Config]) -> str:
@@ -185,11 +189,11 @@ def _correlations(networks: dict[str, nn.Module], configs: dict[str, Config]) ->
             for index in (0, len(dataset) - 1):
                 sample, camera = dataset[index], front_camera(dataset.get_data_info(index))
                 scans.append(Scan.of_sample(f'{title}, scan {index}', sample, _features(network, sample), camera))
-        query = scans[0].nearest(0, 12)
+        query = _car(DATASETS.build(configs[method].picture_dataset)[0])
         pictures.append(picture(correlation_picture(scans, query), NAMES[method]))
     return (
-        '<h2>One point in other scans</h2><p>Similarity of the feature at the cross, in the first scan, with all '
-        'points of this scan and of others: yellow is the same, dark blue unlike.</p>'
+        '<h2>One point in other scans</h2><p>Similarity of the feature of a car, at the cross, with all '
+        'points of its scan and of others: yellow is the same, dark blue unlike.</p>'
         f'{"".join(pictures)}'
     )
 
