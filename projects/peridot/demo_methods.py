@@ -55,6 +55,19 @@ METHODS = {
         untrained='random_waffleiron',
         formats=('semantickitti', 'pandaset'),
     ),
+    'also': DemoMethod(
+        'ALSO',
+        '#e0c88a',
+        'the feature of a point should tell where around it is matter and where is nothing; no camera',
+        'also_nus',
+    ),
+    'olivine+also': DemoMethod(
+        'OLIVINE + ALSO',
+        '#9ae0c0',
+        'what OLIVINE and ALSO ask, at once',
+        'olivine+also_nus',
+        maps=('labels', 'make_weak_labels'),
+    ),
 }
 UNTRAINED = {'random': ('random', '#7a8075'), 'random_waffleiron': ('random WaffleIron', '#a8a08c')}
 NAMES = {key: title for key, (title, _) in UNTRAINED.items()} | {key: m.title for key, m in METHODS.items()}

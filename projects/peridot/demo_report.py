@@ -33,11 +33,12 @@ def write_report(work_dir: Path, results: dict) -> None:
     methods = [network for network in results['probe'] if network in METHODS]
     seeds = results['settings']['seeds']
     configs = {m: Config.fromfile(next((work_dir / f'{m}_seed{seeds[0]}').glob('*.py'))) for m in methods}
-    config = configs[methods[0]]
+    first = next((m for m in methods if configs[m].picture_dataset.cameras), methods[0])
+    config = configs[first]
     init_default_scope('mmdet3d')
     dataset = DATASETS.build(config.picture_dataset)
     sample = dataset[len(dataset) // 2]
-    features = {UNTRAINED[METHODS[methods[0]].untrained][0]: _features(_network(config, seeds[0]), sample)}
+    features = {UNTRAINED[METHODS[first].untrained][0]: _features(_network(config, seeds[0]), sample)}
     networks = {m: _network(configs[m], seeds[0], work_dir / f'{m}_seed{seeds[0]}') for m in methods}
     for method, network in networks.items():
         # of the same scan, with the columns that the network reads
@@ -92,6 +93,8 @@ def _headline(results: dict, methods: list[str]) -> str:
 
 def _data(sample: dict, meta: dict) -> str:
     inputs = sample['inputs']
+    if 'images' not in inputs:
+        return ''
     labels = sample['data_samples'].gt_pts_seg.pts_semantic_mask.numpy()
     palette = np.array([*meta['palette'], [70, 70, 70]], np.uint8)[np.minimum(labels, len(meta['palette']))]
     images = inputs['images'].permute(0, 2, 3, 1).numpy()
@@ -138,12 +141,12 @@ def _training(work_dir: Path, seeds: list[int], methods: list[str]) -> str:
             for log in sorted((work_dir / f'{method}_seed{seed}').glob('*/vis_data/scalars.json')):
                 lines += [json.loads(line) for line in log.read_text().splitlines()]
             steps = [line for line in lines if 'loss' in line]
-            accuracy = next(key for key in steps[0] if key.endswith(('/accuracy', '/cosine')))
+            accuracy = next(key for key in steps[0] if key.endswith(('/accuracy', '/cosine', '/iou')))
             label = NAMES[method] if seed == seeds[0] else None
             for axis, key in zip(axes, ('loss', accuracy)):
                 axis.plot([s['step'] for s in steps], [s[key] for s in steps], color=COLORS[method], lw=1, label=label)
         axes[0].set_title('total loss')
-        axes[1].set_title('points (superpixels) that find their own image feature; ScaLR: cosine with it')
+        axes[1].set_title('own image feature found; ScaLR: cosine with it; ALSO: IoU of free and occupied')
         for axis in axes:
             axis.set_xlabel('training step')
             axis.legend()
@@ -152,15 +155,16 @@ def _training(work_dir: Path, seeds: list[int], methods: list[str]) -> str:
         image = np.asarray(figure.canvas.buffer_rgba())[..., :3].copy()
         pyplot.close(figure)
     return '<h2>Training</h2>' + picture(
-        image, 'Loss and agreement with the images, one line for each seed; losses of methods do not compare.'
+        image, 'Loss and agreement with what is asked, one line for each seed; losses of methods do not compare.'
     )
 
 
 def _features_section(sample: dict, features: dict[str, Tensor]) -> str:
     inputs = sample['inputs']
+    images = inputs.get('images', torch.zeros(0, 3, 1, 1, dtype=torch.uint8))
     shown = ''.join(
         picture(
-            feature_picture(values, inputs['points'], inputs['images'], inputs['pairs']),
+            feature_picture(values, inputs['points'], images, inputs['pairs']),
             f'{name}: first three principal components of the point features as colors.',
         )
         for name, values in features.items()
@@ -187,7 +191,8 @@ def _correlations(networks: dict[str, nn.Module], configs: dict[str, Config]) ->
         scans = []
         for title, dataset in _picture_datasets(configs[method]):
             for index in (0, len(dataset) - 1):
-                sample, camera = dataset[index], front_camera(dataset.get_data_info(index))
+                sample, info = dataset[index], dataset.get_data_info(index)
+                camera = front_camera(info) if info['cameras'] else None
                 scans.append(Scan.of_sample(f'{title}, scan {index}', sample, _features(network, sample), camera))
         query = _car(DATASETS.build(configs[method].picture_dataset)[0])
         pictures.append(picture(correlation_picture(scans, query), NAMES[method]))

@@ -6,6 +6,9 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+from peridot.demo_methods import COLORS, METHODS, NAMES
+
 REPO = Path(__file__).resolve().parents[2]
 TINY = [
     'model.student.backbone.base_channels=4',
@@ -55,3 +58,11 @@ def test_demo_makes_results_and_report_and_is_done_once(labeled_root, tmp_path):
     assert list(results['linear_probe_miou']) == ['random', 'olivine', 'slidr']
     assert len({values[0] for values in results['linear_probe_miou'].values()}) == 3
     assert (tmp_path / 'report.html').read_text().count('<canvas') == 3
+
+
+@pytest.mark.parametrize('method', METHODS)
+def test_methods_have_their_configs_and_an_untrained_twin(method):
+    settings = METHODS[method]
+    assert (REPO / 'configs' / 'demo' / f'{method}_demo.py').is_file()
+    assert (REPO / 'configs' / 'pretrain' / f'{settings.pretrain}.py').is_file()
+    assert settings.untrained in NAMES and settings.untrained in COLORS
