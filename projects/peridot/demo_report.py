@@ -191,8 +191,7 @@ def _correlations(networks: dict[str, nn.Module], configs: dict[str, Config]) ->
         scans = []
         for title, dataset in _picture_datasets(configs[method]):
             for index in (0, len(dataset) - 1):
-                sample, info = dataset[index], dataset.get_data_info(index)
-                camera = front_camera(info) if info['cameras'] else None
+                sample, camera = dataset[index], front_camera(dataset.get_data_info(index))
                 scans.append(Scan.of_sample(f'{title}, scan {index}', sample, _features(network, sample), camera))
         query = _car(DATASETS.build(configs[method].picture_dataset)[0])
         pictures.append(picture(correlation_picture(scans, query), NAMES[method]))

@@ -1,0 +1,70 @@
+"""Pictures of what is being learned."""
+
+from pathlib import Path
+
+import numpy as np
+import torch
+from mmengine.dataset import BaseDataset, pseudo_collate
+from mmengine.hooks import Hook
+from mmengine.logging import print_log
+from PIL import Image
+from torch import nn
+
+from peridot.files import atomic_path
+from peridot.registry import DATASETS
+from peridot.weights import unwrap
+
+
+class PictureHook(Hook):
+    """Base of the hooks that draw one sample after each validation and at the end of training.
+
+    The sample is one of the config's `picture_dataset`, a paired dataset without random transforms. Pictures go to
+    `pictures/` in the work directory and to the visualizer's backends (TensorBoard).
+
+    Args:
+        index: Sample of that dataset.
+    """
+
+    # what the pictures show, in their files' names
+    subject = ''
+
+    def __init__(self, index: int = 0) -> None:
+        self.index = index
+        # the last validation and the end of training show the same weights
+        self._drawn: Path | None = None
+
+    def picture(self, model: nn.Module, inputs: dict, dataset: BaseDataset) -> np.ndarray:
+        """Draw the sample.
+
+        Args:
+            model: The pre-training, in evaluation mode.
+            inputs: The sample as the model takes it.
+            dataset: The dataset it is from.
+
+        Returns:
+            uint8 (H, W, 3).
+        """
+        raise NotImplementedError
+
+    def after_val(self, runner) -> None:
+        """Draw after a validation."""
+        self._draw(runner)
+
+    def after_train(self, runner) -> None:
+        """Draw what was learned in the end."""
+        self._draw(runner)
+
+    @torch.no_grad()
+    def _draw(self, runner) -> None:
+        path = Path(runner.work_dir) / 'pictures' / f'{self.subject}_epoch_{runner.epoch}.png'
+        if runner.rank != 0 or self._drawn == path:
+            return
+        model = unwrap(runner.model).eval()
+        dataset = DATASETS.build(runner.cfg.picture_dataset)
+        inputs = model.data_preprocessor(pseudo_collate([dataset[self.index]]))['inputs']
+        picture = self.picture(model, inputs, dataset)
+        with atomic_path(path) as temporary:
+            Image.fromarray(np.ascontiguousarray(picture)).save(temporary, format='PNG')
+        self._drawn = path
+        runner.visualizer.add_image(self.subject, picture, step=runner.iter)
+        print_log(f'picture of the {self.subject}: {path}', 'current')
