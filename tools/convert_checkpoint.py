@@ -4,13 +4,13 @@
 import argparse
 
 from peridot.cli import run
-from peridot.weights import KINDS, convert_checkpoint, write_released
+from peridot.weights import KINDS, convert_checkpoint, write_openpcdet, write_released
 
 
 def main() -> None:
     """Convert and say what was written."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument('checkpoint', help='checkpoint of the other program; with --to waffleiron, one of ours')
+    parser.add_argument('checkpoint', help='checkpoint of the other program; with --to, one of ours')
     parser.add_argument('--out', required=True, help='file to write')
     parser.add_argument(
         '--kind',
@@ -23,12 +23,17 @@ def main() -> None:
     parser.add_argument(
         '--to',
         default='mmdet3d',
-        choices=['mmdet3d', 'waffleiron'],
-        help='waffleiron: write a WaffleIron of ours as the released code of ScaLR and WaffleIron reads it',
+        choices=['mmdet3d', 'waffleiron', 'openpcdet'],
+        help='waffleiron: write a WaffleIron of ours as the released code of ScaLR and WaffleIron reads it; openpcdet: '
+        "a trunk of SECOND as OpenPCDet's detectors read it",
     )
     args = parser.parse_args()
     if args.to == 'waffleiron':
         print(f'written: {args.out} (weights in {write_released(args.checkpoint, args.out)!r})')
+        return
+    if args.to == 'openpcdet':
+        write_openpcdet(args.checkpoint, args.out)
+        print(f'written: {args.out}')
         return
     kind = convert_checkpoint(args.checkpoint, args.out, args.kind)
     print(f'written: {args.out} ({kind})')

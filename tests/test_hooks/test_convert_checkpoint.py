@@ -18,7 +18,7 @@ from mmengine.runner.checkpoint import load_checkpoint
 from peridot.errors import CheckpointError
 from peridot.hooks import verify_loading
 from peridot.models.students import DetectorTrunk
-from peridot.weights import convert_checkpoint, literal_config
+from peridot.weights import convert_checkpoint, literal_config, write_openpcdet
 from small_networks import SECOND
 from torch import Tensor, nn
 
@@ -295,6 +295,19 @@ def test_openpcdet_second_gives_the_same_map(form, pcdet_second, tmp_path):
     found = model.neck(model.backbone(model.middle_encoder(features, coords, 2)))[0]
     assert found.shape == (2, 512, 4, 6) and expected.std() > 1e-3
     torch.testing.assert_close(found, expected, rtol=1e-3, atol=1e-4)
+
+
+def test_trunk_goes_back_to_openpcdet(pcdet_second, tmp_path):
+    source = pcdet_file(pcdet_second, tmp_path, 'spconv2')
+    convert_checkpoint(source, tmp_path / 'backbone.pth')
+    write_openpcdet(tmp_path / 'backbone.pth', tmp_path / 'openpcdet.pth')
+    wanted, found = (torch.load(path)['model_state'] for path in (source, tmp_path / 'openpcdet.pth'))
+    assert found.keys() == wanted.keys()
+    assert all(torch.equal(found[name], wanted[name]) for name in wanted)
+    del wanted['backbone_2d.deblocks.0.0.weight']
+    torch.save(dict(state_dict=wanted), tmp_path / 'part.pth')
+    with pytest.raises(CheckpointError, match="is not that of SECOND's trunk on KITTI"):
+        write_openpcdet(tmp_path / 'part.pth', tmp_path / 'out.pth')
 
 
 def test_openpcdet_trunk_of_another_detector(pcdet_second, tmp_path):

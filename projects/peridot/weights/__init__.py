@@ -1,7 +1,7 @@
 """Weights in files: their layout, whether they arrived in a network, and those of other programs."""
 
 from peridot.weights.checkpoint import literal_config, read_checkpoint, state_of, unwrap
-from peridot.weights.convert import KINDS, convert_checkpoint
+from peridot.weights.convert import KINDS, convert_checkpoint, write_openpcdet
 from peridot.weights.layout import LAYOUT, exported_state, sparse_kernels, to_mmcv, to_spconv
 from peridot.weights.report import LoadReport, compare, misfits
 from peridot.weights.settings import input_features, settings_differences
@@ -24,5 +24,6 @@ __all__ = [
     'to_mmcv',
     'to_spconv',
     'unwrap',
+    'write_openpcdet',
     'write_released',
 ]

@@ -51,6 +51,43 @@ def _openpcdet_name(name: str) -> str | None:
     return re.sub(r'^blocks\.(\d+)\.(\d+)\.', lambda m: f'backbone.blocks.{m[1]}.{int(m[2]) - 1}.', rest)
 
 
+def write_openpcdet(source: str | Path, path: str | Path) -> None:
+    """Write a trunk of SECOND of ours as OpenPCDet loads it, `model_state` with kernels of spconv 2.
+
+    Args:
+        source: A file of `export_backbone` or `convert_checkpoint`.
+        path: File to write (atomically).
+
+    Raises:
+        CheckpointError: The file cannot be read or is no such trunk.
+    """
+    state = state_of(read_checkpoint(source))
+    init_default_scope('mmdet3d')
+    trunk = DetectorTrunk(SECOND)
+    kernels = sparse_kernels(trunk)
+    clashes = misfits(trunk.state_dict(), state, kernels)
+    other = next(iter([*clashes, *(trunk.state_dict().keys() - state.keys())]), None)
+    if other is not None:
+        raise CheckpointError(
+            f"{source} is not written for OpenPCDet: its {other} is not that of SECOND's trunk on KITTI; give a file "
+            'of tools/export_backbone.py from such a pre-training'
+        )
+    released = {
+        _to_openpcdet(name): to_spconv(state[name]).contiguous() if name in kernels else state[name]
+        for name in trunk.state_dict()
+    }
+    with atomic_path(path) as temporary:
+        torch.save(dict(model_state=released), temporary)
+
+
+def _to_openpcdet(name: str) -> str:
+    """The other way round than `_openpcdet_name`."""
+    name = re.sub(r'^middle_encoder\.(?:encoder_layers\.encoder_layer(?=\d))?', 'backbone_3d.', name)
+    name = re.sub(r'^backbone_3d\.(\d)', r'backbone_3d.conv\1', name)
+    name = re.sub(r'^backbone\.blocks\.(\d+)\.(\d+)\.', lambda m: f'backbone_2d.blocks.{m[1]}.{int(m[2]) + 1}.', name)
+    return re.sub(r'^neck\.', 'backbone_2d.', name)
+
+
 def torchsparse_minkunet(
     state: Mapping[str, Tensor], content: Mapping
 ) -> tuple[dict[str, Tensor], nn.Module, dict | None]:
