@@ -3,6 +3,7 @@
 from peridot.evaluation.discovery import DiscoveryLoop
 from peridot.evaluation.foreground_metric import ForegroundMetric
 from peridot.evaluation.linear_probe import LinearProbe, LinearProbeLoop, fit_linear_probe
+from peridot.evaluation.matched_miou import MatchedMeanIoU
 from peridot.evaluation.point_seg_metric import PointSegMetric, confusion_matrix
 from peridot.evaluation.zero_shot import ZeroShotLoop
 
@@ -11,6 +12,7 @@ __all__ = [
     'ForegroundMetric',
     'LinearProbe',
     'LinearProbeLoop',
+    'MatchedMeanIoU',
     'PointSegMetric',
     'ZeroShotLoop',
     'confusion_matrix',

@@ -32,7 +32,7 @@ def make_maps_command(kind: str, default_generator: str) -> None:
     """
     args = _parse_args(kind, default_generator)
     config = load_config(args)
-    dataset, data_root = _training_set(config)
+    dataset, data_root = training_set(config)
     generator = build_generator(kind, args.generator, args.options or {}, config)
     out = data_root / (args.out or f'{FOLDERS[kind]}/{args.generator}')
     start_distributed()
@@ -87,7 +87,7 @@ def _parse_args(kind: str, default_generator: str) -> argparse.Namespace:
     return parser.parse_args()
 
 
-def _training_set(config: Config) -> tuple:
+def training_set(config: Config) -> tuple:
     """Training dataset without its pipeline, and the data root."""
     if 'train_dataloader' not in config:
         raise ConfigError('the config has no train_dataloader, whose images are wanted: give a pre-training config')
@@ -95,7 +95,9 @@ def _training_set(config: Config) -> tuple:
     dataset = DATASETS.build(without_pipeline(settings))
     roots = {os.path.normpath(root) for root in _values(settings, 'data_root') if root}
     if len(roots) != 1:
-        raise ConfigError(f'the training set has {len(roots)} data roots, maps belong to one: give --data-root DIR')
+        raise ConfigError(
+            f'the training set has {len(roots)} data roots, maps belong to one: give the config of one dataset'
+        )
     return dataset, Path(roots.pop())
 
 

@@ -94,7 +94,7 @@ def make_maps(
         DataError: Maps of some images could not be made.
     """
     generator.open(job)
-    in_first_process(partial(_begin, generator, job, layout, overwrite, command))
+    in_first_process(partial(begin_maps, generator, job, layout, overwrite, command))
     generator.prepare(job)
     maps = job.maps()
     failures, empty, made = [], [], 0
@@ -106,7 +106,7 @@ def make_maps(
         empty += [source.key] if is_empty else []
     warn_together(empty, f'of {len(job.images)} {generator.kind} maps are empty: every pixel is ignored')
     raise_together(failures, len(job.images))
-    in_first_process(partial(_complete, generator, job))
+    in_first_process(partial(complete_maps, generator, job))
     made = sum(dist.all_gather_object(made))
     MMLogger.get_current_instance().info(
         f'{len(job.images)} {generator.kind} maps in {job.out}: {made} made, {len(job.images) - made} kept'
@@ -191,7 +191,7 @@ def _make_one(generator: LabelGenerator, maps: MapFolder, source: ImageSource) -
     """
     path = maps.path_for(source.path, source.token)
     try:
-        array = _sound_map(maps, source)
+        array = sound_map(maps, source)
         was_made = array is None
         if was_made:
             array = generator.generate(source)
@@ -205,10 +205,10 @@ def _make_one(generator: LabelGenerator, maps: MapFolder, source: ImageSource) -
 
 def is_done(maps: MapFolder, source: ImageSource) -> bool:
     """Whether the map of an image exists and is sound."""
-    return _sound_map(maps, source) is not None
+    return sound_map(maps, source) is not None
 
 
-def _sound_map(maps: MapFolder, source: ImageSource) -> np.ndarray | None:
+def sound_map(maps: MapFolder, source: ImageSource) -> np.ndarray | None:
     """Map of an image if it exists and is sound."""
     path = maps.path_for(source.path, source.token)
     if not path.is_file():
@@ -220,7 +220,7 @@ def _sound_map(maps: MapFolder, source: ImageSource) -> np.ndarray | None:
         return None
 
 
-def _begin(generator: LabelGenerator, job: MapJob, layout: str, overwrite: bool, command: str | None) -> None:
+def begin_maps(generator: LabelGenerator, job: MapJob, layout: str, overwrite: bool, command: str | None) -> None:
     """Put the manifest in place, or check that the one there is of the same settings."""
     wanted = generator.manifest(layout, command)
     exists = (job.out / MANIFEST).is_file()
@@ -242,7 +242,7 @@ def _begin(generator: LabelGenerator, job: MapJob, layout: str, overwrite: bool,
     write_manifest(job.out, wanted)
 
 
-def _complete(generator: LabelGenerator, job: MapJob) -> None:
+def complete_maps(generator: LabelGenerator, job: MapJob) -> None:
     """Record the hash of all maps in the manifest."""
     maps = job.maps()
     manifest = maps.manifest
@@ -301,11 +301,11 @@ def images_of(dataset) -> list[ImageSource]:
         lists = [images_of(dataset.dataset)]
     else:
         infos = (dataset.get_data_info(index) for index in range(len(dataset)))
-        lists = [_image_sources(info) for info in infos]
+        lists = [image_sources(info) for info in infos]
     return list({source.path: source for part in lists for source in part}.values())
 
 
-def _image_sources(info: dict) -> list[ImageSource]:
+def image_sources(info: dict) -> list[ImageSource]:
     """Images of one parsed info of a `PairedDataset`."""
     sources = []
     for path, token in zip(info['img_paths'], info['img_tokens']):

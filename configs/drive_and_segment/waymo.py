@@ -1,0 +1,33 @@
+"""Drive&Segment on Waymo's perception dataset: proposals from the lidar on the roof for five cameras.
+
+The files of mmdet3d's converter hold the points of all five lidars in the vehicle's frame, without rings. Those of the
+other lidars are taken as if the one on the roof had seen them; points above and below its beams are left out.
+"""
+
+_base_ = '../_base_/datasets/waymo_paired.py'
+
+proposals = dict(
+    # x, y, z, intensity, elongation, timestamp
+    load_points=dict(type='peridot.LoadPoints', load_dim=6, use_dim=4),
+    sensor=dict(
+        columns=2650,
+        # evenly spread; the records of the dataset hold each beam's own (beam_inclinations): put them here
+        elevations=[2.4 - 20.0 / 63 * beam for beam in range(64)],
+        # of the lidar on the roof, from the vehicle's rear axle
+        origin=(1.43, 0.0, 2.184),
+    ),
+    ground=dict(seed_angle=30.0, step_angle=5.0, tolerance=0.1, climb=0.3, reach=40.0),
+    clusters=dict(angle=10.0, min_points=10, max_share=0.2),
+    regions=dict(reach=1.0, border=0.25, min_points=5, min_pixels=100, min_side=8),
+)
+
+pseudo_classes = dict(
+    teacher=dict(
+        type='peridot.TimmTeacher',
+        model='vit_small_patch16_224.dino',
+        weights='checkpoints/dino_deitsmall16_pretrain.pth',
+        image_size=(224, 224),
+    ),
+    pool='class',
+    num_clusters=30,
+)

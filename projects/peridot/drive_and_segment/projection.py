@@ -1,0 +1,80 @@
+"""What of a sweep a camera sees: positions in the image, without points behind nearer ones."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+
+
+@dataclass
+class Sites:
+    """K positions in an image.
+
+    Attributes:
+        position: (K, 2) float64 u, v in pixels, whole numbers at pixel centers.
+        depth: (K,) float64 meters along the viewing axis.
+        index: (K,) int64 which of the given points they are.
+    """
+
+    position: np.ndarray
+    depth: np.ndarray
+    index: np.ndarray
+
+    def __getitem__(self, chosen: np.ndarray) -> Sites:
+        return Sites(self.position[chosen], self.depth[chosen], self.index[chosen])
+
+
+def project(points: np.ndarray, matrix: np.ndarray, size: tuple[int, int], min_depth: float = 1.0) -> Sites:
+    """Points that fall into an image: depth > `min_depth`, 0 <= u < W - 1 and 0 <= v < H - 1.
+
+    Args:
+        points: (N, 3) meters.
+        matrix: (3, 4), homogeneous points to (u, v, 1) * depth.
+        size: (H, W) of the image.
+        min_depth: Meters.
+    """
+    depth = points @ matrix[2, :3] + matrix[2, 3]
+    ahead = np.flatnonzero(depth > min_depth)
+    depth = depth[ahead]
+    position = (points[ahead] @ matrix[:2, :3].T + matrix[:2, 3]) / depth[:, None]
+    inside = ((position >= 0) & (position < (size[1] - 1, size[0] - 1))).all(1)
+    return Sites(position[inside], depth[inside], ahead[inside])
+
+
+def beam_pitch(cam2img: np.ndarray, column_step: float, elevation: np.ndarray) -> np.ndarray:
+    """(2,) pixels between neighboring columns and between neighboring beams in the middle of an image.
+
+    Args:
+        cam2img: (>=2, >=2) intrinsics.
+        column_step: Radians between columns.
+        elevation: (R,) radians of the beams, from the highest down.
+    """
+    row_step = (elevation[0] - elevation[-1]) / max(1, len(elevation) - 1) or column_step
+    return np.array([cam2img[0, 0] * column_step, cam2img[1, 1] * row_step])
+
+
+def unhidden(sites: Sites, points: Sites, size: tuple[int, int], window: tuple[float, float]) -> np.ndarray:
+    """Sites that no nearer point hides (section A5).
+
+    A lidar above the cameras sees over things; such a site is hidden if a point around it is nearer by more than 1 m
+    and by more than a tenth of the site's depth.
+
+    Args:
+        sites: Positions and depths.
+        points: Those that may hide them.
+        size: (H, W) of the image.
+        window: How far around, (pixels along a row, pixels along a column).
+
+    Returns:
+        np.ndarray: bool (K,).
+    """
+    nearest = np.full(size, np.inf, np.float32)
+    farthest_first = points[np.argsort(-points.depth)]
+    u, v = np.rint(farthest_first.position).astype(np.int64).T
+    nearest[v, u] = farthest_first.depth
+    kernel = np.ones([2 * round(reach) + 1 for reach in reversed(window)], np.uint8)
+    u, v = np.rint(sites.position).astype(np.int64).T
+    front = cv2.erode(nearest, kernel, borderType=cv2.BORDER_CONSTANT, borderValue=np.inf)[v, u]
+    return sites.depth - front <= np.maximum(1.0, 0.1 * sites.depth)

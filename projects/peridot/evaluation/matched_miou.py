@@ -1,0 +1,245 @@
+"""Segmentation into classes without names: mIoU and pixel accuracy after Hungarian matching over a whole dataset."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from mmengine.evaluator import BaseMetric
+from mmengine.logging import MMLogger, print_log
+from scipy.optimize import linear_sum_assignment
+from terminaltables import AsciiTable
+
+from peridot.errors import ConfigError, DataError
+from peridot.evaluation.matching import UNMATCHED, majority_matching
+from peridot.registry import METRICS
+
+CRITERIA = ('pixels', 'iou')
+TREATMENTS = ('false_negative', 'drop', 'majority')
+
+
+@dataclass
+class MatchedScores:
+    """Scores of clusters after their matching to classes.
+
+    Attributes:
+        matching: (L,) int64 class of each cluster, `UNMATCHED` for those without.
+        iou: (C,) IoU of each class, NaN for classes that no pixel has.
+        miou: Mean over the classes that pixels have.
+        accuracy: Share of pixels whose cluster is matched to their class.
+        class_accuracy: Mean over classes of the share of their pixels that are right.
+        present: Number of classes that pixels have.
+    """
+
+    matching: np.ndarray
+    iou: np.ndarray
+    miou: float
+    accuracy: float
+    class_accuracy: float
+    present: int
+
+
+def match_clusters(confusion: np.ndarray, criterion: str = 'pixels', missed: np.ndarray | None = None) -> np.ndarray:
+    """One-to-one matching of clusters to the classes that occur, the best over all elements.
+
+    'pixels' gives the most elements their class; among equals the one with the largest sum of IoU, so that the mIoU
+    does not depend on how clusters are numbered. 'iou' takes the largest sum of IoU, then the most elements.
+
+    Args:
+        confusion: int (C, L) elements by true class and cluster; C and L may differ.
+        criterion: 'pixels' or 'iou'.
+        missed: int (C,) elements of each class that have no cluster; they count in the IoU.
+
+    Returns:
+        np.ndarray: int64 (L,) class of each cluster, `UNMATCHED` for those that are left over or share no element with
+        the class that is left for them.
+    """
+    matching = np.full(confusion.shape[1], UNMATCHED)
+    present = np.flatnonzero(confusion.any(1))
+    if not len(present):
+        return matching
+    shared = confusion[present].astype(float)
+    total = shared.sum(1) if missed is None else shared.sum(1) + missed[present]
+    iou = shared / np.maximum(total[:, None] + shared.sum(0) - shared, 1)
+    # the second terms sum to less than the smallest difference of the first (for 'iou', less than any that matters)
+    score = shared + 0.5 / len(present) * iou if criterion == 'pixels' else iou + 1e-9 * shared / shared.sum()
+    rows, columns = linear_sum_assignment(score, maximize=True)
+    matching[columns] = np.where(shared[rows, columns] > 0, present[rows], UNMATCHED)
+    return matching
+
+
+def matched_scores(
+    confusion: np.ndarray,
+    criterion: str = 'pixels',
+    unmatched: str = 'false_negative',
+    missed: np.ndarray | None = None,
+) -> MatchedScores:
+    """Scores of clusters against classes.
+
+    Args:
+        confusion: int (C, L) pixels by true class and cluster.
+        criterion: See `match_clusters`.
+        unmatched: What becomes of clusters that no class is left for: 'false_negative' counts their pixels as missed
+            (the strict choice), 'drop' leaves them out, 'majority' gives each to its most frequent class. The last
+            two raise the scores.
+        missed: int (C,) pixels of each class that have no cluster.
+
+    Raises:
+        DataError: There is no pixel with a class.
+    """
+    matching = match_clusters(confusion, criterion, missed)
+    total = confusion.sum(1)
+    if unmatched == 'majority':
+        matching = np.where(matching == UNMATCHED, majority_matching(confusion), matching)
+    elif unmatched == 'drop':
+        total = confusion[:, matching != UNMATCHED].sum(1)
+    total = total if missed is None else total + missed
+    present = confusion.any(1) | (total > 0)
+    if not total.any():
+        raise DataError('no evaluated pixel has a class: check the label files and ann_file of the evaluated dataset')
+    merged = np.zeros((len(confusion), len(confusion)), np.int64)
+    matched = matching != UNMATCHED
+    np.add.at(merged.T, matching[matched], confusion.T[matched])
+    hits = np.diagonal(merged)
+    union = total + merged.sum(0) - hits
+    iou = np.where(present, hits / np.maximum(union, 1), np.nan)
+    recall = np.where(present, hits / np.maximum(total, 1), np.nan)
+    return MatchedScores(
+        matching,
+        iou,
+        float(np.nanmean(iou)),
+        float(hits.sum() / total.sum()),
+        float(np.nanmean(recall)),
+        int(present.sum()),
+    )
+
+
+@METRICS.register_module()
+class MatchedMeanIoU(BaseMetric):
+    """Segmentation of images into clusters: mIoU and accuracy after one Hungarian matching over the whole dataset.
+
+    A sample has `gt_sem_seg` and `pred_sem_seg`, both with `data` (1, H, W) or (H, W). The dataset's metainfo gives
+    `classes` and, where it is not 255, `ignore_index`. Classes that no pixel has are left out of matching and mean.
+    Clusters and classes may differ in number.
+
+    Args:
+        num_clusters: Clusters L; None takes the channels of the sample's `seg_logits`.
+        criterion: What the matching maximizes, 'pixels' (right pixels) or 'iou' (sum of IoU).
+        unmatched: 'false_negative', 'drop' or 'majority', see `matched_scores`. The others are logged.
+        no_cluster: Prediction that stands for no cluster, as in partial label maps; such pixels count as missed. None
+            allows none.
+        **kwargs: Those of mmengine's `BaseMetric` (`prefix`, `collect_device`).
+
+    Raises:
+        ConfigError: A setting has another value, or a prediction is no cluster.
+        DataError: A label is neither a class nor ignored, or has another size than its prediction.
+    """
+
+    default_prefix = 'matched'
+
+    def __init__(
+        self,
+        num_clusters: int | None = None,
+        criterion: str = 'pixels',
+        unmatched: str = 'false_negative',
+        no_cluster: int | None = None,
+        **kwargs,
+    ) -> None:
+        super().__init__(**kwargs)
+        for name, value, choices in (('criterion', criterion, CRITERIA), ('unmatched', unmatched, TREATMENTS)):
+            if value not in choices:
+                raise ConfigError(f'MatchedMeanIoU: {name}={value!r} must be one of {", ".join(choices)}')
+        self.num_clusters, self.no_cluster = num_clusters, no_cluster
+        self.criterion, self.unmatched = criterion, unmatched
+
+    def process(self, data_batch: dict, data_samples: Sequence[dict]) -> None:
+        """Confusion matrix (C, L + 1) of every image, the last column of pixels without cluster."""
+        classes, ignore = self.dataset_meta['classes'], self.dataset_meta.get('ignore_index', 255)
+        for sample in data_samples:
+            where = sample.get('seg_map_path') or sample.get('img_path') or 'an evaluated image'
+            truth, predicted = (_pixels(sample[key]) for key in ('gt_sem_seg', 'pred_sem_seg'))
+            if truth.shape != predicted.shape:
+                raise DataError(
+                    f'{where}: the labels have {"x".join(map(str, truth.shape))} pixels, the prediction '
+                    f'{"x".join(map(str, predicted.shape))}: evaluate at the size of the labels'
+                )
+            count = self.num_clusters or len(sample['seg_logits']['data'])
+            predicted = self._checked(predicted, count, where)
+            self.results.append(cluster_confusion(truth, predicted, len(classes), count, ignore, where))
+
+    def _checked(self, predicted: np.ndarray, count: int, where: str) -> np.ndarray:
+        """Predictions with `no_cluster` as cluster L."""
+        empty = predicted == self.no_cluster if self.no_cluster is not None else np.zeros(predicted.shape, bool)
+        wrong = ~empty & ((predicted < 0) | (predicted >= count))
+        if wrong.any():
+            raise ConfigError(
+                f'{where}: prediction {predicted[wrong][0]} is none of {count} clusters: set num_clusters of '
+                'MatchedMeanIoU, or no_cluster to the value of pixels without one'
+            )
+        return np.where(empty, count, predicted)
+
+    def compute_metrics(self, results: list[np.ndarray]) -> dict[str, float]:
+        """`miou`, `acc`, `acc_cls`, `num_present` and the IoU of every class by its name."""
+        table = sum(results)
+        confusion, missed = table[:, :-1], table[:, -1]
+        found = {name: matched_scores(confusion, self.criterion, name, missed) for name in TREATMENTS}
+        scores, classes = found[self.unmatched], self.dataset_meta['classes']
+        self._report(found, scores)
+        return dict(
+            zip(classes, scores.iou.tolist()),
+            miou=scores.miou,
+            acc=scores.accuracy,
+            acc_cls=scores.class_accuracy,
+            num_present=scores.present,
+        )
+
+    def _report(self, found: dict[str, MatchedScores], scores: MatchedScores) -> None:
+        logger = MMLogger.get_current_instance()
+        names = np.array([*self.dataset_meta['classes']], dtype=object)
+        rows = [
+            [name, ', '.join(map(str, np.flatnonzero(scores.matching == index))) or '-', f'{value:.4f}']
+            for index, (name, value) in enumerate(zip(names, scores.iou))
+            if not np.isnan(value)
+        ]
+        print_log('\n' + AsciiTable([['class', 'cluster', 'IoU'], *rows]).table, logger)
+        compared = '; '.join(f'{name}: mIoU {part.miou:.4f}, acc {part.accuracy:.4f}' for name, part in found.items())
+        print_log(f'{scores.present} of {len(names)} classes occur. Unmatched clusters as {compared}', logger)
+
+
+def cluster_confusion(
+    truth: np.ndarray, predicted: np.ndarray, classes: int, clusters: int, ignore: int, where: str = 'a label map'
+) -> np.ndarray:
+    """Pixels by true class and cluster.
+
+    Args:
+        truth: int (H, W) classes; `ignore` is left out.
+        predicted: int (H, W) clusters from 0 to L, where L stands for none.
+        classes: Number of classes C.
+        clusters: Number of clusters L.
+        ignore: Value of pixels without class.
+        where: Named in the error.
+
+    Returns:
+        np.ndarray: int64 (C, L + 1).
+
+    Raises:
+        DataError: A label is neither a class nor `ignore`.
+    """
+    valid = truth != ignore
+    truth, predicted = truth[valid].astype(np.int64), predicted[valid].astype(np.int64)
+    wrong = (truth < 0) | (truth >= classes)
+    if wrong.any():
+        raise DataError(
+            f'{where}: label {truth[wrong][0]} is neither one of {classes} classes nor the ignored {ignore}: map the '
+            'labels to the class list (reduce_zero_label, metainfo) or evaluate with the class list they belong to'
+        )
+    width = clusters + 1
+    return np.bincount(truth * width + predicted, minlength=classes * width).reshape(classes, width)
+
+
+def _pixels(element: dict) -> np.ndarray:
+    """(H, W) of a packed map."""
+    data = element['data']
+    pixels = np.asarray(data.cpu() if hasattr(data, 'cpu') else data).astype(np.int64)
+    return pixels[0] if pixels.ndim == 3 else pixels

@@ -1,0 +1,206 @@
+from itertools import permutations
+
+import numpy as np
+import pytest
+import torch
+from peridot.errors import ConfigError, DataError
+from peridot.evaluation.matched_miou import MatchedMeanIoU, cluster_confusion, match_clusters, matched_scores
+from peridot.evaluation.matching import UNMATCHED
+from peridot.registry import METRICS
+
+# clusters by classes in the description of the method
+TABLE = np.array([[50, 2, 0], [3, 0, 40], [0, 30, 5], [20, 1, 0]]).T
+
+
+def tables(shape, count=40):
+    rng = np.random.default_rng(0)
+    for index in range(count):
+        # small numbers make ties, an absent class comes with every third
+        confusion = rng.integers(0, 4, shape) * (rng.random(shape) < 0.7)
+        confusion[0] *= index % 3 > 0
+        if confusion.any():
+            yield confusion
+
+
+def sample(truth, predicted, logits=None):
+    packed = {
+        'gt_sem_seg': {'data': torch.tensor(truth)[None]},
+        'pred_sem_seg': {'data': torch.tensor(predicted)[None]},
+    }
+    return {**packed, 'img_path': 'a.png', **({'seg_logits': {'data': logits}} if logits is not None else {})}
+
+
+def metric(classes=3, **settings):
+    made = METRICS.build({'type': 'peridot.MatchedMeanIoU', **settings})
+    made.dataset_meta = {'classes': [f'class{index}' for index in range(classes)]}
+    return made
+
+
+@pytest.mark.parametrize(
+    ('unmatched', 'miou', 'accuracy'),
+    [('false_negative', 0.763158, 120 / 151), ('drop', 0.851078, 0.923077), ('majority', 0.847953, 0.927152)],
+)
+def test_scores_of_the_description(unmatched, miou, accuracy):
+    scores = matched_scores(TABLE, unmatched=unmatched)
+    assert scores.matching[:3].tolist() == [0, 2, 1]
+    assert scores.matching[3] == (0 if unmatched == 'majority' else UNMATCHED)
+    assert scores.miou == pytest.approx(miou, abs=1e-6) and scores.accuracy == pytest.approx(accuracy, abs=1e-6)
+    if unmatched == 'false_negative':
+        np.testing.assert_allclose(scores.iou, [0.666667, 0.789474, 0.833333], atol=1e-6)
+
+
+@pytest.mark.parametrize('shape', [(3, 3), (3, 5), (4, 2)])
+@pytest.mark.parametrize('criterion', ['pixels', 'iou'])
+def test_matching_is_the_best_of_all(shape, criterion):
+    for confusion in tables(shape):
+        present = np.flatnonzero(confusion.any(1))
+        part = confusion[present]
+        iou = part / np.maximum(part.sum(1, keepdims=True) + part.sum(0) - part, 1)
+        tall = (len(present) > shape[1], part.T, iou.T) if len(present) > shape[1] else (False, part, iou)
+        rows = range(len(tall[1]))
+        options = [
+            (tall[1][rows, list(c)].sum(), tall[2][rows, list(c)].sum())
+            for c in permutations(range(tall[1].shape[1]), len(rows))
+        ]
+        order = (
+            (lambda pair: (pair[0], round(pair[1], 9)))
+            if criterion == 'pixels'
+            else (lambda pair: (round(pair[1], 9), pair[0]))
+        )
+        best = max(options, key=order)
+        matching = match_clusters(confusion, criterion)
+        used = [(true, cluster) for cluster, true in enumerate(matching) if true != UNMATCHED]
+        place = {true: index for index, true in enumerate(present)}
+        assert len({true for true, _ in used}) == len(used)
+        assert sum(confusion[pair] for pair in used) == best[0]
+        assert sum(iou[place[true], cluster] for true, cluster in used) == pytest.approx(best[1])
+
+
+@pytest.mark.parametrize('shape', [(3, 5), (4, 4), (5, 3)])
+def test_numbers_of_clusters_mean_nothing_with_ties(shape):
+    rng = np.random.default_rng(1)
+    for confusion in tables(shape):
+        missed = rng.integers(0, 9, shape[0]) * confusion.any(1)
+        scores = matched_scores(confusion, missed=missed)
+        for _ in range(4):
+            order = rng.permutation(shape[1])
+            other = matched_scores(confusion[:, order], missed=missed)
+            assert other.miou == pytest.approx(scores.miou, abs=1e-12)
+            assert other.accuracy == pytest.approx(scores.accuracy, abs=1e-12)
+
+
+@pytest.mark.parametrize('clusters', permutations(range(3)))
+@pytest.mark.parametrize('classes', permutations(range(3)))
+def test_ties_go_to_the_larger_iou_which_counts_missed_pixels(classes, clusters):
+    """Two classes share two clusters alike, but one cluster is larger and one class has pixels without cluster."""
+    confusion, missed = np.array([[2, 2, 0], [2, 2, 0], [0, 5, 9]]), np.array([0, 10, 0])
+    matching = match_clusters(confusion[np.ix_(classes, clusters)], missed=missed[list(classes)])
+    assert [classes[matching[clusters.index(cluster)]] for cluster in range(3)] == [0, 1, 2]
+
+
+@pytest.mark.parametrize('unmatched', ['drop', 'majority'])
+def test_numbers_of_clusters_mean_nothing_to_other_treatments(unmatched):
+    rng = np.random.default_rng(1)
+    confusion = rng.integers(0, 10**6, (3, 5))
+    scores = matched_scores(confusion, unmatched=unmatched)
+    other = matched_scores(confusion[:, [3, 1, 4, 0, 2]], unmatched=unmatched)
+    assert other.miou == pytest.approx(scores.miou, abs=1e-12) and scores.miou > matched_scores(confusion).miou
+
+
+def test_perfect_prediction_under_other_numbers():
+    rng = np.random.default_rng(0)
+    truth = rng.integers(0, 5, (20, 30))
+    confusion = cluster_confusion(truth, rng.permutation(7)[truth], 5, 7, 255)[:, :-1]
+    scores = matched_scores(confusion)
+    assert scores.miou == scores.accuracy == scores.class_accuracy == 1
+
+
+def test_named_clusters_score_as_in_mmsegmentation():
+    """As many clusters as classes, mostly right: the matching is the identity."""
+    metrics = pytest.importorskip('mmseg.evaluation.metrics', reason='mmsegmentation is not installed')
+    rng = np.random.default_rng(0)
+    theirs, ours = metrics.IoUMetric(), metric(classes=4, num_clusters=4)
+    theirs.dataset_meta = ours.dataset_meta
+    for _ in range(3):
+        truth = rng.integers(0, 4, (20, 30))
+        noisy = np.where(rng.random(truth.shape) < 0.3, rng.integers(0, 4, truth.shape), truth)
+        truth[:2] = 255
+        for part in (theirs, ours):
+            part.process({}, [sample(truth, noisy)])
+    expected, found = theirs.evaluate(3), ours.evaluate(3)
+    for name, own in (('mIoU', 'miou'), ('aAcc', 'acc'), ('mAcc', 'acc_cls')):
+        assert 100 * found[f'matched/{own}'] == pytest.approx(expected[name], abs=0.006)
+
+
+def test_a_class_split_in_two_clusters():
+    confusion = np.array([[50, 50, 0], [0, 0, 80]])
+    assert matched_scores(confusion).iou.tolist() == [0.5, 1]
+    assert matched_scores(confusion, unmatched='majority').iou.tolist() == [1, 1]
+    assert matched_scores(confusion, unmatched='drop').iou.tolist() == [1, 1]
+
+
+def test_fewer_clusters_than_classes_and_absent_ones():
+    scores = matched_scores(np.array([[9, 0], [0, 0], [0, 5], [3, 0]]))
+    assert scores.matching.tolist() == [0, 2] and scores.present == 3
+    np.testing.assert_allclose(scores.iou, [0.75, np.nan, 1, 0])
+    assert scores.miou == pytest.approx(1.75 / 3) and scores.accuracy == pytest.approx(14 / 17)
+
+
+def test_images_add_up_whatever_the_batches():
+    rng = np.random.default_rng(0)
+    samples = [sample(rng.integers(0, 3, (6, 8)), rng.integers(0, 4, (6, 8))) for _ in range(6)]
+    together, apart = metric(num_clusters=4), metric(num_clusters=4)
+    together.process({}, samples)
+    for part in samples:
+        apart.process({}, [part])
+    found = together.evaluate(6)
+    assert found == apart.evaluate(6)
+    truth, predicted = (
+        np.stack([part[key]['data'].numpy() for part in samples]) for key in ('gt_sem_seg', 'pred_sem_seg')
+    )
+    scores = matched_scores(cluster_confusion(truth, predicted, 3, 4, 255)[:, :-1])
+    assert found['matched/miou'] == scores.miou and found['matched/acc'] == scores.accuracy
+    assert found['matched/class1'] == scores.iou[1] and found['matched/num_present'] == 3
+
+
+def test_ignored_pixels_and_pixels_without_cluster():
+    made = metric(num_clusters=2, no_cluster=255)
+    made.process({}, [sample([[0, 0, 1, 255]], [[1, 255, 0, 0]])])
+    found = made.evaluate(1)
+    assert (
+        found['matched/class0'] == 0.5 and found['matched/class1'] == 1 and found['matched/acc'] == pytest.approx(2 / 3)
+    )
+
+
+def test_number_of_clusters_from_the_logits():
+    made = metric()
+    made.process({}, [sample([[0, 1]], [[6, 2]], torch.zeros(7, 1, 2))])
+    assert made.results[0].shape == (3, 8) and made.evaluate(1)['matched/acc'] == 1
+
+
+def test_labels_outside_the_class_list_are_an_error():
+    with pytest.raises(DataError, match=r'a\.png: label 7 is neither one of 3 classes nor the ignored 255'):
+        metric(num_clusters=4).process({}, [sample([[0, 7]], [[0, 1]])])
+
+
+def test_predictions_outside_the_clusters_are_an_error():
+    with pytest.raises(ConfigError, match=r'a\.png: prediction 4 is none of 4 clusters: set num_clusters'):
+        metric(num_clusters=4).process({}, [sample([[0, 1]], [[0, 4]])])
+
+
+def test_other_sizes_are_an_error():
+    with pytest.raises(DataError, match=r'a\.png: the labels have 1x2 pixels, the prediction 1x3'):
+        metric(num_clusters=4).process({}, [sample([[0, 1]], [[0, 1, 2]])])
+
+
+def test_nothing_to_evaluate_is_an_error():
+    made = metric(num_clusters=2)
+    made.process({}, [sample([[255, 255]], [[0, 1]])])
+    with pytest.raises(DataError, match='no evaluated pixel has a class'):
+        made.evaluate(1)
+
+
+@pytest.mark.parametrize('setting', [{'criterion': 'f1'}, {'unmatched': 'zero'}])
+def test_unknown_settings(setting):
+    with pytest.raises(ConfigError, match=f'MatchedMeanIoU: {next(iter(setting))}='):
+        MatchedMeanIoU(**setting)

@@ -1,0 +1,15 @@
+#!/usr/bin/env python3
+"""Cluster proposals into classes without names, as label maps, see docs/methods/drive_and_segment.md."""
+
+import peridot.drive_and_segment.pseudo_classes  # noqa: F401  (registers the generator)
+from peridot.cli import run
+from peridot.labels.command import make_maps_command
+
+
+def main() -> None:
+    """Encode the segments, find the clusters, write the maps."""
+    make_maps_command('labels', default_generator='segment-kmeans')
+
+
+if __name__ == '__main__':
+    run(main)
