@@ -48,6 +48,12 @@ def test_pca_colors_separate_groups():
     assert colors.shape == (3000, 3) and np.linalg.norm(means[0] - means[1]) > 50 > spread / 10
 
 
+def test_pca_colors_of_an_overflowing_network():
+    features = torch.full((5, 4), 3e38)
+    features[0], features[1] = torch.inf, torch.nan
+    assert pca_colors(features).shape == (5, 3)
+
+
 def test_similarity_is_highest_at_the_query():
     features = torch.eye(3).repeat_interleave(2, 0)
     colors = similarity_colors(features, 2).astype(int)

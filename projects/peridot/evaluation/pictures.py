@@ -75,7 +75,8 @@ def pca_colors(features: Tensor) -> np.ndarray:
     Returns:
         uint8 (N, 3); each component is stretched between its 2nd and 98th percentile.
     """
-    centered = F.normalize(features.float(), dim=1)
+    # a picture must not end a training: features of its first steps may overflow
+    centered = F.normalize(features.float().nan_to_num(0, 0, 0), dim=1)
     centered = centered - centered.mean(0)
     _, vectors = torch.linalg.eigh(centered.T @ centered)
     components = (centered @ vectors[:, -3:].flip(1)).cpu().numpy()
