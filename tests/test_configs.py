@@ -35,6 +35,7 @@ METRICS = {
     'peridot.ZeroShotLoop': 'zero_shot/student/miou',
 }
 WAFFLEIRON = ('depth=3', 'channels=16')
+MINKUNET = ('base_channels=8', 'encoder_channels=[8,8,16,16]', 'decoder_channels=[16,16,8,8]')
 ALL = {
     path.relative_to(REPO): Config.fromfile(path)
     for folder in ('pretrain', 'finetune', 'demo')
@@ -121,9 +122,10 @@ def class_vectors(content: Config, folder: Path) -> list[str]:
     return [f'val_cfg.embeddings={folder}/classes.safetensors']
 
 
-def small_model(content: Config, moco_file: Path) -> list[str]:
+def small_model(config: Path, moco_file: Path) -> list[str]:
     """Teachers with random weights, a few layers of the widest networks."""
-    model, options = content.model, []
+    content, options = ALL[config], []
+    model = content.model
     if 'vmf' in model.objectives:
         options.append('model.objectives.vmf.num_classes=16')
     teacher = (model.get('teacher') or {}).get('model', '')
@@ -135,6 +137,8 @@ def small_model(content: Config, moco_file: Path) -> list[str]:
         options.append('model.teacher.model=vit_small_patch14_dinov2.lvd142m')
     if model.student.type == 'peridot.WaffleIronStudent':
         options += [f'model.student.backbone.{option}' for option in WAFFLEIRON]
+    if model.student.type == 'peridot.SparseUNetStudent' and config not in EVALUATED:
+        options += [f'model.student.backbone.{option}' for option in MINKUNET]
     if any('warmup' in scheduler for scheduler in content.param_scheduler):
         options.append('param_scheduler.0.warmup=0')
     return options
@@ -165,7 +169,7 @@ def on_cpu(config: Path, content: Config, folder: Path) -> Path:
 def test_config_trains_and_evaluates(config, request, moco_file, tmp_path, monkeypatch):
     content = ALL[config]
     # one process runs all configs, and mmengine keeps one visualizer of a name
-    options = [*SMALL, f'visualizer.name={config.stem}', *small_data(content), *small_model(content, moco_file)]
+    options = [*SMALL, f'visualizer.name={config.stem}', *small_data(content), *small_model(config, moco_file)]
     options += class_vectors(content, tmp_path)
     if config not in EVALUATED:
         options.append('train_cfg.val_interval=9')

@@ -8,6 +8,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from PIL import Image
+from scipy.linalg import eigh
 from torch import Tensor
 
 from peridot.structures import Pairs
@@ -78,8 +79,10 @@ def pca_colors(features: Tensor) -> np.ndarray:
     # a picture must not end a training: features of its first steps may overflow
     centered = F.normalize(features.float().nan_to_num(0, 0, 0), dim=1)
     centered = centered - centered.mean(0)
-    _, vectors = torch.linalg.eigh(centered.T @ centered)
-    components = (centered @ vectors[:, -3:].flip(1)).cpu().numpy()
+    last = centered.shape[1] - 1
+    # of the solvers tried, this one copes with the nearly equal eigenvalues of an untrained network
+    _, vectors = eigh((centered.T @ centered).double().cpu().numpy(), subset_by_index=[max(last - 2, 0), last])
+    components = centered.cpu().numpy() @ vectors[:, ::-1].astype(np.float32)
     low, high = np.percentile(components, [2, 98], axis=0)
     return (255 * np.clip((components - low) / np.maximum(high - low, 1e-9), 0, 1)).astype(np.uint8)
 
