@@ -9,17 +9,6 @@ _base_ = './waffleiron48x256_nus_100pct.py'
 train_dataloader = dict(dataset=dict(split='splits/nuscenes_slidr_1pct.txt'))
 
 optim_wrapper = dict(paramwise_cfg=dict(decay_rate=0.95))
-epochs, warmup = 45, 4
-param_scheduler = [
-    dict(type='LinearLR', start_factor=1e-6, by_epoch=True, end=warmup, convert_to_iter_based=True),
-    dict(
-        type='CosineAnnealingLR',
-        T_max=epochs - warmup,
-        begin=warmup,
-        end=epochs,
-        eta_min=0.0,
-        by_epoch=True,
-        convert_to_iter_based=True,
-    ),
-]
+epochs = 45
+param_scheduler = _base_.few_labels_scheduler
 train_cfg = dict(max_epochs=epochs)

@@ -79,6 +79,19 @@ param_scheduler = [
         convert_to_iter_based=True,
     ),
 ]
+# for 1 and 10 % of the labels: 45 epochs, 4 of them warm-up
+few_labels_scheduler = [
+    dict(type='LinearLR', start_factor=1e-6, by_epoch=True, end=4, convert_to_iter_based=True),
+    dict(
+        type='CosineAnnealingLR',
+        T_max=41,
+        begin=4,
+        end=45,
+        eta_min=0.0,
+        by_epoch=True,
+        convert_to_iter_based=True,
+    ),
+]
 train_cfg = dict(max_epochs=epochs, val_interval=5)
 # a network without pre-training: settings of WaffleIron alone, which tools/benchmark.py sets for it
 random_init_options = {

@@ -33,6 +33,7 @@ def strongest_response(features: Tensor, neighbors: Tensor, weight: Tensor, bias
 class _StrongestResponse(torch.autograd.Function):
     @staticmethod
     def forward(ctx, features, neighbors, weight, bias, last, dtype) -> Tensor:
+        """See `strongest_response`; keeps which neighbor won, uint8 (M, E)."""
         strongest = features.new_empty(len(features), len(last))
         winner = torch.zeros(strongest.shape, dtype=torch.uint8, device=features.device)
         for tokens in _chunks(features):
@@ -49,6 +50,7 @@ class _StrongestResponse(torch.autograd.Function):
     @staticmethod
     @once_differentiable
     def backward(ctx, grad: Tensor) -> tuple:
+        """Gradients of `weight`, `bias` and `last`, from that of the result (M, E)."""
         features, neighbors, weight, bias, last, winner = ctx.saved_tensors
         of_weight, of_bias, of_last = (torch.zeros_like(value) for value in (weight, bias, last))
         for tokens in _chunks(features):
