@@ -1,4 +1,5 @@
 import os
+import runpy
 import socket
 import subprocess
 import sys
@@ -13,6 +14,7 @@ import numpy as np
 import peridot  # noqa: F401  (repairs of upstream defects come before any other import)
 import pytest
 from filelock import FileLock
+from mmengine.visualization import Visualizer
 
 REPO = Path(__file__).resolve().parents[1]
 
@@ -70,6 +72,28 @@ def free_port() -> int:
         return server.getsockname()[1]
 
 
+@pytest.fixture
+def call_tool(monkeypatch) -> Callable:
+    """`call_tool([python, 'tools/x.py', ...])`: exit status of a program, run in this process, whose imports are done.
+
+    Programs that it starts with `subprocess.call` run here, too.
+    """
+
+    def call(command: list[str], cwd: Path = REPO) -> int:
+        # mmengine keeps one visualizer of a name in a process
+        Visualizer._instance_dict.clear()
+        monkeypatch.chdir(cwd)
+        monkeypatch.setattr(sys, 'argv', command[1:])
+        try:
+            runpy.run_path(command[1], run_name='__main__')
+        except SystemExit as stop:
+            return 1 if stop.code else 0
+        return 0
+
+    monkeypatch.setattr(subprocess, 'call', call)
+    return call
+
+
 @pytest.fixture(scope='session')
 def labeled_root(demo_root, make_once) -> Path:
     """`demo_root` with the weak labels and superpixels that the demo's configs read."""
@@ -123,6 +147,36 @@ def kitti_root(make_once) -> Path:
         create_gt_database(root, 'kitti')
 
     return make_once('kitti', make, kept_root('kitti'))
+
+
+def copy_scans(scans: Path, root: Path, pattern: str, splits: dict[str, str]) -> None:
+    """Scans of a folder under other names, and files that list them."""
+    for number, path in enumerate(sorted(scans.glob('*.bin'))):
+        copy = root / pattern.format(number)
+        copy.parent.mkdir(parents=True, exist_ok=True)
+        copy.write_bytes(path.read_bytes())
+    for name, text in splits.items():
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).write_text(text)
+
+
+@pytest.fixture(scope='session')
+def kitti360_root(kitti_root, make_once) -> Path:
+    """The scans of `kitti_root` in the layout of KITTI-360."""
+    drive = '2013_05_28_drive_0000_sync'
+    pattern = f'data_3d_raw/{drive}/velodyne_points/data/{{:010d}}.bin'
+    window = f'data_3d_semantics/train/{drive}/static/0000000000_0000000385.ply\n'
+    splits = {f'data_3d_semantics/train/2013_05_28_drive_{name}.txt': window for name in ('train', 'val')}
+    scans = kitti_root / 'training' / 'velodyne'
+    return make_once('kitti360', lambda root: copy_scans(scans, root, pattern, splits))
+
+
+@pytest.fixture(scope='session')
+def once_root(kitti_root, make_once) -> Path:
+    """The scans of `kitti_root` in the layout of ONCE."""
+    splits = {f'ImageSets/{name}.txt': '000027\n' for name in ('raw_small', 'val')}
+    scans = kitti_root / 'training' / 'velodyne'
+    return make_once('once', lambda root: copy_scans(scans, root, 'data/000027/lidar_roof/{:013d}.bin', splits))
 
 
 @pytest.fixture(scope='session')

@@ -12,6 +12,7 @@ import torch
 from mmdet3d.datasets import CBGSDataset
 from mmengine.config import Config
 from peridot.datasets import nuscenes_lidarseg_meta
+from peridot.models.students.detector_trunk import detector_model
 from peridot.text import TextEmbeddings
 
 REPO = Path(__file__).resolve().parents[1]
@@ -100,7 +101,7 @@ def small_data(content: Config) -> list[str]:
         options.append(f'{place}.indices=1')
         options += [f'{place}.{option}' for option in MAPS.get(dataset.pipeline[3]['type'], [])]
     for place, dataset in {**datasets, 'picture_dataset': content.picture_dataset}.items():
-        if 'CAM_FRONT' in dataset.cameras:
+        if 'CAM_FRONT' in dataset.get('cameras', []):
             options.append(f"{place}.cameras=['CAM_FRONT']")
     if not content.val_cfg:
         return options
@@ -122,7 +123,29 @@ def class_vectors(content: Config, folder: Path) -> list[str]:
     return [f'val_cfg.embeddings={folder}/classes.safetensors']
 
 
-def small_model(config: Path, moco_file: Path) -> list[str]:
+def small_detector(path: str, file: Path) -> Path:
+    """A detector's config with a range of 25.6 m and one layer in each block of its 2D backbone."""
+    model = detector_model(path)
+    prefix = 'pts_' if 'pts_backbone' in model else ''
+    voxels, layers = model.data_preprocessor.voxel_layer, len(model[f'{prefix}backbone'].layer_nums)
+    x, _, low, _, _, high = voxels.point_cloud_range
+    x = max(x, -12.8)
+    limits, cells = [x, -12.8, low, x + 25.6, 12.8, high], round(25.6 / voxels.voxel_size[0])
+    encoder = model[f'{prefix}middle_encoder']
+    pillars = 'output_shape' in encoder
+    shape = dict(output_shape=(cells, cells)) if pillars else dict(sparse_shape=[encoder.sparse_shape[0], cells, cells])
+    changes = {
+        'data_preprocessor': dict(voxel_layer=dict(point_cloud_range=limits)),
+        f'{prefix}middle_encoder': shape,
+        f'{prefix}backbone': dict(layer_nums=[1] * layers),
+        **({f'{prefix}voxel_encoder': dict(point_cloud_range=limits)} if pillars else {}),
+    }
+    base = path if '::' in path else str(REPO / path)
+    file.write_text(f'_base_ = {base!r}\nmodel = {changes!r}\n')
+    return file
+
+
+def small_model(config: Path, moco_file: Path, folder: Path) -> list[str]:
     """Teachers with random weights, a few layers of the widest networks."""
     content, options = ALL[config], []
     model = content.model
@@ -139,6 +162,8 @@ def small_model(config: Path, moco_file: Path) -> list[str]:
         options += [f'model.student.backbone.{option}' for option in WAFFLEIRON]
     if model.student.type == 'peridot.SparseUNetStudent' and config not in EVALUATED:
         options += [f'model.student.backbone.{option}' for option in MINKUNET]
+    if model.student.type == 'peridot.DetectorTrunk' and config.parent.name != 'demo':
+        options.append(f'model.student.detector={small_detector(model.student.detector, folder / "detector.py")}')
     if any('warmup' in scheduler for scheduler in content.param_scheduler):
         options.append('param_scheduler.0.warmup=0')
     return options
@@ -149,6 +174,7 @@ def data_roots(content: Config, request) -> str:
     fixtures = dict(
         nuscenes='labeled_root', demo='labeled_root', kitti='kitti_root', semantickitti='semantickitti_root'
     )
+    fixtures |= dict(kitti360='kitti360_root', once='once_root')
     fixtures |= dict(pandaset='pandaset_root', demo_semantickitti='semantickitti_root', demo_pandaset='pandaset_root')
     parts = content.train_dataloader.dataset.get('datasets', [content.train_dataloader.dataset])
     roots = {part.data_root.rstrip('/'): request.getfixturevalue(fixtures[Path(part.data_root).name]) for part in parts}
@@ -167,14 +193,19 @@ def on_cpu(config: Path, content: Config, folder: Path) -> Path:
 
 @pytest.mark.parametrize('config', CONFIGS, ids=str)
 def test_config_trains_and_evaluates(config, request, moco_file, tmp_path, monkeypatch):
+    monkeypatch.chdir(REPO)
     content = ALL[config]
     # one process runs all configs, and mmengine keeps one visualizer of a name
-    options = [*SMALL, f'visualizer.name={config.stem}', *small_data(content), *small_model(config, moco_file)]
+    options = [
+        *SMALL,
+        f'visualizer.name={config.stem}',
+        *small_data(content),
+        *small_model(config, moco_file, tmp_path),
+    ]
     options += class_vectors(content, tmp_path)
     if config not in EVALUATED:
         options.append('train_cfg.val_interval=9')
     arguments = ['--data-root', data_roots(content, request), '--work-dir', str(tmp_path)]
-    monkeypatch.chdir(REPO)
     command = ['tools/train.py', str(on_cpu(config, content, tmp_path)), *arguments, '--cfg-options', *options]
     monkeypatch.setattr(sys, 'argv', command)
     runpy.run_path('tools/train.py', run_name='__main__')

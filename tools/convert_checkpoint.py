@@ -16,9 +16,9 @@ def main() -> None:
         '--kind',
         default='auto',
         choices=['auto', *KINDS],
-        help="also-second: SECOND's trunk of OpenPCDet (ALSO, also for PV-RCNN); mmdet3d-torchsparse: mmdet3d's "
-        'MinkUNet; scalr: network of ScaLR or ScaLR+ with its distillation head; waffleiron: one that segments; '
-        'auto recognizes them, another value refuses everything else',
+        help="also-second: SECOND's trunk of OpenPCDet (ALSO, also for PV-RCNN); drive-and-segment: its Segmenter; "
+        "mmdet3d-torchsparse: mmdet3d's MinkUNet; scalr: network of ScaLR or ScaLR+ with its distillation head; "
+        'waffleiron: one that segments; auto recognizes them, another value refuses everything else',
     )
     parser.add_argument(
         '--to',

@@ -6,26 +6,18 @@ again with more methods adds them.
 """
 
 import argparse
-import json
-import subprocess
-import sys
-import time
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 from peridot.cli import run
 from peridot.demo_methods import METHODS
 from peridot.demo_report import write_report
-from peridot.errors import PeridotError
-from peridot.files import atomic_path
 from peridot.runs import last_metrics
+from peridot.stages import Stages
 from peridot.synthetic.formats import FORMATS
 
-REPO = Path(__file__).resolve().parents[1]
 
-
-class Demo:
+class Demo(Stages):
     """The stages of the demo, their results and times.
 
     Args:
@@ -39,38 +31,9 @@ class Demo:
     def __init__(
         self, data_root: Path, work_dir: Path, methods: list[str], seeds: list[int], options: list[str]
     ) -> None:
-        self.data_root, self.work_dir, self.seeds, self.options = data_root, work_dir, seeds, options
+        super().__init__(work_dir, dict(data_root=str(data_root), seeds=seeds, options=options))
+        self.data_root, self.seeds, self.options = data_root, seeds, options
         self.methods = methods
-        self.file = work_dir / 'results.json'
-        self.results = json.loads(self.file.read_text()) if self.file.is_file() else {}
-        settings = dict(data_root=str(data_root), seeds=seeds, options=options)
-        if self.results.get('settings', settings) != settings:
-            raise PeridotError(f'{self.file} is of a demo with other settings: remove {work_dir} or use another')
-        self.results.setdefault('settings', settings)
-        self.results.setdefault('seconds', {})
-
-    def stage(self, name: str, action: Callable, *arguments) -> None:
-        """Run `action(*arguments)` unless it finished before; remember that it did, and its seconds."""
-        if name in self.results['seconds']:
-            print(f'=== {name}: done before')
-            return
-        print(f'=== {name}', flush=True)
-        start = time.time()
-        action(*arguments)
-        self.results['seconds'][name] = round(time.time() - start, 1)
-        self.save()
-
-    def save(self) -> None:
-        """Write `results.json`."""
-        with atomic_path(self.file) as temporary:
-            temporary.write_text(json.dumps(self.results, indent=2) + '\n')
-
-    def tool(self, name: str, *arguments: str) -> None:
-        """Run a program of tools/, showing the command as a user would type it."""
-        command = ['python', f'tools/{name}.py', *arguments]
-        print('$ ' + ' '.join(command), flush=True)
-        if subprocess.call([sys.executable, *command[1:]], cwd=REPO) != 0:
-            raise PeridotError(f'`{" ".join(command)}` failed; once mended, the demo continues from here')
 
     def configured(self, name: str, method: str, seed: int, folder: str, *arguments: str) -> None:
         """Run train.py or test.py on the demo config of a method with one seed."""

@@ -2,7 +2,9 @@
 """Evaluate a checkpoint: mmdet3d's test loop, or the linear probe of a pre-training."""
 
 import argparse
+from pathlib import Path
 
+from mmengine.config import Config
 from mmengine.runner import Runner
 from peridot.cli import add_config_arguments, add_runner_arguments, check_datasets, load_runner_config, run
 from peridot.compat import log_report
@@ -17,11 +19,19 @@ def parse_args() -> argparse.Namespace:
     return parser.parse_args()
 
 
+def keep_matching(config: Config) -> None:
+    """Let the metric of classes without names write which cluster is which class, for tools/segment_images.py."""
+    for key in ('val_evaluator', 'test_evaluator'):
+        if isinstance(config.get(key), dict) and config[key].get('type') == 'peridot.MatchedMeanIoU':
+            config[key].setdefault('matching_file', str(Path(config.work_dir) / 'matching.json'))
+
+
 def main() -> None:
     """Run mmdet3d's test loop, or the validation of a pre-training."""
     args = parse_args()
     config = load_runner_config(args)
     check_datasets(config)
+    keep_matching(config)
     config.load_from = args.checkpoint
     runner = Runner.from_cfg(config)
     log_report()

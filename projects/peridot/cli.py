@@ -56,11 +56,19 @@ def load_config(args: argparse.Namespace) -> Config:
     """Config of the parsed arguments, with `--data-root` and `--cfg-options` applied.
 
     Raises:
-        ConfigError: The file is absent.
+        ConfigError: The file is absent, or inherits from mmsegmentation, which is not installed.
     """
     if not Path(args.config).is_file():
         raise ConfigError(f'config {args.config} not found: configs/ holds those of the project')
-    config = Config.fromfile(args.config)
+    try:
+        config = Config.fromfile(args.config)
+    except ModuleNotFoundError as error:
+        # mmengine's error where a config inherits from a package that is not installed
+        if 'mmsegmentation' not in str(error):
+            raise
+        raise ConfigError(
+            f'{args.config} needs mmsegmentation, which is optional: pip install mmsegmentation==1.2.2 ftfy regex'
+        ) from None
     if args.data_root:
         set_data_root(config, args.data_root)
     if args.cfg_options:

@@ -26,3 +26,15 @@ def peak_gpu_memory(work_dir: Path) -> int:
     logs = work_dir.glob('*/vis_data/[0-9]*.json')
     rows = (json.loads(line) for log in logs for line in log.read_text().splitlines())
     return max((int(row.get('memory', 0)) for row in rows), default=0)
+
+
+def last_checkpoint(work_dir: Path) -> str:
+    """Path of the last checkpoint that the training in `work_dir` finished.
+
+    Raises:
+        PeridotError: There is none.
+    """
+    note = work_dir / 'last_checkpoint'
+    if not note.is_file():
+        raise PeridotError(f'{work_dir} holds no checkpoint: its training did not come to the first one')
+    return note.read_text().strip()

@@ -23,6 +23,9 @@ def test_points_keep_the_chosen_columns(tiny):
     np.testing.assert_array_equal(points.tensor.numpy(), tiny.cloud(0)[:, :4])
     two = tiny.build([dict(type='peridot.LoadPoints', use_dim=[0, 1, 2, 4])])[0]['points']
     np.testing.assert_array_equal(two.tensor.numpy(), tiny.cloud(0)[:, [0, 1, 2, 4]])
+    scaled = tiny.build([dict(type='peridot.LoadPoints', intensity_scale=255.0)])[0]['points']
+    expected = tiny.cloud(0)[:, :4] / np.array([1, 1, 1, 255], np.float32)
+    np.testing.assert_array_equal(scaled.tensor.numpy(), expected)
 
 
 @pytest.mark.parametrize('cut, part', [(-1, 'multiple of 20'), (-8, 'multiple of 20'), (None, '0 bytes')])

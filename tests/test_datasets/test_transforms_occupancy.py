@@ -165,6 +165,16 @@ def test_several_sweeps_need_the_place_of_the_sensor():
     SampleOccupancyQueries(30)(results_of(points, sensor_origin=np.zeros((60, 3), np.float32)))
 
 
+@pytest.mark.parametrize(
+    'origin', [np.zeros((59, 3)), np.zeros((60, 2)), np.full((60, 3), np.nan), np.array([0, np.inf, 0]), np.zeros(4)]
+)
+def test_places_of_the_sensor_that_do_not_fit_name_the_scan(origin):
+    points = cloud(60)
+    SampleOccupancyQueries(30)(results_of(points, sensor_origin=np.ones(3, np.float32)))
+    with pytest.raises(DataError, match=r"scan\.bin: results\['sensor_origin'\] of shape .* 60 points"):
+        SampleOccupancyQueries(30)(results_of(points, sensor_origin=origin))
+
+
 def test_one_return_of_each_voxel():
     xyz = torch.tensor([[0.05, 0, 0], [0.09, 0.01, 0.02], [-0.05, 0, 0], [0.15, 0, 0], [-0.01, 0, 0]])
     assert sorted(first_of_voxels(xyz, 0.1).tolist()) == [0, 2, 3]

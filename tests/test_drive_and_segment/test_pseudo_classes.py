@@ -1,3 +1,4 @@
+import re
 import sys
 from pathlib import Path
 
@@ -26,6 +27,7 @@ from peridot.errors import ConfigError, DataError
 from peridot.labels import MapFolder, MapJob, make_maps
 from peridot.labels.command import make_maps_command
 from peridot.registry import DATASETS
+from peridot.structures import IGNORE_LABEL
 from sklearn.metrics import adjusted_rand_score
 
 REPO = Path(__file__).resolve().parents[2]
@@ -203,6 +205,31 @@ def test_maps_of_classes(folder, generator, demo_root, tmp_path):
     before = path.read_bytes()
     path.unlink()
     assert make_maps(generator(), job).manifest.hash == maps.manifest.hash and path.read_bytes() == before
+
+
+def test_clusters_of_other_images(folder, generator, demo_root, tmp_path):
+    images = folder[1]
+    known = make_maps(generator(), MapJob(images, demo_root, tmp_path / 'known'))
+    job = MapJob(images[:3], demo_root, tmp_path / 'others')
+    maps = make_maps(generator(clusters=str(known.folder), seed=1), job)
+    for source in job.images:
+        np.testing.assert_array_equal(maps.read(source.path, SIZE), known.read(source.path, SIZE))
+    assert re.fullmatch(r'clusters\.npz crc32:\w{8}', maps.manifest.parameters['clusters'])
+    assert 'clusters' not in known.manifest.parameters
+    with pytest.raises(DataError, match=r'has 4 clusters, not 7: set pseudo_classes\.num_clusters=4'):
+        make_maps(generator(clusters=str(known.folder), num_clusters=7), job)
+    with pytest.raises(DataError, match=r'nowhere has no clusters: make its maps with `python tools/make_pseudo_cla'):
+        make_maps(generator(clusters='nowhere'), job)
+
+
+def test_maps_serve_as_weak_labels_of_olivine(folder, generator, demo_root, tmp_path):
+    maps = make_maps(generator(), MapJob(folder[1], demo_root, tmp_path / 'classes'))
+    config = Config.fromfile(REPO / 'configs' / 'demo' / 'olivine_demo.py').train_dataloader.dataset
+    config.pipeline[3].folder = str(maps.folder)
+    dataset = DATASETS.build({**config, 'data_root': str(demo_root), 'indices': 2})
+    inputs = dataset[0]['inputs']
+    labels = inputs['pairs'].label
+    assert set(labels.tolist()) <= {*range(5), IGNORE_LABEL} and len(set(labels.tolist())) > 3
 
 
 def test_fewer_segments_than_clusters(folder, generator, demo_root, tmp_path):

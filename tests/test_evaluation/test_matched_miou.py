@@ -1,3 +1,4 @@
+import json
 from itertools import permutations
 
 import numpy as np
@@ -175,7 +176,36 @@ def test_ignored_pixels_and_pixels_without_cluster():
 def test_number_of_clusters_from_the_logits():
     made = metric()
     made.process({}, [sample([[0, 1]], [[6, 2]], torch.zeros(7, 1, 2))])
-    assert made.results[0].shape == (3, 8) and made.evaluate(1)['matched/acc'] == 1
+    assert made.results[0][1].shape == (3, 8) and made.evaluate(1)['matched/acc'] == 1
+
+
+def test_groups_are_matched_by_themselves():
+    # what is cluster 0 by day is cluster 1 at night
+    day, night = sample([[0, 1, 1]], [[0, 1, 1]]), sample([[0, 1, 1, 1]], [[1, 0, 0, 1]])
+    made = metric(2, num_clusters=2, group='condition')
+    made.process({}, [{**day, 'condition': 'day'}, {**night, 'condition': 'night'}])
+    found = made.evaluate(2)
+    assert found['matched/day/miou'] == found['matched/day/acc'] == 1
+    assert found['matched/night/acc'] == 0.75 and found['matched/night/miou'] == pytest.approx((1 / 2 + 2 / 3) / 2)
+    assert found['matched/mean/acc'] == 0.875 and found['matched/mean/miou'] == pytest.approx(19 / 24)
+    assert found['matched/acc'] == pytest.approx(4 / 7)
+    plain = metric(2, num_clusters=2)
+    plain.process({}, [day, night])
+    together = plain.evaluate(2)
+    assert together == {name: value for name, value in found.items() if name in together} and len(together) == 6
+    with pytest.raises(ConfigError, match=r"a\.png has no 'condition', the group of MatchedMeanIoU: .*meta_keys"):
+        made.process({}, [day])
+
+
+def test_the_matching_is_kept(tmp_path):
+    made = metric(3, num_clusters=4, matching_file=str(tmp_path / 'new' / 'matching.json'))
+    made.dataset_meta['palette'] = [(1, 2, 3), np.array([4, 5, 6]), [7, 8, 9]]
+    made.process({}, [sample([[0, 0, 2]], [[3, 3, 1]])])
+    found = made.evaluate(1)
+    content = json.loads((tmp_path / 'new' / 'matching.json').read_text())
+    assert content['matching'] == [-1, 2, -1, 0] and content['classes'] == ['class0', 'class1', 'class2']
+    assert content['palette'] == [[1, 2, 3], [4, 5, 6], [7, 8, 9]]
+    assert content['miou'] == found['matched/miou'] == content['acc'] == 1
 
 
 def test_labels_outside_the_class_list_are_an_error():

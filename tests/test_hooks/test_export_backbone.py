@@ -26,6 +26,9 @@ def test_features_of_a_student(student):
         normalization='none, values as in the files',
     )
     assert input_features(pretraining('kitti'), student)['intensity_range'] == [0, 1]
+    scaled = input_features(pretraining(intensity_scale=255.0), student)
+    assert (scaled['intensity_range'], scaled['normalization']) == ([0, 255], 'intensity / 255')
+    assert input_features(pretraining('once', intensity_scale=255.0), student)['intensity_range'] == [0, 255]
     assert 'tanh' in input_features(pretraining(norm_intensity=True), student)['normalization']
     # a wrapper such as a label fraction, and a detector that reads five columns of which the files give four
     config = pretraining()

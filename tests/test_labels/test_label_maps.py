@@ -148,6 +148,28 @@ def test_manifest_absent(tmp_path):
         MapFolder('sp', tmp_path)
 
 
+@pytest.mark.parametrize(
+    ('folder', 'tool'),
+    [
+        ('drive_and_segment/proposals', 'make_proposals'),
+        ('weak_labels/segment-kmeans', 'make_pseudo_classes'),
+        ('weak_labels/segment-teacher', 'make_teacher_labels'),
+    ],
+)
+def test_missing_folders_name_the_program_that_fills_them(tmp_path, folder, tool):
+    with pytest.raises(DataError, match=rf'does not exist: make maps with `python tools/{tool}\.py`, or describe'):
+        MapFolder(folder, tmp_path)
+
+
+def test_asked_generators_with_a_program_of_their_own(tmp_path):
+    write_manifest(tmp_path, Manifest('superpixels', 'slic', num_ids=9))
+    with pytest.raises(
+        DataError, match=r"generator 'slic' where 'lidar' is asked .*`python tools/make_proposals\.py"
+    ) as error:
+        MapFolder('.', tmp_path, generator='lidar')
+    assert '--generator' not in one_line(error)
+
+
 def test_manifest_of_another_kind_or_generator(tmp_path):
     superpixels(tmp_path, np.zeros(SIZE, int))
     with pytest.raises(DataError, match=r"kind 'superpixels' where 'labels' is asked .*make_weak_labels"):

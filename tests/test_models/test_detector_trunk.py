@@ -1,5 +1,7 @@
 """The trunk of a detector as student, with mmdet3d's own detectors beside it."""
 
+from pathlib import Path
+
 import pytest
 import torch
 import torch.nn.functional as F
@@ -179,8 +181,21 @@ def test_time_lag_of_a_keyframe_is_zero():
 
 
 def test_all_voxels_are_kept_in_training(small):
-    trunk = DetectorTrunk(small)
-    assert trunk.voxel_layer.max_voxels == (40000, 40000)
+    assert DetectorTrunk(small).voxel_layer.max_voxels == (100000, 100000)
+    assert DetectorTrunk(VOXEL).voxel_layer.max_voxels == (120000, 120000)
+
+
+def test_trunk_for_once_has_the_published_cells(monkeypatch):
+    monkeypatch.chdir(Path(__file__).parents[2])
+    trunk = DetectorTrunk('configs/_base_/models/second_once.py')
+    assert [int(n) for n in trunk.voxel_layer.grid_shape] == [1504, 1504, 40]
+    features = trunk._features(torch.zeros(1, 1, 188, 188), [torch.zeros(1, 4)])
+    torch.testing.assert_close(features.cell, torch.tensor([0.8, 0.8]))
+
+
+def test_config_of_a_detector_in_the_current_folder(small, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert DetectorTrunk('small.py').voxel_layer.point_cloud_range == [0, -3.2, -3, 6.4, 3.2, 1]
 
 
 @pytest.mark.parametrize(

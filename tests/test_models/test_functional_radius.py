@@ -44,7 +44,7 @@ def test_pairs_are_those_of_a_tree(radius, extent):
 
 
 def test_many_points_and_small_chunks(monkeypatch):
-    monkeypatch.setitem(radius_module.CHUNK, 'cpu', 1000)
+    monkeypatch.setitem(radius_module.CHUNK, 'cpu', 100)
     support, support_scan = cloud(50000, 1, 60.0, 2)
     query, query_scan = cloud(1000, 1, 60.0, 3)
     assert as_set(*pairs_in_radius(query, query_scan, support, support_scan, 1.0)) == by_tree(

@@ -12,7 +12,7 @@ from peridot.errors import ConfigError
 from peridot.models.heads import LatentHead
 from peridot.models.objectives import OccupancyReconstruction
 from peridot.models.objectives import occupancy as module
-from peridot.models.objectives.occupancy import OccupancyDecoder, occupancy_iou
+from peridot.models.objectives.occupancy import OccupancyDecoder, mean_logits, occupancy_iou
 from peridot.models.step import StepContext
 from peridot.models.students import DetectorTrunk, PointSupports, VoxelFeatures
 from peridot.registry import MODELS
@@ -138,6 +138,19 @@ def test_losses_are_means_over_all_pairs():
     torch.testing.assert_close(results['loss_intensity'], 3 * torch.stack(intensity).mean())
 
 
+def test_iou_of_pairs_and_of_queries_by_their_mean_logits(monkeypatch):
+    features, xyz, scan, queries = scene()
+    queries.occupied[:4] = torch.tensor([True, False, True, False])
+    query, logit = torch.tensor([0, 0, 2, 2, 3]), torch.tensor([3.0, -1, -2, -1, -1])
+    pooled = mean_logits(query, logit, 5)
+    assert pooled[[0, 2, 3]].tolist() == [1, -1.5, -1] and pooled[[1, 4]].isnan().all()
+    objective, head = build()
+    monkeypatch.setattr(objective, 'predict', lambda *_: (query, torch.stack([logit, logit], 1)))
+    results = objective(make_step(features, xyz, scan, queries, head))
+    assert results['iou'].item() == pytest.approx((1 / 4 + 1 / 4) / 2)
+    assert results['query_iou'].item() == pytest.approx((1 / 2 + 1 / 2) / 2)
+
+
 def test_at_most_so_many_supports_chosen_by_the_step():
     features, xyz, scan, queries = scene()
     objective, head = build(max_neighbors=3)
@@ -155,7 +168,7 @@ def test_without_pairs_the_loss_is_zero_with_all_gradients(far):
     objective, head = build()
     results = objective(make_step(features, xyz, scan, queries, head))
     loss = results['loss_occupancy'] + results['loss_intensity']
-    assert loss == 0 and results['pairs'] == 0 and results['iou'] == 0
+    assert loss == 0 and results['pairs'] == 0 and results['iou'] == results['query_iou'] == 0
     loss.backward()
     assert features.grad is not None and not features.grad.any()
     assert all(p.grad is not None and not p.grad.any() for m in (objective, head) for p in m.parameters())
@@ -226,6 +239,23 @@ def test_cells_of_a_detector_lie_at_their_centers(tmp_path):
     torch.testing.assert_close(
         supports.read(cells[own : own + 1], lambda rows: 2 * rows)[0], 2 * features.bev[1, :, 3, 5]
     )
+
+
+def test_cells_without_any_query_near_give_zero_with_all_gradients(tmp_path):
+    init_default_scope('mmdet3d')
+    trunk = DetectorTrunk(small_second(tmp_path))
+    points = torch.rand(200, 4) * torch.tensor([6.4, 6.4, 2, 1]) - torch.tensor([0, 3.2, 2, 0])
+    objective, head = OccupancyReconstruction(channels=8), LatentHead(trunk.out_channels, channels=8)
+    _, _, _, queries = scene()
+    queries.position = queries.position + 50
+    queries.scan = torch.zeros_like(queries.scan)
+    step = make_step(torch.zeros(200, 12), points[:, :3], torch.zeros(200).long(), queries, head)
+    step.supports = trunk([points]).supports(points[:, :3], torch.zeros(200).long())
+    results = objective(step)
+    assert results['pairs'] == 0
+    (results['loss_occupancy'] + results['loss_intensity']).backward()
+    modules = (trunk, head, objective)
+    assert all(p.grad is not None and not p.grad.any() for m in modules for p in m.parameters())
 
 
 @MODELS.register_module()

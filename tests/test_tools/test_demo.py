@@ -2,8 +2,6 @@
 method."""
 
 import json
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -24,20 +22,10 @@ TINY = [
 ]
 
 
-def demo(root: Path, work_dir: Path, *methods: str) -> subprocess.CompletedProcess:
-    arguments = ['--data-root', str(root), '--work-dir', str(work_dir), '--seeds', '0', '--methods', *methods]
-    return subprocess.run(
-        [sys.executable, 'tools/demo.py', *arguments, '--cfg-options', *TINY],
-        cwd=REPO,
-        capture_output=True,
-        text=True,
-        timeout=400,
-    )
-
-
-def test_demo_makes_results_and_report_and_is_done_once(labeled_root, tmp_path):
-    result = demo(labeled_root, tmp_path, 'olivine')
-    assert result.returncode == 0, result.stdout[-3000:] + result.stderr[-3000:]
+def test_demo_makes_results_and_report_and_is_done_once(labeled_root, tmp_path, call_tool, capsys):
+    demo = ['python', 'tools/demo.py', '--data-root', str(labeled_root), '--work-dir', str(tmp_path), '--seeds', '0']
+    options = ['--cfg-options', *TINY]
+    assert call_tool([*demo, '--methods', 'olivine', *options]) == 0
     results = json.loads((tmp_path / 'results.json').read_text(), parse_constant=lambda name: 1 / 0)
     probes = results['linear_probe_miou']
     assert all(len(probes[name]) == 1 and 0 <= probes[name][0] <= 1 for name in ('random', 'olivine'))
@@ -49,10 +37,10 @@ def test_demo_makes_results_and_report_and_is_done_once(labeled_root, tmp_path):
     assert 'src="http' not in page and 'href="http' not in page
 
     done = len(results['seconds'])
-    more = demo(labeled_root, tmp_path, 'olivine', 'ppkt')
-    assert more.returncode == 0, more.stdout[-3000:] + more.stderr[-3000:]
+    capsys.readouterr()
+    assert call_tool([*demo, '--methods', 'olivine', 'ppkt', *options]) == 0
     # all but the report of OLIVINE alone, which is another one now
-    assert more.stdout.count('done before') == done - 1
+    assert capsys.readouterr().out.count('done before') == done - 1
     results = json.loads((tmp_path / 'results.json').read_text())
     assert list(results['linear_probe_miou']) == ['random', 'olivine', 'ppkt']
     assert len({values[0] for values in results['linear_probe_miou'].values()}) == 3

@@ -18,6 +18,7 @@ cameras = [
 ]
 data_prefix = dict(
     pts='samples/LIDAR_TOP',
+    sweeps='sweeps/LIDAR_TOP',
     pts_semantic_mask='lidarseg/v1.0-trainval',
     CAM_FRONT='samples/CAM_FRONT',
     CAM_FRONT_RIGHT='samples/CAM_FRONT_RIGHT',

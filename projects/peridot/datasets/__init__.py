@@ -1,6 +1,8 @@
 """Paired image-lidar datasets, samplers and transforms; importing this package registers them."""
 
 from peridot.datasets import transforms
+from peridot.datasets.camera_images import CameraImageDataset
+from peridot.datasets.lidar_folder import LidarFolder
 from peridot.datasets.mixed_dataset import MixedDataset
 from peridot.datasets.paired_dataset import (
     PairedDataset,
@@ -13,6 +15,8 @@ from peridot.datasets.sampler import SampleKey, SeededSampler, seeded_sample
 from peridot.datasets.splits import Split, label_fraction, make_splits, read_split
 
 __all__ = [
+    'CameraImageDataset',
+    'LidarFolder',
     'MixedDataset',
     'PairedDataset',
     'SampleKey',

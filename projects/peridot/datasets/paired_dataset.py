@@ -151,22 +151,24 @@ class PairedDataset(BaseDataset):
     `data_root`, `ann_file`, `dataset_name`, and, where the info has it, `pts_semantic_mask_path` with
     `seg_label_mapping` ((M,) int64 class of every raw label, -1 where there is none); in test mode also an empty
     `eval_ann_info`, else `dataset`, this dataset, and `skipped`, how many samples the pipeline gave up (made None of)
-    before this one.
+    before this one. With `num_sweeps` also `lidar_sweeps`, a list of dicts: `lidar_path` of an earlier sweep and
+    `sensor2lidar` (4, 4) float64, from its frame into the keyframe's.
 
     Args:
         data_root (str): Folder of the dataset.
         ann_file (str): Info file, relative to `data_root` unless absolute.
-        data_prefix (dict): Folders below `data_root`: `pts`, `pts_semantic_mask`, and one per camera name or
+        data_prefix (dict): Folders below `data_root`: `pts`, `sweeps`, `pts_semantic_mask`, and one per camera name or
             `img` for all cameras, as in MMDetection3D's datasets; those left out are `data_root` itself.
         cameras (Sequence[str], optional): Names of the cameras in the wanted order. None takes all that have
             an image, nuScenes cameras in their canonical order, others by name; an empty list takes none.
         dataset (str, optional): Name that the info file's `metainfo['dataset']` must have; None accepts any.
+        num_sweeps (int): Sweeps before each keyframe to keep, the latest first, where the info lists them.
         **kwargs: Those of mmengine's `BaseDataset` (`pipeline`, `indices`, `metainfo`, `test_mode`, ...).
 
     Raises:
         DataError: The data root or the info file is missing, the info file has another format or belongs to
-            another dataset, a camera has no calibration, or the pipeline reads maps (labels, superpixels) that
-            do not exist for all images.
+            another dataset, a camera has no calibration, a sweep no pose, or the pipeline reads maps (labels,
+            superpixels) that do not exist for all images.
     """
 
     def __init__(
@@ -176,11 +178,13 @@ class PairedDataset(BaseDataset):
         data_prefix: dict | None = None,
         cameras: Sequence[str] | None = None,
         dataset: str | None = None,
+        num_sweeps: int = 0,
         **kwargs,
     ) -> None:
         self.cameras = None if cameras is None else list(cameras)
         self.dataset = dataset
-        prefixes = {'pts': '', 'pts_semantic_mask': '', 'img': '', **(data_prefix or {})}
+        self.num_sweeps = num_sweeps
+        prefixes = {'pts': '', 'sweeps': '', 'pts_semantic_mask': '', 'img': '', **(data_prefix or {})}
         super().__init__(ann_file=ann_file, data_root=data_root, data_prefix=prefixes, **kwargs)
 
     def full_init(self) -> None:
@@ -289,7 +293,24 @@ class PairedDataset(BaseDataset):
             parsed['pts_semantic_mask_path'] = osp.join(
                 self.data_prefix['pts_semantic_mask'], info['pts_semantic_mask_path']
             )
+        if self.num_sweeps:
+            sweeps = info.get('lidar_sweeps', [])[: self.num_sweeps]
+            parsed['lidar_sweeps'] = [self._sweep(sweep['lidar_points'], token) for sweep in sweeps]
         return parsed
+
+    def _sweep(self, lidar: dict, token: str) -> dict:
+        # infos hold whole paths of sweeps; mmdet3d, too, takes the file's name alone
+        folder = 'pts' if 'samples' in lidar['lidar_path'] else 'sweeps'
+        lidar2sensor = np.asarray(lidar.get('lidar2sensor'), dtype=np.float64)
+        if lidar2sensor.shape != (4, 4) or not np.isfinite(lidar2sensor).all():
+            raise DataError(
+                f'a sweep of sample {token} has no valid lidar2sensor in {self.ann_file}: make the info file again '
+                f'({self._create_command()}) or set num_sweeps=0'
+            )
+        return {
+            'lidar_path': osp.join(self.data_prefix[folder], osp.basename(lidar['lidar_path'])),
+            'sensor2lidar': np.linalg.inv(lidar2sensor),
+        }
 
     def check_files(self) -> None:
         """Raise a DataError when the data root or the info file is missing; nothing is read."""

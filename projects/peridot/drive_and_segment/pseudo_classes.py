@@ -32,6 +32,7 @@ from peridot.errors import ConfigError, DataError, PeridotError
 from peridot.files import atomic_path
 from peridot.labels.generator import ImageSource, LabelGenerator, check_positive
 from peridot.labels.maps import MANIFEST, MapFolder
+from peridot.labels.networks import fingerprint
 from peridot.labels.runner import MapJob, in_first_process, is_done, progress, raise_together, run_parallel
 from peridot.registry import LABEL_GENERATORS
 
@@ -66,6 +67,8 @@ class SegmentKMeansGenerator(LabelGenerator):
         batch_size: Crops per pass of the network.
         sheet_columns: Segments per cluster in the picture.
         seed: Seed of sample and k-means.
+        clusters: Folder of maps, relative to the data root, whose clusters these images take in place of their own; for
+            images that clusters must not know.
 
     Raises:
         ConfigError: A setting makes no sense.
@@ -90,6 +93,7 @@ class SegmentKMeansGenerator(LabelGenerator):
         batch_size: int = 64,
         sheet_columns: int = 12,
         seed: int = 0,
+        clusters: str | None = None,
     ) -> None:
         if not 2 <= num_clusters <= 254:
             raise ConfigError(f'pseudo_classes.num_clusters={num_clusters} must lie between 2 and 254')
@@ -101,9 +105,10 @@ class SegmentKMeansGenerator(LabelGenerator):
         self.pool, self.crop_size, self.image_height = pool, crop_size, image_height
         self.context, self.mask_background = context, mask_background
         self.fit_segments, self.restarts, self.max_share, self.seed = fit_segments, restarts, max_share, seed
-        self.batch_size, self.sheet_columns = batch_size, sheet_columns
+        self.batch_size, self.sheet_columns, self.clusters = batch_size, sheet_columns, clusters
         self.classes = ['ground', *(f'cluster_{number:02d}' for number in range(1, num_clusters + 1))]
         self._maps: MapFolder | None = None
+        self._known: Path | None = None
         self._features: Path | None = None
         self._centers: np.ndarray | None = None
 
@@ -123,13 +128,18 @@ class SegmentKMeansGenerator(LabelGenerator):
         names = ('proposals', 'num_clusters', 'pool', 'crop_size', 'image_height', 'context', 'mask_background')
         names += ('fit_segments', 'restarts', 'seed')
         made_from = self._maps.manifest.hash if self._maps is not None else None
-        return {'teacher': dict(self.teacher), **{name: getattr(self, name) for name in names}, 'made_from': made_from}
+        values = {
+            'teacher': dict(self.teacher),
+            **{name: getattr(self, name) for name in names},
+            'made_from': made_from,
+        }
+        return values if self._known is None else {**values, 'clusters': fingerprint(self._known)}
 
     def open(self, job: MapJob) -> None:
         """Open the proposals.
 
         Raises:
-            DataError: They are absent, or some are missing.
+            DataError: They are absent, or some are missing; or there are no clusters to take.
         """
         if not (job.data_root / self.proposals / MANIFEST).is_file():
             raise DataError(
@@ -138,6 +148,8 @@ class SegmentKMeansGenerator(LabelGenerator):
             )
         self._maps = MapFolder(self.proposals, job.data_root, kind='superpixels')
         self._maps.check_exist([(source.path, source.token) for source in job.images])
+        if self.clusters is not None:
+            self._known = known_clusters(job.data_root / self.clusters, self.num_clusters)
 
     def prepare(self, job: MapJob) -> None:
         """Features of the segments of all images that need them, then the clusters."""
@@ -216,6 +228,9 @@ class SegmentKMeansGenerator(LabelGenerator):
         """Cluster the features, unless that was done."""
         if path.is_file():
             return
+        if self._known is not None:
+            _save(path, **_load(self._known))
+            return
         stored = [_load(self._stored(source)) for source in job.images]
         owner = np.repeat(np.arange(len(stored)), [len(item['ids']) for item in stored])
         if len(owner) < self.num_clusters:
@@ -261,6 +276,28 @@ class SegmentKMeansGenerator(LabelGenerator):
 
     def _stored(self, source: ImageSource) -> Path:
         return self._features / f'{source.key}.npz'
+
+
+def known_clusters(folder: Path, count: int) -> Path:
+    """File with the clusters of a folder of maps.
+
+    Args:
+        folder: The folder.
+        count: Clusters that it must have.
+
+    Raises:
+        DataError: It has none, or another number.
+    """
+    path = folder / '.work' / CLUSTERS
+    if not path.is_file():
+        raise DataError(
+            f'{folder} has no clusters: make its maps with `python tools/make_pseudo_classes.py CONFIG`, or set '
+            'pseudo_classes.clusters to the folder of such maps'
+        )
+    found = len(_load(path)['centers'])
+    if found != count:
+        raise DataError(f'{folder} has {found} clusters, not {count}: set pseudo_classes.num_clusters={found}')
+    return path
 
 
 def fit_centers(features: np.ndarray, count: int, restarts: int, seed: int) -> np.ndarray:

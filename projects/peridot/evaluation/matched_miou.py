@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 from mmengine.evaluator import BaseMetric
@@ -13,6 +15,7 @@ from terminaltables import AsciiTable
 
 from peridot.errors import ConfigError, DataError
 from peridot.evaluation.matching import UNMATCHED, majority_matching
+from peridot.files import atomic_path
 from peridot.registry import METRICS
 
 CRITERIA = ('pixels', 'iou')
@@ -129,6 +132,10 @@ class MatchedMeanIoU(BaseMetric):
         unmatched: 'false_negative', 'drop' or 'majority', see `matched_scores`. The others are logged.
         no_cluster: Prediction that stands for no cluster, as in partial label maps; such pixels count as missed. None
             allows none.
+        group: Key of the samples whose values split the set (`condition` of `ACDCImages`). Each part is matched and
+            scored by itself too.
+        matching_file: JSON file for the classes, their colors, the class of each cluster, `miou` and `acc`; None writes
+            none.
         **kwargs: Those of mmengine's `BaseMetric` (`prefix`, `collect_device`).
 
     Raises:
@@ -144,6 +151,8 @@ class MatchedMeanIoU(BaseMetric):
         criterion: str = 'pixels',
         unmatched: str = 'false_negative',
         no_cluster: int | None = None,
+        group: str | None = None,
+        matching_file: str | None = None,
         **kwargs,
     ) -> None:
         super().__init__(**kwargs)
@@ -152,9 +161,10 @@ class MatchedMeanIoU(BaseMetric):
                 raise ConfigError(f'MatchedMeanIoU: {name}={value!r} must be one of {", ".join(choices)}')
         self.num_clusters, self.no_cluster = num_clusters, no_cluster
         self.criterion, self.unmatched = criterion, unmatched
+        self.group, self.matching_file = group, matching_file
 
     def process(self, data_batch: dict, data_samples: Sequence[dict]) -> None:
-        """Confusion matrix (C, L + 1) of every image, the last column of pixels without cluster."""
+        """Group and confusion matrix (C, L + 1) of every image, the last column of pixels without cluster."""
         classes, ignore = self.dataset_meta['classes'], self.dataset_meta.get('ignore_index', 255)
         for sample in data_samples:
             where = sample.get('seg_map_path') or sample.get('img_path') or 'an evaluated image'
@@ -166,7 +176,16 @@ class MatchedMeanIoU(BaseMetric):
                 )
             count = self.num_clusters or len(sample['seg_logits']['data'])
             predicted = self._checked(predicted, count, where)
-            self.results.append(cluster_confusion(truth, predicted, len(classes), count, ignore, where))
+            confusion = cluster_confusion(truth, predicted, len(classes), count, ignore, where)
+            self.results.append((self._group_of(sample, where), confusion))
+
+    def _group_of(self, sample: dict, where: str) -> str | None:
+        if self.group is not None and self.group not in sample:
+            raise ConfigError(
+                f'{where} has no {self.group!r}, the group of MatchedMeanIoU: name it in meta_keys of PackSegInputs, '
+                'or set group=None'
+            )
+        return None if self.group is None else str(sample[self.group])
 
     def _checked(self, predicted: np.ndarray, count: int, where: str) -> np.ndarray:
         """Predictions with `no_cluster` as cluster L."""
@@ -179,22 +198,52 @@ class MatchedMeanIoU(BaseMetric):
             )
         return np.where(empty, count, predicted)
 
-    def compute_metrics(self, results: list[np.ndarray]) -> dict[str, float]:
-        """`miou`, `acc`, `acc_cls`, `num_present` and the IoU of every class by its name."""
-        table = sum(results)
-        confusion, missed = table[:, :-1], table[:, -1]
-        found = {name: matched_scores(confusion, self.criterion, name, missed) for name in TREATMENTS}
-        scores, classes = found[self.unmatched], self.dataset_meta['classes']
-        self._report(found, scores)
-        return dict(
-            zip(classes, scores.iou.tolist()),
+    def compute_metrics(self, results: list[tuple[str | None, np.ndarray]]) -> dict[str, float]:
+        """`miou`, `acc`, `acc_cls`, `num_present` and the IoU of every class by its name, over the whole set.
+
+        With groups also `GROUP/miou` and `GROUP/acc` of each, matched by itself, and `mean/miou` and `mean/acc`, the
+        means of these over the groups.
+        """
+        scores = self._scores(sum(confusion for _, confusion in results))
+        if self.matching_file is not None:
+            self._write_matching(scores)
+        metrics = dict(
+            zip(self.dataset_meta['classes'], scores.iou.tolist()),
             miou=scores.miou,
             acc=scores.accuracy,
             acc_cls=scores.class_accuracy,
-            num_present=scores.present,
+            # a whole number would be lost in mmengine's logs
+            num_present=float(scores.present),
         )
+        groups = sorted({group for group, _ in results if group is not None})
+        parts = {name: self._scores(sum(table for group, table in results if group == name), name) for name in groups}
+        for name, part in parts.items():
+            metrics |= {f'{name}/miou': part.miou, f'{name}/acc': part.accuracy}
+        if parts:
+            metrics['mean/miou'] = float(np.mean([part.miou for part in parts.values()]))
+            metrics['mean/acc'] = float(np.mean([part.accuracy for part in parts.values()]))
+        return metrics
 
-    def _report(self, found: dict[str, MatchedScores], scores: MatchedScores) -> None:
+    def _scores(self, table: np.ndarray, name: str | None = None) -> MatchedScores:
+        """Scores of a confusion matrix (C, L + 1), logged under a group's name."""
+        confusion, missed = table[:, :-1], table[:, -1]
+        found = {kind: matched_scores(confusion, self.criterion, kind, missed) for kind in TREATMENTS}
+        self._report(found, found[self.unmatched], name)
+        return found[self.unmatched]
+
+    def _write_matching(self, scores: MatchedScores) -> None:
+        meta = self.dataset_meta
+        content = dict(
+            classes=list(meta['classes']),
+            palette=[list(map(int, color)) for color in meta.get('palette') or []],
+            matching=scores.matching.tolist(),
+            miou=scores.miou,
+            acc=scores.accuracy,
+        )
+        with atomic_path(Path(self.matching_file)) as temporary:
+            temporary.write_text(json.dumps(content) + '\n')
+
+    def _report(self, found: dict[str, MatchedScores], scores: MatchedScores, group: str | None) -> None:
         logger = MMLogger.get_current_instance()
         names = np.array([*self.dataset_meta['classes']], dtype=object)
         rows = [
@@ -202,7 +251,7 @@ class MatchedMeanIoU(BaseMetric):
             for index, (name, value) in enumerate(zip(names, scores.iou))
             if not np.isnan(value)
         ]
-        print_log('\n' + AsciiTable([['class', 'cluster', 'IoU'], *rows]).table, logger)
+        print_log(f'{group or ""}\n' + AsciiTable([['class', 'cluster', 'IoU'], *rows]).table, logger)
         compared = '; '.join(f'{name}: mIoU {part.miou:.4f}, acc {part.accuracy:.4f}' for name, part in found.items())
         print_log(f'{scores.present} of {len(names)} classes occur. Unmatched clusters as {compared}', logger)
 

@@ -6,6 +6,7 @@ from torch import Tensor, nn
 
 from peridot.evaluation.pictures import DARK, caption, heat_colors
 from peridot.models.objectives import OccupancyReconstruction
+from peridot.models.objectives.occupancy import mean_logits
 from peridot.models.students import Supports
 
 POINT = (255, 60, 60)
@@ -36,8 +37,7 @@ def predict_occupancy(
     for places in position.split(CHUNK):
         own = torch.full((len(places),), scan, device=places.device)
         place, predicted = objective.predict(supports, places, own, head.embed_student, generator)
-        total = predicted.new_zeros(len(places)).index_add_(0, place, predicted[:, 0])
-        parts.append((total / torch.bincount(place, minlength=len(places))).sigmoid())
+        parts.append(mean_logits(place, predicted[:, 0], len(places)).sigmoid())
     return torch.cat(parts)
 
 

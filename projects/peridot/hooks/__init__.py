@@ -1,6 +1,7 @@
 """Hooks of the runner."""
 
 from peridot.hooks.check_checkpoint import CheckCheckpointHook
+from peridot.hooks.ema_teacher import EMATeacherHook
 from peridot.hooks.export_backbone import ExportBackboneHook, export_backbone, export_checkpoint
 from peridot.hooks.feature_picture import FeaturePictureHook
 from peridot.hooks.occupancy_picture import OccupancyPictureHook
@@ -8,6 +9,7 @@ from peridot.hooks.verify_loading import VerifyLoadingHook, verify_loading
 
 __all__ = [
     'CheckCheckpointHook',
+    'EMATeacherHook',
     'ExportBackboneHook',
     'FeaturePictureHook',
     'OccupancyPictureHook',

@@ -18,6 +18,13 @@ MANIFEST = 'manifest.json'
 DEFAULT_LAYOUT = '{relative_stem}.png'
 KINDS = ('superpixels', 'labels')
 TOOLS = {'superpixels': 'tools/make_superpixels.py', 'labels': 'tools/make_weak_labels.py'}
+# those of generators and default folders that have a program of their own
+OWN_TOOLS = {
+    'lidar': 'tools/make_proposals.py',
+    'proposals': 'tools/make_proposals.py',
+    'segment-kmeans': 'tools/make_pseudo_classes.py',
+    'segment-teacher': 'tools/make_teacher_labels.py',
+}
 DOCUMENTATION = 'docs/label_maps.md'
 _SINGLE_CHANNEL_MODES = {'L', 'P', '1', 'I', 'I;16', 'I;16B'}
 
@@ -88,9 +95,10 @@ def read_manifest(folder: str | os.PathLike) -> Manifest:
     path = Path(folder) / MANIFEST
     if not path.is_file():
         what = 'has no manifest.json' if path.parent.is_dir() else 'does not exist'
+        tools = [OWN_TOOLS[path.parent.name]] if path.parent.name in OWN_TOOLS else TOOLS.values()
+        programs = ' or '.join(f'`python {tool}`' for tool in tools)
         raise DataError(
-            f'{path.parent} {what}: make maps with `python {TOOLS["superpixels"]}` or '
-            f'`python {TOOLS["labels"]}`, or describe maps of your own as {DOCUMENTATION} says'
+            f'{path.parent} {what}: make maps with {programs}, or describe maps of your own as {DOCUMENTATION} says'
         )
     try:
         values = json.loads(path.read_text())
@@ -178,7 +186,7 @@ class MapFolder:
             found = getattr(self.manifest, name)
             if asked is not None and found != asked:
                 # the folder's own command makes what was not asked for
-                command = self._tool(kind or self.manifest.kind) + (f' --generator {generator}' if generator else '')
+                command = self._tool(kind or self.manifest.kind, generator)
                 raise DataError(
                     f'{self.folder / MANIFEST} describes maps of {name} {found!r} where {asked!r} is asked '
                     f'for: name another folder or make the maps with `{command}`'
@@ -341,8 +349,10 @@ class MapFolder:
         """Command that makes these maps."""
         return self.manifest.command or self._tool(self.manifest.kind)
 
-    def _tool(self, kind: str) -> str:
-        return f'python {TOOLS[kind]} CONFIG --data-root {os.path.relpath(self.data_root)}'
+    def _tool(self, kind: str, generator: str | None = None) -> str:
+        tool, data_root = OWN_TOOLS.get(generator, TOOLS[kind]), os.path.relpath(self.data_root)
+        chosen = f' --generator {generator}' if generator and generator not in OWN_TOOLS else ''
+        return f'python {tool} CONFIG --data-root {data_root}{chosen}'
 
     def _relative(self, img_path: str) -> str:
         root = self.data_root + os.sep

@@ -12,8 +12,8 @@ from torch import Tensor, nn
 
 from peridot.errors import CheckpointError
 
-# where programs keep the state dict: mmengine, OpenPCDet, ScaLR (distilled, older, segmenting)
-STATES = ('state_dict', 'model_state', 'model_point', 'model_points', 'net')
+# where programs keep the state dict: mmengine, OpenPCDet, ScaLR (distilled, older, segmenting), Segmenter
+STATES = ('state_dict', 'model_state', 'model_point', 'model_points', 'net', 'model')
 
 
 def read_checkpoint(path: str | Path) -> dict:

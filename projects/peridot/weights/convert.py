@@ -15,6 +15,7 @@ from peridot.models.students import DetectorTrunk
 from peridot.weights.checkpoint import literal_config, read_checkpoint, state_of
 from peridot.weights.layout import LAYOUT, exported_state, sparse_kernels, to_spconv
 from peridot.weights.report import misfits
+from peridot.weights.segmenter import released_segmenter
 from peridot.weights.waffleiron import released_kind, scalr, segmenting_waffleiron
 
 SECOND = 'mmdet3d::second/second_hv_secfpn_8xb6-80e_kitti-3d-3class.py'
@@ -174,6 +175,7 @@ def _minkunet_settings(content: Mapping, in_channels: int) -> dict | None:
 Converter = Callable[[Mapping[str, Tensor], Mapping], tuple[dict[str, Tensor], nn.Module, dict | None]]
 KINDS: dict[str, Converter] = {
     'also-second': openpcdet_second,
+    'drive-and-segment': released_segmenter,
     'mmdet3d-torchsparse': torchsparse_minkunet,
     'scalr': scalr,
     'waffleiron': segmenting_waffleiron,
@@ -186,6 +188,7 @@ SIGNATURES = (
     (r'^backbone\.point_transforms\.', "mmdet3d's SPVCNN, whose point branch has no spconv form"),
     (r'^backbone\.conv_input\.0\.net\.0\.kernel$', 'mmdet3d-torchsparse'),
     (r'(^|\.)backbone_3d\.', 'also-second'),
+    (r'^decoder\.proj_patch$', 'drive-and-segment'),
     (r'^waffleiron\.(spatial|channel)_mix\.', 'waffleiron'),
     (
         r'(^|\.)conv0p1s1\.kernel$',

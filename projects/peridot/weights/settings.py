@@ -12,6 +12,8 @@ POINT_COLUMNS = {
     'kitti': ('x', 'y', 'z', 'intensity'),
     'pandar64': ('x', 'y', 'z', 'intensity'),
     'pandargt': ('x', 'y', 'z', 'intensity'),
+    'kitti360': ('x', 'y', 'z', 'intensity'),
+    'once': ('x', 'y', 'z', 'intensity'),
 }
 INTENSITY_RANGES = {
     'nuscenes': (0, 255),
@@ -19,6 +21,8 @@ INTENSITY_RANGES = {
     'kitti': (0, 1),
     'pandar64': (0, 255),
     'pandargt': (0, 255),
+    'kitti360': (0, 1),
+    'once': (0, 255),
 }
 
 
@@ -50,7 +54,9 @@ def _dataset_features(dataset: Mapping, student: nn.Module) -> dict | None:
     used = loading.get('use_dim', 4)
     used = range(used) if isinstance(used, int) else used
     columns = [POINT_COLUMNS[name][column] for column in used]
-    normalization = 'tanh of the intensity' if loading.get('norm_intensity') else 'none, values as in the files'
+    scale = loading.get('intensity_scale', 1)
+    normalization = 'none, values as in the files' if scale == 1 else f'intensity / {scale:g}'
+    normalization = 'tanh of the intensity' if loading.get('norm_intensity') else normalization
     appended = _transform(dataset, 'AppendPointFeatures')
     if appended is not None:
         columns = ['x', 'y', 'z', 'intensity', 'x', 'y', 'z', 'range']

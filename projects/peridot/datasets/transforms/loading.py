@@ -24,6 +24,8 @@ class LoadPoints(LoadPointsFromFile):
     Args:
         load_dim (int): Numbers per point in the file (5 for nuScenes, 4 for KITTI).
         use_dim (int | Sequence[int]): Columns to keep, or how many of the first ones.
+        intensity_scale (float): Divides the fourth number, the intensity: 255 where it is 0 to 255 in the files and the
+            downstream network reads 0 to 1. Defaults to 1.
         **kwargs: Other arguments of `LoadPointsFromFile`.
 
     Raises:
@@ -31,8 +33,11 @@ class LoadPoints(LoadPointsFromFile):
         ConfigError: `load_dim` differs from the `num_pts_feats` of the info file.
     """
 
-    def __init__(self, load_dim: int = 5, use_dim: int | Sequence[int] = 4, **kwargs) -> None:
+    def __init__(
+        self, load_dim: int = 5, use_dim: int | Sequence[int] = 4, intensity_scale: float = 1.0, **kwargs
+    ) -> None:
         super().__init__(coord_type='LIDAR', load_dim=load_dim, use_dim=use_dim, **kwargs)
+        self.intensity_scale = intensity_scale
 
     def transform(self, results: dict) -> dict:
         """Add `points` (LiDARPoints, float32)."""
@@ -58,6 +63,9 @@ class LoadPoints(LoadPointsFromFile):
                 f'point file {pts_filename} holds values that are not finite: restore it, or check that its '
                 f'rows have {self.load_dim} float32 numbers (load_dim of LoadPoints)'
             )
+        if self.intensity_scale != 1:
+            points = points.reshape(-1, self.load_dim).copy()
+            points[:, 3] /= self.intensity_scale
         return points
 
 

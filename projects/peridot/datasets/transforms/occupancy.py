@@ -76,6 +76,8 @@ class SampleOccupancyQueries(BaseTransform):
     The sensor stands at the origin of the loaded points (nuScenes' and KITTI's lidar frames). Points in another frame
     need `origin`; those of several sweeps `results['sensor_origin']`, (N, 3) in the frame of the loaded points.
 
+    Where `LoadSecondSweep` loaded another sweep, half of the queries stem from it.
+
     Args:
         num_queries (int): Queries of a scan.
         delta (float): Largest distance of a query behind or in front of its return, in meters. Defaults to 0.1.
@@ -86,7 +88,7 @@ class SampleOccupancyQueries(BaseTransform):
         origin (Sequence[float]): Place of the sensor in the frame of the loaded points. Defaults to (0, 0, 0).
 
     Raises:
-        DataError: Points are not finite, or come from several sweeps without `sensor_origin`.
+        DataError: Points are not finite, or come from several sweeps without `sensor_origin`, or it does not fit.
         ConfigError: The cloud was augmented twice by the same transform: only its last values are on record.
     """
 
@@ -108,16 +110,25 @@ class SampleOccupancyQueries(BaseTransform):
         """Add `queries` (Queries)."""
         points = results['points'].tensor
         self._check(points, results)
-        origin = results.get('sensor_origin', self.origin)
-        origin = follow_augmentation(torch.as_tensor(origin, dtype=torch.float32).reshape(-1, 3), results)
-        origin = origin.expand(len(points), 3)
+        origin = torch.as_tensor(results.get('sensor_origin', self.origin), dtype=torch.float32)
+        clouds = [(points, origin)]
+        if 'second_sweep' in results:
+            second, origin = (results['second_sweep'][name] for name in ('points', 'sensor_origin'))
+            clouds.append((torch.cat([follow_augmentation(second[:, :3], results), second[:, 3:]], 1), origin))
+        counts = [self.num_queries - self.num_queries // 2, self.num_queries // 2] if clouds[1:] else [self.num_queries]
+        queries = [self._draw(*cloud, count, results) for cloud, count in zip(clouds, counts)]
+        results['queries'] = Queries.cat(queries)
+        return results
+
+    def _draw(self, points: Tensor, origin: Tensor, num_queries: int, results: dict) -> Queries:
+        """Queries of augmented points, whose sensor stood at `origin` before."""
+        origin = follow_augmentation(0 * origin.reshape(-1, 3), results).expand(len(points), 3)
+        delta = self.delta * results.get('pcd_scale_factor', 1.0)
         if self.voxel_size is not None:
             rows = first_of_voxels(points[:, :3], self.voxel_size)
             points, origin = points[rows], origin[rows]
         intensity = points[:, 3] / self.intensity_scale if points.shape[1] > 3 else None
-        delta = self.delta * results.get('pcd_scale_factor', 1.0)
-        results['queries'] = occupancy_queries(points[:, :3], intensity, origin, self.num_queries, delta)
-        return results
+        return occupancy_queries(points[:, :3], intensity, origin, num_queries, delta)
 
     def _check(self, points: Tensor, results: dict) -> None:
         if not points.isfinite().all():
@@ -131,6 +142,12 @@ class SampleOccupancyQueries(BaseTransform):
                 f'{results.get("lidar_path")}: the points come from several sweeps (their time lags differ), but '
                 "results['sensor_origin'] (N, 3) does not say where the sensor stood for each of them: add it while "
                 'loading, or pre-train with the keyframe alone (LoadPoints with use_dim=4)'
+            )
+        origin = results.get('sensor_origin')
+        if origin is not None and not (np.shape(origin) in {(3,), (len(points), 3)} and np.isfinite(origin).all()):
+            raise DataError(
+                f"{results.get('lidar_path')}: results['sensor_origin'] of shape {np.shape(origin)} gives no finite "
+                f'place (3,), nor one (N, 3) for each of the {len(points)} points: correct the transform that adds it'
             )
 
 

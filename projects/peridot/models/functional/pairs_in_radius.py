@@ -1,15 +1,18 @@
 """Which supports lie within a radius of which queries: exact, in pure tensors, the same code on every device."""
 
-from collections.abc import Iterator
-from math import ceil
+from math import ceil, inf
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 # width of the strips along y and z, in radii
 STRIP = (0.5, 1.0)
-# candidates that are looked at together: on a CPU they stay in its cache
-CHUNK = {'cpu': 1 << 14, 'cuda': 1 << 24}
+# candidates are looked at in blocks of neighbors among the sorted supports: no index for each of them
+SHIFT = 6
+BLOCK = 1 << SHIFT
+# blocks that are looked at together: on a CPU they stay in its cache
+CHUNK = {'cpu': 1 << 9, 'cuda': 1 << 17}
 # relative margin around r^2 in which double precision decides; single precision errs by at most 3e-7
 MARGIN = 1e-6
 
@@ -36,12 +39,19 @@ def pairs_in_radius(
     if not len(query) or not len(support):
         return query_scan.new_zeros(0), query_scan.new_zeros(0)
     first, count, order = _runs(query, query_scan, support, support_scan, radius)
-    axes = query.float().T.contiguous(), support[order].float().T.contiguous()
-    found = [
-        _near(query, support, axes, rows, first[rows], count[rows], order, radius)
-        for rows in _chunks(count.sum(1), CHUNK[query.device.type])
-    ]
-    return tuple(torch.cat(rows) for rows in zip(*found))
+    # behind the last support follow places that are near nothing
+    axes = F.pad(support[order].float().T, (0, BLOCK), value=inf).contiguous()
+    windows = axes.as_strided((len(order) + 1, 3, BLOCK), (1, axes.shape[1], 1))
+    candidates = int(count.sum())
+    rows, supports, total = order.new_empty(candidates), order.new_empty(candidates), 0
+    size = CHUNK[query.device.type]
+    for row, start, length in zip(*(part.split(size) for part in _blocks(first, count))):
+        found = _near(query, support, windows, row, start, length, order, radius)
+        block, pairs = found >> SHIFT, slice(total, total + len(found))
+        torch.index_select(row, 0, block, out=rows[pairs])
+        torch.index_select(order, 0, _place(start, block, found), out=supports[pairs])
+        total = pairs.stop
+    return rows[:total], supports[:total]
 
 
 def _runs(
@@ -81,44 +91,45 @@ def _touched(position: Tensor, reach: int) -> tuple[Tensor, Tensor]:
     return strip, torch.maximum(strip - position[:, None], position[:, None] - strip - 1).clamp(min=0)
 
 
-def _chunks(candidates: Tensor, size: int) -> Iterator[slice]:
-    """Slices of queries, each with about `size` candidates."""
-    chunk = (candidates.cumsum(0) - candidates).div(size, rounding_mode='floor')
-    start = 0
-    for length in chunk.unique_consecutive(return_counts=True)[1].tolist():
-        yield slice(start, start + length)
-        start += length
+def _blocks(first: Tensor, count: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Query, first place and number of candidates, at most BLOCK, of the blocks that make up all runs (M, K)."""
+    first, count, runs = first.flatten(), count.flatten(), first.shape[1]
+    blocks = (count + BLOCK - 1) >> SHIFT
+    run = torch.repeat_interleave(blocks)
+    passed = (torch.arange(len(run), device=run.device) - (blocks.cumsum(0) - blocks)[run]) << SHIFT
+    row = run.div(runs, rounding_mode='floor')
+    return row, first[run] + passed, (count[run] - passed).clamp(max=BLOCK)
+
+
+def _place(start: Tensor, block: Tensor, found: Tensor) -> Tensor:
+    """Places among the sorted supports of candidates `found`, counted through all blocks."""
+    passed = torch.arange(len(start), device=start.device) << SHIFT
+    return (start - passed).index_select(0, block).add_(found)
 
 
 def _near(
     query: Tensor,
     support: Tensor,
-    axes: tuple[Tensor, Tensor],
-    rows: slice,
-    first: Tensor,
-    count: Tensor,
+    windows: Tensor,
+    row: Tensor,
+    start: Tensor,
+    length: Tensor,
     order: Tensor,
     radius: float,
 ) -> tuple[Tensor, Tensor]:
-    """The pairs of some queries, from their runs of candidates among the sorted supports."""
-    length, per_query = count.flatten(), count.sum(1)
-    total = int(per_query.sum())
-    start = (first.flatten() - (length.cumsum(0) - length)).int()
-    place = torch.repeat_interleave(start, length, output_size=total)
-    place.add_(torch.arange(total, dtype=torch.int32, device=query.device))
-    row = torch.arange(rows.start, rows.stop, dtype=torch.int32, device=query.device)
-    row = torch.repeat_interleave(row, per_query, output_size=total)
-    x, y, z = ((q.index_select(0, row) - s.index_select(0, place)).square_() for q, s in zip(*axes))
-    distance = x.add_(y).add_(z)
-    kept = (distance < radius**2 * (1 + MARGIN)).nonzero()[:, 0]
-    row, support_row = row.index_select(0, kept).long(), order.index_select(0, place.index_select(0, kept))
-    close = (distance.index_select(0, kept) >= radius**2 * (1 - MARGIN)).nonzero()[:, 0]
-    exact = (query[row[close]].double() - support[support_row[close]].double()).square().sum(1)
-    outside = close[exact >= radius**2]
-    if not len(outside):
-        return row, support_row
-    inside = torch.ones_like(row, dtype=torch.bool).index_fill_(0, outside, False)
-    return row[inside], support_row[inside]
+    """Candidates of some blocks that are near their query, counted through all blocks."""
+    axes = windows.index_select(0, start).sub_(query.index_select(0, row).float()[:, :, None]).square_()
+    distance = torch.add(axes[:, 0], axes[:, 1]).add_(axes[:, 2]).flatten()
+    sizes = torch.arange(BLOCK + 1, device=row.device)
+    near = (sizes[:-1] < sizes[:, None]).index_select(0, length).flatten()
+    near &= distance < radius**2 * (1 + MARGIN)
+    sure = near & (distance < radius**2 * (1 - MARGIN))
+    if not sure.equal(near):
+        close = (sure ^ near).nonzero()[:, 0]
+        block = close >> SHIFT
+        own, other = query[row[block]].double(), support[order[_place(start, block, close)]].double()
+        near[close] = (own - other).square().sum(1) < radius**2
+    return near.nonzero()[:, 0]
 
 
 @torch.no_grad()
@@ -142,19 +153,25 @@ def cells_in_radius(
     """
     height, width = shape
     x, y = ((query[:, :2].double() - lower) / cell - 0.5).unbind(1)
-    reach = int(radius / float(cell[1]) + 0.5)
-    rows = (y + 0.5).floor()[:, None] + torch.arange(-reach, reach + 1, device=y.device)
-    half = (radius**2 - ((rows - y[:, None]) * cell[1]).square()).clamp(min=0).sqrt() / cell[0]
-    left = ((x[:, None] - half).floor() + 1).clamp(min=0)
-    right = ((x[:, None] + half).ceil() - 1).clamp(max=width - 1)
-    length = ((right - left + 1).clamp(min=0) * ((rows >= 0) & (rows < height))).long()
-    first = (query_scan[:, None] * height + rows.long()) * width + left.long()
+    reach = radius / cell.double()
+    low = (y - reach[1]).floor_() + 1
+    rows = low[:, None] + torch.arange(int(2 * reach[1]) + 1, device=y.device)
+    half = ((rows - y[:, None]) * cell[1]).square_().neg_().add_(radius**2).clamp_(min=0).sqrt_().div_(cell[0])
+    left = (x[:, None] - half).floor_().add_(1).clamp_(min=0)
+    length = half.add_(x[:, None]).ceil_().clamp_(max=width).sub_(left).clamp_(min=0)
+    length.mul_((rows >= 0) & (rows < height))
+    first = rows.add_((query_scan * height)[:, None]).mul_(width).add_(left)
+    return _expand(first.long(), length.long())
+
+
+def _expand(first: Tensor, length: Tensor) -> tuple[Tensor, Tensor]:
+    """All (row, first + i) with i below the length of runs (M, K)."""
     count = length.sum(1)
     total = int(count.sum())
-    row = torch.repeat_interleave(torch.arange(len(query), device=y.device), count, output_size=total)
+    row = torch.repeat_interleave(count, output_size=total)
     start = first.flatten() - (length.flatten().cumsum(0) - length.flatten())
     cells = torch.repeat_interleave(start, length.flatten(), output_size=total)
-    return row, cells.add_(torch.arange(total, device=y.device))
+    return row, cells.add_(torch.arange(total, device=first.device))
 
 
 def draw_neighbors(query: Tensor, num_queries: int, limit: int | None, generator: torch.Generator) -> Tensor:

@@ -118,7 +118,8 @@ class OccupancyReconstruction(nn.Module):
 
         Returns:
             `loss_occupancy` and `loss_intensity`, weighted; `iou`, the mean of the IoU of empty and occupied over the
-            pairs; `pairs`, their number.
+            pairs; `query_iou`, the same over the queries that have a support, predicted by the mean logit of theirs;
+            `pairs`, the number of pairs.
 
         Raises:
             ConfigError: The batch has no queries.
@@ -135,10 +136,13 @@ class OccupancyReconstruction(nn.Module):
         logit, intensity = predicted.unbind(1)
         occupied, known = queries.occupied[query], queries.has_intensity[query]
         error = (intensity - queries.intensity[query]).abs()[known]
+        pooled = mean_logits(query, logit.detach(), len(queries.position))
+        seen = ~pooled.isnan()
         return dict(
             loss_occupancy=self.occupancy_weight * _mean(_cross_entropy(logit, occupied)),
             loss_intensity=self.intensity_weight * _mean(error, predicted),
             iou=occupancy_iou(logit > 0, occupied),
+            query_iou=occupancy_iou(pooled[seen] > 0, queries.occupied[seen]),
             pairs=logit.new_tensor(len(query)),
         )
 
@@ -177,6 +181,18 @@ def _cross_entropy(logit: Tensor, occupied: Tensor) -> Tensor:
 def _mean(values: Tensor, graph: Tensor | None = None) -> Tensor:
     """Mean, or without values a zero that has all gradients of `graph`."""
     return values.mean() if len(values) else 0.0 * (values if graph is None else graph).sum()
+
+
+def mean_logits(query: Tensor, logit: Tensor, num_queries: int) -> Tensor:
+    """Mean logit (M,) of the pairs of each query, NaN where it has none.
+
+    Args:
+        query: Int64 (P,) query of every pair, below `num_queries`.
+        logit: Float (P,).
+        num_queries: M.
+    """
+    total = logit.new_zeros(num_queries).index_add_(0, query, logit)
+    return total / torch.bincount(query, minlength=num_queries)
 
 
 def occupancy_iou(predicted: Tensor, occupied: Tensor) -> Tensor:

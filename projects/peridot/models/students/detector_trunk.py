@@ -1,5 +1,6 @@
 """Student on a bird's-eye view: the trunk of an mmdet3d detector."""
 
+import os.path as osp
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -16,6 +17,8 @@ from peridot.models.students.voxelize import share_deepest_voxel
 from peridot.registry import MODELS
 
 READ_AFTER = ('middle_encoder', 'neck')
+# voxels of a scan in pre-training, as in ALSO's released code; detectors keep fewer, and would thin out what is learned
+MAX_VOXELS = 100_000
 
 
 @dataclass
@@ -71,7 +74,7 @@ class DetectorTrunk(nn.Module):
 
     Args:
         detector: Config file of a detector with hard voxels or pillars, e.g.
-            'mmdet3d::second/second_hv_secfpn_8xb6-80e_kitti-3d-3class.py' or a path.
+            'mmdet3d::second/second_hv_secfpn_8xb6-80e_kitti-3d-3class.py' or a path from the current folder.
         read_after: 'neck' trains the whole trunk; 'middle_encoder' the sparse encoder alone, as SLidR and
             OLIVINE published it.
         renormalize: See `BEVFeatures`.
@@ -172,8 +175,9 @@ def detector_model(path: str) -> ConfigDict:
     Raises:
         ConfigError: The file is absent, or its model has no hard voxels or no such trunk.
     """
+    file = path if '::' in path else osp.abspath(path)
     try:
-        model = Config.fromstring(f'_base_ = {path!r}', '.py').model
+        model = Config.fromstring(f'_base_ = {file!r}', '.py').model
     except (FileNotFoundError, ImportError, AttributeError, KeyError, TypeError) as error:
         raise ConfigError(
             f'model.student.detector={path!r} cannot be read as the config of a detector: {error}'
@@ -186,9 +190,8 @@ def detector_model(path: str) -> ConfigDict:
         raise ConfigError(
             f'model.student.detector={path!r}: this detector {why}: take SECOND, PV-RCNN, CenterPoint or PointPillars'
         )
-    # all voxels of a scan: detectors keep fewer in training, and thin out the pairs with it
     limits: Sequence[int] | int = settings.voxel_layer.max_voxels
-    settings.voxel_layer.max_voxels = max(limits) if isinstance(limits, Sequence) else limits
+    settings.voxel_layer.max_voxels = max(MAX_VOXELS, *(limits if isinstance(limits, Sequence) else [limits]))
     # PV-RCNN's keypoints want inner features, objectives do not
     model[f'{prefix}middle_encoder'].pop('return_middle_feats', None)
     return model

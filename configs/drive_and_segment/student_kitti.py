@@ -1,0 +1,16 @@
+"""Drive&Segment's student on KITTI's object benchmark: the teacher's labels, agreed within segments and superpixels."""
+
+_base_ = './teacher_kitti.py'
+
+train_pipeline = [
+    dict(type='peridot.LoadCameraImage'),
+    dict(type='peridot.LoadLabelMap', folder=_base_.teacher_labels_folder),
+    *_base_.geometry,
+    dict(type='mmseg.PhotoMetricDistortion'),
+    dict(type='mmseg.PackSegInputs'),
+]
+train_dataloader = dict(dataset=dict(pipeline=train_pipeline))
+
+epochs = 172
+train_cfg = dict(max_epochs=epochs)
+param_scheduler = [dict(type='PolyLR', power=0.9, eta_min=1e-5, end=epochs, by_epoch=True, convert_to_iter_based=True)]

@@ -1,0 +1,23 @@
+"""Drive&Segment's teacher on Waymo's perception dataset. No labels of points, no evaluation."""
+
+_base_ = [
+    '../_base_/datasets/waymo_paired.py',
+    '../_base_/models/segmenter_vit-s16.py',
+    '../_base_/methods/drive_and_segment.py',
+]
+
+train_pipeline = [
+    dict(type='peridot.LoadCameraImage'),
+    dict(type='peridot.LoadLabelMap', folder=_base_.pseudo_classes_folder),
+    *_base_.geometry,
+    dict(type='peridot.KeepLabeled'),
+    dict(type='mmseg.PhotoMetricDistortion'),
+    dict(type='mmseg.PackSegInputs'),
+]
+train_dataloader = dict(**_base_.loader, dataset=dict(type='peridot.CameraImageDataset', pipeline=train_pipeline))
+# the sweeps of the paired dataset are not looked at
+picture_dataset = None
+
+epochs = 1
+train_cfg = dict(type='EpochBasedTrainLoop', max_epochs=epochs)
+param_scheduler = [dict(type='PolyLR', power=0.9, eta_min=1e-5, end=epochs, by_epoch=True, convert_to_iter_based=True)]

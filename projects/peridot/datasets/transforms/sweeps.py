@@ -1,0 +1,59 @@
+"""Another sweep of the lidar beside the keyframe."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from mmcv.transforms import BaseTransform
+
+from peridot.datasets.transforms.loading import LoadPoints
+from peridot.datasets.transforms.occupancy import first_of_voxels
+from peridot.errors import ConfigError
+from peridot.registry import TRANSFORMS
+
+
+@TRANSFORMS.register_module()
+class LoadSecondSweep(BaseTransform):
+    """Points of one of the sweeps before the keyframe, for `SampleOccupancyQueries` alone: no network sees them.
+
+    The sweep is drawn uniformly among those that the dataset keeps (`num_sweeps` of `PairedDataset`); a keyframe that
+    has none goes without. Its points and the place of its own sensor are moved into the keyframe's frame, so that the
+    ray of each return starts where it was sent from. What moves by itself meanwhile gives wrong queries.
+
+    Args:
+        load_dim (int): Numbers per point in the file. Defaults to 5.
+        use_dim (int): How many of the first columns to keep. Defaults to 4.
+        voxel_size (float, optional): Keep the first return of each voxel of this size (m), as the keyframe is thinned
+            out by `VoxelDownsample`. Defaults to None.
+        intensity_scale (float): See `LoadPoints`. Defaults to 1.
+
+    Raises:
+        ConfigError: The dataset keeps no sweeps.
+        DataError: The file is missing or damaged.
+    """
+
+    def __init__(
+        self, load_dim: int = 5, use_dim: int = 4, voxel_size: float | None = None, intensity_scale: float = 1.0
+    ) -> None:
+        self.load = LoadPoints(load_dim, use_dim, intensity_scale=intensity_scale)
+        self.voxel_size = voxel_size
+
+    def transform(self, results: dict) -> dict:
+        """Add `second_sweep`: `points` (K, use_dim) and `sensor_origin` (3,), float32 in the keyframe's frame."""
+        if 'lidar_sweeps' not in results:
+            raise ConfigError(
+                'LoadSecondSweep: the dataset keeps no sweeps, set num_sweeps=1 or more of peridot.PairedDataset'
+            )
+        if not results['lidar_sweeps']:
+            return results
+        sweep = results['lidar_sweeps'][np.random.randint(len(results['lidar_sweeps']))]
+        points = self.load({'lidar_points': {'lidar_path': sweep['lidar_path']}})['points'].tensor
+        if self.voxel_size is not None:
+            points = points[first_of_voxels(points[:, :3], self.voxel_size)]
+        to_keyframe = torch.from_numpy(sweep['sensor2lidar'])
+        xyz = points[:, :3].double() @ to_keyframe[:3, :3].T + to_keyframe[:3, 3]
+        results['second_sweep'] = {
+            'points': torch.cat([xyz.float(), points[:, 3:]], 1),
+            'sensor_origin': to_keyframe[:3, 3].float(),
+        }
+        return results

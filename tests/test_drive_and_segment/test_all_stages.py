@@ -1,0 +1,153 @@
+"""All stages on a few images with a tiny network, in this process."""
+
+import json
+import runpy
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+pytest.importorskip('mmseg')
+
+from peridot.cli import run
+from peridot.drive_and_segment.all_stages import DriveAndSegment, drive_and_segment_command, score_rows
+from peridot.drive_and_segment.pixel_clusters import PixelClusters, pixel_features
+from peridot.errors import ConfigError, PeridotError
+from peridot.labels import ImageSource
+from peridot.stages import Stages
+
+REPO = Path(__file__).resolve().parents[2]
+FOLDER = REPO / 'configs' / 'drive_and_segment'
+LABELS = f"""
+_base_ = {str(FOLDER / 'demo.py')!r}
+train_dataloader = dict(dataset=dict(indices=1))
+pseudo_classes = dict(
+    teacher=dict(model='test_efficientnet', weights=None), crop_size=32, num_clusters=4, restarts=1, max_share=0.99
+)
+"""
+NETWORK = """
+loader = dict(num_workers=0, persistent_workers=False)
+train_dataloader = dict(**loader, batch_size=4, dataset=dict(indices=6))
+val_dataloader = dict(**loader, dataset=dict(indices=2))
+test_dataloader = dict(**loader, dataset=dict(indices=2))
+model = dict(
+    backbone=dict(embed_dims=8, num_layers=1, num_heads=1, patch_size=16),
+    decode_head=dict(in_channels=8, channels=8, embed_dims=8, num_heads=1, num_classes=5),
+)
+train_cfg = dict(max_epochs=1, val_interval=9)
+"""
+
+
+@pytest.fixture
+def root(demo_root, tmp_path) -> Path:
+    """The demo's data in a folder of its own, for maps."""
+    for path in demo_root.iterdir():
+        if path.name in ('samples', 'sweeps', 'lidarseg', 'synthetic.json') or path.suffix == '.pkl':
+            (tmp_path / 'data' / path.name).parent.mkdir(exist_ok=True)
+            (tmp_path / 'data' / path.name).symlink_to(path)
+    return tmp_path / 'data'
+
+
+@pytest.fixture
+def config(tmp_path) -> Path:
+    """Configs of the demo, made small."""
+    (tmp_path / 'small.py').write_text(LABELS)
+    for network in ('teacher', 'student'):
+        base = str(FOLDER / f'{network}_demo.py')
+        (tmp_path / f'{network}_small.py').write_text(f'_base_ = {base!r}\n{NETWORK}')
+    return tmp_path / 'small.py'
+
+
+def in_this_process(monkeypatch) -> list[str]:
+    """Let stages run programs here; returns their names as they come."""
+    called = []
+
+    def tool(self, name: str, *arguments: str) -> None:
+        called.append(name)
+        with monkeypatch.context() as patch:
+            patch.chdir(REPO)
+            patch.setattr(sys, 'argv', [f'tools/{name}.py', *arguments])
+            runpy.run_path(f'tools/{name}.py', run_name='__main__')
+
+    monkeypatch.setattr(Stages, 'tool', tool)
+    return called
+
+
+def test_all_stages(root, config, tmp_path, monkeypatch, capsys):
+    called, work = in_this_process(monkeypatch), tmp_path / 'work'
+    command = ['x', str(config), '--data-root', str(root), '--work-dir', str(work), '--seeds', '3']
+    monkeypatch.setattr(sys, 'argv', command)
+    run(drive_and_segment_command)
+    labels = ['make_proposals', 'make_pseudo_classes', 'make_superpixels', 'make_proposals', 'make_pseudo_classes']
+    assert called == [*labels, 'train', 'make_teacher_labels', 'test', 'train', 'test']
+    scores = json.loads((work / 'results.json').read_text())['scores']
+    assert set(scores) == {'k-means of pixels', 'pseudo-labels', 'teacher', 'student'}
+    assert all(0 < part['miou'] <= part['acc'] * 2 < 2 for found in scores.values() for part in found.values())
+    assert len({part['miou'] for found in scores.values() for part in found.values()}) == 4
+    page = (work / 'report.html').read_text()
+    assert page.count('data:image/jpeg;base64,') == 1 and f'{100 * scores["student"]["3"]["miou"]:.1f}' in page
+    # held-out images got the clusters of the training images
+    train, held_out = (np.load(root / f'weak_labels/segment-kmeans{end}/.work/clusters.npz') for end in ('', '_val'))
+    np.testing.assert_array_equal(train['centers'], held_out['centers'])
+    # the student read its own seed's labels
+    log = next((work / 'student_seed3').glob('*.py')).read_text()
+    assert 'weak_labels/segment-teacher_seed3' in log and 'seed=3' in log
+    capsys.readouterr()
+    monkeypatch.setattr(sys, 'argv', command)
+    run(drive_and_segment_command)
+    out = capsys.readouterr().out
+    assert len(called) == 10 and out.count('done before') == 12 and '| student ' in out
+    monkeypatch.setattr(sys, 'argv', [*command[:-1], '4'])
+    with pytest.raises(SystemExit, match=r'results\.json is of a run with other settings: remove'):
+        run(drive_and_segment_command)
+
+
+def test_a_dataset_without_configs_of_networks(root, tmp_path):
+    (tmp_path / 'small.py').write_text(LABELS)
+    with pytest.raises(ConfigError, match=r'teacher_small\.py not found: give configs/drive_and_segment/NAME\.py'):
+        DriveAndSegment(tmp_path / 'small.py', root, tmp_path / 'work', [0])
+
+
+def test_rows_of_the_table():
+    found = {
+        'teacher': {'0': dict(miou=0.1, acc=0.5), '1': dict(miou=0.2, acc=0.7)},
+        'pseudo-labels': {'all': dict(miou=0.123, acc=0.4)},
+    }
+    header, labels, teacher = score_rows(found, [0, 1])
+    assert header[1:] == ['mIoU', 'accuracy', 'mIoU, seed 0', 'mIoU, seed 1']
+    assert labels == ['pseudo-labels', '12.3', '40.0', '', '']
+    assert teacher == ['teacher', '15.0', '60.0', '10.0', '20.0']
+
+
+def test_clusters_of_pixels(tmp_path):
+    """Two colors on two halves are found whatever the seed; position tells equal colors apart."""
+    image = np.zeros((20, 30, 3), np.uint8)
+    image[:, 15:] = 250
+    Image.fromarray(image).save(tmp_path / 'a.png')
+    found = PixelClusters(2, per_image=50, seed=1).fit([ImageSource(str(tmp_path / 'a.png'))])(image)
+    assert found.shape == (20, 30) and len(np.unique(found[:, :15])) == len(np.unique(found[:, 15:])) == 1
+    assert found[0, 0] != found[0, 29]
+    features = pixel_features(image).reshape(20, 30, 5)
+    np.testing.assert_allclose(features[19, 29], [250 / 255] * 3 + [1, 1])
+    np.testing.assert_allclose(features[0, 14], [0, 0, 0, 0, 14 / 29], rtol=1e-6)
+    np.testing.assert_allclose(features[5, 3, 3:], [5 / 19, 3 / 29], rtol=1e-6)
+
+
+def test_stages_continue(tmp_path, monkeypatch):
+    """A stage that failed is done again, one that finished is not."""
+    done, stages = [], Stages(tmp_path, dict(seeds=[0]))
+    stages.stage('first', done.append, 1)
+    with pytest.raises(ZeroDivisionError):
+        stages.stage('second', lambda: 1 / 0)
+    again = Stages(tmp_path, dict(seeds=[0]))
+    again.stage('first', done.append, 1)
+    again.stage('second', done.append, 2)
+    assert done == [1, 2]
+    with pytest.raises(PeridotError, match='is of a run with other settings'):
+        Stages(tmp_path, dict(seeds=[1]))
+    monkeypatch.setattr('peridot.stages.subprocess.call', lambda command, cwd: done.append((command[1:], cwd)) or 1)
+    with pytest.raises(PeridotError, match=r'`python tools/test\.py a\.py` failed; once mended, the same command'):
+        again.tool('test', 'a.py')
+    assert done[-1] == (['tools/test.py', 'a.py'], REPO)
