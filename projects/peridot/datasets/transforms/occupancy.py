@@ -122,7 +122,7 @@ class SampleOccupancyQueries(BaseTransform):
 
     def _draw(self, points: Tensor, origin: Tensor, num_queries: int, results: dict) -> Queries:
         """Queries of augmented points, whose sensor stood at `origin` before."""
-        origin = follow_augmentation(0 * origin.reshape(-1, 3), results).expand(len(points), 3)
+        origin = follow_augmentation(origin.reshape(-1, 3), results).expand(len(points), 3)
         delta = self.delta * results.get('pcd_scale_factor', 1.0)
         if self.voxel_size is not None:
             rows = first_of_voxels(points[:, :3], self.voxel_size)
