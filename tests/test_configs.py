@@ -124,13 +124,13 @@ def class_vectors(content: Config, folder: Path) -> list[str]:
 
 
 def small_detector(path: str, file: Path) -> Path:
-    """A detector's config with a range of 25.6 m and one layer in each block of its 2D backbone."""
+    """A detector's config with a range of 51.2 m and one layer in each block of its 2D backbone."""
     model = detector_model(path)
     prefix = 'pts_' if 'pts_backbone' in model else ''
     voxels, layers = model.data_preprocessor.voxel_layer, len(model[f'{prefix}backbone'].layer_nums)
     x, _, low, _, _, high = voxels.point_cloud_range
-    x = max(x, -12.8)
-    limits, cells = [x, -12.8, low, x + 25.6, 12.8, high], round(25.6 / voxels.voxel_size[0])
+    x = max(x, -25.6)
+    limits, cells = [x, -25.6, low, x + 51.2, 25.6, high], round(51.2 / voxels.voxel_size[0])
     encoder = model[f'{prefix}middle_encoder']
     pillars = 'output_shape' in encoder
     shape = dict(output_shape=(cells, cells)) if pillars else dict(sparse_shape=[encoder.sparse_shape[0], cells, cells])
