@@ -21,7 +21,8 @@ from peridot.labels import MapFolder, MapJob
 from peridot.registry import DATASETS
 
 REPO = Path(__file__).resolve().parents[2]
-CONFIGS = sorted((REPO / 'configs' / 'drive_and_segment').glob('*.py'))
+# those of the segmentor have an underscore
+CONFIGS = [p for p in sorted((REPO / 'configs' / 'drive_and_segment').glob('*.py')) if '_' not in p.stem]
 DEMO = REPO / 'configs' / 'drive_and_segment' / 'demo.py'
 
 
