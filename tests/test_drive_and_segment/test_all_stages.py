@@ -33,8 +33,8 @@ train_dataloader = dict(**loader, batch_size=4, dataset=dict(indices=6))
 val_dataloader = dict(**loader, dataset=dict(indices=2))
 test_dataloader = dict(**loader, dataset=dict(indices=2))
 model = dict(
-    backbone=dict(embed_dims=8, num_layers=1, num_heads=1, patch_size=16),
-    decode_head=dict(in_channels=8, channels=8, embed_dims=8, num_heads=1, num_classes=5),
+    backbone=dict(weights=None),
+    decode_head=dict(channels=8, embed_dims=8, num_heads=1, num_classes=5),
 )
 train_cfg = dict(max_epochs=1, val_interval=9)
 """

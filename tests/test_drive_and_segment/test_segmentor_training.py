@@ -21,12 +21,9 @@ REPO = Path(__file__).resolve().parents[2]
 CONFIGS = sorted((REPO / 'configs' / 'drive_and_segment').glob('*_*.py'))
 CONFIGS = [path for path in CONFIGS if path.name.startswith(('teacher_', 'student_'))]
 IMAGES = 2
-NETWORK = ['backbone.embed_dims=16', 'backbone.num_heads=2', 'backbone.num_layers=1', 'backbone.weights=None']
-NETWORK += [f'decode_head.{name}=16' for name in ('in_channels', 'channels', 'embed_dims')] + [
-    'decode_head.num_heads=2'
-]
+HEAD = [*(f'decode_head.{name}=16' for name in ('channels', 'embed_dims')), 'decode_head.num_heads=2']
+VIT = ['backbone.embed_dims=16', 'backbone.num_heads=2', 'backbone.num_layers=1', 'decode_head.in_channels=16']
 SMALL = [
-    *(f'model.{option}' for option in NETWORK),
     f'train_dataloader.dataset.indices={IMAGES}',
     f'train_dataloader.batch_size={IMAGES}',
     'train_dataloader.num_workers=0',
@@ -36,6 +33,11 @@ SMALL = [
 ]
 EVALUATION = [f'val_dataloader.{o}' for o in ('dataset.indices=1', 'num_workers=0', 'persistent_workers=False')]
 EVALUATION += ['model.test_cfg.mode=whole']
+
+
+def network(config: Path) -> list[str]:
+    """A small network with random weights."""
+    return [f'model.{option}' for option in [*HEAD, 'backbone.weights=None', *VIT * ('demo' not in config.name)]]
 
 
 def make_maps(folder: Path, kind: str, images: list, maps: dict, **fields) -> None:
@@ -93,7 +95,13 @@ def train(config: Path, root: Path, folder: Path, monkeypatch, *options: str, ev
     """Train for an epoch of one step; what was logged."""
     steps = Config.fromfile(config).train_dataloader.dataset.pipeline
     crop = next(index for index, step in enumerate(steps) if step.type == 'mmseg.RandomCrop')
-    options = [*SMALL, f'visualizer.name={folder.name}', *options, 'model.data_preprocessor.size=(64,64)']
+    options = [
+        *SMALL,
+        *network(config),
+        f'visualizer.name={folder.name}',
+        *options,
+        'model.data_preprocessor.size=(64,64)',
+    ]
     options.append(f'train_dataloader.dataset.pipeline.{crop}.crop_size=(64,64)')
     if 'nuscenes' in config.name:
         options.append('val_dataloader.dataset.data_prefix.pts_semantic_mask=lidarseg/v1.0-mini')
@@ -119,7 +127,7 @@ def test_teacher_trains_and_is_evaluated(teacher):
 
 def test_teacher_labels_agree_within_regions(teacher, root, tmp_path, monkeypatch):
     config, checkpoint = REPO / 'configs/drive_and_segment/teacher_demo.py', teacher[0]
-    options = [f'model.{option}' for option in NETWORK] + [f'train_dataloader.dataset.indices={IMAGES}']
+    options = [*network(config), f'train_dataloader.dataset.indices={IMAGES}']
     arguments = ['--out', tmp_path / 'labels', '--workers', 1, '--cfg-options', *options, '--options']
     start('make_teacher_labels', config, root, monkeypatch, *arguments, f'checkpoint={checkpoint}')
     labels = MapFolder(tmp_path / 'labels', root, 'labels', 'segment-teacher')
@@ -205,7 +213,7 @@ def test_images_are_samples(root):
     sample = dataset[1]
     seen, truth, regions = sample['inputs'], *(sample['data_samples'].get(k) for k in ('gt_sem_seg', 'gt_region_map'))
     view = sample['data_samples'].teacher_view.data
-    assert seen.shape == view.shape == (3, 128, 128) and not seen.equal(view)
+    assert seen.shape == view.shape == (3, 192, 192) and not seen.equal(view)
     # labels and regions went through the same crop: the object is one region
     labels, ids = truth.data[0], regions.data[0]
     assert set(labels.unique().tolist()) <= {0, 3, 255}

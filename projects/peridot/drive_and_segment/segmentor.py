@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from peridot.drive_and_segment.attachment import region_means
 from peridot.errors import CheckpointError, ConfigError
 from peridot.models.functional import reduce_sum
+from peridot.models.teachers import TimmTeacher
 from peridot.registry import MODELS, TRANSFORMS
 from peridot.weights import read_checkpoint, state_of
 from peridot.weights.segmenter import load_dino
@@ -120,6 +121,26 @@ class SegmenterViT(VisionTransformer):
         super().init_weights()
         if self.weights is not None:
             load_dino(self, self.weights)
+
+
+@MODELS.register_module()
+class TimmBackbone(nn.Module):
+    """A network that `TimmTeacher` knows, set free to train, for heads of mmsegmentation.
+
+    Args:
+        **teacher: Arguments of `TimmTeacher`.
+    """
+
+    def __init__(self, **teacher) -> None:
+        super().__init__()
+        frozen = TimmTeacher(**teacher)
+        self.network, self.out_index = frozen.network.requires_grad_(), frozen.out_index
+
+    def forward(self, images: Tensor) -> list[Tensor]:
+        """One map (N, C, h, w) of features of normalized images (N, 3, H, W)."""
+        return self.network.forward_intermediates(
+            images, indices=[self.out_index], stop_early=True, intermediates_only=True
+        )
 
 
 @MODELS.register_module()
