@@ -2,11 +2,6 @@
 
 _base_ = './teacher_demo.py'
 
-train_pipeline = [
-    dict(type='peridot.LoadCameraImage'),
-    dict(type='peridot.LoadLabelMap', folder=_base_.teacher_labels_folder),
-    *_base_.geometry,
-    dict(type='mmseg.PhotoMetricDistortion'),
-    dict(type='mmseg.PackSegInputs'),
-]
+train_pipeline = _base_.train_pipeline
+train_pipeline[1].folder = _base_.teacher_labels_folder
 train_dataloader = dict(dataset=dict(pipeline=train_pipeline))

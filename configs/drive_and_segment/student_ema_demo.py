@@ -3,7 +3,7 @@
 Give the teacher's checkpoint: `--cfg-options model.teacher=work_dirs/teacher_demo/epoch_N.pth`.
 """
 
-_base_ = './teacher_demo.py'
+_base_ = './student_demo.py'
 
 train_pipeline = [
     dict(type='peridot.LoadCameraImage'),

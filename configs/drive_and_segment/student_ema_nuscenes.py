@@ -3,7 +3,7 @@
 Give the teacher's checkpoint: `--cfg-options model.teacher=work_dirs/teacher_nuscenes/epoch_N.pth`.
 """
 
-_base_ = './teacher_nuscenes.py'
+_base_ = './student_nuscenes.py'
 
 train_pipeline = [
     dict(type='peridot.LoadCameraImage'),
@@ -18,7 +18,3 @@ train_dataloader = dict(dataset=dict(pipeline=train_pipeline))
 
 model = dict(type='peridot.DistillSegmentor', backbone=dict(weights=None))
 custom_hooks = [*_base_.custom_hooks, dict(type='peridot.EMATeacherHook')]
-
-epochs = 4
-train_cfg = dict(max_epochs=epochs, val_interval=epochs)
-param_scheduler = [dict(type='PolyLR', power=0.9, eta_min=1e-5, end=epochs, by_epoch=True, convert_to_iter_based=True)]

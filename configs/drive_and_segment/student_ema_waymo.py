@@ -3,7 +3,7 @@
 Give the teacher's checkpoint: `--cfg-options model.teacher=work_dirs/teacher_waymo/epoch_N.pth`.
 """
 
-_base_ = './teacher_waymo.py'
+_base_ = './student_waymo.py'
 
 train_pipeline = [
     dict(type='peridot.LoadCameraImage'),
@@ -18,7 +18,3 @@ train_dataloader = dict(dataset=dict(pipeline=train_pipeline))
 
 model = dict(type='peridot.DistillSegmentor', backbone=dict(weights=None))
 custom_hooks = [*_base_.custom_hooks, dict(type='peridot.EMATeacherHook')]
-
-epochs = 2
-train_cfg = dict(max_epochs=epochs)
-param_scheduler = [dict(type='PolyLR', power=0.9, eta_min=1e-5, end=epochs, by_epoch=True, convert_to_iter_based=True)]

@@ -18,14 +18,14 @@ from PIL import Image
 from torch import nn
 
 from peridot.cli import add_config_arguments, load_config
-from peridot.errors import CheckpointError, ConfigError, DataError, PeridotError
+from peridot.drive_and_segment.teacher_labels import load_segmentor
+from peridot.errors import ConfigError, DataError, PeridotError
 from peridot.files import atomic_path
 from peridot.labels.generator import ImageSource
 from peridot.labels.mmseg_labels import INSTALL
-from peridot.labels.networks import device, import_package, misfits
+from peridot.labels.networks import device, import_package
 from peridot.labels.preview import class_colors
 from peridot.labels.runner import progress
-from peridot.weights.checkpoint import read_checkpoint, state_of
 
 IMAGES = ('.bmp', '.jpeg', '.jpg', '.png', '.ppm', '.tif', '.tiff', '.webp')
 VIDEOS = ('.avi', '.m4v', '.mkv', '.mov', '.mp4', '.mpeg', '.mpg', '.webm')
@@ -70,15 +70,7 @@ class ImageSegmentor:
             )
         config.test_pipeline = config.image_pipeline
         network = apis.init_model(config, device=str(device()))
-        own, state = network.state_dict(), state_of(read_checkpoint(checkpoint))
-        # a student's checkpoint holds the teacher that it was trained with
-        state = {name: tensor for name, tensor in state.items() if name in own or not name.startswith('teacher.')}
-        if wrong := misfits(network, state):
-            raise CheckpointError(
-                f'checkpoint {checkpoint} does not fit {config.filename} ({len(wrong)} tensors differ, first '
-                f'{wrong[0]!r}): give the config that it was trained with'
-            )
-        network.load_state_dict(state)
+        load_segmentor(network, checkpoint)
         self.network: nn.Module = network
         self.infer = apis.inference_model
 

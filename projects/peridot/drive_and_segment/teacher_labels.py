@@ -122,15 +122,7 @@ class SegmentTeacherGenerator(NetworkGenerator):
         with DefaultScope.overwrite_default_scope('mmseg'):
             network = MODELS.build(dict(self.model))
             pipeline = Compose([dict(step) for step in self.pipeline])
-        state = state_of(read_checkpoint(self.checkpoint))
-        # of a student with a teacher of its own the student counts
-        state = {name: value for name, value in state.items() if not name.startswith('teacher.')}
-        if wrong := misfits(network, state):
-            raise CheckpointError(
-                f'checkpoint {self.checkpoint} is of another network ({len(wrong)} tensors differ, first '
-                f'{wrong[0]!r}): give one of the config that trained it'
-            )
-        network.load_state_dict(state)
+        load_segmentor(network, self.checkpoint)
         return Segmentor(network.to(device()).eval(), pipeline)
 
     def generate(self, source: ImageSource) -> np.ndarray:
@@ -148,6 +140,26 @@ class SegmentTeacherGenerator(NetworkGenerator):
         packed = pipeline({'img_path': source.path, 'seg_fields': []})
         batch = dict(inputs=[packed['inputs']], data_samples=[packed['data_samples']])
         return network.test_step(batch)[0].seg_logits.data.float()
+
+
+def load_segmentor(network: nn.Module, checkpoint: str) -> None:
+    """Give a segmentor its weights; of a soft student's checkpoint a plain network takes the student's.
+
+    Args:
+        network: Segmentor of mmsegmentation.
+        checkpoint: File of a training.
+
+    Raises:
+        CheckpointError: The file is absent, damaged or of another network.
+    """
+    own, state = network.state_dict(), state_of(read_checkpoint(checkpoint))
+    state = {name: tensor for name, tensor in state.items() if name in own or not name.startswith('teacher.')}
+    if wrong := misfits(network, state):
+        raise CheckpointError(
+            f'checkpoint {checkpoint} is of another network ({len(wrong)} tensors differ, first {wrong[0]!r}): give '
+            'the config that it was trained with'
+        )
+    network.load_state_dict(state)
 
 
 def region_classes(probabilities: Tensor, regions: Tensor, min_confidence: float = 0.0) -> np.ndarray:
