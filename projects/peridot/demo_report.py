@@ -146,7 +146,7 @@ def _training(work_dir: Path, seeds: list[int], methods: list[str]) -> str:
             for axis, key in zip(axes, ('loss', accuracy)):
                 axis.plot([s['step'] for s in steps], [s[key] for s in steps], color=COLORS[method], lw=1, label=label)
         axes[0].set_title('total loss')
-        axes[1].set_title('own image feature found; ScaLR: cosine with it; ALSO: IoU of free and occupied')
+        axes[1].set_title('agreement')
         for axis in axes:
             axis.set_xlabel('training step')
             axis.legend()
@@ -155,7 +155,10 @@ def _training(work_dir: Path, seeds: list[int], methods: list[str]) -> str:
         image = np.asarray(figure.canvas.buffer_rgba())[..., :3].copy()
         pyplot.close(figure)
     return '<h2>Training</h2>' + picture(
-        image, 'Loss and agreement with what is asked, one line for each seed; losses of methods do not compare.'
+        image,
+        'Loss and agreement with what is asked, one line for each seed; methods do not compare. Agreement is the share '
+        'of points that find their own image feature, for ScaLR the cosine with it, for ALSO the IoU of free and '
+        'occupied space.',
     )
 
 
