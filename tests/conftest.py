@@ -99,13 +99,12 @@ def labeled_root(demo_root, make_once) -> Path:
     """`demo_root` with the weak labels and superpixels that the demo's configs read."""
 
     def make_maps(root: Path) -> None:
-        for tool, config in (('make_weak_labels', 'olivine_demo'), ('make_superpixels', 'slidr_demo')):
-            subprocess.run(
-                [sys.executable, f'tools/{tool}.py', f'configs/demo/{config}.py', '--data-root', str(root)],
-                cwd=REPO,
-                check=True,
-                stdout=subprocess.DEVNULL,
-            )
+        with pytest.MonkeyPatch.context() as patch:
+            patch.chdir(REPO)
+            for tool, config in (('make_weak_labels', 'olivine_demo'), ('make_superpixels', 'slidr_demo')):
+                arguments = [f'configs/demo/{config}.py', '--data-root', str(root)]
+                patch.setattr(sys, 'argv', [f'tools/{tool}.py', *arguments])
+                runpy.run_path(f'tools/{tool}.py', run_name='__main__')
 
     return make_once('maps', make_maps, demo_root)
 

@@ -239,6 +239,11 @@ def test_finetuning_trains_and_evaluates(config, request, tmp_path, monkeypatch)
         options += [f'{p}.data_prefix.pts_semantic_mask=lidarseg/v1.0-mini' for p in (place, 'val_dataloader.dataset')]
     if content.model.get('backbone', {}).get('type') == 'peridot.WaffleIron':
         options += [*(f'model.backbone.{option}' for option in WAFFLEIRON), 'model.decode_head.channels=16']
+    elif 'decode_head' in content.model and config not in EVALUATED:
+        options += [*(f'model.backbone.{option}' for option in MINKUNET), 'model.decode_head.channels=8']
+    for name in ('backbone', 'pts_backbone'):
+        if 'layer_nums' in content.model.get(name, {}):
+            options.append(f'model.{name}.layer_nums={[1] * len(content.model[name].layer_nums)}'.replace(' ', ''))
     monkeypatch.chdir(REPO)
     arguments = ['--data-root', str(root), '--work-dir', str(tmp_path), '--cfg-options', *options]
     if config not in EVALUATED:

@@ -1,10 +1,12 @@
 """Fine-tuning as ALSO does, on the labels of one of the eight synthetic training scenes.
 
-AdamW, one learning rate for all layers, cross-entropy alone; random networks have the same settings.
+`python tools/make_splits.py nuscenes --root data/demo --rule random --percent 10` makes the split.
 """
 
-_base_ = './minkunet18_10pct_demo.py'
+_base_ = './minkunet18_also_100pct_demo.py'
 
-model = dict(decode_head=dict(loss_lovasz=dict(type='mmdet3d.LovaszLoss', reduction='none', loss_weight=0.0)))
-optim_wrapper = dict(_delete_=True, type='OptimWrapper', optimizer=dict(type='AdamW', lr=1e-3, weight_decay=0.01))
-random_init_options = dict(_delete_=True)
+train_dataloader = dict(dataset=dict(split='splits/nuscenes_random_10pct.txt'))
+
+epochs = 20
+param_scheduler = [dict(type='CosineAnnealingLR', T_max=epochs, eta_min=0.0, by_epoch=True)]
+train_cfg = dict(max_epochs=epochs, val_interval=epochs)
