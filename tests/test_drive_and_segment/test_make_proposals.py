@@ -14,10 +14,10 @@ from peridot.drive_and_segment.make_proposals import (
     make_proposals_command,
     paint,
     sweeps_of,
-    write_previews,
 )
 from peridot.errors import ConfigError, DataError
 from peridot.labels import MapFolder, MapJob
+from peridot.labels.runner import write_previews
 from peridot.registry import DATASETS
 
 REPO = Path(__file__).resolve().parents[2]
@@ -59,8 +59,10 @@ def test_maps_of_all_cameras(demo_root, sweeps, tmp_path):
     for source, ids in zip(sweeps[1].images, expected):
         np.testing.assert_array_equal(maps.read(source.path, (198, 352)), ids)
         assert (ids > 0).mean() > 0.3 and ids.max() > 2
-    written = write_previews(maps, job, 2)
-    assert len(written) == 2 and all(path.is_file() for path in written)
+    written = write_previews(maps, job, 99, paint)
+    # each image once
+    assert sorted(path.name[4:-4] for path in written) == sorted(Path(source.path).stem for source in job.images)
+    assert all(path.is_file() for path in written)
 
 
 def test_workers_and_resumption_change_nothing(demo_root, sweeps, tmp_path):

@@ -7,9 +7,7 @@ import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 
-import cv2
 import numpy as np
 from mmengine import dist
 from mmengine.logging import MMLogger
@@ -35,6 +33,7 @@ from peridot.labels.runner import (
     run_parallel,
     sound_map,
     warn_together,
+    write_previews,
 )
 from peridot.registry import TRANSFORMS
 
@@ -133,7 +132,7 @@ def make_proposals_command() -> None:
         raise ConfigError(f'the training set of {args.config} has no camera images')
     job = MapJob(images, data_root, data_root / (args.out or FOLDER), args.workers)
     maps = make_proposals(maker, job, sweeps, args.overwrite, own_command())
-    for path in write_previews(maps, job, args.preview):
+    for path in write_previews(maps, job, args.preview, paint):
         print(path)
 
 
@@ -191,27 +190,6 @@ def sweeps_of(dataset) -> list[Sweep]:
             ]
         ]
     return list({sweep.lidar_points['lidar_path']: sweep for part in lists for sweep in part}.values())
-
-
-def write_previews(maps: MapFolder, job: MapJob, count: int) -> list[Path]:
-    """Write `count` overlays, spread over the images, to `<folder>/preview`, in the first process.
-
-    Returns:
-        list[Path]: Files written (none in the other processes).
-    """
-    if count <= 0 or not dist.is_main_process():
-        return []
-    step, written = max(1, len(job.images) // count), []
-    for number in range(min(count, len(job.images))):
-        # one further each time: a step of whole samples would always meet the same camera
-        source = job.images[(number * step + number) % len(job.images)]
-        image = source.read()
-        path = maps.folder / 'preview' / f'{number:03d}_{Path(source.path).stem}.jpg'
-        path.parent.mkdir(exist_ok=True)
-        picture = paint(image, maps.read(source.path, image.shape[:2], source.token))
-        cv2.imwrite(str(path), picture[..., ::-1])
-        written.append(path)
-    return written
 
 
 def paint(image: np.ndarray, ids: np.ndarray) -> np.ndarray:

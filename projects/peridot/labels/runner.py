@@ -138,8 +138,16 @@ def run_parallel(task: Callable, items: Sequence, workers: int) -> Iterator:
     )
 
 
-def write_previews(maps: MapFolder, job: MapJob, count: int) -> list[Path]:
-    """Write `count` overlays, spread over the dataset, to `<folder>/preview`, in the first process.
+def write_previews(
+    maps: MapFolder, job: MapJob, count: int, draw: Callable[[np.ndarray, np.ndarray], np.ndarray] | None = None
+) -> list[Path]:
+    """Write overlays of `count` images, drawn from the dataset, to `<folder>/preview`, in the first process.
+
+    Args:
+        maps: The maps.
+        job: Their images.
+        count: How many, at most.
+        draw: Picture (H, W, 3) of an image (H, W, 3) uint8 RGB and its map (H, W); by default that of the maps' kind.
 
     Returns:
         Files written (none in the other processes).
@@ -148,16 +156,14 @@ def write_previews(maps: MapFolder, job: MapJob, count: int) -> list[Path]:
         return []
     from peridot.labels.preview import overlay
 
-    step = max(1, len(job.images) // count)
+    draw = draw or partial(overlay, manifest=maps.manifest)
     written = []
-    for number in range(min(count, len(job.images))):
-        # one further each time: a step of whole samples would always meet the same camera
-        source = job.images[(number * step + number) % len(job.images)]
+    for number, index in enumerate(np.random.default_rng(0).permutation(len(job.images))[:count]):
+        source = job.images[index]
         image = source.read()
-        ids = maps.read(source.path, image.shape[:2], source.token)
         path = maps.folder / 'preview' / f'{number:03d}_{Path(source.path).stem}.jpg'
         path.parent.mkdir(exist_ok=True)
-        cv2.imwrite(str(path), overlay(image, ids, maps.manifest)[..., ::-1])
+        cv2.imwrite(str(path), draw(image, maps.read(source.path, image.shape[:2], source.token))[..., ::-1])
         written.append(path)
     return written
 
