@@ -12,7 +12,7 @@ import numpy as np
 from peridot.cli import run
 from peridot.demo_methods import METHODS
 from peridot.demo_report import write_report
-from peridot.runs import last_metrics
+from peridot.runs import last_checkpoint, last_metrics
 from peridot.stages import Stages
 from peridot.synthetic.formats import FORMATS
 
@@ -110,11 +110,6 @@ class Demo(Stages):
 def demo_config(method: str) -> str:
     """Config of a method's demo."""
     return f'configs/demo/{method}_demo.py'
-
-
-def last_checkpoint(work_dir: Path) -> str:
-    """Path of the last checkpoint that mmengine finished in `work_dir`."""
-    return (work_dir / 'last_checkpoint').read_text().strip()
 
 
 def main() -> None:

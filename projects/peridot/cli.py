@@ -66,9 +66,9 @@ def load_config(args: argparse.Namespace) -> Config:
         # mmengine's error where a config inherits from a package that is not installed
         if 'mmsegmentation' not in str(error):
             raise
-        raise ConfigError(
-            f'{args.config} needs mmsegmentation, which is optional: pip install mmsegmentation==1.2.2 ftfy regex'
-        ) from None
+        from peridot.labels.mmseg_labels import INSTALL
+
+        raise ConfigError(f'{args.config} needs mmsegmentation, which is optional: pip install {INSTALL}') from None
     if args.data_root:
         set_data_root(config, args.data_root)
     if args.cfg_options:

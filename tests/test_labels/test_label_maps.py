@@ -80,7 +80,7 @@ def test_a_samples_folder_above_the_data_root_stays(tmp_path):
     write_manifest_in(root, 'sp', Manifest(kind='superpixels', num_ids=2))
     assert MapFolder('sp', root).path_for(root / IMAGE) == root / 'sp/samples/CAM_FRONT/a__b.png'
     with pytest.raises(DataError, match='not below the data root'):
-        MapFolder('sp', root).path_for('/elsewhere/x.jpg')
+        MapFolder('sp', root).path_for(tmp_path / 'x.jpg')
 
 
 def test_token_layout_without_token_is_an_error(tmp_path):
