@@ -14,13 +14,13 @@ from collections import deque
 import cv2
 import numpy as np
 import peridot  # noqa: F401  (repairs of upstream defects come before any other import)
-from peridot.drive_and_segment import ClusterRule, LidarProposals, fill_gaps, find_ground
-from peridot.drive_and_segment.clusters import FIRST_OBJECT, grid_components, same_surface
-from peridot.drive_and_segment.range_image import RangeImage, make_range_image
-from peridot.synthetic.frame import Settings, camera_view, caster, keyframe_time
-from peridot.synthetic.lidar import Sweep, take_sweep
-from peridot.synthetic.rig import CAMERAS, make_lidar
-from peridot.synthetic.taxonomy import SCENES
+from peridot.drive_and_segment.proposals import ClusterRule, LidarProposals, fill_gaps, find_ground
+from peridot.drive_and_segment.proposals.clusters import FIRST_OBJECT, grid_components, same_surface
+from peridot.drive_and_segment.proposals.range_image import RangeImage, make_range_image
+from streets.frame import Settings, camera_view, caster, keyframe_time
+from streets.lidar import Sweep, take_sweep
+from streets.rig import CAMERAS, make_lidar
+from streets.taxonomy import SCENES
 
 SETTINGS = Settings(image_size=(900, 1600))
 FRAME = 3

@@ -12,11 +12,11 @@ import numpy as np
 import peridot  # noqa: F401  (repairs of upstream defects come before any other import)
 import torch
 from lidar_clusters import FRAME, SETTINGS, make_sweep
-from peridot.drive_and_segment import LidarProposals
-from peridot.drive_and_segment.segment_features import SegmentEncoder, crop_segments, encode_images
-from peridot.synthetic.camera import take_photo
-from peridot.synthetic.frame import camera_view
-from peridot.synthetic.rig import CAMERAS
+from peridot.drive_and_segment.proposals import LidarProposals
+from peridot.drive_and_segment.pseudo_labels.segment_features import SegmentEncoder, crop_segments, encode_images
+from streets.camera import take_photo
+from streets.frame import camera_view
+from streets.rig import CAMERAS
 
 TEACHER = dict(type='peridot.TimmTeacher', model='vit_small_patch16_224.dino', weights=None, image_size=(224, 224))
 BATCH = 64

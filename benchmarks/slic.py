@@ -11,10 +11,10 @@ import numpy as np
 import peridot  # noqa: F401  (repairs of upstream defects come before any other import)
 from peridot.labels.quality import region_counts
 from peridot.labels.superpixels import SlicGenerator
-from peridot.synthetic.camera import take_photo
-from peridot.synthetic.frame import Settings, camera_view
-from peridot.synthetic.rig import CAMERAS
-from peridot.synthetic.taxonomy import SCENES
+from streets.camera import take_photo
+from streets.frame import Settings, camera_view
+from streets.rig import CAMERAS
+from streets.taxonomy import SCENES
 
 SETTINGS = Settings(image_size=(900, 1600))
 FRAME = 3

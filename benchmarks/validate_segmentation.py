@@ -12,9 +12,9 @@ import torch
 from mmdet3d.structures import Det3DDataSample
 from mmengine.config import Config
 from peridot.registry import MODELS
-from peridot.synthetic.frame import Settings, camera_view
-from peridot.synthetic.lidar import take_sweep
-from peridot.synthetic.rig import make_lidar
+from streets.frame import Settings, camera_view
+from streets.lidar import take_sweep
+from streets.rig import make_lidar
 
 SCENES, BATCH = 4, 2
 

@@ -42,7 +42,7 @@ def demo_root(make_once) -> Path:
 
     `PERIDOT_TEST_DATA` names a folder that keeps it between runs.
     """
-    from peridot.synthetic import make_dataset
+    from streets import make_dataset
 
     kept = os.environ.get('PERIDOT_TEST_DATA')
     settings = dict(keyframes=2, sweeps=1, image_size=(198, 352), seed=0, workers=2)
@@ -121,7 +121,7 @@ def first_streets(
     root: Path, format: str, streets: int, keyframes: int, image_size: tuple[int, int] = (188, 621)
 ) -> None:
     """The first synthetic streets in a layout; the second one is for validation."""
-    from peridot.synthetic import dataset, make_dataset
+    from streets import dataset, make_dataset
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(dataset, 'SCENES', dataset.SCENES[:streets])

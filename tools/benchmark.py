@@ -23,7 +23,7 @@ from mmengine.config import Config
 from peridot.cli import run
 from peridot.errors import ConfigError, PeridotError
 from peridot.files import atomic_path
-from peridot.runs import last_metrics, peak_gpu_memory
+from peridot.work_dirs import last_metrics, peak_gpu_memory
 
 REPO = Path(__file__).resolve().parents[1]
 # ends of the names of what a protocol is judged by: segmentation, nuScenes and KITTI detection

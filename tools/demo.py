@@ -10,11 +10,10 @@ from pathlib import Path
 
 import numpy as np
 from peridot.cli import run
-from peridot.demo_methods import METHODS
-from peridot.demo_report import write_report
-from peridot.runs import last_checkpoint, last_metrics
-from peridot.stages import Stages
-from peridot.synthetic.formats import FORMATS
+from peridot.demo.methods import METHODS
+from peridot.demo.report import write_report
+from peridot.work_dirs import Stages, last_checkpoint, last_metrics
+from streets.formats import FORMATS
 
 
 class Demo(Stages):

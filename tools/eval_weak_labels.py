@@ -5,7 +5,7 @@ import argparse
 from pathlib import Path
 
 from peridot.cli import add_config_arguments, load_config, run
-from peridot.labels.generator import usable_cores
+from peridot.files import usable_cores
 from peridot.labels.quality import compare_maps
 from peridot.labels.quality_report import quality_tables, write_quality
 

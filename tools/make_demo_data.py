@@ -4,8 +4,8 @@ import argparse
 from pathlib import Path
 
 from peridot.cli import run
-from peridot.synthetic import make_dataset
-from peridot.synthetic.prototypes import write_prototypes
+from peridot.labels.prototypes import write_prototypes
+from streets import make_dataset
 
 
 def image_size(text: str) -> tuple[int, int]:

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Cluster proposals into classes without names, as label maps, see docs/methods/drive_and_segment.md."""
 
-import peridot.drive_and_segment.pseudo_classes  # noqa: F401  (registers the generator)
+import peridot.drive_and_segment.pseudo_labels.segment_kmeans  # noqa: F401  (registers the generator)
 from peridot.cli import run
 from peridot.labels.command import make_maps_command
 

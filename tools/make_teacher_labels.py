@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Labels of a trained teacher, agreed within segments and superpixels, see docs/methods/drive_and_segment.md."""
 
-import peridot.drive_and_segment.teacher_labels  # noqa: F401  (registers the generator)
+import peridot.drive_and_segment.segmentor.teacher_labels  # noqa: F401  (registers the generator)
 from peridot.cli import run
 from peridot.labels.command import make_maps_command
 

@@ -2,7 +2,7 @@
 """Segment a folder of images or a video with a trained network, see docs/methods/drive_and_segment.md."""
 
 from peridot.cli import run
-from peridot.drive_and_segment.segment_images import segment_images_command
+from peridot.drive_and_segment.segmentor.segment_images import segment_images_command
 
 
 def main() -> None:

@@ -11,14 +11,14 @@ import torch
 from mmengine.config import Config
 from peridot.cli import add_config_arguments, check_datasets, load_config, run
 from peridot.errors import ConfigError, DataError
-from peridot.evaluation.box_pictures import PREDICTED, TRUE, Boxes, detection_picture
-from peridot.evaluation.correlation import Scan, correlation_picture, text_picture
-from peridot.evaluation.feature_map import balanced_rows, class_map, embed
-from peridot.evaluation.pictures import TopView, feature_picture, segmentation_picture
-from peridot.evaluation.scenes import Scenes, load_network, point_features, predict, true_labels
 from peridot.evaluation.zero_shot import check_head, embed_sample
 from peridot.files import atomic_path
 from peridot.text import TEMPLATES, TextEmbeddings, TextEncoder, embed_prompts
+from peridot.visualization.boxes import PREDICTED, TRUE, Boxes, detection_picture
+from peridot.visualization.pictures import TopView, feature_picture, segmentation_picture
+from peridot.visualization.scenes import Scenes, load_network, point_features, predict, true_labels
+from peridot.visualization.similarity import Scan, correlation_picture, text_picture
+from peridot.visualization.tsne import balanced_rows, class_map, embed
 from PIL import Image
 from torch import nn
 

@@ -6,7 +6,7 @@ _base_ = [
     '../_base_/methods/drive_and_segment.py',
 ]
 
-custom_imports = dict(imports=[*_base_.custom_imports.imports, 'peridot.drive_and_segment.image_sets'])
+custom_imports = dict(imports=[*_base_.custom_imports.imports, 'peridot.drive_and_segment.evaluation.image_sets'])
 
 # images as they are
 image_pipeline = [dict(type='LoadImageFromFile'), dict(type='mmseg.PackSegInputs')]

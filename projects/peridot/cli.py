@@ -11,6 +11,7 @@ import torch
 from mmengine.config import Config, ConfigDict, DictAction
 
 from peridot.errors import ConfigError, DataError, PeridotError
+from peridot.optional import install_command
 from peridot.registry import DATASETS
 
 
@@ -66,9 +67,9 @@ def load_config(args: argparse.Namespace) -> Config:
         # mmengine's error where a config inherits from a package that is not installed
         if 'mmsegmentation' not in str(error):
             raise
-        from peridot.labels.mmseg_labels import INSTALL
-
-        raise ConfigError(f'{args.config} needs mmsegmentation, which is optional: pip install {INSTALL}') from None
+        raise ConfigError(
+            f'{args.config} needs mmsegmentation, which is optional: {install_command("mmseg")}'
+        ) from None
     if args.data_root:
         set_data_root(config, args.data_root)
     if args.cfg_options:

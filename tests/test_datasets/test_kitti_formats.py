@@ -14,13 +14,13 @@ from mmengine.hub import get_config
 from mmengine.registry import DefaultScope
 from peridot.datasets.create_infos import load_converter
 from peridot.registry import DATASETS
-from peridot.synthetic import dataset, make_dataset
-from peridot.synthetic.camera import take_photo
-from peridot.synthetic.dataset import read_settings
-from peridot.synthetic.frame import camera_view, image_view
-from peridot.synthetic.lidar import take_sweep
-from peridot.synthetic.rig import make_kitti_lidar
-from peridot.synthetic.taxonomy import CATEGORIES, INDEX, KITTI_OBJECTS, SCENES, SEMANTIC_KITTI
+from streets import dataset, make_dataset
+from streets.camera import take_photo
+from streets.dataset import read_settings
+from streets.frame import camera_view, image_view
+from streets.lidar import take_sweep
+from streets.rig import make_kitti_lidar
+from streets.taxonomy import CATEGORIES, INDEX, KITTI_OBJECTS, SCENES, SEMANTIC_KITTI
 
 REPO = Path(__file__).resolve().parents[2]
 PROJECT = [dict(type='peridot.LoadImageViews'), dict(type='peridot.ProjectPoints')]

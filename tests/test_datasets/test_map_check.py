@@ -5,7 +5,7 @@ import logging
 import pytest
 from peridot.datasets import paired_dataset
 from peridot.errors import DataError
-from peridot.labels import MapFolder, read_manifest, write_manifest
+from peridot.maps import MapFolder, read_manifest, write_manifest
 
 LABELS = [dict(type='peridot.LoadPairLabels', folder='labels')]
 SUPERPIXELS = [dict(type='peridot.LoadViewMaps', superpixels='superpixels')]

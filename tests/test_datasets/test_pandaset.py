@@ -20,11 +20,11 @@ from peridot.datasets.sampler import SampleKey
 from peridot.errors import DataError
 from peridot.models.preprocessor import PairedDataPreprocessor
 from peridot.registry import DATASETS
-from peridot.synthetic.camera import take_photo
-from peridot.synthetic.dataset import read_settings
-from peridot.synthetic.frame import caster, image_view, keyframe_time
-from peridot.synthetic.pandaset import CLASSES, scan
-from peridot.synthetic.taxonomy import CATEGORIES, INDEX, PANDASET
+from streets.camera import take_photo
+from streets.dataset import read_settings
+from streets.frame import caster, image_view, keyframe_time
+from streets.pandaset import CLASSES, scan
+from streets.taxonomy import CATEGORIES, INDEX, PANDASET
 
 REPO = Path(__file__).resolve().parents[2]
 # mmengine's serialization collects garbage, which takes longer than these tests

@@ -1,5 +1,5 @@
 import pytest
-from peridot.drive_and_segment import Sensor
+from peridot.drive_and_segment.proposals import Sensor
 
 
 @pytest.fixture

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 import numpy as np
-from peridot.drive_and_segment.range_image import RangeImage
+from peridot.drive_and_segment.proposals.range_image import RangeImage
 
 ELEVATIONS = tuple(10.67 - 1.3335 * beam for beam in range(32))
 HEIGHT = 1.8

@@ -13,10 +13,10 @@ pytest.importorskip('mmseg')
 
 from peridot.cli import run
 from peridot.drive_and_segment.all_stages import DriveAndSegment, drive_and_segment_command, score_rows
-from peridot.drive_and_segment.pixel_clusters import PixelClusters, pixel_features
+from peridot.drive_and_segment.pseudo_labels.pixel_kmeans import PixelClusters, pixel_features
 from peridot.errors import ConfigError, PeridotError
-from peridot.labels import ImageSource
-from peridot.stages import Stages
+from peridot.maps import ImageSource
+from peridot.work_dirs import Stages
 
 REPO = Path(__file__).resolve().parents[2]
 FOLDER = REPO / 'configs' / 'drive_and_segment'
@@ -147,7 +147,7 @@ def test_stages_continue(tmp_path, monkeypatch):
     assert done == [1, 2]
     with pytest.raises(PeridotError, match='is of a run with other settings'):
         Stages(tmp_path, dict(seeds=[1]))
-    monkeypatch.setattr('peridot.stages.subprocess.call', lambda command, cwd: done.append((command[1:], cwd)) or 1)
+    monkeypatch.setattr('peridot.work_dirs.subprocess.call', lambda command, cwd: done.append((command[1:], cwd)) or 1)
     with pytest.raises(PeridotError, match=r'`python tools/test\.py a\.py` failed; once mended, the same command'):
         again.tool('test', 'a.py')
     assert done[-1] == (['tools/test.py', 'a.py'], REPO)

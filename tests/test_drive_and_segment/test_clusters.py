@@ -3,10 +3,10 @@ from collections import deque
 import numpy as np
 import pytest
 from made_up_sweeps import ELEVATIONS, HEIGHT, random_image, scan, wall
-from peridot.drive_and_segment import LidarProposals, grid_components, surface_angle
-from peridot.drive_and_segment.clusters import same_surface
-from peridot.drive_and_segment.ground import GroundRule, find_ground, fit_plane, inclinations
-from peridot.drive_and_segment.range_image import Sensor, fill_gaps, make_range_image
+from peridot.drive_and_segment.proposals import LidarProposals, grid_components, surface_angle
+from peridot.drive_and_segment.proposals.clusters import same_surface
+from peridot.drive_and_segment.proposals.ground import GroundRule, find_ground, fit_plane, inclinations
+from peridot.drive_and_segment.proposals.range_image import Sensor, fill_gaps, make_range_image
 from scipy.spatial.transform import Rotation
 
 THREE = [wall(10, -3, 0, 1.5), wall(20, 3, 6, 2), wall(30, -20, -17, 3)]

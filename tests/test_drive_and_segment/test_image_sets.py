@@ -15,7 +15,7 @@ from PIL import Image
 pytest.importorskip('mmseg')
 
 from mmengine.registry import DefaultScope
-from peridot.drive_and_segment import image_sets
+from peridot.drive_and_segment.evaluation import image_sets
 from peridot.errors import ConfigError, DataError
 from peridot.registry import DATASETS
 

@@ -5,10 +5,10 @@ import pytest
 from mmengine.config import Config
 from mmengine.registry import init_default_scope
 from peridot.datasets import PairedDataset
-from peridot.drive_and_segment.lidarseg_images import LidarSegImages, ProjectPointLabels
+from peridot.drive_and_segment.evaluation.lidarseg_images import LidarSegImages, ProjectPointLabels
 from peridot.errors import ConfigError
-from peridot.labels.generator import ImageSource
 from peridot.labels.oracle import OracleGenerator
+from peridot.maps.images import ImageSource
 from peridot.registry import DATASETS
 from PIL import Image
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from mmengine.config import Config
-from peridot.drive_and_segment.make_proposals import (
+from peridot.drive_and_segment.proposals.make_proposals import (
     ProposalMaker,
     make_proposals,
     make_proposals_command,
@@ -16,8 +16,9 @@ from peridot.drive_and_segment.make_proposals import (
     sweeps_of,
 )
 from peridot.errors import ConfigError, DataError
-from peridot.labels import MapFolder, MapJob
+from peridot.labels import MapJob
 from peridot.labels.runner import write_previews
+from peridot.maps import MapFolder
 from peridot.registry import DATASETS
 
 REPO = Path(__file__).resolve().parents[2]
@@ -82,7 +83,7 @@ def test_workers_and_resumption_change_nothing(demo_root, sweeps, tmp_path):
 
 def test_processes_share_the_sweeps(demo_root, sweeps, tmp_path, monkeypatch):
     job = job_for(sweeps, demo_root, tmp_path / 'maps')
-    monkeypatch.setattr('peridot.drive_and_segment.make_proposals.dist.get_dist_info', lambda: (1, 2))
+    monkeypatch.setattr('peridot.drive_and_segment.proposals.make_proposals.dist.get_dist_info', lambda: (1, 2))
     # one of two processes: the manifest's hash fails for want of the other's maps
     with pytest.raises(FileNotFoundError):
         make_proposals(demo_maker(), job, sweeps)

@@ -6,9 +6,16 @@ import numpy as np
 import pytest
 import torch
 from mmengine.config import Config
-from peridot.drive_and_segment import pseudo_classes
-from peridot.drive_and_segment.make_proposals import ProposalMaker, make_proposals, sweeps_of
-from peridot.drive_and_segment.pseudo_classes import (
+from peridot.drive_and_segment.proposals.make_proposals import ProposalMaker, make_proposals, sweeps_of
+from peridot.drive_and_segment.pseudo_labels import segment_kmeans as pseudo_classes
+from peridot.drive_and_segment.pseudo_labels.segment_features import (
+    SegmentEncoder,
+    crop_segments,
+    encode_images,
+    segment_boxes,
+    whole_image,
+)
+from peridot.drive_and_segment.pseudo_labels.segment_kmeans import (
     SegmentKMeansGenerator,
     fit_centers,
     nearest_center,
@@ -16,16 +23,10 @@ from peridot.drive_and_segment.pseudo_classes import (
     number_by_size,
     stratified_sample,
 )
-from peridot.drive_and_segment.segment_features import (
-    SegmentEncoder,
-    crop_segments,
-    encode_images,
-    segment_boxes,
-    whole_image,
-)
 from peridot.errors import ConfigError, DataError
-from peridot.labels import MapFolder, MapJob, make_maps
+from peridot.labels import MapJob, make_maps
 from peridot.labels.command import make_maps_command
+from peridot.maps import MapFolder
 from peridot.registry import DATASETS
 from peridot.structures import IGNORE_LABEL
 from sklearn.metrics import adjusted_rand_score

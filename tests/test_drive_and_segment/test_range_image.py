@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 from made_up_sweeps import ELEVATIONS, random_image, scan, wall
-from peridot.drive_and_segment import Sensor, fill_gaps, make_range_image
+from peridot.drive_and_segment.proposals import Sensor, fill_gaps, make_range_image
 from peridot.errors import ConfigError, DataError
 
 

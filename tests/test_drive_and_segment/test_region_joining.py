@@ -1,14 +1,14 @@
 import numpy as np
 import pytest
 import torch
-from peridot.drive_and_segment.attachment import (
+from peridot.drive_and_segment.pseudo_labels.attachment import (
     AttachmentRule,
     attach_superpixels,
     join_regions,
     pool_regions,
     region_means,
 )
-from peridot.drive_and_segment.teacher_labels import region_classes
+from peridot.drive_and_segment.segmentor.teacher_labels import region_classes
 from peridot.errors import ConfigError
 
 

@@ -11,7 +11,7 @@ from peridot.weights import convert_checkpoint, read_checkpoint
 from torch import nn
 
 pytest.importorskip('mmseg', reason='mmsegmentation is optional')
-import peridot.drive_and_segment.segmentor  # noqa: F401  (registers the network)
+import peridot.drive_and_segment.segmentor.segmentor  # noqa: F401  (registers the network)
 
 CHANNELS, CLASSES, HEADS, SIDE = 32, 5, 2, 32
 

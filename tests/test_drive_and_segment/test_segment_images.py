@@ -13,16 +13,16 @@ pytest.importorskip('mmseg')
 
 from mmengine.registry import DefaultScope
 from peridot.cli import run
-from peridot.drive_and_segment import segment_images
-from peridot.drive_and_segment.segment_images import (
+from peridot.drive_and_segment.segmentor import segment_images
+from peridot.drive_and_segment.segmentor.segment_images import (
     ImageSegmentor,
     class_palette,
     cluster_palette,
     segment_images_command,
 )
 from peridot.errors import CheckpointError, DataError
-from peridot.labels.preview import class_colors
 from peridot.registry import MODELS
+from peridot.visualization.maps import class_colors
 
 REPO = Path(__file__).resolve().parents[2]
 SIZE = (40, 56)

@@ -3,9 +3,9 @@ import pytest
 import torch
 from made_up_sweeps import ELEVATIONS, HEIGHT, scan, wall
 from peridot.datasets.projection import lidar_to_image, project_to_cameras
-from peridot.drive_and_segment import LidarProposals, RegionRule, grow_regions
-from peridot.drive_and_segment.projection import Sites, beam_pitch, project, unhidden
-from peridot.drive_and_segment.regions import drop_small, keep_large_parts, nearest_site
+from peridot.drive_and_segment.proposals import LidarProposals, RegionRule, grow_regions
+from peridot.drive_and_segment.proposals.projection import Sites, beam_pitch, project, unhidden
+from peridot.drive_and_segment.proposals.regions import drop_small, keep_large_parts, nearest_site
 from peridot.errors import ConfigError
 from scipy.spatial import cKDTree
 

@@ -12,9 +12,9 @@ from peridot.errors import CheckpointError, ConfigError
 from peridot.hooks import EMATeacherHook
 
 pytest.importorskip('mmseg', reason='mmsegmentation is optional')
-from peridot.drive_and_segment import segmentor as module
-from peridot.drive_and_segment.attachment import pool_regions
-from peridot.drive_and_segment.segmentor import (
+from peridot.drive_and_segment.pseudo_labels.attachment import pool_regions
+from peridot.drive_and_segment.segmentor import segmentor as module
+from peridot.drive_and_segment.segmentor.segmentor import (
     DistillSegmentor,
     LabeledPixelLoss,
     PackDistillInputs,

@@ -9,13 +9,13 @@ import torch
 from mmengine.config import Config
 from mmengine.registry import DefaultScope
 from peridot.cli import load_config
-from peridot.drive_and_segment.attachment import join_regions
+from peridot.drive_and_segment.pseudo_labels.attachment import join_regions
 from peridot.errors import ConfigError, DataError
-from peridot.labels import Manifest, MapFolder, write_manifest, write_map
+from peridot.maps import Manifest, MapFolder, write_manifest, write_map
 from peridot.registry import DATASETS
 
 pytest.importorskip('mmseg', reason='mmsegmentation is optional')
-from peridot.drive_and_segment.teacher_labels import SegmentTeacherGenerator
+from peridot.drive_and_segment.segmentor.teacher_labels import SegmentTeacherGenerator
 
 REPO = Path(__file__).resolve().parents[2]
 CONFIGS = sorted((REPO / 'configs' / 'drive_and_segment').glob('*_*.py'))
@@ -275,7 +275,7 @@ def test_missing_maps_are_found_before_training(root):
 
 
 def test_crops_without_labels_are_replaced():
-    from peridot.datasets.transforms import KeepLabeled
+    from peridot.drive_and_segment.transforms import KeepLabeled
 
     labels = np.full((4, 4), 255, np.uint8)
     assert KeepLabeled().transform({'gt_seg_map': labels}) is None

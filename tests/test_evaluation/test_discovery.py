@@ -18,10 +18,10 @@ from peridot.evaluation.discovery import (
     observe,
 )
 from peridot.evaluation.foreground_metric import FOREGROUND, ForegroundMetric, binary_truth
-from peridot.evaluation.pictures import TopView
 from peridot.models.students import VoxelFeatures
 from peridot.models.teachers import TimmTeacher
 from peridot.registry import MODELS
+from peridot.visualization.pictures import TopView
 from PIL import Image
 from torch import nn
 

@@ -4,9 +4,16 @@ import torch
 from mmengine.dataset import BaseDataset
 from peridot.evaluation import fit_linear_probe
 from peridot.evaluation.linear_probe import build_fit_dataloader
-from peridot.evaluation.pictures import TopView, draw_from_above, draw_on_images, pca_colors, similarity_colors, tile
 from peridot.registry import DATASETS
 from peridot.structures import Pairs
+from peridot.visualization.pictures import (
+    TopView,
+    draw_from_above,
+    draw_on_images,
+    pca_colors,
+    similarity_colors,
+    tile,
+)
 
 
 def blobs(seed: int, n: int = 3000, spread: float = 0.3):

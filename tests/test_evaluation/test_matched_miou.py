@@ -5,8 +5,7 @@ import numpy as np
 import pytest
 import torch
 from peridot.errors import ConfigError, DataError
-from peridot.evaluation.matched_miou import MatchedMeanIoU, cluster_confusion, match_clusters, matched_scores
-from peridot.evaluation.matching import UNMATCHED
+from peridot.evaluation.matched_miou import UNMATCHED, MatchedMeanIoU, cluster_confusion, match_clusters, matched_scores
 from peridot.registry import METRICS
 
 # clusters by classes in the description of the method

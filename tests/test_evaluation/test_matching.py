@@ -2,7 +2,7 @@ from itertools import permutations
 
 import numpy as np
 import pytest
-from peridot.evaluation.matching import UNMATCHED, hungarian_matching, majority_matching, matched_iou
+from peridot.evaluation.matched_miou import UNMATCHED, hungarian_matching, majority_matching, matched_iou
 
 
 def tables(shape, count=30):

@@ -16,9 +16,8 @@ from mmdet3d.models import MinkUNetBackbone
 from mmengine.config import Config
 from mmengine.runner.checkpoint import load_checkpoint
 from peridot.errors import CheckpointError
-from peridot.hooks import verify_loading
 from peridot.models.students import DetectorTrunk
-from peridot.weights import convert_checkpoint, literal_config, write_openpcdet
+from peridot.weights import convert_checkpoint, literal_config, verify_loading, write_openpcdet
 from small_networks import SECOND
 from torch import Tensor, nn
 

@@ -9,13 +9,13 @@ import pytest
 import torch
 from mmengine.runner.checkpoint import load_checkpoint
 from peridot.errors import CheckpointError
-from peridot.hooks import export_backbone, verify_loading
+from peridot.hooks import export_backbone
 from peridot.models.backbones import WaffleIron
 from peridot.models.functional.planes import PLANE_AXES, make_plane
 from peridot.models.heads import DistillationHead
 from peridot.models.students import WaffleIronStudent
 from peridot.registry import MODELS
-from peridot.weights import convert_checkpoint, input_features, write_released
+from peridot.weights import convert_checkpoint, input_features, verify_loading, write_released
 from torch import Tensor, nn
 
 REPO = Path(__file__).resolve().parents[2]

@@ -9,10 +9,10 @@ from mmengine.config import Config
 from mmengine.runner import Runner
 from mmengine.runner.checkpoint import load_checkpoint
 from peridot.errors import CheckpointError, ConfigError
-from peridot.hooks import VerifyLoadingHook, export_backbone, verify_loading
+from peridot.hooks import VerifyLoadingHook, export_backbone
 from peridot.models.students import DetectorTrunk, SparseUNetStudent
 from peridot.registry import HOOKS, MODELS
-from peridot.weights import sparse_kernels
+from peridot.weights import sparse_kernels, verify_loading
 from small_networks import CENTERPOINT, SECOND, SETTINGS, backbone, randomize, segmentor, trunk_and_detector
 
 

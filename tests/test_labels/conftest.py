@@ -7,7 +7,8 @@ import torch
 from mmengine.config import Config
 from mmengine.fileio import dump
 from mmengine.logging import MMLogger
-from peridot.labels import MapJob, images_of
+from peridot.labels import MapJob
+from peridot.maps import images_of
 from peridot.registry import DATASETS
 
 CAMERAS = ('CAM_FRONT', 'CAM_BACK')

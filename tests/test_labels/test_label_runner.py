@@ -11,9 +11,10 @@ import pytest
 from mmengine.config import Config
 from peridot.cli import run
 from peridot.errors import ConfigError, DataError
-from peridot.labels import MapFolder, MapJob, SlicGenerator, images_of, make_maps
+from peridot.labels import MapJob, SlicGenerator, make_maps
 from peridot.labels.command import build_generator, make_maps_command
 from peridot.labels.runner import run_parallel
+from peridot.maps import MapFolder, images_of
 from peridot.registry import DATASETS
 
 REPO = Path(__file__).resolve().parents[2]

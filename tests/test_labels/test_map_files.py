@@ -5,9 +5,10 @@ import numpy as np
 import pytest
 from peridot.cli import run
 from peridot.errors import ConfigError, DataError
-from peridot.labels import LabelFilesGenerator, MapFolder, SuperpixelFilesGenerator, make_maps
+from peridot.labels import LabelFilesGenerator, SuperpixelFilesGenerator, make_maps
 from peridot.labels.command import make_maps_command
 from peridot.labels.map_files import OLIVINE_CLASSES
+from peridot.maps import MapFolder
 from PIL import Image
 
 SIZE = (90, 160)

@@ -6,7 +6,7 @@ import torch
 from mmengine.registry import DefaultScope
 from peridot.errors import CheckpointError, ConfigError
 from peridot.labels import MMSegGenerator, make_maps
-from peridot.labels.networks import import_package
+from peridot.optional import import_package
 
 CLASSES = ['road', 'sky', 'car', 'tree', 'house']
 CONFIG = """
@@ -149,4 +149,4 @@ def test_package_missing(mmseg_files, monkeypatch, tmp_path):
     (tmp_path / 'half_there.py').write_text('import not_there')
     monkeypatch.syspath_prepend(tmp_path)
     with pytest.raises(ConfigError, match=r'mmseg needs the package not_there: pip install x$'):
-        import_package('half_there', 'mmseg', 'x')
+        import_package('half_there', 'mmseg')

@@ -5,14 +5,15 @@ import pytest
 from mmengine.config import Config
 from peridot.datasets.transforms.loading import values_at_pairs
 from peridot.errors import ConfigError, DataError
-from peridot.labels import MapFolder, MapJob, OracleGenerator, images_of, make_maps
+from peridot.labels import MapJob, OracleGenerator, make_maps
 from peridot.labels.oracle import displace, replace_classes
+from peridot.maps import MapFolder, images_of
 from peridot.registry import DATASETS
-from peridot.synthetic.camera import take_photo
-from peridot.synthetic.dataset import read_settings
-from peridot.synthetic.frame import image_view
 from PIL import Image
 from scipy.ndimage import distance_transform_edt
+from streets.camera import take_photo
+from streets.dataset import read_settings
+from streets.frame import image_view
 
 SETTINGS = dict(
     type='peridot.PairedDataset',
@@ -190,7 +191,7 @@ def test_other_data_is_refused(street, demo_root, job, tmp_path):
             image_view(settings, wrong)
 
 
-@pytest.mark.parametrize('content', ['', '{"generator": "peridot.synthetic 0", "settings": {"image_size": [9, 9]}}'])
+@pytest.mark.parametrize('content', ['', '{"generator": "streets 0", "settings": {"image_size": [9, 9]}}'])
 def test_settings_that_cannot_be_used(tmp_path, content):
     (tmp_path / 'synthetic.json').write_text(content)
     with pytest.raises(DataError, match=r'synthetic\.json.*make_demo_data\.py'):

@@ -8,9 +8,10 @@ import pytest
 from mmengine.config import Config
 from mmengine.fileio import dump, load
 from peridot.errors import ConfigError, DataError
-from peridot.evaluation.matching import hungarian_matching, majority_matching, matched_iou
-from peridot.labels import Manifest, MapJob, OracleGenerator, images_of, make_maps, write_manifest, write_map
+from peridot.evaluation.matched_miou import hungarian_matching, majority_matching, matched_iou
+from peridot.labels import MapJob, OracleGenerator, make_maps
 from peridot.labels.quality import compare_maps, region_counts
+from peridot.maps import Manifest, images_of, write_manifest, write_map
 from peridot.registry import DATASETS
 from PIL import Image
 

@@ -9,8 +9,9 @@ import pytest
 import torch
 from mmengine.config import Config
 from peridot.errors import CheckpointError, ConfigError
-from peridot.labels import MapJob, SamGenerator, SlicGenerator, images_of, make_maps
+from peridot.labels import MapJob, SamGenerator, SlicGenerator, make_maps
 from peridot.labels.sam import partition
+from peridot.maps import images_of
 from peridot.registry import DATASETS
 
 REPO = Path(__file__).resolve().parents[2]

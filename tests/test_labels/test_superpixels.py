@@ -3,8 +3,8 @@ import numpy as np
 import pytest
 from peridot.errors import ConfigError
 from peridot.labels import FelzenszwalbGenerator, SlicGenerator, make_maps
-from peridot.labels.generator import nearest_resize
 from peridot.labels.superpixels import merge_smallest, merge_targets
+from peridot.maps.images import nearest_resize
 from scipy import ndimage
 from skimage.segmentation import felzenszwalb, slic
 

@@ -3,19 +3,8 @@ import pytest
 import torch
 from mmengine.config import Config
 from peridot.errors import ConfigError, DataError
-from peridot.labels import (
-    KMeansGenerator,
-    Manifest,
-    MapFolder,
-    MapJob,
-    SamKMeansGenerator,
-    SlicGenerator,
-    images_of,
-    make_maps,
-    runner,
-    write_manifest,
-    write_map,
-)
+from peridot.labels import KMeansGenerator, MapJob, SamKMeansGenerator, SlicGenerator, make_maps, runner
+from peridot.maps import Manifest, MapFolder, images_of, write_manifest, write_map
 from peridot.registry import DATASETS, MODELS
 from torch import nn
 from torch.nn import functional as F

@@ -8,8 +8,9 @@ from mmengine.dataset import pseudo_collate
 from mmengine.registry import init_default_scope
 from mmengine.runner.checkpoint import load_checkpoint
 from peridot.datasets.transforms import PackPaired, SampleOccupancyQueries
-from peridot.hooks import export_backbone, verify_loading
+from peridot.hooks import export_backbone
 from peridot.registry import MODELS
+from peridot.weights import verify_loading
 
 # each with its range cut down to 12.8 m
 SECOND = """

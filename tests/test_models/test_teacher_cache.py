@@ -13,9 +13,9 @@ from mmengine.config import Config
 from mmengine.dataset import pseudo_collate
 from peridot.errors import ConfigError, DataError
 from peridot.labels import make_features
-from peridot.labels.feature_maps import FeatureFolder, FeatureManifest, read_manifest, teacher_settings
-from peridot.labels.generator import ImageSource
 from peridot.labels.make_features import make_features_command, weights_hash
+from peridot.maps.images import ImageSource
+from peridot.maps.teacher_features import FeatureFolder, FeatureManifest, read_manifest, teacher_settings
 from peridot.models.students import VoxelFeatures
 from peridot.registry import DATASETS, MODELS, TRANSFORMS
 from torch import nn

@@ -5,7 +5,7 @@ import json
 from pathlib import Path
 
 import pytest
-from peridot.demo_methods import COLORS, METHODS, NAMES
+from peridot.demo.methods import COLORS, METHODS, NAMES
 
 REPO = Path(__file__).resolve().parents[2]
 TINY = [

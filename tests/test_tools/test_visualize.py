@@ -8,8 +8,8 @@ import torch
 from mmengine.config import Config
 from mmengine.registry import init_default_scope
 from peridot.cli import set_data_root
-from peridot.evaluation.scenes import Scenes
 from peridot.registry import MODELS
+from peridot.visualization.scenes import Scenes
 from PIL import Image
 
 REPO = Path(__file__).resolve().parents[2]

@@ -13,8 +13,8 @@ custom_imports = dict(
         'peridot.evaluation',
         'peridot.hooks',
         'peridot.models',
-        'peridot.drive_and_segment.lidarseg_images',
-        'peridot.drive_and_segment.segmentor',
+        'peridot.drive_and_segment.evaluation.lidarseg_images',
+        'peridot.drive_and_segment.segmentor.segmentor',
     ],
     allow_failed_imports=False,
 )

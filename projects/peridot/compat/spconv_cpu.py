@@ -47,7 +47,9 @@ class PairTable:
             half = counts[: self.center]
             counts = [*half, 0, *half[::-1]]
         self.offsets = [k for k, count in enumerate(counts) if count]
-        self.rows = [[side[k, : counts[k]] for k in self.offsets] for side in indice_pairs]
+        # the table hangs on `indice_pairs` (see `pair_table`): views of that very tensor would keep both alive for good
+        storage = indice_pairs.data
+        self.rows = [[side[k, : counts[k]] for k in self.offsets] for side in storage]
         ends = torch.tensor([counts[k] for k in self.offsets]).cumsum(0).tolist()
         self.slices = [slice(*bounds) for bounds in zip([0, *ends[:-1]], ends)]
         self.num_pairs = ends[-1] if ends else 0

@@ -13,19 +13,18 @@ from mmengine.registry import DefaultScope
 from terminaltables import AsciiTable
 
 from peridot.cli import load_config
-from peridot.drive_and_segment.make_proposals import FOLDER as PROPOSALS
-from peridot.drive_and_segment.pixel_clusters import PixelClusters
-from peridot.drive_and_segment.scores_report import Column, write_report
-from peridot.drive_and_segment.segment_images import ImageSegmentor
+from peridot.drive_and_segment.evaluation.scores_report import Column, write_report
+from peridot.drive_and_segment.proposals.make_proposals import FOLDER as PROPOSALS
+from peridot.drive_and_segment.pseudo_labels.pixel_kmeans import PixelClusters
+from peridot.drive_and_segment.segmentor.segment_images import ImageSegmentor
 from peridot.errors import ConfigError
 from peridot.evaluation import MatchedMeanIoU
 from peridot.labels.command import training_set
-from peridot.labels.generator import ImageSource
-from peridot.labels.maps import MapFolder
-from peridot.labels.runner import images_of, progress
+from peridot.labels.runner import progress
+from peridot.maps.folder import MapFolder
+from peridot.maps.images import ImageSource, images_of
 from peridot.registry import DATASETS
-from peridot.runs import last_checkpoint
-from peridot.stages import Stages
+from peridot.work_dirs import Stages, last_checkpoint
 
 PSEUDO_LABELS = 'weak_labels/segment-kmeans'
 TEACHER_LABELS = 'weak_labels/segment-teacher'

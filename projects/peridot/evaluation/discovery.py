@@ -21,9 +21,9 @@ from torch import Tensor, nn
 from peridot.errors import ConfigError, DataError
 from peridot.evaluation.foreground_metric import IGNORED, ForegroundMetric, binary_truth
 from peridot.evaluation.linear_probe import build_fit_dataloader
-from peridot.evaluation.pictures import UNLABELED, TopView, caption, class_colors, draw_from_above, legend
 from peridot.files import atomic_path
 from peridot.registry import LOOPS
+from peridot.visualization.pictures import UNLABELED, TopView, caption, class_colors, draw_from_above, legend
 from peridot.weights.checkpoint import unwrap
 
 # background, foreground

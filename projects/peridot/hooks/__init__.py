@@ -5,7 +5,7 @@ from peridot.hooks.ema_teacher import EMATeacherHook
 from peridot.hooks.export_backbone import ExportBackboneHook, export_backbone, export_checkpoint
 from peridot.hooks.feature_picture import FeaturePictureHook
 from peridot.hooks.occupancy_picture import OccupancyPictureHook
-from peridot.hooks.verify_loading import VerifyLoadingHook, verify_loading
+from peridot.hooks.verify_loading import VerifyLoadingHook
 
 __all__ = [
     'CheckCheckpointHook',
@@ -16,5 +16,4 @@ __all__ = [
     'VerifyLoadingHook',
     'export_backbone',
     'export_checkpoint',
-    'verify_loading',
 ]

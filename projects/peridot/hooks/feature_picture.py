@@ -4,9 +4,10 @@ import numpy as np
 from mmengine.dataset import BaseDataset
 from torch import nn
 
-from peridot.evaluation.pictures import TopView, feature_picture
 from peridot.hooks.picture import PictureHook
 from peridot.registry import HOOKS
+from peridot.visualization.pictures import TopView, feature_picture
+from peridot.visualization.scenes import front_camera
 
 
 @HOOKS.register_module()
@@ -34,15 +35,3 @@ class FeaturePictureHook(PictureHook):
         view = TopView.fit(points.cpu().numpy(), front_camera(dataset.get_data_info(self.index)))
         features = model.extract_features([points])[0]
         return feature_picture(features, points, inputs.get('images', ()), inputs['pairs'], query, view)
-
-
-def front_camera(info: dict) -> np.ndarray | None:
-    """`lidar2cam` (4, 4) of the camera that looks ahead: nuScenes' front camera, otherwise the first one, if any.
-
-    Args:
-        info: What `PairedDataset.get_data_info` gives.
-    """
-    names = list(info['cameras'])
-    if not names:
-        return None
-    return info['lidar2cam'][names.index('CAM_FRONT') if 'CAM_FRONT' in names else 0]

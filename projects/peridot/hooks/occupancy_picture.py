@@ -5,9 +5,9 @@ import torch
 from mmengine.dataset import BaseDataset
 from torch import nn
 
-from peridot.evaluation.occupancy_picture import occupancy_picture
 from peridot.hooks.picture import PictureHook
 from peridot.registry import HOOKS
+from peridot.visualization.occupancy import occupancy_picture
 
 
 @HOOKS.register_module()

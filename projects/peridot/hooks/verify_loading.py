@@ -2,69 +2,15 @@
 
 import logging
 from collections.abc import Mapping
-from pathlib import Path
 
 from mmengine.hooks import Hook
 from mmengine.logging import print_log
 from torch import nn
 
-from peridot.errors import CheckpointError, ConfigError
+from peridot.errors import CheckpointError
 from peridot.registry import HOOKS
-from peridot.weights import LoadReport, compare, read_checkpoint, settings_differences, state_of, unwrap
-
-
-def verify_loading(
-    model: nn.Module, checkpoint: str | Path | Mapping, min_share: float = 1.0, settings: str = 'error'
-) -> LoadReport:
-    """Compare a model, after loading and before training, with the file its weights should have come from.
-
-    Values are compared, not names: mmengine reports tensors that it could not load in its log only, and mmdet3d
-    loads none of the sparse kernels of a file in the wrong layout.
-
-    Args:
-        model: Any model of mmdet3d, or a wrapper around it.
-        checkpoint: File, or its content.
-        min_share: Tensors of the student that must have arrived, from 0 to 1: those of the file, and those that the
-            file lacks of the modules it has.
-        settings: 'error' or 'warn', what to do when the file says that it was pre-trained with other voxels, range
-            or input columns than the model reads.
-
-    Returns:
-        The report; it is logged too.
-
-    Raises:
-        CheckpointError: Fewer tensors arrived, or the settings differ.
-        ConfigError: `min_share` or `settings` is none of those values.
-    """
-    _check_arguments(min_share, settings)
-    whole = isinstance(checkpoint, Mapping)
-    content, source = (checkpoint, 'checkpoint') if whole else (read_checkpoint(checkpoint), str(checkpoint))
-    return _verify(unwrap(model), content, source, min_share, settings)
-
-
-def _check_arguments(min_share: float, settings: str) -> None:
-    if not 0 <= min_share <= 1:
-        raise ConfigError(f'VerifyLoadingHook: min_share={min_share!r}: set a share from 0 to 1')
-    if settings not in ('error', 'warn'):
-        raise ConfigError(f"VerifyLoadingHook: settings={settings!r}: set 'error' or 'warn'")
-
-
-def _verify(model: nn.Module, content: Mapping, source: str, min_share: float, settings: str) -> LoadReport:
-    report = compare(model, state_of(content), source)
-    print_log(report.table(), 'current')
-    meta = content.get('meta')
-    meta = meta if isinstance(meta, Mapping) else {}
-    differences = settings_differences(meta.get('input_settings') or {}, model)
-    if report.share < min_share or not report.total:
-        raise CheckpointError('; '.join([report.problem(), *differences]))
-    if differences:
-        text = f'{source}: {"; ".join(differences)}'
-        if settings == 'error':
-            raise CheckpointError(f"{text}; or accept it with settings='warn' of VerifyLoadingHook")
-        print_log(text, 'current', logging.WARNING)
-    if meta.get('input_features'):
-        print_log(f'{source} was pre-trained on {meta["input_features"]}', 'current')
-    return report
+from peridot.weights import LoadReport, read_checkpoint, unwrap
+from peridot.weights.verify import check_arguments, verify_content, verify_loading
 
 
 @HOOKS.register_module()
@@ -83,7 +29,7 @@ class VerifyLoadingHook(Hook):
     priority = 'VERY_HIGH'
 
     def __init__(self, min_share: float = 1.0, checkpoint: str | None = None, settings: str = 'error') -> None:
-        _check_arguments(min_share, settings)
+        check_arguments(min_share, settings)
         self.min_share = min_share
         self.checkpoint = checkpoint
         self.settings = settings
@@ -121,7 +67,7 @@ class VerifyLoadingHook(Hook):
         if runner._resume and content is not None:
             return None
         if content is not None:
-            return _verify(unwrap(runner.model), content, str(runner._load_from), self.min_share, self.settings)
+            return verify_content(unwrap(runner.model), content, str(runner._load_from), self.min_share, self.settings)
         if initial is not None:
             return verify_loading(runner.model, initial, self.min_share, self.settings)
         print_log('no weights were loaded: the network starts from random ones', 'current')

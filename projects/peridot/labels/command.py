@@ -13,8 +13,11 @@ from mmengine.logging import MMLogger
 
 from peridot.cli import add_config_arguments, load_config
 from peridot.errors import ConfigError
-from peridot.labels.generator import LabelGenerator, usable_cores
-from peridot.labels.runner import MapJob, images_of, make_maps, write_previews
+from peridot.files import usable_cores
+from peridot.labels.generator import LabelGenerator
+from peridot.labels.job import MapJob
+from peridot.labels.runner import make_maps, write_previews
+from peridot.maps.images import images_of
 from peridot.registry import DATASETS, LABEL_GENERATORS
 
 FOLDERS = {'superpixels': 'superpixels', 'labels': 'weak_labels'}

@@ -1,62 +1,13 @@
 """What every label generator is: a registered class that turns one image into one map."""
 
-import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
-import cv2
 import numpy as np
-from PIL import Image
 
-from peridot.errors import ConfigError, DataError
-from peridot.labels.maps import Manifest
-
-if TYPE_CHECKING:
-    from peridot.labels.runner import MapJob
-
-
-@dataclass(frozen=True)
-class ImageSource:
-    """One camera image of a dataset.
-
-    Attributes:
-        path: Image file.
-        token: Token of the camera's sample data where the dataset has one.
-        key: Path relative to the data root, without suffix.
-    """
-
-    path: str
-    token: str | None = None
-    key: str = ''
-
-    def size(self) -> tuple[int, int]:
-        """(height, width) in pixels, from the header alone."""
-        with self._open() as image:
-            return image.height, image.width
-
-    def read(self, at_least: tuple[int, int] | None = None) -> np.ndarray:
-        """(H, W, 3) uint8 RGB image.
-
-        Args:
-            at_least: (height, width) the caller needs; a JPEG is then decoded at a half, quarter or eighth
-                of its size where that is still as large. The whole image by default.
-        """
-        with self._open() as image:
-            try:
-                if at_least is not None:
-                    image.draft('RGB', (at_least[1], at_least[0]))
-                return np.asarray(image.convert('RGB'))
-            except (OSError, SyntaxError, ValueError) as error:
-                raise DataError(f'image {self.path} is damaged ({error}): fetch it again') from None
-
-    def _open(self) -> Image.Image:
-        try:
-            return Image.open(self.path)
-        except FileNotFoundError:
-            raise DataError(f'image {self.path} is missing: check --data-root and the info file') from None
-        except OSError:
-            raise DataError(f'{self.path} is no image or is damaged: fetch it again') from None
+from peridot.errors import ConfigError
+from peridot.labels.job import MapJob
+from peridot.maps.folder import Manifest
+from peridot.maps.images import ImageSource
 
 
 class LabelGenerator:
@@ -100,7 +51,7 @@ class LabelGenerator:
         """Map of an image file; overridden by generators that reduce decoding or use stored results."""
         return self(source.read())
 
-    def open(self, job: 'MapJob') -> None:
+    def open(self, job: MapJob) -> None:
         """Load networks and open what the maps are made from, before anything is written: an error here leaves
         an existing folder as it was. Runs in every process of the job.
         """
@@ -109,10 +60,10 @@ class LabelGenerator:
         """Number of processes on this machine that make maps, given the number the user allows."""
         return wanted
 
-    def prepare(self, job: 'MapJob') -> None:
+    def prepare(self, job: MapJob) -> None:
         """Work on all images of the job before the first map is made; runs in every process of the job."""
 
-    def finish(self, job: 'MapJob') -> None:
+    def finish(self, job: MapJob) -> None:
         """Called in the first process once all maps exist, for instance to remove intermediate files."""
 
     def manifest(self, layout: str, command: str | None) -> Manifest:
@@ -136,36 +87,6 @@ class LabelGenerator:
 
         name = next(name for name, item in LABEL_GENERATORS.module_dict.items() if item is cls)
         return name.removeprefix(f'{cls.kind}/')
-
-
-def nearest_resize(ids: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """Nearest-neighbour resize of a map; pixel centres stay where they are.
-
-    Args:
-        ids: (h, w) array.
-        size: (H, W) of the result.
-    """
-    rows, columns = (
-        np.minimum(((np.arange(new) + 0.5) * old / new).astype(np.int64), old - 1) for old, new in zip(ids.shape, size)
-    )
-    return ids[rows[:, None], columns]
-
-
-def size_at_height(size: tuple[int, int], height: int) -> tuple[int, int]:
-    """(height, width) of an image of a (height, width) scaled to a height."""
-    return height, max(1, round(size[1] * height / size[0]))
-
-
-def resize_image(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """Image brought to a (height, width) by averaging areas."""
-    return cv2.resize(image, size[::-1], interpolation=cv2.INTER_AREA)
-
-
-def reduce_image(image: np.ndarray, height: int | None) -> np.ndarray:
-    """Image reduced to a height; images that are not larger, and all of them for None, stay as they are."""
-    if height is None or image.shape[0] <= height:
-        return image
-    return resize_image(image, size_at_height(image.shape[:2], height))
 
 
 def check_positive(generator: str, **settings: float | None) -> None:
@@ -198,8 +119,3 @@ def check_classes(generator: str, classes: Sequence[str] | str) -> list[str]:
     if problem:
         raise ConfigError(f'{generator}: the class list {problem}: give --options classes=NAME,NAME,...')
     return names
-
-
-def usable_cores() -> int:
-    """Number of processor cores this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else os.cpu_count() or 1

@@ -11,8 +11,9 @@ from torch import Tensor
 
 from peridot.errors import CheckpointError, ConfigError
 from peridot.labels.generator import check_classes
-from peridot.labels.networks import NetworkGenerator, device, fingerprint, import_package
+from peridot.labels.networks import NetworkGenerator, device, fingerprint
 from peridot.labels.sam import load_sam
+from peridot.optional import import_package
 from peridot.registry import LABEL_GENERATORS
 
 if TYPE_CHECKING:
@@ -35,7 +36,6 @@ CLASSES = (
     'vegetation',
     'building',
 )
-INSTALL = 'transformers==4.57.6'
 # boxes for which masks are made at a time: each takes some 12 MB at 1600 x 900 pixels
 BOXES_AT_A_TIME = 32
 
@@ -200,7 +200,7 @@ def load_detector(name: str) -> tuple['GroundingDinoProcessor', 'GroundingDinoFo
         CheckpointError: It cannot be found or read, or is another network.
         ConfigError: transformers is not installed.
     """
-    transformers = import_package('transformers', 'grounded-sam', INSTALL)
+    transformers = import_package('transformers', 'grounded-sam')
     cure = 'give --options detector=DIR with all files of IDEA-Research/grounding-dino-tiny from huggingface.co'
     with _one_line(f'grounded-sam: detector {name} cannot be loaded', cure):
         config = transformers.AutoConfig.from_pretrained(name)

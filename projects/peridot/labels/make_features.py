@@ -21,17 +21,18 @@ from peridot.cli import add_config_arguments, load_config
 from peridot.datasets.transforms import ResizeViews
 from peridot.datasets.transforms.teacher_features import RANDOM
 from peridot.errors import ConfigError, DataError, PeridotError
+from peridot.files import usable_cores
 from peridot.labels.command import own_command, start_distributed, without_pipeline
-from peridot.labels.feature_maps import (
+from peridot.labels.runner import in_first_process, progress, raise_together, run_parallel
+from peridot.maps.folder import MANIFEST
+from peridot.maps.images import ImageSource, images_of
+from peridot.maps.teacher_features import (
     FeatureFolder,
     FeatureManifest,
     read_manifest,
     teacher_settings,
     write_manifest,
 )
-from peridot.labels.generator import ImageSource, usable_cores
-from peridot.labels.maps import MANIFEST
-from peridot.labels.runner import images_of, in_first_process, progress, raise_together, run_parallel
 from peridot.registry import DATASETS, MODELS
 from peridot.structures import ImageViews
 

@@ -8,10 +8,12 @@ import numpy as np
 from mmengine.logging import MMLogger
 
 from peridot.errors import ConfigError, DataError
-from peridot.labels.generator import ImageSource, LabelGenerator, check_classes
-from peridot.labels.maps import DEFAULT_LAYOUT, Manifest, MapFolder
-from peridot.labels.runner import LISTED, MapJob, in_first_process
+from peridot.labels.generator import LabelGenerator, check_classes
+from peridot.labels.job import MapJob
+from peridot.labels.runner import LISTED, in_first_process
 from peridot.labels.superpixels import check_num_ids
+from peridot.maps.folder import DEFAULT_LAYOUT, Manifest, MapFolder
+from peridot.maps.images import ImageSource
 from peridot.registry import LABEL_GENERATORS
 
 # the texts given to SEEM, in the order of their values

@@ -10,13 +10,12 @@ from mmengine.registry import DefaultScope
 
 from peridot.errors import CheckpointError, ConfigError
 from peridot.labels.generator import check_classes
-from peridot.labels.networks import NetworkGenerator, device, fingerprint, import_package, misfits, read_checkpoint
+from peridot.labels.networks import NetworkGenerator, device, fingerprint, misfits, read_checkpoint
+from peridot.optional import import_package
 from peridot.registry import LABEL_GENERATORS
 
 if TYPE_CHECKING:
     from mmseg.models import BaseSegmentor
-
-INSTALL = 'mmsegmentation==1.2.2 ftfy regex'
 
 
 @LABEL_GENERATORS.register_module('mmseg')
@@ -48,7 +47,7 @@ class MMSegGenerator(NetworkGenerator):
             ConfigError: The config is missing or has no test pipeline, the class names do not fit the network, or
                 mmsegmentation is not installed.
         """
-        apis = import_package('mmseg.apis', 'mmseg', INSTALL)
+        apis = import_package('mmseg.apis', 'mmseg')
         config = read_config(self.config)
         content = read_checkpoint(self.checkpoint, 'mmseg checkpoint', 'give --options checkpoint=FILE')
         try:

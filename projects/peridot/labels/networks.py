@@ -1,18 +1,16 @@
 """What generators share that run a network: optional packages, checkpoints, one network per process."""
 
-import importlib
 import pickle
 import zlib
 from collections.abc import Mapping
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import torch
 
-from peridot.errors import CheckpointError, ConfigError
+from peridot.errors import CheckpointError
 from peridot.labels.generator import LabelGenerator
-from peridot.labels.runner import MapJob
+from peridot.labels.job import MapJob
 
 
 class NetworkGenerator(LabelGenerator):
@@ -55,23 +53,6 @@ class NetworkGenerator(LabelGenerator):
 def device() -> torch.device:
     """The GPU of this process, or the CPU."""
     return torch.device('cuda' if torch.cuda.is_available() else 'cpu')
-
-
-def import_package(name: str, generator: str, install: str) -> ModuleType:
-    """Import an optional package.
-
-    Args:
-        name: Module to import.
-        generator: Name of the generator that needs it, for the error.
-        install: Packages that pip is to install.
-
-    Raises:
-        ConfigError: It, or a package it needs, is not installed.
-    """
-    try:
-        return importlib.import_module(name)
-    except ModuleNotFoundError as error:
-        raise ConfigError(f'{generator} needs the package {error.name}: pip install {install}') from None
 
 
 def read_checkpoint(path: Path, what: str, origin: str = 'check the path') -> Mapping:

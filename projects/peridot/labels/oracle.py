@@ -8,8 +8,9 @@ from scipy.ndimage import gaussian_filter
 from skimage.measure import label as connected_regions
 
 from peridot.errors import ConfigError
-from peridot.labels.generator import ImageSource, LabelGenerator
-from peridot.labels.runner import MapJob
+from peridot.labels.generator import LabelGenerator
+from peridot.labels.job import MapJob
+from peridot.maps.images import ImageSource
 from peridot.registry import LABEL_GENERATORS
 
 GRID_ROWS = 6
@@ -69,7 +70,7 @@ class OracleGenerator(LabelGenerator):
         Raises:
             ConfigError: The data is not synthetic.
         """
-        from peridot.synthetic.dataset import MANIFEST, read_settings
+        from streets.dataset import MANIFEST, read_settings
 
         if not (Path(data_root) / MANIFEST).is_file():
             raise ConfigError(
@@ -80,8 +81,8 @@ class OracleGenerator(LabelGenerator):
 
     def generate(self, source: ImageSource) -> np.ndarray:
         """(H, W) uint8 classes of a synthetic image, after `open_dataset`; 255 at the sky and where no class fits."""
-        from peridot.synthetic.camera import take_photo
-        from peridot.synthetic.frame import image_view
+        from streets.camera import take_photo
+        from streets.frame import image_view
 
         camera, snapshot = image_view(self._settings, source.path)
         labels = self._table[take_photo(snapshot, camera).category]

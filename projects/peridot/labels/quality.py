@@ -14,10 +14,10 @@ from tqdm import tqdm
 from peridot.datasets.paired_dataset import PairedDataset
 from peridot.datasets.transforms.loading import values_at_pairs
 from peridot.errors import ConfigError, DataError
-from peridot.evaluation.matching import hungarian_matching, majority_matching, matched_iou
-from peridot.labels.generator import usable_cores
-from peridot.labels.maps import Manifest, MapFolder
+from peridot.evaluation.matched_miou import hungarian_matching, majority_matching, matched_iou
+from peridot.files import usable_cores
 from peridot.labels.runner import run_parallel
+from peridot.maps.folder import Manifest, MapFolder
 from peridot.registry import DATASETS
 
 READING_STEPS = ('peridot.LoadPoints', 'peridot.LoadPointLabels', 'peridot.LoadImageViews', 'peridot.ProjectPoints')

@@ -12,10 +12,10 @@ from skimage.segmentation import find_boundaries
 from terminaltables import AsciiTable
 
 from peridot.datasets.transforms.loading import values_at_pairs
-from peridot.evaluation.matching import UNMATCHED, majority_matching
+from peridot.evaluation.matched_miou import UNMATCHED, majority_matching
 from peridot.files import atomic_path
-from peridot.labels.generator import ImageSource
 from peridot.labels.quality import Comparison, LabelQuality, SuperpixelQuality
+from peridot.maps.images import ImageSource
 
 GRAY = (110, 110, 110)
 # more columns of a confusion matrix than this have no names

@@ -1,10 +1,8 @@
 """Making maps for a whole dataset: sharded over processes, resumable, atomic."""
 
-import os
 import shutil
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
@@ -16,8 +14,9 @@ from torch.utils.data import DataLoader, Dataset
 from tqdm import tqdm
 
 from peridot.errors import ConfigError, DataError, PeridotError
-from peridot.labels.generator import ImageSource, LabelGenerator
-from peridot.labels.maps import (
+from peridot.labels.generator import LabelGenerator
+from peridot.labels.job import MapJob
+from peridot.maps.folder import (
     DEFAULT_LAYOUT,
     MANIFEST,
     MapFolder,
@@ -26,44 +25,10 @@ from peridot.labels.maps import (
     write_manifest,
     write_map,
 )
+from peridot.maps.images import ImageSource
 
 # of many maps, a warning names the first
 LISTED = 10
-
-
-@dataclass
-class MapJob:
-    """Images of one dataset and where their maps go.
-
-    Attributes:
-        images: All images, the same list in every process.
-        data_root: Root of the dataset.
-        out: Folder of the maps.
-        workers: Processes on this machine that work for this process.
-    """
-
-    images: Sequence[ImageSource]
-    data_root: Path
-    out: Path
-    workers: int = 1
-
-    @property
-    def work_dir(self) -> Path:
-        """Folder for intermediate results."""
-        return self.out / '.work'
-
-    def maps(self) -> MapFolder:
-        """The folder being made."""
-        return MapFolder(self.out.absolute(), self.data_root)
-
-    def shard(self) -> list[ImageSource]:
-        """The images of this process."""
-        rank, world_size = dist.get_dist_info()
-        return list(self.images[rank::world_size])
-
-    def map_path(self, source: ImageSource) -> Path:
-        """Where the map of an image is written."""
-        return self.maps().path_for(source.path, source.token)
 
 
 def make_maps(
@@ -154,7 +119,7 @@ def write_previews(
     """
     if count <= 0 or not dist.is_main_process():
         return []
-    from peridot.labels.preview import overlay
+    from peridot.visualization.maps import overlay
 
     draw = draw or partial(overlay, manifest=maps.manifest)
     written = []
@@ -293,28 +258,3 @@ def progress(results: Iterator, total: int, what: str) -> Iterator:
     interval = 0.2 if sys.stderr.isatty() else 15.0
     hidden = not dist.is_main_process()
     return tqdm(results, total=total, desc=what, unit=' images', disable=hidden, mininterval=interval)
-
-
-def images_of(dataset) -> list[ImageSource]:
-    """Camera images of a dataset (or of all datasets that a wrapper holds), each once, in order.
-
-    Args:
-        dataset: `PairedDataset`, or a wrapper with `datasets` (concatenation) or `dataset` (repetition).
-    """
-    if hasattr(dataset, 'datasets'):
-        lists = [images_of(part) for part in dataset.datasets]
-    elif hasattr(dataset, 'dataset') and not isinstance(dataset.dataset, (str, type(None))):
-        lists = [images_of(dataset.dataset)]
-    else:
-        infos = (dataset.get_data_info(index) for index in range(len(dataset)))
-        lists = [image_sources(info) for info in infos]
-    return list({source.path: source for part in lists for source in part}.values())
-
-
-def image_sources(info: dict) -> list[ImageSource]:
-    """Images of one parsed info of a `PairedDataset`."""
-    sources = []
-    for path, token in zip(info['img_paths'], info['img_tokens']):
-        relative = Path(os.path.relpath(path, info['data_root']))
-        sources.append(ImageSource(os.fspath(path), token, relative.with_suffix('').as_posix()))
-    return sources

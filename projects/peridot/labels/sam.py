@@ -8,9 +8,11 @@ import numpy as np
 from skimage.measure import label as connected_pieces
 
 from peridot.errors import CheckpointError, ConfigError
-from peridot.labels.generator import check_positive, nearest_resize, reduce_image
-from peridot.labels.networks import NetworkGenerator, device, fingerprint, import_package, misfits, read_checkpoint
+from peridot.labels.generator import check_positive
+from peridot.labels.networks import NetworkGenerator, device, fingerprint, misfits, read_checkpoint
 from peridot.labels.superpixels import check_num_ids, merge_targets
+from peridot.maps.images import nearest_resize, reduce_image
+from peridot.optional import import_package
 from peridot.registry import LABEL_GENERATORS
 
 if TYPE_CHECKING:
@@ -158,7 +160,7 @@ def load_sam(model_type: str, checkpoint: Path, generator: str) -> 'Sam':
         CheckpointError: The file is absent, damaged or made for another model type.
         ConfigError: The package is not installed or does not know the model type.
     """
-    registry = import_package('segment_anything', generator, 'segment-anything').sam_model_registry
+    registry = import_package('segment_anything', generator).sam_model_registry
     if model_type not in registry:
         raise ConfigError(f'{generator}: model_type={model_type!r} is unknown: choose from {", ".join(registry)}')
     file = PUBLISHED_FILES.get(model_type)

@@ -7,7 +7,8 @@ import skimage
 from skimage.segmentation import felzenszwalb, slic
 
 from peridot.errors import ConfigError
-from peridot.labels.generator import LabelGenerator, check_positive, nearest_resize, reduce_image, resize_image
+from peridot.labels.generator import LabelGenerator, check_positive
+from peridot.maps.images import nearest_resize, reduce_image, resize_image
 from peridot.registry import LABEL_GENERATORS
 
 

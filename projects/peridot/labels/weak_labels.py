@@ -14,10 +14,12 @@ from threadpoolctl import threadpool_limits
 
 from peridot.errors import ConfigError, DataError, PeridotError
 from peridot.files import atomic_path
-from peridot.labels.generator import ImageSource, LabelGenerator, nearest_resize, resize_image, size_at_height
-from peridot.labels.maps import MANIFEST, TOOLS, MapFolder
-from peridot.labels.runner import MapJob, in_first_process, is_done, progress, raise_together, run_parallel
+from peridot.labels.generator import LabelGenerator
+from peridot.labels.job import MapJob
+from peridot.labels.runner import in_first_process, is_done, progress, raise_together, run_parallel
 from peridot.labels.superpixels import SlicGenerator
+from peridot.maps.folder import MANIFEST, TOOLS, MapFolder
+from peridot.maps.images import ImageSource, nearest_resize, resize_image, size_at_height
 from peridot.models.functional import superpixel_mean
 from peridot.registry import LABEL_GENERATORS, MODELS
 

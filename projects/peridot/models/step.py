@@ -8,8 +8,7 @@ from torch import Tensor, nn
 
 from peridot.errors import ConfigError, DataError
 from peridot.models.functional import read_at
-from peridot.models.students.features import PointFeatures
-from peridot.models.students.supports import Supports
+from peridot.models.students.features import PointFeatures, Supports
 from peridot.structures import Pairs, Queries
 
 

@@ -5,12 +5,14 @@ from peridot.weights.convert import KINDS, convert_checkpoint, write_openpcdet
 from peridot.weights.layout import LAYOUT, exported_state, sparse_kernels, to_mmcv, to_spconv
 from peridot.weights.report import LoadReport, compare, misfits
 from peridot.weights.settings import input_features, settings_differences
+from peridot.weights.verify import check_same_network, verify_loading
 from peridot.weights.waffleiron import write_released
 
 __all__ = [
     'KINDS',
     'LAYOUT',
     'LoadReport',
+    'check_same_network',
     'compare',
     'convert_checkpoint',
     'exported_state',
@@ -24,6 +26,7 @@ __all__ = [
     'to_mmcv',
     'to_spconv',
     'unwrap',
+    'verify_loading',
     'write_openpcdet',
     'write_released',
 ]

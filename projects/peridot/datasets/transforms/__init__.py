@@ -17,13 +17,6 @@ from peridot.datasets.transforms.points import (
     RandomFlipAxis,
 )
 from peridot.datasets.transforms.sampling import ChooseCamera, LimitPoints, VoxelDownsample
-from peridot.datasets.transforms.segmentation import (
-    KeepLabeled,
-    KeepTeacherView,
-    LoadCameraImage,
-    LoadLabelMap,
-    LoadRegionMap,
-)
 from peridot.datasets.transforms.sweeps import LoadSecondSweep
 from peridot.datasets.transforms.teacher_features import LoadTeacherFeatures
 from peridot.datasets.transforms.views import RandomFlipViews, RandomResizedCropViews, ResizeViews
@@ -33,16 +26,11 @@ __all__ = [
     'AugmentPointFeatures',
     'ChooseCamera',
     'DropCuboids',
-    'KeepLabeled',
-    'KeepTeacherView',
     'LimitPoints',
-    'LoadCameraImage',
     'LoadImageViews',
-    'LoadLabelMap',
     'LoadPairLabels',
     'LoadPointLabels',
     'LoadPoints',
-    'LoadRegionMap',
     'LoadSecondSweep',
     'LoadTeacherFeatures',
     'LoadViewMaps',

@@ -12,7 +12,7 @@ from mmdet3d.datasets.transforms import LoadPointsFromFile
 
 from peridot.datasets.projection import project_to_cameras
 from peridot.errors import ConfigError, DataError
-from peridot.labels.maps import MapFolder
+from peridot.maps.folder import MapFolder
 from peridot.registry import TRANSFORMS
 from peridot.structures import IGNORE_LABEL, ImageViews, Pairs
 

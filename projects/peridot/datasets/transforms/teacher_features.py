@@ -12,7 +12,7 @@ from mmcv.transforms import BaseTransform
 from peridot.datasets.transforms.packing import PackPaired
 from peridot.datasets.transforms.views import RandomFlipViews, RandomResizedCropViews
 from peridot.errors import ConfigError
-from peridot.labels.feature_maps import TOOL, FeatureFolder
+from peridot.maps.teacher_features import TOOL, FeatureFolder
 from peridot.registry import TRANSFORMS
 from peridot.structures import ImageViews
 

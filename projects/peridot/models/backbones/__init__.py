@@ -1,6 +1,5 @@
 """Networks that mmdet3d lacks, called as its own."""
 
-from peridot.models.backbones.layer_decay import LayerDecay
 from peridot.models.backbones.waffleiron import WaffleIron
 
-__all__ = ['LayerDecay', 'WaffleIron']
+__all__ = ['WaffleIron']

@@ -11,7 +11,7 @@ from torch.utils.checkpoint import checkpoint
 from peridot.errors import ConfigError
 from peridot.models.functional import draw_neighbors
 from peridot.models.step import StepContext
-from peridot.models.students.supports import Supports
+from peridot.models.students.features import Supports
 from peridot.registry import MODELS
 from peridot.structures import Queries
 

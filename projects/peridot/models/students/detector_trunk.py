@@ -11,8 +11,7 @@ from torch import Tensor, nn
 
 from peridot.errors import ConfigError, DataError
 from peridot.models.functional import bilinear_corners
-from peridot.models.students.features import PointFeatures
-from peridot.models.students.supports import CellSupports, Supports
+from peridot.models.students.features import CellSupports, PointFeatures, Supports
 from peridot.models.students.voxelize import share_deepest_voxel
 from peridot.registry import MODELS
 

@@ -1,11 +1,15 @@
-"""What students give objectives."""
+"""What students give objectives: the feature of a point, and support points that describe the space around them."""
+
+from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Protocol
 
 import torch
 from torch import Tensor
 
-from peridot.models.students.supports import PointSupports, Supports
+from peridot.models.functional import cells_in_radius, pairs_in_radius
 
 
 class PointFeatures:
@@ -39,3 +43,88 @@ class PointFeatures:
         """
         rows = torch.arange(len(xyz), device=xyz.device) if self.inside is None else self.inside.nonzero()[:, 0]
         return PointSupports(self, rows, xyz[rows], scan[rows])
+
+
+class Supports(Protocol):
+    """S places of a batch, each with a feature of the student."""
+
+    def near(self, position: Tensor, scan: Tensor, radius: float) -> tuple[Tensor, Tensor]:
+        """All pairs of a place in space and a support within a radius.
+
+        Args:
+            position: Float (M, 3) in meters.
+            scan: Int64 (M,).
+            radius: In meters.
+
+        Returns:
+            Int64 (P,) rows of `position` and (P,) supports; all pairs of a row come together.
+        """
+
+    def offset(self, position: Tensor, supports: Tensor) -> Tensor:
+        """(P, 3) meters from supports (P,) to places (P, 3)."""
+
+    def read(self, supports: Tensor, transform: Callable[[Tensor], Tensor]) -> Tensor:
+        """Transformed features (P, D) of supports (P,)."""
+
+
+@dataclass
+class PointSupports:
+    """Points, searched in a ball.
+
+    Attributes:
+        student: Features of all points of the batch.
+        rows: Int64 (S,) the points, as rows of the concatenated clouds.
+        xyz: Float (S, 3) in meters.
+        scan: Int64 (S,).
+    """
+
+    student: PointFeatures
+    rows: Tensor
+    xyz: Tensor
+    scan: Tensor
+
+    def near(self, position: Tensor, scan: Tensor, radius: float) -> tuple[Tensor, Tensor]:
+        """See `Supports`."""
+        return pairs_in_radius(position, scan, self.xyz, self.scan, radius)
+
+    def offset(self, position: Tensor, supports: Tensor) -> Tensor:
+        """See `Supports`."""
+        return position - self.xyz[supports]
+
+    def read(self, supports: Tensor, transform: Callable[[Tensor], Tensor]) -> Tensor:
+        """See `Supports`."""
+        return self.student.at(self.rows[supports], transform)
+
+
+@dataclass
+class CellSupports:
+    """Cells of a bird's-eye view, also empty ones, searched in a column around their centers.
+
+    Attributes:
+        bev: Float (B, C, H, W), rows along y.
+        lower: Float (2,) x, y of the map's lower corner in meters.
+        cell: Float (2,) size of a cell along x and y in meters.
+    """
+
+    bev: Tensor
+    lower: Tensor
+    cell: Tensor
+
+    def near(self, position: Tensor, scan: Tensor, radius: float) -> tuple[Tensor, Tensor]:
+        """See `Supports`; the distance is the one on the ground."""
+        return cells_in_radius(position, scan, self.lower, self.cell, tuple(self.bev.shape[-2:]), radius)
+
+    def offset(self, position: Tensor, supports: Tensor) -> Tensor:
+        """See `Supports`; cells lie at z = 0."""
+        _, row, column = self._place(supports)
+        center = self.lower + (torch.stack([column, row], 1) + 0.5) * self.cell
+        return torch.cat([position[:, :2] - center, position[:, 2:]], 1)
+
+    def read(self, supports: Tensor, transform: Callable[[Tensor], Tensor]) -> Tensor:
+        """See `Supports`."""
+        scan, row, column = self._place(supports)
+        return transform(self.bev[scan, :, row, column])
+
+    def _place(self, supports: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        height, width = self.bev.shape[-2:]
+        return supports // (height * width), supports // width % height, supports % width

@@ -1,0 +1,1 @@
+"""The demo on synthetic streets: its methods and its report."""

@@ -1,0 +1,237 @@
+"""The page that `make demo` ends with."""
+
+import itertools
+import json
+from pathlib import Path
+
+import matplotlib
+import numpy as np
+import torch
+from mmengine.config import Config
+from mmengine.dataset import BaseDataset, pseudo_collate
+from mmengine.registry import init_default_scope
+from PIL import Image
+from torch import Tensor, nn
+
+from peridot.demo.methods import COLORS, METHODS, NAMES, UNTRAINED
+from peridot.files import atomic_path
+from peridot.maps.folder import MapFolder
+from peridot.registry import DATASETS, MODELS
+from peridot.visualization.html import bar, page, picture, similarity_viewer, table
+from peridot.visualization.pictures import draw_from_above, draw_on_images, feature_picture, tile
+from peridot.visualization.scenes import front_camera
+from peridot.visualization.similarity import Scan, correlation_picture
+
+
+def write_report(work_dir: Path, results: dict) -> None:
+    """Write `report.html` into the work directory.
+
+    Args:
+        work_dir: Folder of the demo, with a training for each method and seed, each with its config.
+        results: Content of `results.json`.
+    """
+    methods = [network for network in results['probe'] if network in METHODS]
+    seeds = results['settings']['seeds']
+    configs = {m: Config.fromfile(next((work_dir / f'{m}_seed{seeds[0]}').glob('*.py'))) for m in methods}
+    first = next((m for m in methods if configs[m].picture_dataset.cameras), methods[0])
+    config = configs[first]
+    init_default_scope('mmdet3d')
+    dataset = DATASETS.build(config.picture_dataset)
+    sample = dataset[len(dataset) // 2]
+    features = {UNTRAINED[METHODS[first].untrained][0]: _features(_network(config, seeds[0]), sample)}
+    networks = {m: _network(configs[m], seeds[0], work_dir / f'{m}_seed{seeds[0]}') for m in methods}
+    for method, network in networks.items():
+        # of the same scan, with the columns that the network reads
+        own = DATASETS.build(configs[method].picture_dataset)[len(dataset) // 2]
+        features[NAMES[method]] = _features(network, own)
+    sections = [
+        _headline(results, methods),
+        _data(sample, dataset.metainfo),
+        _labels(configs['olivine']) if 'olivine' in methods else '',
+        _training(work_dir, seeds, methods),
+        _features_section(sample, features),
+        _correlations(networks, configs),
+        _classes(results, dataset.metainfo['classes']),
+        _next_steps(results, methods),
+    ]
+    with atomic_path(work_dir / 'report.html') as temporary:
+        temporary.write_text(page('Peridot: what a lidar network learns from cameras', sections))
+
+
+def _network(config: Config, seed: int, run_dir: Path | None = None) -> nn.Module:
+    torch.manual_seed(seed)
+    model = MODELS.build(config.model).eval()
+    if run_dir is not None:
+        checkpoint = (run_dir / 'last_checkpoint').read_text().strip()
+        model.load_state_dict(torch.load(checkpoint, map_location='cpu', weights_only=True)['state_dict'])
+    return model
+
+
+@torch.no_grad()
+def _features(model: nn.Module, sample: dict) -> Tensor:
+    inputs = model.data_preprocessor(pseudo_collate([sample]))['inputs']
+    return model.extract_features(inputs['points'])[0].float()
+
+
+def _headline(results: dict, methods: list[str]) -> str:
+    probes = {n: [p['miou'] for p in values.values()] for n, values in results['probe'].items()}
+    gains = {m: np.mean(probes[m]) / max(np.mean(probes[METHODS[m].untrained]), 1e-9) for m in methods}
+    rows = [[NAMES[n], *(f'{v:.3f}' for v in values), f'<b>{np.mean(values):.3f}</b>'] for n, values in probes.items()]
+    header = ['backbone', *(f'seed {s}' for s in results['settings']['seeds']), 'mean']
+    asked = ''.join(f'<li>{NAMES[m]}: <i>{METHODS[m].asked}</i></li>' for m in methods)
+    return (
+        '<p>A lidar network was shown synthetic streets through its points, while a frozen ImageNet network '
+        f'looked at the camera images. One thing was asked of it:</p><ul>{asked}</ul><p>It never saw a label. Then '
+        'its weights were frozen and one linear layer was fitted to name the class of every point of unseen '
+        'scenes.</p>'
+        f'<p class="big">{", ".join(f"{NAMES[m]} {gain:.1f}&times;" for m, gain in gains.items())} '
+        'the mIoU of the same network with random weights</p>'
+        f'<p>Linear probe on held-out scenes, mean intersection over union of the classes, all points:</p>'
+        f'{table(header, rows)}'
+    )
+
+
+def _data(sample: dict, meta: dict) -> str:
+    inputs = sample['inputs']
+    if 'images' not in inputs:
+        return ''
+    labels = sample['data_samples'].gt_pts_seg.pts_semantic_mask.numpy()
+    palette = np.array([*meta['palette'], [70, 70, 70]], np.uint8)[np.minimum(labels, len(meta['palette']))]
+    images = inputs['images'].permute(0, 2, 3, 1).numpy()
+    drawn = tile(draw_on_images(images, inputs['pairs'], palette), 3)
+    above = draw_from_above(inputs['points'].numpy(), palette)
+    height = len(above)
+    drawn = np.asarray(Image.fromarray(drawn).resize((round(drawn.shape[1] * height / len(drawn)), height)))
+    return (
+        '<h2>The data: points that meet pixels</h2>'
+        f'{picture(tile(images, 3), "Six cameras of one keyframe of the synthetic street world.")}'
+        + picture(
+            np.hstack((above, drawn)),
+            f'The same moment as {len(labels)} lidar points, from above and projected on the images: '
+            f'{len(inputs["pairs"].point)} point-pixel pairs. Colors are the true classes, which only the final '
+            'probe gets to see.',
+        )
+    )
+
+
+def _labels(config: Config) -> str:
+    dataset = DATASETS.build({**config.train_dataloader.dataset, 'pipeline': []})
+    info = dataset.get_data_info(len(dataset) // 2)
+    folder = MapFolder(config.weak_labels, info['data_root'])
+    palette = (255 * matplotlib.colormaps['tab20'](np.arange(256) % 20)[:, :3]).astype(np.uint8)
+    drawn = []
+    for path in info['img_paths'][:3]:
+        image = np.asarray(Image.open(path).convert('RGB'))
+        drawn.append(image // 2 + palette[folder.read(path, image.shape[:2])] // 2)
+    return '<h2>Weak labels, found without anyone naming them</h2>' + picture(
+        tile(np.stack(drawn), 3),
+        f'Image features pooled per superpixel and clustered into {folder.num_classes} groups. OLIVINE uses them '
+        'to pull points of the same group together; mistakes are many, and it learns in spite of them.',
+    )
+
+
+def _training(work_dir: Path, seeds: list[int], methods: list[str]) -> str:
+    matplotlib.use('Agg')
+    from matplotlib import pyplot
+
+    with pyplot.style.context('dark_background'):
+        figure, axes = pyplot.subplots(1, 2, figsize=(11, 3.2), dpi=110)
+        for method, seed in itertools.product(methods, seeds):
+            lines = []
+            for log in sorted((work_dir / f'{method}_seed{seed}').glob('*/vis_data/scalars.json')):
+                lines += [json.loads(line) for line in log.read_text().splitlines()]
+            steps = [line for line in lines if 'loss' in line]
+            accuracy = next(key for key in steps[0] if key.endswith(('/accuracy', '/cosine', '/iou')))
+            label = NAMES[method] if seed == seeds[0] else None
+            for axis, key in zip(axes, ('loss', accuracy)):
+                axis.plot([s['step'] for s in steps], [s[key] for s in steps], color=COLORS[method], lw=1, label=label)
+        axes[0].set_title('total loss')
+        axes[1].set_title('agreement')
+        for axis in axes:
+            axis.set_xlabel('training step')
+            axis.legend()
+        figure.tight_layout()
+        figure.canvas.draw()
+        image = np.asarray(figure.canvas.buffer_rgba())[..., :3].copy()
+        pyplot.close(figure)
+    return '<h2>Training</h2>' + picture(
+        image,
+        'Loss and agreement with what is asked, one line for each seed; methods do not compare. Agreement is the share '
+        'of points that find their own image feature, for ScaLR the cosine with it, for ALSO the IoU of free and '
+        'occupied space.',
+    )
+
+
+def _features_section(sample: dict, features: dict[str, Tensor]) -> str:
+    inputs = sample['inputs']
+    images = inputs.get('images', torch.zeros(0, 3, 1, 1, dtype=torch.uint8))
+    shown = ''.join(
+        picture(
+            feature_picture(values, inputs['points'], images, inputs['pairs']),
+            f'{name}: first three principal components of the point features as colors.',
+        )
+        for name, values in features.items()
+    )
+    viewer = similarity_viewer(inputs['points'], features, _car(sample))
+    return (
+        f'<h2>What the features say</h2>{shown}'
+        '<p><b>Click a point</b> in one of the clouds: all are colored by the similarity of their features '
+        f'to it. The first query is a car.</p>{viewer}'
+    )
+
+
+def _car(sample: dict) -> int:
+    """Row of a point on a car within 25 m, or the first one."""
+    labels, xy = sample['data_samples'].gt_pts_seg.pts_semantic_mask, sample['inputs']['points'][:, :2]
+    cars = ((labels == 3) & (xy.norm(dim=1) < 25)).nonzero()[:, 0]
+    return int(cars[0]) if len(cars) else 0
+
+
+def _correlations(networks: dict[str, nn.Module], configs: dict[str, Config]) -> str:
+    """One point's feature across scans, and across datasets where a method trained on several."""
+    pictures = []
+    for method, network in networks.items():
+        scans = []
+        for title, dataset in _picture_datasets(configs[method]):
+            for index in (0, len(dataset) - 1):
+                sample, camera = dataset[index], front_camera(dataset.get_data_info(index))
+                scans.append(Scan.of_sample(f'{title}, scan {index}', sample, _features(network, sample), camera))
+        query = _car(DATASETS.build(configs[method].picture_dataset)[0])
+        pictures.append(picture(correlation_picture(scans, query), NAMES[method]))
+    return (
+        '<h2>One point in other scans</h2><p>Similarity of the feature of a car, at the cross, with all '
+        'points of its scan and of others: yellow is the same, dark blue unlike.</p>'
+        f'{"".join(pictures)}'
+    )
+
+
+def _picture_datasets(config: Config) -> list[tuple[str, BaseDataset]]:
+    """The dataset of the pictures and those of other sensors that the config names."""
+    first = DATASETS.build(config.picture_dataset)
+    others = [DATASETS.build(dataset) for dataset in config.get('other_picture_datasets', [])]
+    return [(dataset.metainfo['dataset'], dataset) for dataset in [first, *others]]
+
+
+def _classes(results: dict, classes: list[str]) -> str:
+    networks = list(results['probe'])
+    probes = {network: list(own.values()) for network, own in results['probe'].items()}
+    # classes without ground truth have no IoU
+    shown = [name for name in classes if all(name in probe for own in probes.values() for probe in own)]
+
+    def mean(network: str, name: str) -> float:
+        return float(np.mean([probe[name] for probe in probes[network]]))
+
+    rows = [[name, *(f'<span>{bar(mean(n, name), COLORS[n])}</span>' for n in networks)] for name in shown]
+    return '<h2>Class by class</h2>' + table(['IoU, mean of the seeds', *(NAMES[n] for n in networks)], rows)
+
+
+def _next_steps(results: dict, methods: list[str]) -> str:
+    seconds = results['seconds']
+    rows = [[name, f'{value:.0f} s'] for name, value in seconds.items()]
+    return (
+        '<h2>Where to go from here</h2><p>The demo ran the real programs with a small config. On nuScenes the '
+        'same objectives run with the published settings:</p>'
+        '<pre>python tools/create_data.py nuscenes --root data/nuscenes\n'
+        f'python tools/train.py configs/pretrain/{METHODS[methods[0]].pretrain}.py</pre>'
+        f'<h2>Time</h2>{table(["stage", "seconds"], rows)}'
+    )

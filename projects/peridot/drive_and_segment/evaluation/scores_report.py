@@ -1,0 +1,85 @@
+"""The page that `tools/drive_and_segment.py` ends with: a table of scores and a few images."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import cv2
+import numpy as np
+from mmengine.dataset import BaseDataset
+
+from peridot.drive_and_segment.segmentor.segment_images import UNNAMED, class_palette
+from peridot.files import atomic_path
+from peridot.maps.images import ImageSource
+from peridot.visualization.html import page, picture, table
+
+IMAGES, WIDTH, GAP = 4, 352, 4
+
+
+class Column(NamedTuple):
+    """What is shown of each image.
+
+    Attributes:
+        title: Its name.
+        predict: Clusters (H, W) of an image, given its info and the image (H, W, 3) uint8 RGB; values from the number
+            of clusters on stand for none.
+        matching: File that says the class of each cluster.
+    """
+
+    title: str
+    predict: Callable[[dict, np.ndarray], np.ndarray]
+    matching: Path
+
+
+def write_report(path: Path, rows: list[list[str]], images: BaseDataset, columns: Sequence[Column]) -> None:
+    """Write the page.
+
+    Args:
+        path: HTML file.
+        rows: Table, its header first.
+        images: Held-out images with their classes.
+        columns: What is shown beside image and truth.
+    """
+    chosen = np.unique(np.linspace(0, len(images) - 1, IMAGES).astype(int))
+    lines = [_line(images, int(index), columns) for index in chosen]
+    titles = ', '.join(['image', *(column.title for column in columns), 'truth'])
+    sections = [
+        '<h2>Scores</h2><p>After matching clusters to classes, one to one, for all held-out images together. Pixels '
+        'without cluster, and those of clusters that no class is left for, count as missed.</p>',
+        table(rows[0], rows[1:]),
+        '<h2>Held-out images</h2>',
+        picture(np.concatenate(lines), f'From left to right: {titles}. Black: no cluster, or none of the classes.'),
+        legend(images.metainfo['classes'], images.metainfo['palette']),
+    ]
+    with atomic_path(path) as temporary:
+        temporary.write_text(page('Drive&Segment', sections))
+
+
+def legend(classes: Sequence[str], palette: Sequence[Sequence[int]]) -> str:
+    """Names of classes in their colors."""
+    spans = (
+        f'<span class="bar" style="width:1em;background:rgb{tuple(color)}"></span> {name}&emsp;'
+        for name, color in zip(classes, palette)
+    )
+    return f'<p>{"".join(spans)}</p>'
+
+
+def _line(images: BaseDataset, index: int, columns: Sequence[Column]) -> np.ndarray:
+    """Image, what the columns say and the truth, side by side."""
+    info = images.get_data_info(index)
+    image, truth = ImageSource(info['img_path']).read(), images[index]['data_samples'].gt_sem_seg.data[0].numpy()
+    parts = [image]
+    for column in columns:
+        colors = class_palette(str(column.matching)).colors
+        parts.append(_paint(column.predict(info, image), colors))
+    parts.append(_paint(truth, np.array(images.metainfo['palette'], np.uint8)))
+    size = (WIDTH, round(WIDTH * image.shape[0] / image.shape[1]))
+    small = [cv2.resize(part, size, interpolation=cv2.INTER_NEAREST) for part in parts]
+    return np.concatenate([np.pad(part, ((0, GAP), (0, GAP), (0, 0))) for part in small], 1)
+
+
+def _paint(values: np.ndarray, colors: np.ndarray) -> np.ndarray:
+    """(H, W, 3) colors of values (H, W), black for those without."""
+    return np.concatenate([colors, [UNNAMED]]).astype(np.uint8)[np.minimum(values, len(colors))]

@@ -1,0 +1,165 @@
+"""Segments of sparse points grown into regions of an image."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+from skimage.measure import label as connected_regions
+
+from peridot.drive_and_segment.proposals.clusters import GROUND, NONE
+
+
+@dataclass(frozen=True)
+class RegionRule:
+    """How points become regions, and which regions stay.
+
+    Attributes:
+        occlusion: Window of the test for hidden points, (columns, beams) to each side in beam pitches.
+        reach: Pixels farther from every point than this are left out, in beam pitches.
+        border: Pixels nearer than this to a border between segments are left out where depth jumps, in beam pitches.
+        depth_jump: A larger difference in depth between two segments is a jump, in meters.
+        part: Connected parts of a segment stay if they are larger than this share of its largest.
+        min_points: Segments with fewer visible points are left out.
+        min_pixels: So are segments of fewer pixels,
+        min_side: and those whose box is narrower or lower, in pixels.
+        empty_range: Where beams without return are put: they keep regions from growing over the sky, in meters.
+    """
+
+    occlusion: tuple[float, float] = (1.1, 0.55)
+    reach: float = 1.0
+    border: float = 0.25
+    depth_jump: float = 1.0
+    part: float = 0.2
+    min_points: int = 5
+    min_pixels: int = 100
+    min_side: int = 8
+    empty_range: float = 60.0
+
+
+def grow_regions(
+    position: np.ndarray,
+    depth: np.ndarray,
+    ids: np.ndarray,
+    size: tuple[int, int],
+    pitch: np.ndarray,
+    rule: RegionRule,
+) -> np.ndarray:
+    """Give every pixel the segment of the nearest point, but nothing where that is doubtful (section A6).
+
+    Nearest is meant in units of the beam pitch: sqrt((du / pitch_u)^2 + (dv / pitch_v)^2). A pixel stays without
+    segment if it is farther than `rule.reach` from every point, or within `rule.border` of the border between two
+    segments (or a segment and nothing) whose points there differ by more than `rule.depth_jump` in depth.
+
+    Args:
+        position: (K, 2) u, v in pixels.
+        depth: (K,) meters.
+        ids: (K,) segment of each point, 0 for none.
+        size: (H, W) of the image.
+        pitch: (2,) pixels between points along a row and along a column.
+        rule: Distances.
+
+    Returns:
+        np.ndarray: uint16 (H, W).
+    """
+    if not len(position):
+        return np.zeros(size, np.uint16)
+    # a canvas on which the pitch is the same number of cells in both directions
+    cells = float(np.clip(pitch.min(), 4, 8))
+    scale = cells / pitch
+    canvas = tuple(int(np.ceil(length * factor)) + 1 for length, factor in zip(size, scale[::-1]))
+    column, row = np.rint(position * scale).astype(np.int64).T
+    order = np.argsort(-depth, kind='stable')
+    column, row, depth, ids = column[order], row[order], depth[order], ids[order]
+    site = np.full(canvas, -1)
+    site[row, column] = np.arange(len(order))
+    distance, nearest = nearest_site(site)
+    regions = ids[nearest].astype(np.uint16)
+    border = _border(regions, depth[nearest].astype(np.float32), rule.depth_jump)
+    # a border runs half a cell beside the cells it separates
+    to_border = cv2.distanceTransform(1 - border, cv2.DIST_L2, 5) + 0.5
+    regions[(to_border <= rule.border * cells) | (distance > rule.reach * cells)] = NONE
+    regions = keep_large_parts(regions, rule.part)
+    u, v = (np.rint(np.arange(length) * factor).astype(np.int64) for length, factor in zip(size[::-1], scale))
+    return regions[v[:, None], u]
+
+
+def nearest_site(site: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Distance to the nearest cell that holds a site, and that site.
+
+    Args:
+        site: int (h, w), -1 in cells without one.
+
+    Returns:
+        tuple: (h, w) float32 cells, exact to 2 %; (h, w) int64 sites.
+    """
+    is_empty = (site < 0).astype(np.uint8)
+    distance, label = cv2.distanceTransformWithLabels(is_empty, cv2.DIST_L2, 5, labelType=cv2.DIST_LABEL_PIXEL)
+    site_of_label = np.zeros(label.max() + 1, np.int64)
+    filled = site >= 0
+    site_of_label[label[filled]] = site[filled]
+    return distance, site_of_label[label]
+
+
+def _border(regions: np.ndarray, depth: np.ndarray, jump: float) -> np.ndarray:
+    """uint8 (h, w), 1 on both sides of borders between regions across which depth jumps."""
+    border = np.zeros(regions.shape, np.uint8)
+    for before, after in ((np.s_[:-1], np.s_[1:]), (np.s_[:, :-1], np.s_[:, 1:])):
+        differs = (regions[before] != regions[after]) & (abs(depth[before] - depth[after]) > jump)
+        border[before] |= differs
+        border[after] |= differs
+    return border
+
+
+def keep_large_parts(regions: np.ndarray, share: float) -> np.ndarray:
+    """Clear connected parts of a segment that are no larger than a share of its largest; the ground keeps all.
+
+    Args:
+        regions: uint16 (h, w) segments.
+        share: In [0, 1].
+
+    Returns:
+        np.ndarray: uint16 (h, w).
+    """
+    parts = connected_regions(regions, background=NONE, connectivity=2)
+    sizes = np.bincount(parts.ravel())
+    owner = np.zeros(len(sizes), np.int64)
+    owner[parts] = regions
+    largest = np.zeros(owner.max() + 1)
+    np.maximum.at(largest, owner[1:], sizes[1:])
+    small = (sizes <= share * largest[owner]) & (owner != GROUND)
+    small[0] = False
+    return np.where(small[parts], np.uint16(NONE), regions)
+
+
+def drop_small(regions: np.ndarray, visible_points: np.ndarray, rule: RegionRule) -> np.ndarray:
+    """Clear segments with too few visible points or pixels, or too small a box.
+
+    Args:
+        regions: uint16 (H, W) segments of an image.
+        visible_points: (S,) points of each segment that the camera sees, S above the largest id.
+        rule: The limits.
+
+    Returns:
+        np.ndarray: uint16 (H, W).
+    """
+    count = len(visible_points)
+    table = np.zeros((count, 4), np.int64)  # first and last row, first and last column
+    by_row, by_column = _presence(regions, count)
+    for start, present in ((0, by_row), (2, by_column)):
+        table[:, start] = present.argmax(1)
+        table[:, start + 1] = present.shape[1] - present[:, ::-1].argmax(1)
+    pixels = np.bincount(regions.ravel(), minlength=count)
+    sides = np.minimum(table[:, 1] - table[:, 0], table[:, 3] - table[:, 2])
+    kept = (visible_points >= rule.min_points) & (pixels >= rule.min_pixels) & (sides >= rule.min_side)
+    return np.where(kept, np.arange(count), NONE).astype(np.uint16)[regions]
+
+
+def _presence(regions: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray]:
+    """bool (count, H) and (count, W): which rows and columns a segment has pixels in."""
+    height, width = regions.shape
+    by_row, by_column = np.zeros((count, height), bool), np.zeros((count, width), bool)
+    by_row[regions, np.arange(height)[:, None]] = True
+    by_column[regions, np.arange(width)] = True
+    return by_row, by_column

@@ -1,0 +1,1 @@
+"""Pseudo-labels: classes of segments and pixels by k-means."""

@@ -1,0 +1,134 @@
+"""Regions whose pixels should agree: segments of the lidar, completed by superpixels of the image."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from peridot.drive_and_segment.proposals.clusters import GROUND, NONE
+from peridot.errors import ConfigError, DataError
+from peridot.maps.folder import MapFolder
+from peridot.models.functional import group_mean
+
+
+@dataclass(frozen=True)
+class AttachmentRule:
+    """When a superpixel belongs to a segment.
+
+    Attributes:
+        cover: Share of the superpixel's pixels that lie in the segment, at least.
+        purity: Share of its pixels in any segment that lie in this one, at least.
+
+    Raises:
+        ConfigError: A share does not lie between 0 and 1.
+    """
+
+    cover: float = 0.5
+    purity: float = 0.8
+
+    def __post_init__(self) -> None:
+        for name in ('cover', 'purity'):
+            if not 0 < getattr(self, name) <= 1:
+                raise ConfigError(f'regions: {name}={getattr(self, name)} is a share: set it above 0 and up to 1')
+
+
+def require_partition(superpixels: MapFolder) -> None:
+    """Refuse a folder of superpixels that leave pixels out.
+
+    Raises:
+        DataError: They do.
+    """
+    if superpixels.ignore is not None:
+        raise DataError(
+            f'{superpixels.folder} leaves pixels without superpixel, but regions are to cover images: make others with '
+            '`python tools/make_superpixels.py CONFIG --generator felzenszwalb` and name their '
+            'folder as superpixels of teacher_labels and peridot.LoadRegionMap'
+        )
+
+
+def attach_superpixels(proposals: np.ndarray, superpixels: np.ndarray, rule: AttachmentRule) -> np.ndarray:
+    """Segment that each superpixel belongs to.
+
+    Args:
+        proposals: int (H, W) map of proposals: 0 none, 1 ground, 2 and more objects.
+        superpixels: int (H, W) ids from 0.
+        rule: When one belongs to the other.
+
+    Returns:
+        np.ndarray: int64 (largest id + 1,) segment, 0 for superpixels that stay alone. Of segments with the same
+        share the first counts.
+    """
+    segments, count = int(proposals.max()) + 1, int(superpixels.max()) + 1
+    pixels = np.bincount((superpixels.astype(np.int64) * segments + proposals).ravel())
+    pairs = np.flatnonzero(pixels)
+    pixels, owner, segment = pixels[pairs], pairs // segments, pairs % segments
+    size = np.bincount(owner, pixels, count)
+    inside = segment != NONE
+    covered = np.bincount(owner[inside], pixels[inside], count)
+    good = inside & (pixels >= rule.cover * size[owner]) & (pixels >= rule.purity * covered[owner])
+    attached, most = np.full(count, NONE, np.int64), np.zeros(count, np.int64)
+    np.maximum.at(most, owner[inside], pixels[inside])
+    # written backwards, the first of equals stays
+    chosen = np.flatnonzero(good & (pixels == most[owner]))[::-1]
+    attached[owner[chosen]] = segment[chosen]
+    return attached
+
+
+def join_regions(proposals: np.ndarray, superpixels: np.ndarray, rule: AttachmentRule = AttachmentRule()) -> np.ndarray:
+    """Partition of an image into regions that should have one class each.
+
+    An object is one region with the unlabeled pixels of the superpixels that belong to it. Of other superpixels the
+    pixels outside all segments are a region. The ground is not one region, or road and sidewalk could not differ: its
+    pieces in each superpixel are, with the superpixel's unlabeled pixels where it belongs to the ground.
+
+    Args:
+        proposals: int (H, W) map of proposals: 0 none, 1 ground, 2 and more objects.
+        superpixels: int (H, W) ids from 0, a partition.
+        rule: When a superpixel belongs to a segment.
+
+    Returns:
+        np.ndarray: int32 (H, W) regions, numbered from 0 without gaps.
+    """
+    segment, owner = proposals.astype(np.int64), superpixels.astype(np.int64)
+    belongs = attach_superpixels(segment, owner, rule)[owner]
+    segment = np.where(segment == NONE, belongs, segment)
+    first = int(segment.max()) + 1
+    region = np.where(segment > GROUND, segment, first + 2 * owner + (segment == GROUND))
+    found = np.bincount(region.ravel()) > 0
+    return (np.cumsum(found, dtype=np.int32) - 1)[region]
+
+
+def region_means(scores: Tensor, regions: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Mean of the scores of each region of each image.
+
+    Args:
+        scores: Float (N, K, H, W).
+        regions: Int64 (N, H, W) regions, each image's from 0; negative where there is none.
+
+    Returns:
+        (R, K) means, int64 (R,) pixels of each region, and int64 (N H W,) region of each pixel among R, -1 for none.
+    """
+    images = torch.arange(len(regions), device=regions.device)[:, None, None]
+    count = int(regions.max()) + 1
+    group = torch.where(regions < 0, -1, regions + images * count).flatten()
+    means, pixels = group_mean(scores.movedim(1, -1).flatten(0, 2), group, len(regions) * max(count, 0))
+    return means, pixels, group
+
+
+def pool_regions(scores: Tensor, regions: Tensor) -> Tensor:
+    """Each pixel's scores replaced by the mean of its region; zero where there is none.
+
+    Args:
+        scores: Float (N, K, H, W).
+        regions: Int64 (N, H, W), see `region_means`.
+
+    Returns:
+        (N, K, H, W).
+    """
+    means, _, group = region_means(scores, regions)
+    # one row of zeros for pixels without region, at -1
+    means = torch.cat([means, means.new_zeros(1, scores.shape[1])])
+    return means[group].unflatten(0, regions.shape).movedim(-1, 1)

@@ -1,0 +1,54 @@
+"""The simplest segmentation without labels, to compare with: k-means over color and position of single pixels."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from peridot.drive_and_segment.pseudo_labels.segment_kmeans import fit_centers, nearest_center
+from peridot.maps.images import ImageSource
+
+
+class PixelClusters:
+    """Clusters of pixels by color and position.
+
+    Args:
+        num_clusters: Number of clusters K.
+        per_image: Pixels drawn from each image that is fitted.
+        restarts: Runs of k-means, the best stays.
+        seed: Seed of draw and k-means.
+    """
+
+    def __init__(self, num_clusters: int = 31, per_image: int = 200, restarts: int = 3, seed: int = 0) -> None:
+        self.num_clusters, self.per_image, self.restarts, self.seed = num_clusters, per_image, restarts, seed
+        self.centers: np.ndarray | None = None
+
+    def fit(self, images: Sequence[ImageSource]) -> PixelClusters:
+        """Cluster pixels drawn from all images."""
+        rng = np.random.default_rng(self.seed)
+        drawn = []
+        for source in images:
+            pixels = pixel_features(source.read())
+            drawn.append(pixels[rng.integers(0, len(pixels), self.per_image)])
+        self.centers = fit_centers(np.concatenate(drawn), self.num_clusters, self.restarts, self.seed)
+        return self
+
+    def __call__(self, image: np.ndarray) -> np.ndarray:
+        """Clusters (H, W) int64 of an image (H, W, 3) uint8 RGB, after `fit`."""
+        return nearest_center(pixel_features(image), self.centers).reshape(image.shape[:2])
+
+
+def pixel_features(image: np.ndarray) -> np.ndarray:
+    """Red, green, blue, row and column of every pixel, each from 0 to 1.
+
+    Args:
+        image: (H, W, 3) uint8 RGB.
+
+    Returns:
+        np.ndarray: float32 (H * W, 5).
+    """
+    height, width = image.shape[:2]
+    row, column = np.mgrid[:height, :width].astype(np.float32)
+    position = np.stack([row / max(1, height - 1), column / max(1, width - 1)], -1)
+    return np.concatenate([image.astype(np.float32) / 255, position], -1).reshape(-1, 5)

@@ -1,0 +1,198 @@
+"""One feature for every segment of an image: what a frozen image network says about the part it covers."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor, nn
+
+from peridot.drive_and_segment.proposals.clusters import FIRST_OBJECT
+from peridot.errors import ConfigError
+from peridot.maps.images import nearest_resize, resize_image
+from peridot.models.functional import superpixel_mean
+from peridot.registry import MODELS
+
+POOLS = ('class', 'mean', 'mask')
+# what hides the surroundings of a segment, the mean color of ImageNet
+GRAY = (124, 116, 104)
+
+
+@dataclass
+class SegmentImage:
+    """What the network needs of one image; S segments.
+
+    Attributes:
+        ids: (S,) int64 segments in rising order, the ground left out.
+        boxes: (S, 4) int64 left, top, right, bottom in pixels, right and bottom excluded.
+        pixels: (S,) int64.
+        inputs: (S, 3, h, w) uint8 crops, or (1, 3, h, w), the whole image, for the pool 'mask'.
+        regions: (h, w) int64 for the pool 'mask': segment of each input pixel by its place in `ids`, S elsewhere.
+    """
+
+    ids: np.ndarray
+    boxes: np.ndarray
+    pixels: np.ndarray
+    inputs: np.ndarray
+    regions: np.ndarray | None = None
+
+
+class SegmentEncoder(nn.Module):
+    """Features of segments by a frozen image network.
+
+    Args:
+        teacher: Config of the network (registry `MODELS`).
+        pool: 'class' takes the class token of a crop after the last normalization (transformers), 'mean' the mean
+            over the crop's feature map, 'mask' the mean over the segment in the feature map of the whole image.
+
+    Raises:
+        ConfigError: The network has no class token.
+    """
+
+    def __init__(self, teacher: Mapping, pool: str) -> None:
+        super().__init__()
+        self.teacher, self.pool = MODELS.build(dict(teacher)), pool
+        if pool == 'class' and getattr(getattr(self.teacher, 'network', None), 'cls_token', None) is None:
+            raise ConfigError(
+                f"pool='class': {teacher.get('model', teacher['type'])} has no class token: set "
+                "pseudo_classes.pool='mean', or a vision transformer as pseudo_classes.teacher"
+            )
+        self.eval()
+
+    @torch.no_grad()
+    def forward(self, crops: Tensor) -> Tensor:
+        """(S, C) float32 features of uint8 crops (S, 3, h, w)."""
+        if self.pool == 'mean':
+            return self.teacher(crops).float().mean((2, 3))
+        teacher = self.teacher
+        images = (crops.float() / 255 - teacher.mean) / teacher.std
+        return teacher.network.forward_features(images)[:, 0].float()
+
+    @torch.no_grad()
+    def masked(self, image: Tensor, regions: Tensor, count: int) -> Tensor:
+        """(S, C) float32 features of S = `count` segments (h, w) of one image (1, 3, h, w)."""
+        features = self.teacher(image).float()
+        pooled, _ = superpixel_mean(features, regions[None], count + 1, self.teacher.align_corners, normalize=False)
+        return pooled[0, :count]
+
+
+def segment_boxes(regions: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Objects of a map of proposals, the ground left out.
+
+    Args:
+        regions: (H, W) segments.
+
+    Returns:
+        tuple: (S,) ids in rising order, (S, 4) tight boxes left, top, right, bottom (the last two excluded), (S,)
+        pixels.
+    """
+    row, column = np.nonzero(regions >= FIRST_OBJECT)
+    ids, owner, pixels = np.unique(regions[row, column], return_inverse=True, return_counts=True)
+    boxes = np.empty((len(ids), 4), np.int64)
+    boxes[:, :2], boxes[:, 2:] = np.iinfo(np.int64).max, -1
+    for side, values in ((0, column), (1, row)):
+        np.minimum.at(boxes[:, side], owner, values)
+        np.maximum.at(boxes[:, side + 2], owner, values + 1)
+    return ids.astype(np.int64), boxes, pixels
+
+
+def crop_segments(
+    image: np.ndarray, regions: np.ndarray, size: int, context: float = 0.0, mask_background: bool = False
+) -> SegmentImage:
+    """The part of an image around every segment, squashed to a square.
+
+    Args:
+        image: (H, W, 3) uint8 RGB.
+        regions: (H, W) segments.
+        size: Side of the crops in pixels.
+        context: Boxes grow by this share of their sides, half of it at either end.
+        mask_background: Paint what is not of the segment gray.
+    """
+    ids, boxes, pixels = segment_boxes(regions)
+    crops = np.empty((len(ids), size, size, 3), np.uint8)
+    whole = Image.fromarray(image)
+    for crop, number, box in zip(crops, ids, boxes):
+        margin = context / 2 * np.tile(box[2:] - box[:2], 2) * (-1, -1, 1, 1)
+        wanted = np.clip(box + margin, 0, np.tile(whole.size, 2))
+        source = whole
+        if mask_background:
+            source = Image.fromarray(np.where((regions == number)[..., None], image, np.uint8(GRAY)))
+        # resizes from the box with the filter's support inside it, so that shrinking does not alias
+        crop[:] = np.asarray(source.resize((size, size), Image.Resampling.BICUBIC, box=tuple(wanted)))
+    return SegmentImage(ids, boxes, pixels, crops.transpose(0, 3, 1, 2))
+
+
+def whole_image(image: np.ndarray, regions: np.ndarray, height: int) -> SegmentImage:
+    """An image and its segments for one pass of the network, at a height and a width that patches divide.
+
+    Args:
+        image: (H, W, 3) uint8 RGB.
+        regions: (H, W) segments.
+        height: Rows of the network's input.
+    """
+    ids, boxes, pixels = segment_boxes(regions)
+    width = max(32, round(image.shape[1] * height / image.shape[0] / 32) * 32)
+    place = np.full(int(regions.max()) + 1, len(ids))
+    place[ids] = np.arange(len(ids))
+    inputs = resize_image(image, (height, width)).transpose(2, 0, 1)[None]
+    return SegmentImage(ids, boxes, pixels, inputs, place[nearest_resize(regions, (height, width))])
+
+
+def encode_images(
+    encoder: SegmentEncoder, images: Iterator[SegmentImage], batch_size: int, clock: dict[str, float]
+) -> Iterator[np.ndarray]:
+    """Features of the segments of one image after the other, with batches of crops that span images.
+
+    Args:
+        encoder: The network, on its device.
+        images: What to encode.
+        batch_size: Crops per pass.
+        clock: Its 'network' counts the seconds of the network.
+
+    Yields:
+        np.ndarray: (S, C) float32 for each image.
+    """
+    waiting: list[np.ndarray] = []  # crops that are not encoded yet
+    counts: list[int] = []  # segments of the images that are not yielded yet
+    done: list[np.ndarray] = []  # features that are not yielded yet
+    for image in images:
+        if encoder.pool == 'mask':
+            yield _timed(clock, encoder, image.inputs, image)
+            continue
+        counts.append(len(image.ids))
+        waiting.extend(image.inputs)
+        while len(waiting) >= batch_size:
+            done.extend(_timed(clock, encoder, np.stack(waiting[:batch_size])))
+            del waiting[:batch_size]
+        while counts and counts[0] <= len(done):
+            yield _take(done, counts.pop(0))
+    if waiting:
+        done.extend(_timed(clock, encoder, np.stack(waiting)))
+    while counts:
+        yield _take(done, counts.pop(0))
+
+
+def _take(done: list[np.ndarray], count: int) -> np.ndarray:
+    taken = np.array(done[:count], np.float32)
+    del done[:count]
+    return taken
+
+
+def _timed(
+    clock: dict[str, float], encoder: SegmentEncoder, inputs: np.ndarray, image: SegmentImage | None = None
+) -> Sequence[np.ndarray]:
+    """Features of a batch of crops, or of the segments of a whole image."""
+    start = time.perf_counter()
+    device = next(encoder.parameters()).device
+    batch = torch.from_numpy(np.ascontiguousarray(inputs)).to(device)
+    if image is None:
+        features = encoder(batch)
+    else:
+        features = encoder.masked(batch, torch.from_numpy(image.regions).to(device), len(image.ids))
+    found = features.cpu().numpy()
+    clock['network'] += time.perf_counter() - start
+    return found

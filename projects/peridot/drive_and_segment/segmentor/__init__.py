@@ -1,0 +1,1 @@
+"""The image network that learns from pseudo-labels, and what it predicts."""

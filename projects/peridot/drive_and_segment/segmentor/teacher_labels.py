@@ -1,0 +1,184 @@
+"""Hard targets of Drive&Segment's student: a teacher's classes, agreed within regions."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from mmengine.dataset import Compose
+from mmengine.registry import MODELS, DefaultScope
+from torch import Tensor, nn
+
+from peridot.drive_and_segment.pseudo_labels.attachment import (
+    AttachmentRule,
+    join_regions,
+    region_means,
+    require_partition,
+)
+from peridot.errors import CheckpointError, ConfigError
+from peridot.labels.job import MapJob
+from peridot.labels.networks import NetworkGenerator, device, fingerprint, misfits
+from peridot.maps.folder import MapFolder
+from peridot.maps.images import ImageSource
+from peridot.optional import import_package
+from peridot.registry import LABEL_GENERATORS
+from peridot.weights import read_checkpoint, state_of
+
+IGNORED = 255
+
+
+class Segmentor(NamedTuple):
+    """A network of mmsegmentation and the pipeline that makes its inputs from `img_path`."""
+
+    network: nn.Module
+    pipeline: Compose
+
+
+@LABEL_GENERATORS.register_module('segment-teacher')
+class SegmentTeacherGenerator(NetworkGenerator):
+    """What a trained teacher sees in whole images; each region gets the class of its mean probabilities.
+
+    Regions are segments of the lidar with the superpixels that belong to them, pieces of the ground, and the other
+    superpixels (`join_regions`). Classes are those of the cluster labels, the ground first.
+
+    Args:
+        model: Config of the teacher.
+        pipeline: What the teacher sees of an image, `image_pipeline` of its config.
+        checkpoint: Its weights.
+        proposals: Folder of tools/make_proposals.py, relative to the data root.
+        superpixels: Folder of superpixels, relative to the data root.
+        min_confidence: Regions whose class has a smaller mean probability get 255.
+        **rule: Settings of `AttachmentRule`.
+
+    Raises:
+        ConfigError: No checkpoint is given, or a setting makes no sense.
+    """
+
+    kind = 'labels'
+    ignore = IGNORED
+
+    def __init__(
+        self,
+        model: Mapping,
+        pipeline: Sequence[Mapping],
+        checkpoint: str | None = None,
+        proposals: str = 'drive_and_segment/proposals',
+        superpixels: str = 'superpixels/felzenszwalb',
+        min_confidence: float = 0.0,
+        **rule: float,
+    ) -> None:
+        if checkpoint is None:
+            raise ConfigError(
+                'segment-teacher: no checkpoint: add --options checkpoint=work_dirs/teacher_NAME/epoch_N.pth, made by '
+                'tools/train.py with the same config'
+            )
+        if not 0 <= min_confidence < 1:
+            raise ConfigError(f'teacher_labels.min_confidence={min_confidence} must be at least 0 and below 1')
+        self.model, self.pipeline, self.checkpoint = model, pipeline, checkpoint
+        self.proposals, self.superpixels, self.min_confidence = proposals, superpixels, float(min_confidence)
+        self.rule = AttachmentRule(**rule)
+        self._maps: tuple[MapFolder, MapFolder] | None = None
+
+    @classmethod
+    def settings_from_config(cls, config: Mapping) -> dict:
+        """`model`, `image_pipeline` and `teacher_labels` of the config."""
+        for key in ('teacher_labels', 'image_pipeline', 'model'):
+            if key not in config:
+                raise ConfigError(f'the config has no `{key}`: give configs/drive_and_segment/teacher_NAME.py')
+        return dict(model=config['model'], pipeline=config['image_pipeline'], **config['teacher_labels'])
+
+    @property
+    def parameters(self) -> dict:
+        """See `LabelGenerator`."""
+        return {
+            'checkpoint': fingerprint(Path(self.checkpoint)),
+            'pipeline': [dict(step) for step in self.pipeline],
+            'test_cfg': dict(self.model['test_cfg']),
+            'regions': vars(self.rule),
+            'min_confidence': self.min_confidence,
+            'made_from': [maps.manifest.hash for maps in self._maps or ()],
+        }
+
+    def open(self, job: MapJob) -> None:
+        """Open proposals and superpixels, load the teacher.
+
+        Raises:
+            DataError: Maps are absent, or the superpixels leave pixels out.
+            CheckpointError: The checkpoint is absent, damaged or of another network.
+            ConfigError: mmsegmentation is not installed.
+        """
+        folders = (self.proposals, self.superpixels)
+        self._maps = tuple(MapFolder(folder, job.data_root, 'superpixels') for folder in folders)
+        require_partition(self._maps[1])
+        for maps in self._maps:
+            maps.check_exist([(source.path, source.token) for source in job.images])
+        super().open(job)
+        count = self.network.network.out_channels
+        self.classes = ['ground', *(f'cluster_{number:02d}' for number in range(1, count))]
+
+    def load(self) -> Segmentor:
+        """Build the teacher and load its weights."""
+        import_package('mmseg.models', 'segment-teacher')
+        import peridot.drive_and_segment.segmentor.segmentor  # noqa: F401  (registers the network)
+
+        with DefaultScope.overwrite_default_scope('mmseg'):
+            network = MODELS.build(dict(self.model))
+            pipeline = Compose([dict(step) for step in self.pipeline])
+        load_segmentor(network, self.checkpoint)
+        return Segmentor(network.to(device()).eval(), pipeline)
+
+    def generate(self, source: ImageSource) -> np.ndarray:
+        """(H, W) uint8 classes; 255 where the teacher is not sure."""
+        size = source.size()
+        proposals, superpixels = (maps.read(source.path, size, source.token) for maps in self._maps)
+        regions = join_regions(proposals, superpixels, self.rule)
+        logits = self._logits(source)
+        return region_classes(logits.softmax(0), torch.from_numpy(regions).to(logits.device), self.min_confidence)
+
+    @torch.no_grad()
+    def _logits(self, source: ImageSource) -> Tensor:
+        """Float32 (K, H, W) at the size of the file."""
+        network, pipeline = self.network
+        packed = pipeline({'img_path': source.path, 'seg_fields': []})
+        batch = dict(inputs=[packed['inputs']], data_samples=[packed['data_samples']])
+        return network.test_step(batch)[0].seg_logits.data.float()
+
+
+def load_segmentor(network: nn.Module, checkpoint: str) -> None:
+    """Give a segmentor its weights; of a soft student's checkpoint a plain network takes the student's.
+
+    Args:
+        network: Segmentor of mmsegmentation.
+        checkpoint: File of a training.
+
+    Raises:
+        CheckpointError: The file is absent, damaged or of another network.
+    """
+    own, state = network.state_dict(), state_of(read_checkpoint(checkpoint))
+    state = {name: tensor for name, tensor in state.items() if name in own or not name.startswith('teacher.')}
+    if wrong := misfits(network, state):
+        raise CheckpointError(
+            f'checkpoint {checkpoint} is of another network ({len(wrong)} tensors differ, first {wrong[0]!r}): give '
+            'the config that it was trained with'
+        )
+    network.load_state_dict(state)
+
+
+def region_classes(probabilities: Tensor, regions: Tensor, min_confidence: float = 0.0) -> np.ndarray:
+    """Class of each pixel by the mean probabilities of its region.
+
+    Args:
+        probabilities: Float (K, H, W).
+        regions: Int (H, W), from 0.
+        min_confidence: Regions with a smaller largest mean get 255.
+
+    Returns:
+        np.ndarray: uint8 (H, W).
+    """
+    means, _, group = region_means(probabilities[None], regions[None].long())
+    confidence, classes = means.max(1)
+    classes[confidence < min_confidence] = IGNORED
+    return classes[group].view(regions.shape).to(torch.uint8).cpu().numpy()

@@ -1,0 +1,70 @@
+"""Crops of training images that show one class each: what a user would cut out, or generate from a text."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import cv2
+import numpy as np
+from skimage.measure import label as connected_regions
+from skimage.measure import regionprops
+from tqdm import tqdm
+
+from peridot.datasets.paired_dataset import nuscenes_lidarseg_meta, read_info_file
+from peridot.errors import DataError
+from peridot.files import atomic_path
+from peridot.labels.oracle import OracleGenerator
+from peridot.maps.images import ImageSource
+
+# least width and height of a crop in pixels
+LEAST = 16
+
+
+def write_prototypes(root: str | os.PathLike, per_class: int, progress: bool = True) -> Path:
+    """Write `prototypes/{class}/{number}.png`: the largest regions of each class, each from an image of its own.
+
+    The true classes of the pixels choose the crops, in training images of a synthetic dataset in nuScenes' layout.
+
+    Args:
+        root: Folder of the dataset.
+        per_class: Crops of each class; fewer where the images show fewer.
+        progress: Show a progress bar.
+
+    Returns:
+        The folder.
+
+    Raises:
+        ConfigError: The dataset is not synthetic.
+        DataError: No image shows one of the classes.
+    """
+    root, meta = Path(root), nuscenes_lidarseg_meta()
+    oracle = OracleGenerator()
+    oracle.open_dataset(root)
+    infos = read_info_file(str(root / 'nuscenes_infos_train.pkl'), str(root))['data_list']
+    paths = [root / 'samples' / name / cam['img_path'] for info in infos for name, cam in info['images'].items()]
+    found = {name: [] for name in meta['classes']}
+    for path in tqdm(paths, 'prototypes', unit='image', disable=not progress):
+        for label, region in largest_regions(oracle.generate(ImageSource(str(path)))).items():
+            found[meta['classes'][label]].append((region.area, path, region.bbox))
+    for name, regions in found.items():
+        if not regions:
+            raise DataError(f'no image of {root} shows {name}: make the dataset with more --keyframes')
+        for number, (_, path, box) in enumerate(sorted(regions, reverse=True)[:per_class]):
+            top, left, bottom, right = box
+            crop = cv2.imread(str(path))[top:bottom, left:right]
+            with atomic_path(root / 'prototypes' / name / f'{number}.png') as temporary:
+                temporary.write_bytes(cv2.imencode('.png', crop)[1].tobytes())
+    return root / 'prototypes'
+
+
+def largest_regions(labels: np.ndarray) -> dict[int, object]:
+    """The largest connected region of each class in a map (H, W), by class; 255 is no class."""
+    best = {}
+    for region in regionprops(connected_regions(labels.astype(np.int32), background=255, connectivity=1)):
+        label = int(labels[tuple(region.coords[0])])
+        top, left, bottom, right = region.bbox
+        large = min(bottom - top, right - left) >= LEAST
+        if large and region.area > getattr(best.get(label), 'area', 0):
+            best[label] = region
+    return best

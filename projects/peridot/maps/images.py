@@ -1,0 +1,109 @@
+"""Camera images of a dataset as files, and resizing of images and maps."""
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+import numpy as np
+from PIL import Image
+
+from peridot.errors import DataError
+
+
+@dataclass(frozen=True)
+class ImageSource:
+    """One camera image of a dataset.
+
+    Attributes:
+        path: Image file.
+        token: Token of the camera's sample data where the dataset has one.
+        key: Path relative to the data root, without suffix.
+    """
+
+    path: str
+    token: str | None = None
+    key: str = ''
+
+    def size(self) -> tuple[int, int]:
+        """(height, width) in pixels, from the header alone."""
+        with self._open() as image:
+            return image.height, image.width
+
+    def read(self, at_least: tuple[int, int] | None = None) -> np.ndarray:
+        """(H, W, 3) uint8 RGB image.
+
+        Args:
+            at_least: (height, width) the caller needs; a JPEG is then decoded at a half, quarter or eighth
+                of its size where that is still as large. The whole image by default.
+        """
+        with self._open() as image:
+            try:
+                if at_least is not None:
+                    image.draft('RGB', (at_least[1], at_least[0]))
+                return np.asarray(image.convert('RGB'))
+            except (OSError, SyntaxError, ValueError) as error:
+                raise DataError(f'image {self.path} is damaged ({error}): fetch it again') from None
+
+    def _open(self) -> Image.Image:
+        try:
+            return Image.open(self.path)
+        except FileNotFoundError:
+            raise DataError(f'image {self.path} is missing: check --data-root and the info file') from None
+        except OSError:
+            raise DataError(f'{self.path} is no image or is damaged: fetch it again') from None
+
+
+def images_of(dataset) -> list[ImageSource]:
+    """Camera images of a dataset (or of all datasets that a wrapper holds), each once, in order.
+
+    Args:
+        dataset: `PairedDataset`, or a wrapper with `datasets` (concatenation) or `dataset` (repetition).
+    """
+    if hasattr(dataset, 'datasets'):
+        lists = [images_of(part) for part in dataset.datasets]
+    elif hasattr(dataset, 'dataset') and not isinstance(dataset.dataset, (str, type(None))):
+        lists = [images_of(dataset.dataset)]
+    else:
+        infos = (dataset.get_data_info(index) for index in range(len(dataset)))
+        lists = [image_sources(info) for info in infos]
+    return list({source.path: source for part in lists for source in part}.values())
+
+
+def image_sources(info: dict) -> list[ImageSource]:
+    """Images of one parsed info of a `PairedDataset`."""
+    sources = []
+    for path, token in zip(info['img_paths'], info['img_tokens']):
+        relative = Path(os.path.relpath(path, info['data_root']))
+        sources.append(ImageSource(os.fspath(path), token, relative.with_suffix('').as_posix()))
+    return sources
+
+
+def nearest_resize(ids: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """Nearest-neighbour resize of a map; pixel centres stay where they are.
+
+    Args:
+        ids: (h, w) array.
+        size: (H, W) of the result.
+    """
+    rows, columns = (
+        np.minimum(((np.arange(new) + 0.5) * old / new).astype(np.int64), old - 1) for old, new in zip(ids.shape, size)
+    )
+    return ids[rows[:, None], columns]
+
+
+def size_at_height(size: tuple[int, int], height: int) -> tuple[int, int]:
+    """(height, width) of an image of a (height, width) scaled to a height."""
+    return height, max(1, round(size[1] * height / size[0]))
+
+
+def resize_image(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """Image brought to a (height, width) by averaging areas."""
+    return cv2.resize(image, size[::-1], interpolation=cv2.INTER_AREA)
+
+
+def reduce_image(image: np.ndarray, height: int | None) -> np.ndarray:
+    """Image reduced to a height; images that are not larger, and all of them for None, stay as they are."""
+    if height is None or image.shape[0] <= height:
+        return image
+    return resize_image(image, size_at_height(image.shape[:2], height))

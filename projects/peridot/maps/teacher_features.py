@@ -1,0 +1,204 @@
+"""Folders of a teacher's feature maps: one half-precision array per image beside a `manifest.json`."""
+
+import inspect
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+
+from peridot.errors import ConfigError, DataError
+from peridot.files import atomic_path
+from peridot.maps.folder import MANIFEST, MapFolder
+
+KIND = 'teacher features'
+TOOL = 'tools/make_teacher_features.py'
+RESIZE = 'whole image, bilinear, aspect ratio not kept'
+# bytes before the numbers of a NumPy file of this kind
+HEADER = 128
+# settings of a teacher that do not change its maps, or are kept in other fields
+ELSEWHERE = ('align_corners', 'image_size', 'init_cfg')
+
+
+@dataclass
+class FeatureManifest:
+    """What `manifest.json` says about the feature maps around it.
+
+    Attributes:
+        teacher: Settings of the image network, see `teacher_settings`.
+        weights_hash: sha256 of its weights.
+        image_size: [H, W] that every image is resized to.
+        shape: [C, h, w] of a map.
+        command: Command that made the maps and makes missing ones; quoted in error messages.
+        images: Number of maps; None while they are being made.
+        resize: How the images are resized.
+        layout: Path of an image's map below the folder, as in `peridot.maps.folder.Manifest`.
+        kind: Tells these folders from those of per-pixel maps.
+    """
+
+    teacher: dict[str, Any]
+    weights_hash: str
+    image_size: list[int]
+    shape: list[int]
+    command: str
+    images: int | None = None
+    resize: str = RESIZE
+    layout: str = '{relative_stem}.npy'
+    kind: str = KIND
+
+    # `MapFolder` asks for it
+    generator: ClassVar[str] = 'teacher'
+
+    @property
+    def file_size(self) -> int:
+        """Bytes of one map's file."""
+        return HEADER + 2 * int(np.prod(self.shape))
+
+
+def teacher_settings(config: Mapping[str, Any]) -> dict[str, Any]:
+    """All settings that decide what a teacher's maps hold, those left to their defaults too.
+
+    Args:
+        config: Config of the teacher; of a `peridot.StoredTeacher` that of the network it stands for. Of a weight
+            file the name counts, not the folder.
+    """
+    from peridot.registry import MODELS
+
+    if config['type'] == 'peridot.StoredTeacher':
+        config = config['teacher']
+    network = MODELS.get(config['type'])
+    if network is None:
+        raise ConfigError(f'model.teacher.type={config["type"]!r} is not registered: check its name')
+    defaults = {
+        name: item.default
+        for name, item in inspect.signature(network).parameters.items()
+        if item.default is not inspect.Parameter.empty
+    }
+    settings = {name: value for name, value in {**defaults, **config}.items() if name not in ELSEWHERE}
+    if settings.get('weights'):
+        settings['weights'] = os.path.basename(settings['weights'])
+    # as they come back from a manifest
+    return json.loads(json.dumps(settings))
+
+
+class FeatureFolder(MapFolder):
+    """Reads the feature maps of one folder and checks every one of them.
+
+    Args:
+        folder: Folder with `manifest.json`; relative to `data_root` unless absolute.
+        data_root: Root of the dataset; image paths are taken relative to it.
+        teacher: Config of the teacher the maps must be of; None accepts any.
+        manifest: Used in place of the folder's `manifest.json`.
+
+    Raises:
+        DataError: The manifest is missing or wrong.
+        ConfigError: The maps are of another teacher.
+    """
+
+    manifest: FeatureManifest
+
+    def __init__(
+        self,
+        folder: str | os.PathLike,
+        data_root: str | os.PathLike = '.',
+        teacher: Mapping[str, Any] | None = None,
+        manifest: FeatureManifest | None = None,
+    ) -> None:
+        super().__init__(folder, data_root, manifest=manifest or read_manifest(Path(data_root) / folder))
+        if teacher is not None:
+            self._check_teacher(teacher_settings(teacher))
+
+    @property
+    def is_finished(self) -> bool:
+        """Whether the run that makes these maps has ended."""
+        return self.manifest.images is not None
+
+    def describe(self) -> str:
+        """One line about the folder: teacher, shape, first digits of the weights' hash."""
+        manifest = self.manifest
+        state = '' if self.is_finished else f', unfinished, to be completed with `{manifest.command}`'
+        network = manifest.teacher.get('model', manifest.teacher['type'])
+        shape = 'x'.join(map(str, manifest.shape))
+        return f'{self.folder}: {KIND} of {network}, {shape}, weights {manifest.weights_hash[:15]}{state}'
+
+    def read(self, img_path: str | os.PathLike) -> np.ndarray:
+        """Map of an image: float16 (h, w, C).
+
+        Raises:
+            DataError: The map is missing, damaged or of another shape than the manifest says.
+        """
+        path = self.path_for(img_path)
+        try:
+            values = np.load(path, allow_pickle=False)
+        except FileNotFoundError:
+            self._fail(path, 'is missing')
+        except (OSError, ValueError, EOFError):
+            self._fail(path, 'is damaged')
+        channels, height, width = self.manifest.shape
+        if values.dtype != np.float16 or values.shape != (height, width, channels):
+            self._fail(
+                path, 'holds {} {}, the manifest says float16 {}', values.dtype, values.shape, self.manifest.shape
+            )
+        return values
+
+    def is_sound(self, img_path: str | os.PathLike) -> bool:
+        """Whether a map of the right length is there; as files are written atomically, it then is whole."""
+        path = self.path_for(img_path)
+        return path.is_file() and path.stat().st_size == self.manifest.file_size
+
+    def write(self, img_path: str | os.PathLike, values: np.ndarray) -> None:
+        """Write the map (h, w, C) of an image in half precision, atomically.
+
+        Raises:
+            DataError: A value is not finite, or too large for half precision.
+        """
+        with np.errstate(over='ignore'):
+            half = values.astype(np.float16)
+        if not np.isfinite(half).all():
+            raise DataError(
+                f'the teacher gives {img_path} features that half precision (up to 65504) does not hold: check '
+                'model.teacher.weights, or train with the teacher itself'
+            )
+        path = self.path_for(img_path)
+        with atomic_path(path) as temporary, open(temporary, 'wb') as file:
+            np.save(file, half)
+
+    def _check_teacher(self, wanted: dict[str, Any]) -> None:
+        found = self.manifest.teacher
+        for name in sorted({*wanted, *found}):
+            if wanted.get(name) != found.get(name):
+                raise ConfigError(
+                    f'{self.folder / MANIFEST}: the maps are of a teacher with {name}={found.get(name)!r}, the config '
+                    f'has {wanted.get(name)!r}: name another folder, or make them with `python {TOOL} CONFIG`'
+                )
+
+    def _command(self) -> str:
+        return self.manifest.command
+
+
+def read_manifest(folder: Path) -> FeatureManifest:
+    """Read and check `folder/manifest.json`.
+
+    Raises:
+        DataError: The folder or its manifest is missing or not of feature maps.
+    """
+    path = folder / MANIFEST
+    try:
+        values = json.loads(path.read_text())
+    except FileNotFoundError:
+        raise DataError(f'{path} does not exist: make the maps with `python {TOOL} CONFIG`') from None
+    except (ValueError, OSError) as error:
+        raise DataError(f'{path} cannot be read ({error}): make the maps with `python {TOOL} CONFIG`') from None
+    names = {item.name for item in fields(FeatureManifest)}
+    if not isinstance(values, dict) or values.get('kind') != KIND or set(values) != names:
+        raise DataError(f'{path} is not that of teacher features: name their folder, or make them with `python {TOOL}`')
+    return FeatureManifest(**values)
+
+
+def write_manifest(folder: Path, manifest: FeatureManifest) -> None:
+    """Write `folder/manifest.json` atomically."""
+    with atomic_path(folder / MANIFEST) as temporary:
+        temporary.write_text(json.dumps(asdict(manifest), indent=2) + '\n')

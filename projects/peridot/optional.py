@@ -1,0 +1,35 @@
+"""Packages that only some parts need, imported when they are used."""
+
+import importlib
+from types import ModuleType
+
+from peridot.errors import ConfigError
+
+# what pip is to install, by package
+INSTALL = {
+    'mmseg': 'mmsegmentation==1.2.2 ftfy regex',
+    'segment_anything': 'segment-anything',
+    'transformers': 'transformers==4.57.6',
+}
+
+
+def import_package(name: str, user: str) -> ModuleType:
+    """Import a module of an optional package.
+
+    Args:
+        name: The module, e.g. 'mmseg.apis'.
+        user: What needs it, for the error.
+
+    Raises:
+        ConfigError: It, or a package it needs, is not installed.
+    """
+    try:
+        return importlib.import_module(name)
+    except ModuleNotFoundError as error:
+        raise ConfigError(f'{user} needs the package {error.name}: {install_command(name)}') from None
+
+
+def install_command(name: str) -> str:
+    """The command that installs the package of a module."""
+    package = name.split('.', 1)[0]
+    return f'pip install {INSTALL.get(package, package)}'

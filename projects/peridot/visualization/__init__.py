@@ -1,0 +1,1 @@
+"""Figures of point clouds, images, maps and results."""

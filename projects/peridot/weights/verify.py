@@ -1,0 +1,88 @@
+"""Pre-trained weights: proof that they are in the network."""
+
+import logging
+from collections.abc import Mapping
+from pathlib import Path
+
+from mmengine.logging import print_log
+from torch import nn
+
+from peridot.errors import CheckpointError, ConfigError
+from peridot.weights.checkpoint import read_checkpoint, state_of, unwrap
+from peridot.weights.report import LoadReport, compare, misfits
+from peridot.weights.settings import settings_differences
+
+
+def verify_loading(
+    model: nn.Module, checkpoint: str | Path | Mapping, min_share: float = 1.0, settings: str = 'error'
+) -> LoadReport:
+    """Compare a model, after loading and before training, with the file its weights should have come from.
+
+    Values are compared, not names: mmengine reports tensors that it could not load in its log only, and mmdet3d
+    loads none of the sparse kernels of a file in the wrong layout.
+
+    Args:
+        model: Any model of mmdet3d, or a wrapper around it.
+        checkpoint: File, or its content.
+        min_share: Tensors of the student that must have arrived, from 0 to 1: those of the file, and those that the
+            file lacks of the modules it has.
+        settings: 'error' or 'warn', what to do when the file says that it was pre-trained with other voxels, range
+            or input columns than the model reads.
+
+    Returns:
+        The report; it is logged too.
+
+    Raises:
+        CheckpointError: Fewer tensors arrived, or the settings differ.
+        ConfigError: `min_share` or `settings` is none of those values.
+    """
+    check_arguments(min_share, settings)
+    whole = isinstance(checkpoint, Mapping)
+    content, source = (checkpoint, 'checkpoint') if whole else (read_checkpoint(checkpoint), str(checkpoint))
+    return verify_content(unwrap(model), content, source, min_share, settings)
+
+
+def check_arguments(min_share: float, settings: str) -> None:
+    if not 0 <= min_share <= 1:
+        raise ConfigError(f'VerifyLoadingHook: min_share={min_share!r}: set a share from 0 to 1')
+    if settings not in ('error', 'warn'):
+        raise ConfigError(f"VerifyLoadingHook: settings={settings!r}: set 'error' or 'warn'")
+
+
+def verify_content(model: nn.Module, content: Mapping, source: str, min_share: float, settings: str) -> LoadReport:
+    report = compare(model, state_of(content), source)
+    print_log(report.table(), 'current')
+    meta = content.get('meta')
+    meta = meta if isinstance(meta, Mapping) else {}
+    differences = settings_differences(meta.get('input_settings') or {}, model)
+    if report.share < min_share or not report.total:
+        raise CheckpointError('; '.join([report.problem(), *differences]))
+    if differences:
+        text = f'{source}: {"; ".join(differences)}'
+        if settings == 'error':
+            raise CheckpointError(f"{text}; or accept it with settings='warn' of VerifyLoadingHook")
+        print_log(text, 'current', logging.WARNING)
+    if meta.get('input_features'):
+        print_log(f'{source} was pre-trained on {meta["input_features"]}', 'current')
+    return report
+
+
+def check_same_network(model: nn.Module, content: Mapping) -> None:
+    """Raise a CheckpointError unless a checkpoint holds every tensor of a model with its shape.
+
+    mmengine loads with `strict=False`, where weights of another network are a line in the log and the run goes on
+    with random ones.
+    """
+    wanted, found = unwrap(model).state_dict(), state_of(content)
+    missing = [name for name in wanted if name not in found]
+    clashes = misfits(wanted, found)
+    if missing or clashes:
+        if missing:
+            first = f'first missing: {missing[0]}'
+        else:
+            name, (ours, theirs) = next(iter(clashes.items()))
+            first = f'{name} is {ours} in the file and {theirs} in the model'
+        raise CheckpointError(
+            f'checkpoint of another network: {len(wanted) - len(missing) - len(clashes)} of {len(wanted)} '
+            f'tensors fit ({first}); load_from/--resume must name a checkpoint of this config'
+        )

@@ -1,0 +1,98 @@
+"""Work directories: what runs left in them, and programs of many stages that continue where they stopped."""
+
+from __future__ import annotations
+
+import json
+import math
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from peridot.errors import PeridotError
+from peridot.files import atomic_path
+
+REPO = Path(__file__).resolve().parents[2]
+
+
+class Stages:
+    """Stages that keep what they found in `results.json`.
+
+    Args:
+        work_dir: Folder for `results.json`.
+        settings: What the results depend on, as JSON values; results of others are refused.
+
+    Attributes:
+        results: Content of the file: `settings`, `seconds` of every finished stage, and what stages put there.
+
+    Raises:
+        PeridotError: The folder holds results of other settings.
+    """
+
+    def __init__(self, work_dir: Path, settings: dict) -> None:
+        self.work_dir, self.file = work_dir, work_dir / 'results.json'
+        self.results = json.loads(self.file.read_text()) if self.file.is_file() else {}
+        if self.results.setdefault('settings', settings) != settings:
+            raise PeridotError(f'{self.file} is of a run with other settings: remove {work_dir} or use another')
+        self.results.setdefault('seconds', {})
+
+    def stage(self, name: str, action: Callable, *arguments) -> None:
+        """Run `action(*arguments)` unless it finished before; remember that it did, and its seconds."""
+        if name in self.results['seconds']:
+            print(f'=== {name}: done before')
+            return
+        print(f'=== {name}', flush=True)
+        start = time.time()
+        action(*arguments)
+        self.results['seconds'][name] = round(time.time() - start, 1)
+        self.save()
+
+    def save(self) -> None:
+        """Write `results.json`."""
+        with atomic_path(self.file) as temporary:
+            temporary.write_text(json.dumps(self.results, indent=2) + '\n')
+
+    def tool(self, name: str, *arguments: str) -> None:
+        """Run a program of tools/, showing the command as a user would type it.
+
+        Raises:
+            PeridotError: It failed.
+        """
+        command = ['python', f'tools/{name}.py', *arguments]
+        print('$ ' + ' '.join(command), flush=True)
+        if subprocess.call([sys.executable, *command[1:]], cwd=REPO) != 0:
+            raise PeridotError(f'`{" ".join(command)}` failed; once mended, the same command continues from here')
+
+
+def last_metrics(work_dir: Path) -> dict[str, float]:
+    """Metrics of the last evaluation in `work_dir`, without absent classes (NaN).
+
+    Raises:
+        PeridotError: The last thing logged there is no evaluation.
+    """
+    logs = sorted(work_dir.glob('*/vis_data/[0-9]*.json'))
+    lines = logs[-1].read_text().strip().splitlines() if logs else []
+    metrics = json.loads(lines[-1]) if lines else {}
+    if not metrics or 'loss' in metrics:
+        raise PeridotError(f'{work_dir} holds no evaluation: its last run did not end with one')
+    return {name: v for name, v in metrics.items() if isinstance(v, (int, float)) and not math.isnan(v)}
+
+
+def peak_gpu_memory(work_dir: Path) -> int:
+    """Largest GPU memory in MB that the training in `work_dir` logged, 0 without a GPU."""
+    logs = work_dir.glob('*/vis_data/[0-9]*.json')
+    rows = (json.loads(line) for log in logs for line in log.read_text().splitlines())
+    return max((int(row.get('memory', 0)) for row in rows), default=0)
+
+
+def last_checkpoint(work_dir: Path) -> str:
+    """Path of the last checkpoint that the training in `work_dir` finished.
+
+    Raises:
+        PeridotError: There is none.
+    """
+    note = work_dir / 'last_checkpoint'
+    if not note.is_file():
+        raise PeridotError(f'{work_dir} holds no checkpoint: its training did not come to the first one')
+    return note.read_text().strip()

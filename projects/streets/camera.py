@@ -1,0 +1,161 @@
+"""Photographs of a world: color image and, for checks and visibilities, which object each pixel shows."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+
+from streets.materials import appearance, sky_noise
+from streets.mesh import Material
+from streets.raycast import Hits, Snapshot
+from streets.rig import Camera
+from streets.world import Weather
+
+
+@dataclass
+class Photo:
+    """What a camera saw.
+
+    Attributes:
+        image: (H, W, 3) uint8 RGB, or None where only the buffers were asked for.
+        category: (H, W) uint8 lidarseg index, 0 = sky.
+        instance: (H, W) int32, 0 = background.
+        depth: (H, W) float32 along the viewing axis, metres, inf = sky.
+    """
+
+    image: np.ndarray | None
+    category: np.ndarray
+    instance: np.ndarray
+    depth: np.ndarray
+
+
+def take_photo(snapshot: Snapshot, camera: Camera, rng: np.random.Generator | None = None) -> Photo:
+    """Render a snapshot whose time is the camera's; without `rng` (for the sensor's noise) only the buffers."""
+    shape = camera.image_size
+    position, rotation = camera.world_pose(snapshot.world.ego_pose(snapshot.time))
+    directions = camera.rays @ rotation.T.astype(np.float32)
+    hits = snapshot.hit(position, directions)
+    category, instance = snapshot.labels(hits)
+    depth = (hits.distance * camera.rays[:, 2]).astype(np.float32)
+    image = None
+    if rng is not None:
+        pixel = 1.0 / camera.intrinsic[0, 0]
+        light = shade(snapshot, hits, position.astype(np.float32), directions, pixel)
+        image = develop(light.reshape(*shape, 3), hits.face.reshape(shape), snapshot, rng)
+    return Photo(image, category.reshape(shape), instance.reshape(shape), depth.reshape(shape))
+
+
+def shade(snapshot: Snapshot, hits: Hits, position: np.ndarray, directions: np.ndarray, pixel: float) -> np.ndarray:
+    """Linear RGB (N, 3) of rays: textures under sun with shadows, sky light, mirrored sky, haze."""
+    weather = snapshot.world.weather
+    light = np.empty((len(directions), 3), np.float32)
+    light[~hits.found] = sky(directions[~hits.found], weather)
+    rows = np.flatnonzero(hits.found)
+    near = Hits(hits.face[rows], hits.distance[rows], hits.inner[rows])
+    view, distance = directions[rows], near.distance
+    normal = snapshot.read('normal', near.face)
+    facing = (normal * view).sum(1)
+    material = snapshot.read('material', near.face)
+    leafy = material == Material.LEAVES
+    flip = (facing > 0) & ~leafy
+    normal = np.where(flip[:, None], -normal, normal)
+    facing = -abs(facing)
+    footprint = distance * pixel / np.sqrt(np.clip(-facing, 0.06, 1))
+    albedo, gloss, glow = appearance(material, snapshot.surface(near, footprint, normal))
+    direct = _sunlight(snapshot, position + view * distance[:, None], normal, leafy)
+    up = normal[:, 2:3]
+    ambient = weather.skylight * (
+        (0.5 + 0.5 * up) * np.float32([0.3, 0.36, 0.46]) + (0.5 - 0.5 * up) * np.float32([0.13, 0.12, 0.1])
+    )
+    color = albedo * (ambient + direct[:, None] * _sun_color(weather))
+    color += _mirror(view, normal, facing, gloss, weather)
+    color += albedo * glow[:, None] * 2.2
+    haze = np.exp(-distance / weather.haze)[:, None]
+    light[rows] = color * haze + _horizon(weather) * (1 - haze)
+    return light
+
+
+def _sunlight(snapshot: Snapshot, points: np.ndarray, normal: np.ndarray, leafy: np.ndarray) -> np.ndarray:
+    """(N,) share of sunlight that reaches surfaces: their slope times a second ray towards the sun."""
+    sun = snapshot.world.weather.sun.astype(np.float32)
+    slope = normal @ sun
+    slope = np.where(leafy, np.clip(0.35 + 0.65 * slope, 0, 1), np.clip(slope, 0, 1))
+    lit = np.flatnonzero(slope > 0.01)
+    start = points[lit] + normal[lit] * 0.02 + sun * np.where(leafy[lit], 0.25, 0.02)[:, None].astype(np.float32)
+    slope[lit[snapshot.blocked(start, sun)]] = 0
+    return slope * np.float32(snapshot.world.weather.sunlight)
+
+
+def _mirror(
+    view: np.ndarray, normal: np.ndarray, facing: np.ndarray, gloss: np.ndarray, weather: Weather
+) -> np.ndarray:
+    """(N, 3) reflected sky or ground on shiny surfaces, stronger at grazing angles."""
+    color = np.zeros((len(view), 3), np.float32)
+    rows = np.flatnonzero(gloss > 0)
+    ray = view[rows] - 2 * (view[rows] * normal[rows]).sum(1, keepdims=True) * normal[rows]
+    seen = sky(ray, weather)
+    blend = np.clip(ray[:, 2:3] * 6 + 0.3, 0, 1)
+    seen = seen * blend + np.float32([0.14, 0.13, 0.12]) * (1 - blend)
+    grazing = (1 + facing[rows]) ** 4
+    color[rows] = seen * (gloss[rows] * (0.18 + 0.75 * grazing))[:, None]
+    return color
+
+
+def _sun_color(weather: Weather) -> np.ndarray:
+    return np.float32([1.0, 0.95 - 0.1 * weather.warmth, 0.86 - 0.26 * weather.warmth])
+
+
+def _horizon(weather: Weather) -> np.ndarray:
+    gray, blue = np.float32([0.62, 0.64, 0.66]), np.float32([0.62, 0.72, 0.84])
+    return (
+        (blue + (gray - blue) * weather.clouds)
+        * weather.skylight
+        * np.float32([1 + 0.12 * weather.warmth, 1.0, 1 - 0.1 * weather.warmth])
+    )
+
+
+def sky(directions: np.ndarray, weather: Weather) -> np.ndarray:
+    """Linear RGB (N, 3) of the sky: gradient, clouds and the glow around the sun."""
+    up = np.clip(directions[:, 2], 0, 1)
+    zenith = np.float32([0.16, 0.32, 0.68]) * weather.skylight
+    color = zenith + (_horizon(weather) - zenith) * ((1 - up) ** 3.5)[:, None]
+    plane = directions[:, :2] / (up + 0.12)[:, None]
+    shift = weather.haze
+    texture = 0.6 * sky_noise(plane[:, 0] * 26 + shift, plane[:, 1] * 26) + 0.4 * sky_noise(
+        plane[:, 0] * 70, plane[:, 1] * 70 + shift
+    )
+    cover = np.clip((texture + weather.clouds * 1.3 - 0.55) * 2.2, 0, 1) * np.clip(up * 7, 0, 1)
+    bright = np.float32(1.0 - 0.25 * weather.clouds) * weather.skylight
+    color += (bright - color) * (0.9 * cover)[:, None]
+    near_sun = np.clip(directions @ weather.sun.astype(np.float32), 0, 1)
+    glow = (0.9 * near_sun**180 + 0.22 * near_sun**14) * (weather.sunlight / 2.5)
+    return (color + glow[:, None] * _sun_color(weather)).astype(np.float32)
+
+
+def develop(light: np.ndarray, face: np.ndarray, snapshot: Snapshot, rng: np.random.Generator) -> np.ndarray:
+    """Linear light (H, W, 3) to an 8-bit image: edges smoothed, tone curve, vignette, sensor noise."""
+    h, w = face.shape
+    light = _smooth_edges(light, face)
+    y, x = np.mgrid[-1 : 1 : h * 1j, -1 : 1 : w * 1j].astype(np.float32)
+    light = light * (1 - 0.16 * (x * x + y * y))[..., None]
+    toned = np.clip(1 - np.exp(-1.65 * light), 0, 1) ** (1 / 1.9)
+    image = toned + 0.55 * toned * (1 - toned) * (toned - 0.42)  # a mild S curve
+    gray = image.mean(2, keepdims=True)
+    image = gray + (image - gray) * 1.12
+    noise = rng.normal(scale=0.010, size=(h, w, 1)).astype(np.float32)
+    return np.clip((image + noise) * 255 + 0.5, 0, 255).astype(np.uint8)
+
+
+def _smooth_edges(light: np.ndarray, face: np.ndarray) -> np.ndarray:
+    """Blend pixels where neighbours show other faces: cheap anti-aliasing."""
+    edge = np.zeros(face.shape, np.float32)
+    across, down = face[:, 1:] != face[:, :-1], face[1:] != face[:-1]
+    edge[:, 1:] += across
+    edge[:, :-1] += across
+    edge[1:] += down
+    edge[:-1] += down
+    soft = cv2.GaussianBlur(np.minimum(light, 3.0), (3, 3), 0.75)
+    share = np.clip(edge, 0, 1)[..., None] * 0.85
+    return light + (soft - light) * share

@@ -1,0 +1,215 @@
+"""The street: a curved and graded centre line, its cross-section, and the ground made from it.
+
+Places are given in street coordinates: `s` metres along the centre line, `d` metres to its left.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from streets.mesh import Material, Mesh, quads, soup
+from streets.taxonomy import INDEX
+
+S_RANGE = (-130.0, 190.0)
+LANE = 3.5
+PARKING = 2.5
+CURB = 0.14
+REACH = 85.0  # half width of the modelled ground
+
+
+@dataclass
+class Layout:
+    """Cross-section and course of one street.
+
+    Attributes:
+        kind: 'urban' | 'suburb' | 'park' | 'industrial'.
+        lanes: lanes per direction.
+        parking: (right, left) whether there is a parking lane.
+        median: half width of the raised strip in the middle, 0 = none.
+        verge: width of the grass strip between curb and sidewalk.
+        sidewalk: width.
+        crossings: `s` of the crossing streets' middle lines.
+        crossing_half: their half width.
+        bend, wavelength, phase: heading = bend * sin(2 pi s / wavelength + phase), radians and metres.
+        grade: amplitude of the height along the street, metres.
+        rough: amplitude of the terrain's bumps, metres.
+    """
+
+    kind: str
+    lanes: int
+    parking: tuple[bool, bool]
+    median: float
+    verge: float
+    sidewalk: float
+    crossings: tuple[float, ...]
+    crossing_half: float
+    bend: float
+    wavelength: float
+    phase: float
+    grade: float
+    rough: float
+    _table: tuple = field(init=False, repr=False)
+
+    def __post_init__(self):
+        s = np.arange(S_RANGE[0] - 20, S_RANGE[1] + 20.1, 0.25)
+        heading = self.bend * np.sin(2 * np.pi * s / self.wavelength + self.phase)
+        x = np.concatenate([[0], np.cumsum(np.cos(heading[:-1]) * 0.25)])
+        y = np.concatenate([[0], np.cumsum(np.sin(heading[:-1]) * 0.25)])
+        zero = np.argmin(abs(s))
+        self._table = (s, x - x[zero], y - y[zero], heading)
+
+    def half(self, side: int) -> float:
+        """Distance from the centre line to the curb on the right (-1) or the left (1)."""
+        return self.median + self.lanes * LANE + (PARKING if self.parking[(side + 1) // 2] else 0.6)
+
+    def walk(self, side: int) -> tuple[float, float]:
+        """Inner and outer distance of the sidewalk from the centre line."""
+        inner = self.half(side) + self.verge
+        return inner, inner + self.sidewalk
+
+    def heading(self, s) -> np.ndarray:
+        """Direction of the centre line, radians."""
+        return np.interp(s, self._table[0], self._table[3])
+
+    def raise_at(self, s) -> np.ndarray:
+        """Height of the street's middle, metres."""
+        return self.grade * np.sin(2 * np.pi * np.asarray(s) / 95.0 + self.phase * 2)
+
+    def pitch(self, s) -> np.ndarray:
+        """Slope along the street, radians, positive uphill."""
+        return np.arctan(self.grade * 2 * np.pi / 95.0 * np.cos(2 * np.pi * np.asarray(s) / 95.0 + self.phase * 2))
+
+    def place(self, s, d) -> np.ndarray:
+        """World position (..., 3) of the ground at street coordinates."""
+        s, d = np.broadcast_arrays(np.asarray(s, float), np.asarray(d, float))
+        table_s, x, y, _ = self._table
+        heading = self.heading(s)
+        px = np.interp(s, table_s, x) - np.sin(heading) * d
+        py = np.interp(s, table_s, y) + np.cos(heading) * d
+        return np.stack([px, py, self.height(s, d)], -1)
+
+    def on_crossing(self, s, margin: float = 0.0) -> np.ndarray:
+        """Whether `s` lies within a crossing street, widened by `margin`."""
+        result = np.zeros(np.shape(s), bool)
+        for middle in self.crossings:
+            result |= abs(np.asarray(s) - middle) < self.crossing_half + margin
+        return result
+
+    def height(self, s, d) -> np.ndarray:
+        """Ground height: grade, curbs, and bumps beyond the sidewalk."""
+        s, d = np.asarray(s, float), np.asarray(d, float)
+        half = np.where(d < 0, self.half(-1), self.half(1))
+        curb = (abs(d) > half + 0.03) | ((abs(d) < self.median - 0.03) & (self.median > 0))
+        curb = curb & ~self.on_crossing(s, 0.03)
+        outer = half + self.verge + self.sidewalk
+        away = np.clip((abs(d) - outer - 0.5) / 9.0, 0, 1)
+        bumps = np.sin(s * 0.21 + d * 0.13) + 0.6 * np.sin(s * 0.07 - d * 0.31 + 1.7) + 0.3 * np.sin(s * 0.9 + d * 0.7)
+        bank = np.clip(abs(d) - outer - 2.0, 0, 30) * 0.03
+        terrain = np.where(self.on_crossing(s, 3.0), 0.0, away * (self.rough * bumps + bank))
+        return self.raise_at(s) + curb * CURB + terrain
+
+    def surface(self, s, d) -> np.ndarray:
+        """Lidarseg index of the ground at street coordinates (kept away from the borders by the caller)."""
+        s, d = np.broadcast_arrays(np.asarray(s, float), np.asarray(d, float))
+        result = np.full(s.shape, INDEX['flat.terrain'], np.uint8)
+        crossing = self.on_crossing(s)
+        for side in (-1, 1):
+            here = np.sign(d) == side
+            inner, outer = self.walk(side)
+            plaza = outer + {'urban': 4.0, 'industrial': 14.0}.get(self.kind, 0.0)
+            away = abs(d)
+            result[here & (away < plaza)] = INDEX['flat.sidewalk' if self.kind == 'urban' else 'flat.other']
+            result[here & (away < outer)] = INDEX['flat.sidewalk']
+            result[here & (away < inner)] = INDEX['flat.terrain']
+            near = self.on_crossing(s, 2.6) & ~crossing
+            result[here & near & (away >= self.half(side))] = INDEX['flat.sidewalk']
+            result[here & (away < self.half(side))] = INDEX['flat.driveable_surface']
+        result[abs(d) < self.median] = INDEX['flat.other']
+        result[crossing] = INDEX['flat.driveable_surface']
+        return result
+
+
+def random_layout(rng: np.random.Generator, number: int) -> Layout:
+    """A street; `number` spreads the kinds evenly over the scenes of a dataset."""
+    kind = ('urban', 'suburb', 'urban', 'industrial', 'park')[number % 5]
+    lanes = int(rng.choice([1, 2], p=[0.6, 0.4])) if kind in ('urban', 'industrial') else 1
+    median = float(rng.uniform(0.6, 1.6)) if rng.random() < (0.6 if lanes == 2 else 0.25) else 0.0
+    crossings = (float(rng.uniform(20, 60)),) if rng.random() < 0.65 else ()
+    if rng.random() < 0.4:
+        crossings += (float(rng.uniform(-70, -35)),)
+    return Layout(
+        kind=kind,
+        lanes=lanes,
+        parking=(bool(rng.random() < 0.75), bool(rng.random() < 0.7)),
+        median=median,
+        verge=float(rng.choice([0.0, rng.uniform(1.2, 2.2)], p=[0.4, 0.6] if kind != 'urban' else [0.8, 0.2])),
+        sidewalk=float(rng.uniform(2.2, 4.2)),
+        crossings=crossings,
+        crossing_half=float(rng.uniform(3.6, 6.0)),
+        bend=float(rng.uniform(0.05, 0.26)) * rng.choice([-1, 1]),
+        wavelength=float(rng.uniform(190, 300)),
+        phase=float(rng.uniform(0, 2 * np.pi)),
+        grade=float(rng.uniform(0.0, 0.45)),
+        rough=float(rng.uniform(0.06, 0.22)),
+    )
+
+
+def ground(layout: Layout) -> Mesh:
+    """The ground as a grid in street coordinates; `uv` of its faces is (s, d)."""
+    s, d = _breaks_along(layout), _breaks_across(layout)
+    grid_s, grid_d = np.meshgrid(s, d, indexing='ij')
+    points = layout.place(grid_s, grid_d)
+    uv = np.stack([grid_s, grid_d], -1)
+
+    def cells(grid):
+        return np.stack([grid[:-1, :-1], grid[1:, :-1], grid[1:, 1:], grid[:-1, 1:]], 2).reshape(-1, 4, grid.shape[-1])
+
+    middle = cells(uv).mean(1)
+    category = layout.surface(middle[:, 0], middle[:, 1])
+    looks = {
+        INDEX['flat.driveable_surface']: (Material.ROAD, (0.075, 0.075, 0.08)),
+        INDEX['flat.sidewalk']: (Material.SLABS, (0.34, 0.32, 0.3)),
+        INDEX['flat.other']: (Material.CONCRETE, (0.27, 0.265, 0.25)),
+        INDEX['flat.terrain']: (Material.GRASS, (0.11, 0.17, 0.045)),
+    }
+    pick = np.array([[0, 1, 2], [0, 2, 3]])
+    repeat = np.repeat(category, 2)
+    mesh = soup(
+        cells(points)[:, pick].reshape(-1, 3, 3),
+        cells(uv)[:, pick].reshape(-1, 3, 2),
+        (1, 1),
+        np.array([looks.get(c, (0, 0))[0] for c in range(32)])[repeat],
+        np.array([looks.get(c, (0, (0, 0, 0)))[1] for c in range(32)])[repeat],
+    )
+    mesh.category = repeat.astype(np.uint8)
+    return mesh
+
+
+def far_ground() -> Mesh:
+    """A large plane below everything, so that views end in a horizon."""
+    r, z = 900.0, -3.2
+    plane = quads([[[-r, -r, z], [r, -r, z], [r, r, z], [-r, r, z]]], Material.GRASS, (0.12, 0.16, 0.06))
+    return plane.labelled(INDEX['flat.terrain'])
+
+
+def _breaks_along(layout: Layout) -> np.ndarray:
+    breaks = list(np.arange(S_RANGE[0], S_RANGE[1] + 0.1, 2.0))
+    for middle in layout.crossings:
+        for side in (-1, 1):
+            edge = middle + side * layout.crossing_half
+            breaks += [edge, edge + side * 0.06, edge + side * 2.6]
+    return np.unique(np.round(breaks, 4))
+
+
+def _breaks_across(layout: Layout) -> np.ndarray:
+    breaks = [0.0]
+    if layout.median:
+        breaks += [w for x in (layout.median, layout.median - 0.06) for w in (-x, x)]
+    for side in (-1, 1):
+        half, (inner, outer) = layout.half(side), layout.walk(side)
+        edges = [half, half + 0.06, inner, outer, outer + 4.0, outer + 14.0]
+        edges += list(np.arange(layout.median + 1.75, half, 1.75)) + list(np.arange(outer + 1.5, REACH, 2.0)) + [REACH]
+        breaks += [side * edge for edge in edges]
+    return np.unique(np.round(breaks, 4))

@@ -1,0 +1,124 @@
+"""First hits of rays in a world at a moment, with what the hit surface is."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from peridot.errors import ConfigError
+
+from streets.layout import Layout
+from streets.materials import Surface
+from streets.mesh import Mesh, merge
+from streets.world import World
+
+try:
+    from embreex.mesh_construction import TriangleMesh
+    from embreex.rtcore_scene import EmbreeScene
+except ImportError:  # pragma: no cover - the extra is part of the locked environment
+    EmbreeScene = None
+
+MISS = -1
+
+
+@dataclass
+class Hits:
+    """First hits of N rays: face number (MISS where there is none), distance in metres, position in the face (N, 2)."""
+
+    face: np.ndarray
+    distance: np.ndarray
+    inner: np.ndarray
+
+    @property
+    def found(self) -> np.ndarray:
+        return self.face != MISS
+
+
+def _tree(mesh: Mesh):
+    if EmbreeScene is None:
+        raise ConfigError(
+            'the synthetic world needs ray casting: pip install "peridot-mmdet3d[demo]" (embreex, trimesh)'
+        )
+    scene = EmbreeScene()
+    TriangleMesh(scene, np.ascontiguousarray(mesh.vertices, np.float32))
+    return scene
+
+
+class Caster:
+    """Keeps the search tree of a world's static part; `at(time)` adds the moving objects."""
+
+    def __init__(self, world: World) -> None:
+        self.world = world
+        self.tree = _tree(world.static)
+
+    def at(self, time: float) -> Snapshot:
+        """The world at `time` seconds."""
+        return Snapshot(self, time)
+
+
+class Snapshot:
+    """A world at one moment. Faces are numbered through the static part, then the moving objects."""
+
+    def __init__(self, caster: Caster, time: float) -> None:
+        self.world, self.time, self._static_tree = caster.world, time, caster.tree
+        self.static = caster.world.static
+        moving = [thing.mesh.moved(*thing.pose(self.layout, time)) for thing in caster.world.moving()]
+        self.moving = merge(moving) if moving else None
+        self._moving_tree = _tree(self.moving) if moving else None
+
+    @property
+    def layout(self) -> Layout:
+        return self.world.layout
+
+    def hit(self, origins: np.ndarray, directions: np.ndarray) -> Hits:
+        """First hits of rays from origins (N, 3) or (3,) along directions (N, 3) of unit length."""
+        directions = np.ascontiguousarray(directions, np.float32)
+        origins = np.ascontiguousarray(np.broadcast_to(origins, directions.shape), np.float32)
+        first = self._static_tree.run(origins, directions, output=1)
+        hits = Hits(first['primID'], first['tfar'], np.stack([first['u'], first['v']], 1))
+        if self._moving_tree is not None:
+            other = self._moving_tree.run(origins, directions, output=1)
+            nearer = (other['primID'] >= 0) & ((hits.face == MISS) | (other['tfar'] < hits.distance))
+            hits.face[nearer] = other['primID'][nearer] + len(self.static)
+            hits.distance[nearer] = other['tfar'][nearer]
+            hits.inner[nearer] = np.stack([other['u'], other['v']], 1)[nearer]
+        hits.distance[hits.face == MISS] = np.inf
+        return hits
+
+    def blocked(self, origins: np.ndarray, directions: np.ndarray) -> np.ndarray:
+        """(N,) whether anything lies on the rays."""
+        origins = np.ascontiguousarray(origins, np.float32)
+        directions = np.ascontiguousarray(np.broadcast_to(directions, origins.shape), np.float32)
+        result = self._static_tree.run(origins, directions, query='OCCLUDED') != MISS
+        if self._moving_tree is not None:
+            result |= self._moving_tree.run(origins, directions, query='OCCLUDED') != MISS
+        return result
+
+    def read(self, name: str, face: np.ndarray) -> np.ndarray:
+        """Attribute `name` of `Mesh` for faces (N,), all of which must be hits."""
+        static = getattr(self.static, name)
+        if self.moving is None:
+            return static[face]
+        result = static[np.minimum(face, len(static) - 1)]
+        later = face >= len(static)
+        result[later] = getattr(self.moving, name)[face[later] - len(static)]
+        return result
+
+    def surface(self, hits: Hits, footprint: np.ndarray, normal: np.ndarray) -> Surface:
+        """What the textures need to know about hits, all of which must be found."""
+        corner, weight = self.read('uv', hits.face), hits.inner
+        uv = (
+            corner[:, 0] + (corner[:, 1] - corner[:, 0]) * weight[:, :1] + (corner[:, 2] - corner[:, 0]) * weight[:, 1:]
+        )
+        instance = self.read('instance', hits.face)
+        color = self.read('color', hits.face)
+        seed = np.mod(instance * 0.61803 + color.sum(1) * 7.13, 1.0).astype(np.float32)
+        return Surface(uv, self.read('extent', hits.face), color, seed, normal[:, 2], footprint, self.layout)
+
+    def labels(self, hits: Hits) -> tuple[np.ndarray, np.ndarray]:
+        """Lidarseg index (N,) uint8 (0 where nothing was hit) and instance number (N,) int32 (0 = background)."""
+        category, instance = np.zeros(len(hits.face), np.uint8), np.zeros(len(hits.face), np.int32)
+        found = hits.found
+        category[found] = self.read('category', hits.face[found])
+        instance[found] = self.read('instance', hits.face[found])
+        return category, instance

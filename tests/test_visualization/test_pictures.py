@@ -1,0 +1,199 @@
+import numpy as np
+import pytest
+import torch
+from mmdet3d.structures import LiDARInstance3DBoxes
+from peridot.datasets.projection import project_to_cameras
+from peridot.structures import Pairs
+from peridot.visualization.boxes import (
+    PREDICTED,
+    TRUE,
+    Boxes,
+    detection_picture,
+    draw_boxes_from_above,
+    draw_boxes_on_image,
+)
+from peridot.visualization.pictures import (
+    DARK,
+    RIGHT,
+    UNLABELED,
+    WRONG,
+    TopView,
+    class_colors,
+    error_colors,
+    feature_picture,
+    segmentation_picture,
+)
+from peridot.visualization.tsne import balanced_rows, class_map, embed
+
+# x forward y left z up -> right x down y forward z
+AHEAD = np.array([[0, -1, 0, 0], [0, 0, -1, 0], [1, 0, 0, 0], [0, 0, 0, 1.0]])
+CAM2IMG = np.array([[100.0, 0, 80, 0], [0, 100, 45, 0], [0, 0, 1, 0], [0, 0, 0, 1]])
+CLASSES, PALETTE = ('road', 'car'), [[10, 200, 10], [10, 10, 200]]
+
+
+def boxes(*rows, name='car', color=TRUE) -> Boxes:
+    """x, y, z of the bottom, length, width, height, yaw."""
+    corners = LiDARInstance3DBoxes(torch.tensor(rows)).corners.numpy()
+    return Boxes(corners, [name] * len(rows), color)
+
+
+def colored(picture, color) -> np.ndarray:
+    """(M, 2) row and column of the pixels of about this color."""
+    return np.argwhere((abs(picture.astype(int) - color) < 40).all(-1))
+
+
+# ------------------------------------------------------------------------------------------------------- from above
+
+
+def test_forward_is_up():
+    assert TopView(40, 80).place(np.array([[0, 20.0], [-20, 0]])).tolist() == [[20, 40], [40, 20]]
+    kitti = TopView(40, 80, (0.0, 0.0), (1.0, 0.0))
+    # 20 m ahead, 20 m to the left
+    assert kitti.place(np.array([[20.0, 0], [0, 20]])).tolist() == [[20, 40], [40, 20]]
+
+
+@pytest.mark.parametrize('ahead_only', [False, True])
+def test_view_fits_the_cloud(ahead_only):
+    rng = np.random.default_rng(0)
+    cloud = rng.uniform([0 if ahead_only else -30, -30, 0], [60 if ahead_only else 30, 30, 1], (5000, 3))
+    view = TopView.fit(cloud, AHEAD, 100)
+    assert view.forward == (1.0, 0.0)
+    places = view.place(cloud[:, :2])
+    assert ((places >= 0) & (places < 100)).all(1).mean() > 0.93
+    row, col = view.place(np.zeros(2))
+    assert col == 50 and row == pytest.approx(97.5 if ahead_only else 50)
+    far = TopView.fit(cloud, AHEAD, 100, objects=np.array([[70.0, 0], [45, 8]]))
+    assert (far.place(np.array([45.0, 8])) >= 0).all() and view.extent < far.extent <= 52
+    assert TopView.fit(cloud).forward == (0.0, 1.0)
+
+
+# ----------------------------------------------------------------------------------------------------------- classes
+
+
+def test_class_and_error_colors():
+    truth, predicted = np.array([0, 1, 1, 2, -1]), np.array([0, 1, 0, 0, 0])
+    assert class_colors(truth, PALETTE).tolist() == [*PALETTE, PALETTE[1], list(UNLABELED), list(UNLABELED)]
+    assert error_colors(truth, predicted, 2).tolist() == [list(c) for c in (RIGHT, RIGHT, WRONG, UNLABELED, UNLABELED)]
+
+
+def segmented(with_camera: bool):
+    # the last point lies right above the first, one is behind the camera
+    xyz = np.array([[10.0, 2, 0], [10, -2, 0], [-10, 0, 0], [10, 2, 1]])
+    truth, predicted = np.array([0, 1, 0, 1]), np.array([1, 1, 0, 1])
+    images = np.full((int(with_camera), 90, 160, 3), 200, np.uint8)
+    pairs = project_to_cameras(xyz, AHEAD[None], CAM2IMG[None], np.array([[90, 160]])) if with_camera else Pairs.empty()
+    view = TopView(20, 90, (0.0, 0.0), (1.0, 0.0))
+    return segmentation_picture(xyz, images, pairs, truth, predicted, CLASSES, PALETTE, view)
+
+
+def test_segmentation_shows_truth_prediction_and_errors():
+    picture = segmented(True)
+    assert picture.shape[:2] == (3 * 90 + picture.shape[0] - 270, 90 + 160)
+    truth, prediction, errors = picture[:90], picture[90:180], picture[180:270]
+    # 10 m ahead is a quarter of the picture above its middle, 2 m to the left 4.5 pixels
+    above = (22, 40)
+    assert (truth[above] == PALETTE[1]).all() and (prediction[above] == PALETTE[1]).all()
+    # the error shows although a right point lies above it
+    assert (errors[above] == WRONG).all()
+    assert (errors[22, 49] == RIGHT).all() and (errors[67, 45] == RIGHT).all()
+    # on the image: 100 px * 2 m / 10 m from the middle
+    on_image = (45, 90 + 60)
+    assert (truth[on_image] == PALETTE[0]).all() and (prediction[on_image] == PALETTE[1]).all()
+    assert (errors[on_image] == WRONG).all() and (errors[45, 90 + 100] == RIGHT).all()
+    assert segmented(False).shape[1] == 90
+
+
+# ------------------------------------------------------------------------------------------------------------- boxes
+
+
+def test_boxes_from_above_point_ahead():
+    view, picture = TopView(20, 400, (0.0, 0.0), (1.0, 0.0)), np.full((400, 400, 3), DARK, np.uint8)
+    draw_boxes_from_above(picture, boxes([10.0, 5, 0, 4, 2, 1.5, 0]), view)
+    drawn = colored(picture, TRUE)
+    low, high = view.place(np.array([[12.0, 6], [8, 4]]))
+    assert abs(drawn.min(0) - low).max() <= 2 and abs(drawn.max(0) - high).max() <= 2
+    row, col = view.place(np.array([11.0, 5])).astype(int)
+    assert (abs(picture[row, col].astype(int) - TRUE) < 40).all()
+    row, col = view.place(np.array([9.0, 5])).astype(int)
+    assert (picture[row, col] == DARK).all()
+
+
+def test_boxes_on_images_are_where_they_are_seen():
+    picture = np.zeros((90, 160, 3), np.uint8)
+    matrix = CAM2IMG[:3] @ AHEAD
+    draw_boxes_on_image(picture, boxes([10.0, 2, -1, 4, 2, 2, 0], name=''), matrix)
+    drawn = colored(picture, TRUE)
+    # nearest face 8 m away, y from 1 to 3, z from -1 to 1
+    assert abs(drawn.min(0) - (45 - 100 / 8, 80 - 300 / 8)).max() <= 2
+    assert abs(drawn.max(0) - (45 + 100 / 8, 80 - 100 / 12)).max() <= 2
+
+
+def test_boxes_behind_the_camera_are_not_drawn():
+    picture = np.zeros((90, 160, 3), np.uint8)
+    matrix = CAM2IMG[:3] @ AHEAD
+    draw_boxes_on_image(picture, boxes([-10.0, 2, -1, 4, 2, 2, 0]), matrix)
+    assert not picture.any()
+    # partly behind: lines leave the image instead of turning round
+    draw_boxes_on_image(picture, boxes([0.0, -3, -1, 8, 2, 2, 0], name=''), matrix)
+    assert (colored(picture, TRUE)[:, 1] >= 80).all() and picture.any()
+
+
+def test_names_do_not_cover_each_other():
+    matrix = CAM2IMG[:3] @ AHEAD
+    near, far = [6.0, 0, -1, 2, 2, 2, 0], [6.5, 0, -1, 2, 2, 2, 0]
+
+    def draw(*rows, name='') -> np.ndarray:
+        picture = np.zeros((90, 160, 3), np.uint8)
+        draw_boxes_on_image(picture, boxes(*rows, name=name), matrix)
+        return picture
+
+    def text(*rows) -> int:
+        return (draw(*rows, name='car') != draw(*rows)).any(-1).sum()
+
+    assert text(near, far) == text(near) > 20
+    assert text([30.0, 0, -1, 2, 2, 2, 0]) == 0  # too small
+
+
+@pytest.mark.parametrize('cameras', [0, 1, 6])
+def test_detections_with_any_number_of_cameras(cameras):
+    images = np.zeros((cameras, 90, 160, 3), np.uint8)
+    matrices = [np.tile(m, (cameras, 1, 1)) for m in (AHEAD, CAM2IMG)]
+    view = TopView(20, 160, (0.0, 0.0), (1.0, 0.0))
+    true, found = (
+        boxes([10.0, 5, 0, 4, 2, 1.5, 0]),
+        boxes(color=PREDICTED) if cameras else boxes([9.0, 5, 0, 4, 2, 1.5, 0.1], color=PREDICTED),
+    )
+    picture = detection_picture(np.zeros((5, 3)), images, *matrices, true, found, view)
+    height, width = {0: (160, 160), 1: (250, 160), 6: (270, 480)}[cameras]
+    # and a legend below
+    assert picture.shape[1] == width and picture.shape[0] - height in (30, 60)
+    assert len(colored(picture, TRUE)) > 50
+    assert not images.any()
+
+
+# ---------------------------------------------------------------------------------------------------------- features
+
+
+def test_the_query_is_marked():
+    xyz = torch.tensor([[5.0, 5, 0], [-20, -20, 0]])
+    picture = feature_picture(torch.eye(2), xyz, torch.zeros(0, 3, 1, 1), Pairs.empty(), 0, TopView(40, 80))
+    assert abs(colored(picture, (255, 60, 60)).mean(0) - (35, 45)).max() < 1.5
+
+
+def test_rows_are_balanced():
+    labels = np.array([0] * 50 + [1] * 3 + [7] * 9 + [2] * 20)
+    rows = balanced_rows(labels, 3, 5)
+    assert np.bincount(labels[rows], minlength=3).tolist() == [5, 3, 5]
+    assert (rows == balanced_rows(labels, 3, 5)).all() and len(set(rows)) == 13
+
+
+def test_tsne_separates_groups_and_is_drawn():
+    rng = np.random.default_rng(0)
+    labels = np.repeat([0, 1], 20)
+    features = (np.eye(8)[labels] + 0.05 * rng.standard_normal((40, 8))) * rng.uniform(0.1, 10, (40, 1))
+    positions = embed(features)
+    middles = np.stack([positions[labels == k].mean(0) for k in (0, 1)])
+    nearest = np.linalg.norm(positions[:, None] - middles, axis=2).argmin(1)
+    assert (nearest == labels).all()
+    picture = class_map(positions, labels, CLASSES, PALETTE)
+    assert picture.shape == (1000, 1200, 3) and all(len(colored(picture, color)) > 200 for color in PALETTE)
