@@ -148,5 +148,5 @@ def test_package_missing(mmseg_files, monkeypatch, tmp_path):
     # as mmsegmentation without ftfy
     (tmp_path / 'half_there.py').write_text('import not_there')
     monkeypatch.syspath_prepend(tmp_path)
-    with pytest.raises(ConfigError, match=r'mmseg needs the package not_there: pip install x$'):
+    with pytest.raises(ConfigError, match=r'mmseg needs the package not_there: pip install half_there$'):
         import_package('half_there', 'mmseg')
