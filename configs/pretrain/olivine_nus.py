@@ -22,10 +22,10 @@ _base_ = [
 
 train_pipeline = [
     *_base_.read_sample,
-    dict(type='peridot.LoadPairLabels', folder=_base_.weak_labels),
+    dict(type='peridot.LoadPairLabels'),
     *_base_.augment,
 ]
-train_dataloader = dict(dataset=dict(pipeline=train_pipeline))
+train_dataloader = dict(dataset=dict(maps=dict(labels=_base_.weak_labels), pipeline=train_pipeline))
 
 model = dict(heads=_base_.heads, objectives=_base_.objectives)
 

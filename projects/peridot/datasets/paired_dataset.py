@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import os.path as osp
 import pickle
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import lru_cache
 
 import numpy as np
@@ -14,8 +14,10 @@ from mmengine.fileio import load
 from mmengine.hub import get_config
 from mmengine.logging import print_log
 
+from peridot.datasets.frames import FrameRule, join_frames, lidar2global_of, link_frames, timestamp_of
 from peridot.datasets.sampler import SampleKey, seeded_sample
-from peridot.errors import DataError
+from peridot.errors import ConfigError, DataError
+from peridot.maps.named import open_maps
 from peridot.registry import DATASETS
 
 NUSCENES_CAMERAS = (
@@ -145,14 +147,25 @@ class PairedDataset(BaseDataset):
     Without cameras (`cameras=[]`) it serves mmdet3d's segmentation networks too, with `Pack3DDetInputs`, `SegMetric`
     and transforms that mix samples: nuScenes and SemanticKITTI bring their classes, the ignored one last.
 
-    Keys handed to the pipeline: `token` (the lidar file's path in the info file, without suffix, where a sample has
-    none), `lidar_points`, `lidar_path`, `cameras` (names), `img_paths`,
-    `img_tokens` (camera sample_data tokens or None), `lidar2cam` (V, 4, 4) and `cam2img` (V, 4, 4) float64,
-    `data_root`, `ann_file`, `dataset_name`, and, where the info has it, `pts_semantic_mask_path` with
-    `seg_label_mapping` ((M,) int64 class of every raw label, -1 where there is none); in test mode also an empty
-    `eval_ann_info`, else `dataset`, this dataset, and `skipped`, how many samples the pipeline gave up (made None of)
-    before this one. With `num_sweeps` also `lidar_sweeps`, a list of dicts: `lidar_path` of an earlier sweep and
-    `sensor2lidar` (4, 4) float64, from its frame into the keyframe's.
+    Keys handed to the pipeline:
+
+    - `token`: the lidar file's path in the info file, without suffix, where a sample has none;
+    - `lidar_points`, `lidar_path`;
+    - `cameras` (names), `img_paths`, `img_tokens` (camera sample_data tokens or None), `lidar2cam` (V, 4, 4) and
+      `cam2img` (V, 4, 4) float64;
+    - `maps`: the opened folders of `maps` by name;
+    - `data_root`, `ann_file`, `dataset_name`;
+    - where the info has it, `pts_semantic_mask_path` with `seg_label_mapping`, (M,) int64 class of every raw label, -1
+      where there is none;
+    - in test mode an empty `eval_ann_info`, else `dataset`, this dataset, and `skipped`, how many samples the pipeline
+      gave up before this one;
+    - with `num_sweeps`, `lidar_sweeps`, a list of dicts: `lidar_path` of an earlier sweep, `time` in seconds from the
+      keyframe, and `sensor2lidar` (4, 4) float64, from its frame into the keyframe's;
+    - with `frames`, in every frame: `frame`, `time` and `to_sample` (see `link_frames`), and `frames_seed`, the same in
+      all frames of a sample.
+
+    With `frames` a sample is several frames of a drive. The pipeline runs on each of them, and what it packs is joined
+    (`join_frames`): extra scans and images of the batch. Frames that the pipeline gives up are left out.
 
     Args:
         data_root (str): Folder of the dataset.
@@ -163,12 +176,15 @@ class PairedDataset(BaseDataset):
             an image, nuScenes cameras in their canonical order, others by name; an empty list takes none.
         dataset (str, optional): Name that the info file's `metainfo['dataset']` must have; None accepts any.
         num_sweeps (int): Sweeps before each keyframe to keep, the latest first, where the info lists them.
+        maps (Mapping, optional): Folders of per-pixel maps (labels, superpixels, teacher features) by name, see
+            `open_maps`. Transforms read them by name; all of them must exist for all images.
+        frames (Mapping, optional): Other frames of a sample, the settings of `FrameRule`, e.g.
+            `dict(keyframes=(-1, 1))`.
         **kwargs: Those of mmengine's `BaseDataset` (`pipeline`, `indices`, `metainfo`, `test_mode`, ...).
 
     Raises:
         DataError: The data root or the info file is missing, the info file has another format or belongs to
-            another dataset, a camera has no calibration, a sweep no pose, or the pipeline reads maps (labels,
-            superpixels) that do not exist for all images.
+            another dataset, a camera has no calibration, a sweep or frame no pose, or maps do not exist for all images.
     """
 
     def __init__(
@@ -179,16 +195,21 @@ class PairedDataset(BaseDataset):
         cameras: Sequence[str] | None = None,
         dataset: str | None = None,
         num_sweeps: int = 0,
+        maps: Mapping[str, str | Mapping] | None = None,
+        frames: Mapping | None = None,
         **kwargs,
     ) -> None:
         self.cameras = None if cameras is None else list(cameras)
         self.dataset = dataset
-        self.num_sweeps = num_sweeps
+        self.frame_rule = _frame_rule(frames)
+        self.num_sweeps = max([num_sweeps, *(self.frame_rule.sweeps if frames else ())])
+        self.maps = dict(maps or {})
+        self.map_folders: dict = {}
         prefixes = {'pts': '', 'sweeps': '', 'pts_semantic_mask': '', 'img': '', **(data_prefix or {})}
         super().__init__(ann_file=ann_file, data_root=data_root, data_prefix=prefixes, **kwargs)
 
     def full_init(self) -> None:
-        """Read the info file, then check that every map the pipeline reads exists."""
+        """Read the info file, then check that every map exists."""
         if not self._fully_initialized:
             wanted = self._indices
             if wanted is not None and not (wanted if isinstance(wanted, int) else len(wanted)):
@@ -197,24 +218,21 @@ class PairedDataset(BaseDataset):
             self.check_maps()
 
     def check_maps(self) -> None:
-        """Raise a DataError when the pipeline's map folders lack maps of some images; no map is opened.
-
-        Transforms that read maps have a method `map_folders(data_root)`.
-        """
-        steps = [step for step in self.pipeline.transforms if hasattr(step, 'map_folders')]
-        folders = [folder for step in steps for folder in step.map_folders(self.data_root)]
-        if not folders:
+        """Open the folders of `maps`; a DataError tells which lack maps of some images. No map is read."""
+        if not self.maps:
             return
+        self.map_folders = open_maps(self.maps, self.data_root)
         infos = map(super().get_data_info, range(len(self)))
-        images = [image for info in infos for image in zip(info['img_paths'], info['img_tokens'])]
-        for folder in folders:
+        frames = (frame for info in infos for frame in (info, *info.get('frames', ())))
+        images = list(dict.fromkeys(image for info in frames for image in zip(info['img_paths'], info['img_tokens'])))
+        for folder in self.map_folders.values():
             folder.check_exist(images)
             print_log(folder.describe(), 'current', logging.INFO if folder.is_finished else logging.WARNING)
 
     def __getitem__(self, key: int | SampleKey) -> dict:
         """Run the pipeline on one sample, under the key's seed when it has one.
 
-        A sample of which the pipeline makes None is replaced by a random one; `skipped` counts how often.
+        If the pipeline returns None, another random sample is used; `skipped` counts how often.
 
         Raises:
             DataError: None of `max_refetch` + 1 samples is of use, or one is not in test mode.
@@ -234,14 +252,35 @@ class PairedDataset(BaseDataset):
         )
 
     def prepare_data(self, idx: int, skipped: int = 0) -> dict | None:
-        """Run the pipeline; in training it also gets the dataset itself, for transforms that mix samples."""
-        info = self.get_data_info(idx)
-        return self.pipeline(info if self.test_mode else {**info, 'dataset': self, 'skipped': skipped})
+        """Run the pipeline on all frames; in training it also gets the dataset itself, to mix samples."""
+        shared = {} if self.test_mode else {'dataset': self, 'skipped': skipped}
+        packed = []
+        for info in self._frames(self.get_data_info(idx)):
+            packed.append(self.pipeline({**info, **shared}))
+            if packed[0] is None:
+                return None
+        packed = [frame for frame in packed if frame is not None]
+        return packed[0] if self.frame_rule is None else join_frames(packed)
 
     def get_data_info(self, idx: int) -> dict:
         """The parsed info of one sample, with what all samples share."""
-        info = super().get_data_info(idx)
+        return self._with_shared(super().get_data_info(idx))
+
+    def _frames(self, info: dict) -> Iterator[dict]:
+        """The sample's keyframe, then its other frames."""
+        others = info.pop('frames', ())
+        if self.frame_rule is None:
+            yield info
+            return
+        seed = {'frames_seed': np.random.randint(2**32)}
+        yield {**info, **seed, 'frame': 0, 'time': 0.0, 'to_sample': np.eye(4)}
+        for other in others:
+            yield {**self._with_shared(other), **seed}
+
+    def _with_shared(self, info: dict) -> dict:
+        """An info with what all samples share."""
         info.update(data_root=self.data_root, ann_file=self.ann_file, dataset_name=self._metainfo['dataset'])
+        info['maps'] = self.map_folders
         if 'pts_semantic_mask_path' in info and 'seg_label_mapping' in self._metainfo:
             info['seg_label_mapping'] = self._label_table()
         if self.test_mode:
@@ -264,7 +303,10 @@ class PairedDataset(BaseDataset):
             self._metainfo.setdefault(name, value)
         if not content['data_list']:
             raise DataError(f'{self.ann_file} holds no sample: make it again ({self._create_command()})')
-        return [self.parse_data_info(info) for info in content['data_list']]
+        infos = [self.parse_data_info(info) for info in content['data_list']]
+        if self.frame_rule is not None:
+            link_frames(infos, self.frame_rule)
+        return infos
 
     def parse_data_info(self, info: dict) -> dict:
         """Keep what pre-training needs of one raw info, with full paths and stacked calibrations."""
@@ -293,12 +335,16 @@ class PairedDataset(BaseDataset):
             parsed['pts_semantic_mask_path'] = osp.join(
                 self.data_prefix['pts_semantic_mask'], info['pts_semantic_mask_path']
             )
-        if self.num_sweeps:
+        if self.frame_rule is not None:
+            parsed['timestamp'] = timestamp_of(info, self.ann_file)
+            parsed['lidar2global'] = lidar2global_of(info, self.ann_file)
+        if self.num_sweeps or self.frame_rule is not None:
             sweeps = info.get('lidar_sweeps', [])[: self.num_sweeps]
-            parsed['lidar_sweeps'] = [self._sweep(sweep['lidar_points'], token) for sweep in sweeps]
+            parsed['lidar_sweeps'] = [self._sweep(sweep, info, token) for sweep in sweeps]
         return parsed
 
-    def _sweep(self, lidar: dict, token: str) -> dict:
+    def _sweep(self, sweep: dict, info: dict, token: str) -> dict:
+        lidar = sweep['lidar_points']
         # infos hold whole paths of sweeps; mmdet3d, too, takes the file's name alone
         folder = 'pts' if 'samples' in lidar['lidar_path'] else 'sweeps'
         lidar2sensor = np.asarray(lidar.get('lidar2sensor'), dtype=np.float64)
@@ -309,6 +355,7 @@ class PairedDataset(BaseDataset):
             )
         return {
             'lidar_path': osp.join(self.data_prefix[folder], osp.basename(lidar['lidar_path'])),
+            'time': float(sweep.get('timestamp', np.nan)) - float(info.get('timestamp', np.nan)),
             'sensor2lidar': np.linalg.inv(lidar2sensor),
         }
 
@@ -364,6 +411,13 @@ class PairedDataset(BaseDataset):
         table = np.full(max(mapping) + 1, -1, dtype=np.int64)
         table[list(mapping)] = list(mapping.values())
         return table
+
+
+def _frame_rule(settings: Mapping | None) -> FrameRule | None:
+    try:
+        return None if settings is None else FrameRule(**settings)
+    except TypeError as error:
+        raise ConfigError(f'frames={dict(settings)}: {error}: set keyframes, sweeps, cameras and max_gap') from None
 
 
 def read_info_file(path: str, data_root: str) -> dict:

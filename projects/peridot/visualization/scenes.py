@@ -150,8 +150,8 @@ def point_features(model: nn.Module, sample: dict) -> Tensor:
         ConfigError: The model is neither a pre-training nor one of mmdet3d's MinkUNet segmentors.
     """
     data = model.data_preprocessor(pseudo_collate([sample]), False)
-    if hasattr(model, 'extract_features'):
-        return model.extract_features(data['inputs']['points'])[0].float().cpu()
+    if hasattr(model, 'embed_points'):
+        return model.embed_points(data['inputs']['points'])[0].float().cpu()
     if not hasattr(model, 'decode_head') or 'voxels' not in data['inputs']:
         raise ConfigError(
             f'{type(model).__name__} has no point features: give the config of a pre-training or of a MinkUNet'
