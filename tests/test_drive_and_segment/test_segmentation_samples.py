@@ -8,7 +8,7 @@ from mmdet3d.evaluation import SegMetric
 from mmdet3d.models import Det3DDataPreprocessor
 from mmengine.hub import get_config
 from mmengine.registry import DefaultScope
-from peridot.datasets import semantickitti_meta
+from peridot.datasets.catalog import CATALOG
 from peridot.errors import ConfigError, DataError
 from peridot.registry import DATASETS
 
@@ -86,7 +86,8 @@ def test_transforms_that_mix_samples_find_their_partner(data):
 
 
 def test_semantickitti_classes_are_mmdet3ds():
-    meta, config = semantickitti_meta(), get_config('mmdet3d::_base_/datasets/semantickitti.py')
+    meta = CATALOG['semantickitti'].segmentation_meta()
+    config = get_config('mmdet3d::_base_/datasets/semantickitti.py')
     assert list(meta['classes']) == config.class_names and meta['seg_label_mapping'] == config.labels_map
     assert meta['ignore_index'] == config.train_dataloader.dataset.ignore_index == 19 == len(meta['palette'])
     assert meta['seg_label_mapping'][252] == 0 and meta['seg_label_mapping'][1] == 19 and len(meta['label2cat']) == 19
