@@ -17,7 +17,7 @@ from peridot.evaluation.discovery import (
     found_background,
     observe,
 )
-from peridot.evaluation.foreground_metric import FOREGROUND, ForegroundMetric, binary_truth
+from peridot.evaluation.foreground_metric import ForegroundMetric, binary_truth
 from peridot.models.students import VoxelFeatures
 from peridot.models.teachers import TimmTeacher
 from peridot.registry import MODELS
@@ -145,7 +145,7 @@ def test_foreground_of_known_datasets():
     assert binary_truth(np.arange(18), nuscenes).tolist() == [1] * 10 + [0] * 6 + [2, 2]
     kitti = {**CATALOG['semantickitti'].segmentation_meta(), 'dataset': 'semantickitti'}
     assert binary_truth(np.arange(-1, 20), kitti).tolist() == [2] + [1] * 8 + [0] * 11 + [2]
-    assert set(FOREGROUND['nuscenes']) < set(nuscenes['classes'])
+    assert set(CATALOG['nuscenes'].foreground) < set(nuscenes['classes'])
 
 
 def test_foreground_that_is_not_known():
