@@ -29,11 +29,12 @@ import peridot.datasets  # noqa: F401  (registers)
 import skimage
 import torch
 import torch.nn.functional as F
+from peridot.datasets.catalog import CATALOG
 from peridot.maps.folder import Manifest, write_manifest, write_map
 from peridot.registry import DATASETS
 from PIL import Image
 
-CAMERAS = ('CAM_FRONT', 'CAM_FRONT_RIGHT', 'CAM_BACK_RIGHT', 'CAM_BACK', 'CAM_BACK_LEFT', 'CAM_FRONT_LEFT')
+CAMERAS = tuple(CATALOG['nuscenes'].cameras)
 YAWS = (0, -55, -110, 180, 110, 55)
 HEIGHT, WIDTH, FOCAL = 900, 1600, 1266.0
 CROP = (224, 416)

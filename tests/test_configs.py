@@ -11,7 +11,7 @@ import timm
 import torch
 from mmdet3d.datasets import CBGSDataset
 from mmengine.config import Config
-from peridot.datasets import nuscenes_lidarseg_meta
+from peridot.datasets.catalog import CATALOG
 from peridot.models.students.detector_trunk import detector_model
 from peridot.text import TextEmbeddings
 
@@ -118,7 +118,7 @@ def class_vectors(content: Config, folder: Path) -> list[str]:
     if not content.val_cfg or 'embeddings' not in content.val_cfg:
         return []
     channels = {'tf_efficientnet_lite0': 112}.get(content.model.teacher.model, 512)
-    words = {name: (name,) for name in nuscenes_lidarseg_meta()['classes']}
+    words = {item.name: (item.name,) for item in CATALOG['nuscenes'].classes}
     TextEmbeddings(words, torch.randn(len(words), channels), (), 'random').save(folder / 'classes.safetensors')
     return [f'val_cfg.embeddings={folder}/classes.safetensors']
 

@@ -6,134 +6,18 @@ import logging
 import os.path as osp
 import pickle
 from collections.abc import Iterator, Mapping, Sequence
-from functools import lru_cache
 
 import numpy as np
 from mmengine.dataset import BaseDataset
 from mmengine.fileio import load
-from mmengine.hub import get_config
 from mmengine.logging import print_log
 
+from peridot.datasets.catalog import create_command, lookup
 from peridot.datasets.frames import FrameRule, join_frames, lidar2global_of, link_frames, timestamp_of
 from peridot.datasets.sampler import SampleKey, seeded_sample
 from peridot.errors import ConfigError, DataError
 from peridot.maps.named import open_maps
 from peridot.registry import DATASETS
-
-NUSCENES_CAMERAS = (
-    'CAM_FRONT',
-    'CAM_FRONT_RIGHT',
-    'CAM_BACK_RIGHT',
-    'CAM_BACK',
-    'CAM_BACK_LEFT',
-    'CAM_FRONT_LEFT',
-)
-
-# name, color (RGB) and the ids in nuScenes' own 32 lidarseg categories that make the class
-_LIDARSEG = (
-    ('barrier', (112, 128, 144), (9,)),
-    ('bicycle', (220, 20, 60), (14,)),
-    ('bus', (255, 127, 80), (15, 16)),
-    ('car', (255, 158, 0), (17,)),
-    ('construction_vehicle', (233, 150, 70), (18,)),
-    ('motorcycle', (255, 61, 99), (21,)),
-    ('pedestrian', (0, 0, 230), (2, 3, 4, 6)),
-    ('traffic_cone', (47, 79, 79), (12,)),
-    ('trailer', (255, 140, 0), (22,)),
-    ('truck', (255, 99, 71), (23,)),
-    ('driveable_surface', (0, 207, 191), (24,)),
-    ('other_flat', (175, 0, 75), (25,)),
-    ('sidewalk', (75, 0, 75), (26,)),
-    ('terrain', (112, 180, 60), (27,)),
-    ('manmade', (222, 184, 135), (28,)),
-    ('vegetation', (0, 175, 0), (30,)),
-)
-_NUM_RAW_LIDARSEG = 32
-
-# name, color (RGB) and PandaSet's own ids that make the class, grouped as in ScaLR's released code
-_PANDASET = (
-    ('road', (128, 64, 128), (7,)),
-    ('traffic_sign', (220, 220, 0), (36, 38)),
-    ('barrier', (112, 128, 144), (35, 39)),
-    ('pedestrian', (220, 20, 60), (30, 31)),
-    ('vegetation', (107, 142, 35), (5,)),
-    ('road_marking', (230, 230, 230), (8, 9, 10)),
-    ('sidewalk', (244, 35, 232), (11,)),
-    ('manmade', (222, 184, 135), (41, 42)),
-    ('traffic_cone', (255, 140, 0), (34, 37)),
-    ('car', (0, 0, 142), (13,)),
-    ('motorcycle', (0, 0, 230), (18,)),
-    ('truck', (0, 0, 70), (14, 15, 16)),
-    ('bus', (0, 60, 100), (23,)),
-    ('bicycle', (119, 11, 32), (26,)),
-    ('other_vehicle', (0, 80, 130), (17, 19, 20, 21, 27, 28, 29)),
-    ('ground', (152, 251, 152), (6,)),
-    ('driveway', (250, 170, 160), (12,)),
-)
-_NUM_RAW_PANDASET = 43
-
-
-def nuscenes_lidarseg_meta() -> dict:
-    """Classes of the nuScenes lidar segmentation challenge in MMDetection3D's convention.
-
-    Returns:
-        dict: `classes` (16 names), `palette`, `ignore_index` (16, the number of classes), `label2cat` and
-        `seg_label_mapping` ({raw lidarseg id: class}, the 32 raw ids of nuScenes).
-    """
-    return _grouped(_LIDARSEG, _NUM_RAW_LIDARSEG)
-
-
-def pandaset_meta() -> dict:
-    """PandaSet's 17 classes as grouped for ScaLR.
-
-    Returns:
-        dict: `classes` (17 names), `palette`, `ignore_index` (17), `label2cat` and `seg_label_mapping`
-        ({raw id: class}, PandaSet's ids 1 to 42 and 0 for points without label).
-    """
-    return _grouped(_PANDASET, _NUM_RAW_PANDASET)
-
-
-@lru_cache(maxsize=1)
-def semantickitti_meta() -> dict:
-    """Classes of SemanticKITTI's single-scan benchmark as in MMDetection3D's config, names included.
-
-    Returns:
-        dict: `classes` (19 names), `palette`, `ignore_index` (19), `label2cat` and `seg_label_mapping`
-        ({raw id: class}, the 34 raw ids of SemanticKITTI).
-    """
-    from mmdet3d.datasets import SemanticKittiDataset
-
-    names = SemanticKittiDataset.METAINFO['classes']
-    return {
-        'classes': names,
-        'palette': SemanticKittiDataset.METAINFO['palette'],
-        'ignore_index': len(names),
-        'label2cat': dict(enumerate(names)),
-        'seg_label_mapping': dict(get_config('mmdet3d::_base_/datasets/semantickitti.py').labels_map),
-    }
-
-
-def _grouped(groups: Sequence[tuple[str, tuple, tuple]], num_raw: int) -> dict:
-    ignore = len(groups)
-    mapping = dict.fromkeys(range(num_raw), ignore)
-    for label, (_, _, raw_ids) in enumerate(groups):
-        mapping.update(dict.fromkeys(raw_ids, label))
-    names = tuple(name for name, _, _ in groups)
-    return {
-        'classes': names,
-        'palette': [list(color) for _, color, _ in groups],
-        'ignore_index': ignore,
-        'label2cat': dict(enumerate(names)),
-        'seg_label_mapping': mapping,
-    }
-
-
-_SEGMENTATION_META = {
-    'nuscenes': nuscenes_lidarseg_meta,
-    'semantickitti': semantickitti_meta,
-    'pandar64': pandaset_meta,
-    'pandargt': pandaset_meta,
-}
 
 
 @DATASETS.register_module()
@@ -173,7 +57,7 @@ class PairedDataset(BaseDataset):
         data_prefix (dict): Folders below `data_root`: `pts`, `sweeps`, `pts_semantic_mask`, and one per camera name or
             `img` for all cameras, as in MMDetection3D's datasets; those left out are `data_root` itself.
         cameras (Sequence[str], optional): Names of the cameras in the wanted order. None takes all that have
-            an image, nuScenes cameras in their canonical order, others by name; an empty list takes none.
+            an image, in the order of the catalog, unknown ones by name; an empty list takes none.
         dataset (str, optional): Name that the info file's `metainfo['dataset']` must have; None accepts any.
         num_sweeps (int): Sweeps before each keyframe to keep, the latest first, where the info lists them.
         maps (Mapping, optional): Folders of per-pixel maps (labels, superpixels, teacher features) by name, see
@@ -298,7 +182,7 @@ class PairedDataset(BaseDataset):
                 f'{self.ann_file} describes the dataset {found!r}, but the config expects {self.dataset!r}: '
                 'set ann_file (and data_root) to the info file of that dataset'
             )
-        defaults = {**_SEGMENTATION_META.get(found, dict)(), **metainfo, 'dataset': found or 'unknown'}
+        defaults = {**lookup(found).segmentation_meta(), **metainfo, 'dataset': found or 'unknown'}
         for name, value in defaults.items():
             self._metainfo.setdefault(name, value)
         if not content['data_list']:
@@ -371,15 +255,13 @@ class PairedDataset(BaseDataset):
             raise DataError(f'the info file {self.ann_file} does not exist: make it with `{self._create_command()}`')
 
     def _create_command(self) -> str:
-        return _create_command(self.data_root, self.dataset)
+        return create_command(self.data_root, self.dataset)
 
     def _camera_names(self, images: dict, token: str) -> list[str]:
         # KITTI's infos list cameras without images, and a matrix called R0_rect, beside the cameras
         available = [name for name, cam in images.items() if isinstance(cam, dict) and cam.get('img_path')]
         if self.cameras is None:
-            return [name for name in NUSCENES_CAMERAS if name in available] + sorted(
-                set(available).difference(NUSCENES_CAMERAS)
-            )
+            return lookup(self._metainfo['dataset']).sort_cameras(available)
         absent = [name for name in self.cameras if name not in available]
         if absent:
             raise DataError(
@@ -433,7 +315,7 @@ def read_info_file(path: str, data_root: str) -> dict:
     Raises:
         DataError: The file is missing, unreadable or of another version.
     """
-    remake = f'make it with `{_create_command(data_root)}`'
+    remake = f'make it with `{create_command(data_root)}`'
     try:
         content = load(path)
     except (pickle.UnpicklingError, EOFError, ValueError, AttributeError, ImportError, IndexError) as error:
@@ -446,11 +328,3 @@ def read_info_file(path: str, data_root: str) -> dict:
     if not version.startswith('1.'):
         raise DataError(f'{path} has info version {version}, but 1.x is needed: {remake}')
     return content
-
-
-def _create_command(data_root: str, dataset: str | None = None) -> str:
-    folder = str(data_root).lower()
-    guess = next((name for name in ('semantickitti', 'kitti', 'pandaset') if name in folder), 'nuscenes')
-    # one command makes both of PandaSet's lidars
-    name = 'pandaset' if str(dataset).startswith('pandar') else dataset or guess
-    return f'python tools/create_data.py {name} --root {data_root}'
