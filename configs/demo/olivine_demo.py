@@ -1,4 +1,4 @@
-"""OLIVINE made small enough for two CPU cores: synthetic streets, EfficientNet-Lite0, an 18-layer student."""
+"""OLIVINE scaled down to two CPU cores: synthetic streets, EfficientNet-Lite0, an 18-layer student."""
 
 _base_ = [
     '../_base_/datasets/demo_paired.py',

@@ -1,4 +1,4 @@
-"""SLidR made small enough for two CPU cores, see olivine_demo.py."""
+"""SLidR scaled down to two CPU cores, see olivine_demo.py."""
 
 _base_ = [
     '../_base_/datasets/demo_paired.py',

@@ -4,7 +4,7 @@ Paper: "Image-to-Lidar Self-Supervised Distillation for Autonomous Driving Data"
 Published settings: 600 of the 700 training scenes, batch 4 on 1 GPU, 50 epochs, SGD 0.5, MoCoV2 ResNet-50, SLIC
 superpixels (150 segments).
 
-Different from the released code:
+Differences from the released code:
 - all 700 training scenes;
 - the student is mmdet3d's MinkUNetBackbone on spconv: its stem has two 3x3x3 convolutions instead of one, and
   all its batch normalizations have momentum 0.1;

@@ -3,6 +3,7 @@
 import gzip
 import json
 import pickle
+import re
 import runpy
 import shutil
 import sys
@@ -280,8 +281,12 @@ def test_command_converts_and_configs_read(own_root, capsys, monkeypatch):
 
 
 @pytest.mark.parametrize('lidar', LIDARS)
-def test_probe_and_pictures_of_the_configs(pandaset_root, lidar):
-    config = Config.fromfile(REPO / f'configs/_base_/datasets/scalr_{lidar}.py')
+def test_probe_and_pictures_of_the_documentation(pandaset_root, lidar):
+    text = (REPO / 'docs/mixed_datasets.md').read_text()
+    settings = re.search(r'```python\n(_base_ = .+?)```', text, re.DOTALL)[1]
+    settings = settings.replace('../_base_', f'{REPO}/configs/_base_').replace('pandar64', lidar)
+    config = Config.fromstring(settings, '.py')
+    assert config.train_dataloader.dataset.ann_file == f'{lidar}_infos_train.pkl'
     for part in (config.val_dataloader.dataset, config.val_cfg.fit_dataloader.dataset, config.picture_dataset):
         sample = DATASETS.build(dict(part, data_root=str(pandaset_root), **FAST))[0]
         points, labels = sample['inputs']['points'], sample['data_samples'].gt_pts_seg.pts_semantic_mask

@@ -8,7 +8,9 @@ from peridot.registry import MODELS
 
 @MODELS.register_module()
 class StoredTeacher(nn.Module):
-    """Stands for an image network whose maps are read from disk (`maps.teacher_features` of the dataset); needs neither weights nor memory.
+    """Stands for an image network whose maps are read from disk, `maps.teacher_features` of the dataset.
+
+    It needs neither weights nor memory.
 
     Args:
         teacher: Config of the network; `tools/make_teacher_features.py` runs it.
