@@ -108,11 +108,8 @@ def our_dataset(root: Path, with_labels: bool):
     """The dataset with the training pipeline of `configs/_base_/datasets/nus_paired.py`."""
     base = mmengine.Config.fromfile(Path(__file__).parents[1] / 'configs/_base_/datasets/nus_paired.py')
     config = base.train_dataloader.dataset
-    (labels,) = (step for step in config.pipeline if step.type == 'peridot.LoadPairLabels')
-    labels.folder = 'labels'
-    if not with_labels:
-        config.pipeline.remove(labels)
-    config.update(data_root=str(root), ann_file='infos.pkl')
+    config.pipeline = [step for step in config.pipeline if with_labels or step.type != 'peridot.LoadPairLabels']
+    config.update(data_root=str(root), ann_file='infos.pkl', maps=dict(labels='labels') if with_labels else {})
     return DATASETS.build(config)
 
 

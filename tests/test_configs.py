@@ -75,10 +75,7 @@ SMALL_FINETUNE = [
     'default_hooks.checkpoint.interval=-1',
 ]
 # where the test data has the maps that a method reads
-MAPS = {
-    'peridot.LoadPairLabels': ['pipeline.3.folder=weak_labels/kmeans'],
-    'peridot.LoadViewMaps': ['pipeline.3.superpixels=superpixels/slic'],
-}
+MAPS = dict(labels='weak_labels/kmeans', superpixels='superpixels/slic')
 
 
 @pytest.fixture(scope='module')
@@ -100,7 +97,7 @@ def small_data(content: Config) -> list[str]:
     options = []
     for place, dataset in datasets.items():
         options.append(f'{place}.indices=1')
-        options += [f'{place}.{option}' for option in MAPS.get(dataset.pipeline[3]['type'], [])]
+        options += [f'{place}.maps.{name}={MAPS[name]}' for name in dataset.get('maps', {})]
     for place, dataset in {**datasets, 'picture_dataset': content.picture_dataset}.items():
         if 'CAM_FRONT' in dataset.get('cameras', []):
             options.append(f"{place}.cameras=['CAM_FRONT']")
