@@ -108,8 +108,9 @@ def our_dataset(root: Path, with_labels: bool):
     """The dataset with the training pipeline of `configs/_base_/datasets/nus_paired.py`."""
     base = mmengine.Config.fromfile(Path(__file__).parents[1] / 'configs/_base_/datasets/nus_paired.py')
     config = base.train_dataloader.dataset
-    config.pipeline = [step for step in config.pipeline if with_labels or step.type != 'peridot.LoadPairLabels']
-    config.update(data_root=str(root), ann_file='infos.pkl', maps=dict(labels='labels') if with_labels else {})
+    labels = [dict(type='peridot.LoadPairLabels')] if with_labels else []
+    config.update(data_root=str(root), ann_file='infos.pkl', pipeline=[*base.read_sample, *labels, *base.augment])
+    config.maps = dict(labels='labels') if with_labels else {}
     return DATASETS.build(config)
 
 

@@ -49,7 +49,7 @@ def make_batch(points, student, heads, **fields):
         student = VoxelFeatures(student, torch.arange(len(student)))
     defaults = dict(
         scan=torch.zeros(len(points), dtype=torch.int64),
-        frames=Frames.batch([Frames.single()]),
+        frames=Frames.batch([Frames.single(len(points))]),
         pairs=Pairs.empty(),
         generator=torch.Generator().manual_seed(0),
         make_teacher_map=lambda: None,

@@ -212,6 +212,6 @@ def test_queries_travel_in_the_packed_sample():
     results = SampleOccupancyQueries(30)(results_of(cloud(50)))
     queries = PackPaired()(results)['inputs']['queries']
     assert isinstance(queries, Queries)
-    joint = Queries.batch([queries, queries[:5], queries])
+    joint = Queries.batch([queries, queries[:5], queries], [1, 1, 1])
     assert joint.scan.tolist() == [0] * 30 + [1] * 5 + [2] * 30
     assert torch.equal(joint.position[35:], queries.position)

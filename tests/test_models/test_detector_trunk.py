@@ -47,7 +47,7 @@ def clouds(*sizes, seed=0):
 
 def features_of(bev, scan, xy, cell=1.0):
     inside = torch.ones(len(scan), dtype=torch.bool)
-    return BEVFeatures(bev, scan, (xy / cell).flip(1), torch.zeros(2), torch.full((2,), cell), inside)
+    return BEVFeatures(bev, scan, (xy / cell).flip(1), torch.zeros(2), torch.ones(2) * cell, inside)
 
 
 def test_reading_matches_the_released_function_where_it_is_right(golden):

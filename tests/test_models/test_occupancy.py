@@ -54,7 +54,7 @@ def make_queries_batch(features, xyz, scan, queries, head=None, supports=PointSu
 def test_losses_and_gradients_of_the_released_decoder(golden, shape, supports, monkeypatch):
     monkeypatch.setattr(module, 'CHUNK', 100)
     g = {name: torch.from_numpy(value) for name, value in golden(f'also_decoder_{shape}').items()}
-    objective = OccupancyReconstruction(channels=32, radius=float(g['radius']), max_neighbors=None)
+    objective = connected(OccupancyReconstruction(radius=float(g['radius']), max_neighbors=None), 32)
     objective.decoder.load_state_dict({k.split('::')[1]: v for k, v in g.items() if k.startswith('weight::')})
     latents = g['latents'].requires_grad_()
     queries = Queries(
@@ -278,7 +278,9 @@ def samples(camera: bool, sizes=(60, 90)) -> dict:
     for size in sizes:
         _, xyz, _, queries = scene(size, 30, seed=size)
         del queries.scan
-        own = dict(points=F.pad(xyz, (0, 1)), pairs=Pairs.empty(), queries=queries, frames=Frames.single(int(camera)))
+        own = dict(
+            points=F.pad(xyz, (0, 1)), pairs=Pairs.empty(), queries=queries, frames=Frames.single(len(xyz), int(camera))
+        )
         if camera:
             own['images'] = torch.randint(256, (1, 3, 16, 24), generator=g, dtype=torch.uint8)
             own['pairs'] = Pairs(
@@ -298,7 +300,7 @@ def test_pretrainer_without_and_with_a_camera_objective(camera):
     assert ('infonce/loss' in results) == camera
     assert results['occupancy/loss_occupancy'] > 0 and results['occupancy/pairs'] > 0
     sum(v for k, v in results.items() if 'loss' in k).backward()
-    assert all(p.grad is not None and p.grad.any() for p in model.parameters())
+    assert all(p.grad is not None and p.grad.any() for p in model.parameters() if p.requires_grad)
 
 
 def test_queries_belong_to_their_own_scan():

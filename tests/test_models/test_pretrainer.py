@@ -4,6 +4,7 @@ import copy
 import os
 
 import pytest
+import tiny  # noqa: F401 (registers student and teacher)
 import torch
 import torch.distributed as dist
 from mmdet3d.structures import Det3DDataSample
@@ -52,7 +53,7 @@ def sample(seed: int, num_pairs: int, num_points: int = 40) -> dict:
     )
     images = torch.randint(256, (CAMERAS, 3, HEIGHT, WIDTH), generator=generator, dtype=torch.uint8)
     points = rand(num_points, 4) * 20 - 10
-    inputs = dict(points=points, images=images, pairs=pairs, frames=Frames.single(CAMERAS))
+    inputs = dict(points=points, images=images, pairs=pairs, frames=Frames.single(num_points, CAMERAS))
     return dict(
         inputs=inputs,
         data_samples=Det3DDataSample(metainfo=dict(token=f'token{seed}', label_classes=CLASSES)),
@@ -192,3 +193,23 @@ def test_two_processes_equal_one(tmp_path, free_port):
                 torch.testing.assert_close(gradients[name], parameter.grad, rtol=1e-4, atol=1e-6, msg=name)
         for name, buffer in model.named_buffers():
             torch.testing.assert_close(buffers[name], buffer, rtol=1e-5, atol=1e-6, msg=name)
+
+
+def test_a_head_without_objective_is_refused():
+    wrong = config()
+    wrong['heads']['spare'] = dict(channels=6)
+    with pytest.raises(ConfigError, match=r"no objective uses the head 'spare': take it out of model\.heads"):
+        MODELS.build(wrong)
+
+
+def test_statistics_have_the_width_of_their_head():
+    wide = config()
+    wide['heads']['semantic'] = dict(channels=10)
+    assert MODELS.build(wide).objectives['vmf'].average.shape == (CLASSES, 10)
+
+
+def test_samples_with_label_maps_of_other_classes_are_refused():
+    samples = [sample(0, 30), sample(1, 30)]
+    samples[1]['data_samples'].set_metainfo(dict(label_classes=CLASSES + 1))
+    with pytest.raises(ConfigError, match=r'label maps of 5 and of 6 classes.*maps\.labels'):
+        losses(build(), samples)

@@ -32,7 +32,9 @@ def create_semantickitti_infos(root: str | os.PathLike, verbose: bool = False) -
 
     mmdet3d's converter lists the scans of the whole dataset without a look at it; here the scans that exist are
     listed (a split without any gets no file), and sequences that have `image_2` (of KITTI's odometry benchmark) get
-    `images: {CAM2: {img_path, cam2img, lidar2cam}}` from the P2 and Tr of their `calib.txt`.
+    `images: {CAM2: {img_path, cam2img, lidar2cam}}` from the P2 and Tr of their `calib.txt`. Those that have
+    `poses.txt` (of SemanticKITTI) and `times.txt` (beside `calib.txt`) get `ego2global`, the lidar's pose, and
+    `timestamp` in seconds: what samples of several frames need.
 
     Args:
         root: folder with `sequences/00`, `sequences/01`, ...
@@ -57,11 +59,13 @@ def create_semantickitti_infos(root: str | os.PathLike, verbose: bool = False) -
     if not contents:
         raise DataError(f'{root}/sequences has none of the sequences 00 to 21: unpack data_odometry_velodyne.zip there')
     cameras = {f'{number:02d}': _sequence_camera(root, number, len(scans)) for number, scans in sequences.items()}
+    motion = {f'{number:02d}': _sequence_motion(root, number, len(scans)) for number, scans in sequences.items()}
     paths = []
     for split, content in contents.items():
         content['metainfo'].update(dataset=SEMANTICKITTI.name, info_version='1.1')
         for info in content['data_list']:
             _, sequence, _, name = info['lidar_points']['lidar_path'].split('/')
+            info.update(motion[sequence][int(name.removesuffix('.bin'))])
             if cameras[sequence]:
                 image = f'sequences/{sequence}/image_2/{name.removesuffix(".bin")}.png'
                 info['images'] = {'CAM2': {'img_path': image, **cameras[sequence]}}
@@ -140,6 +144,34 @@ def _sequence_camera(root: Path, number: int, scans: int) -> dict | None:
         )
     matrices = _read_calibration(folder / 'calib.txt', {'P2': (3, 4), 'Tr': (3, 4)}, 'data_odometry_calib.zip')
     return {'cam2img': matrices['P2'].tolist(), 'lidar2cam': matrices['Tr'].tolist()}
+
+
+def _sequence_motion(root: Path, number: int, scans: int) -> list[dict]:
+    """`timestamp` and `ego2global` of every scan of a sequence; empty where `poses.txt` or `times.txt` is absent."""
+    folder = root / 'sequences' / f'{number:02d}'
+    if not ((folder / 'poses.txt').is_file() and (folder / 'times.txt').is_file()):
+        return [{}] * scans
+    poses = _read_rows(folder / 'poses.txt', 12, scans).reshape(-1, 3, 4)
+    times = _read_rows(folder / 'times.txt', 1, scans)[:, 0]
+    # the poses are those of camera 0
+    camera = np.tile(np.eye(4), (scans, 1, 1))
+    camera[:, :3] = poses
+    lidar = camera @ _read_calibration(folder / 'calib.txt', {'Tr': (3, 4)}, 'data_odometry_calib.zip')['Tr']
+    return [{'timestamp': float(time), 'ego2global': pose.tolist()} for time, pose in zip(times, lidar)]
+
+
+def _read_rows(path: Path, columns: int, count: int) -> np.ndarray:
+    """(count, columns) finite numbers of a text file."""
+    try:
+        rows = np.array([line.split() for line in path.read_text().splitlines() if line.strip()], float)
+    except (OSError, ValueError):
+        rows = np.empty((0, 0))
+    if rows.shape != (count, columns) or not np.isfinite(rows).all():
+        raise DataError(
+            f'{path} is no table of {count} rows of {columns} numbers, one a scan: unpack the archive that it came in '
+            'again, or remove it to do without poses'
+        )
+    return rows
 
 
 def _image_sets(root: Path) -> dict[str, list[int]]:

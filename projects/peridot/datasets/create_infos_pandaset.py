@@ -150,6 +150,7 @@ def _convert(root: Path, folder: Path) -> Iterator[tuple[str, str, dict]]:
     ego = _poses(folder / 'lidar' / 'poses.json', len(frames))
     ego[:, :3, 3] += ORIGIN_HEIGHT * ego[:, :3, 2]
     cameras = {name: _camera(folder, name, frames, ego) for name in PANDAR64.cameras}
+    times = _timestamps(folder / 'lidar' / 'timestamps.json', len(frames))
     for number, frame in enumerate(frames):
         stems = {entry.name: f'{entry.name}/{folder.name}/{frame}' for entry in LIDARS}
         if not all((root / f'{stem}{end}').is_file() for stem in stems.values() for end in ('.bin', '.label')):
@@ -160,6 +161,8 @@ def _convert(root: Path, folder: Path) -> Iterator[tuple[str, str, dict]]:
                 frame,
                 lidar,
                 {
+                    **times[number],
+                    'ego2global': ego[number].tolist(),
                     'lidar_points': {'lidar_path': f'{stem}.bin', 'num_pts_feats': len(PANDAR64.columns)},
                     'pts_semantic_mask_path': f'{stem}.label',
                     'images': images,
@@ -228,6 +231,19 @@ def _frames(folder: Path) -> list[str]:
     if not frames:
         raise DataError(f'{folder}/lidar has no sweep (00.pkl.gz, ...): {_RESTORE}')
     return frames
+
+
+def _timestamps(path: Path, count: int) -> list[dict]:
+    """`timestamp` in seconds of every frame; empty where the file is absent."""
+    if not path.is_file():
+        return [{}] * count
+    try:
+        times = [{'timestamp': float(time)} for time in _read_json(path)]
+    except (TypeError, ValueError):
+        raise DataError(f'{path} is no list of times in seconds: {_RESTORE}') from None
+    if len(times) != count:
+        raise DataError(f'{path} has {len(times)} times for {count} frames: {_RESTORE}')
+    return times
 
 
 def _poses(path: Path, count: int) -> np.ndarray:

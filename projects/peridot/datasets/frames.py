@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 from peridot.errors import ConfigError, DataError
-from peridot.structures import Frames
+from peridot.structures import Frames, Pairs, Queries
 
 # times above are microseconds (Waymo's info files), not seconds
 _LATEST_SECOND = 1e11
@@ -120,12 +120,15 @@ def lidar2global_of(info: dict, ann_file: str) -> np.ndarray:
 def join_frames(packed: Sequence[dict]) -> dict:
     """One packed sample of the packed frames, the keyframe first.
 
-    Points, pairs and queries become lists of one item a scan; images and maps of all frames are stacked; the data
-    sample is the keyframe's.
+    Clouds are concatenated, images and maps stacked, as `pairs` and `queries` then count them; the data sample is the
+    keyframe's.
     """
     inputs = [frame['inputs'] for frame in packed]
-    joined = {name: [part[name] for part in inputs] for name in ('points', 'pairs', 'queries') if name in inputs[0]}
-    joined['frames'] = Frames.cat([part['frames'] for part in inputs])
+    frames = Frames.cat([part['frames'] for part in inputs])
+    pairs = Pairs.batch([part['pairs'] for part in inputs], frames.num_points.tolist(), frames.num_images.tolist())
+    joined = {'points': torch.cat([part['points'] for part in inputs]), 'pairs': pairs, 'frames': frames}
+    if 'queries' in inputs[0]:
+        joined['queries'] = Queries.batch([part['queries'] for part in inputs], [1] * len(inputs))
     for name in ('images', 'teacher_maps'):
         if found := [part[name] for part in inputs if name in part]:
             joined[name] = torch.cat(found)

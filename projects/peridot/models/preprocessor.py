@@ -23,27 +23,23 @@ class PairedDataPreprocessor(BaseDataPreprocessor):
         """Join the lists that mmengine's `pseudo_collate` made."""
         data = self.cast_data(data)
         inputs = dict(data['inputs'])
+        samples = inputs['frames']
+        inputs['frames'] = Frames.batch(samples)
+        if 'pairs' in inputs:
+            num_images = [int(frames.num_images.sum()) for frames in samples]
+            inputs['pairs'] = Pairs.batch(inputs['pairs'], [len(p) for p in inputs['points']], num_images)
+        inputs['points'] = list(torch.cat(list(inputs['points'])).split(inputs['frames'].num_points.tolist()))
+        if 'queries' in inputs:
+            inputs['queries'] = Queries.batch(inputs['queries'], [len(frames.frame) for frames in samples])
         if 'images' in inputs:
             _check_sizes(inputs['images'], data.get('data_samples'))
             inputs['images'] = torch.cat(list(inputs['images']))
-        inputs['points'] = _by_scan(inputs['points'])
-        inputs['frames'] = Frames.batch(inputs['frames'])
-        if 'pairs' in inputs:
-            lengths, num_images = map(len, inputs['points']), inputs['frames'].num_images.tolist()
-            inputs['pairs'] = Pairs.batch(_by_scan(inputs['pairs']), list(lengths), num_images)
-        if 'queries' in inputs:
-            inputs['queries'] = Queries.batch(_by_scan(inputs['queries']))
         if 'teacher_maps' in inputs:
             maps = torch.cat(list(inputs['teacher_maps'])).float()
             inputs['teacher_maps'] = maps.contiguous(memory_format=torch.channels_last)
         if 'maps' in inputs:
             inputs['maps'] = {name: torch.cat(list(maps)) for name, maps in inputs['maps'].items()}
         return dict(inputs=inputs, data_samples=data.get('data_samples'))
-
-
-def _by_scan(samples: list) -> list:
-    """What the samples hold of each scan, in a row: a sample of several frames brings a list."""
-    return [part for sample in samples for part in (sample if isinstance(sample, (list, tuple)) else [sample])]
 
 
 def _check_sizes(images: list[Tensor], data_samples: list | None) -> None:

@@ -16,21 +16,30 @@ class Frames(InstanceData):
         sample (Tensor): (S,) int64, sample of the batch.
         frame (Tensor): (S,) int64, 0 for the keyframe, i for the i-th frame that the dataset was asked for.
         time (Tensor): (S,) float64, seconds from the sample's keyframe; images have the time of their scan.
-        num_images (Tensor): (S,) int64, images that were taken with the scan.
+        num_points (Tensor): (S,) int64, points of the scan.
+        num_images (Tensor): (S,) int64, images that were taken with it.
         to_sample (Tensor): (S, 4, 4) float64, takes points of the scan, as the network reads them (augmented), into a
             frame that all scans of the sample share.
 
     Example:
-        >>> frames = Frames.batch([Frames.single(num_images=6), Frames.single(num_images=1)])
+        >>> frames = Frames.batch([Frames.single(100, num_images=6), Frames.single(80, num_images=1)])
         >>> frames.sample, frames.image_scan
         (tensor([0, 1]), tensor([0, 0, 0, 0, 0, 0, 1]))
     """
 
     @classmethod
-    def single(cls, num_images: int = 0, frame: int = 0, time: float = 0.0, to_sample: Tensor | None = None) -> Frames:
+    def single(
+        cls,
+        num_points: int,
+        num_images: int = 0,
+        frame: int = 0,
+        time: float = 0.0,
+        to_sample: Tensor | None = None,
+    ) -> Frames:
         """One scan.
 
         Args:
+            num_points (int): Its points.
             num_images (int): Images taken with it.
             frame (int): See `Frames`.
             time (float): Seconds.
@@ -40,6 +49,7 @@ class Frames(InstanceData):
             sample=torch.zeros(1, dtype=torch.int64),
             frame=torch.tensor([frame]),
             time=torch.tensor([time], dtype=torch.float64),
+            num_points=torch.tensor([num_points]),
             num_images=torch.tensor([num_images]),
             to_sample=torch.eye(4, dtype=torch.float64)[None] if to_sample is None else to_sample[None].double(),
         )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import accumulate
 
 import torch
 from mmengine.structures import InstanceData
@@ -16,14 +17,18 @@ class Queries(InstanceData):
         occupied (Tensor): (M,) bool.
         intensity (Tensor): (M,) float32 reflectance of the return, in [0, 1]; 0 where it is unknown.
         has_intensity (Tensor): (M,) bool, whether the intensity is known.
-        scan (Tensor, optional): (M,) int64 scan of the batch, see `batch`.
+        scan (Tensor, optional): (M,) int64 scan of the sample or batch; 0 where it is absent.
     """
 
     @classmethod
-    def batch(cls, queries: Sequence[Queries]) -> Queries:
-        """Queries of several scans in a row, with the number of their scan."""
-        device = queries[0].position.device
-        lengths = torch.tensor([len(q.position) for q in queries], device=device)
-        scan = torch.repeat_interleave(torch.arange(len(queries), device=device), lengths)
-        fields = {name: torch.cat([q[name] for q in queries]) for name, _ in queries[0].items()}
-        return cls(**fields, scan=scan)
+    def batch(cls, queries: Sequence[Queries], num_scans: Sequence[int]) -> Queries:
+        """Queries of several samples, or frames of one, in a row, with the number of their scan.
+
+        Args:
+            queries (Sequence[Queries]): The samples' queries.
+            num_scans (Sequence[int]): Scans of every sample.
+        """
+        fields = {name: torch.cat([q[name] for q in queries]) for name, _ in queries[0].items() if name != 'scan'}
+        own = [q.scan if 'scan' in q else torch.zeros_like(q.occupied, dtype=torch.int64) for q in queries]
+        first = accumulate(num_scans, initial=0)
+        return cls(**fields, scan=torch.cat([scan + start for scan, start in zip(own, first)]))

@@ -43,8 +43,8 @@ def augmentation_of(results: dict) -> Tensor:
     Raises:
         ConfigError: A transform was used twice.
     """
-    corners = torch.cat([torch.zeros(1, 3), torch.eye(3)]).double()
-    moved = follow_augmentation(corners, results)
+    corners = torch.cat([torch.zeros(1, 3), torch.eye(3)])
+    moved = follow_augmentation(corners, results).double()
     matrix = torch.eye(4, dtype=torch.float64)
     matrix[:3, :3] = (moved[1:] - moved[0]).T
     matrix[:3, 3] = moved[0]

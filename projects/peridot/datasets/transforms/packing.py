@@ -59,7 +59,7 @@ class PackPaired(BaseTransform):
         inputs = {
             'points': results['points'].tensor.float(),
             'pairs': results.get('pairs', Pairs.empty()),
-            'frames': _frame(results, len(views)),
+            'frames': _frame(results, len(results['points']), len(views)),
         }
         if 'queries' in results:
             inputs['queries'] = results['queries']
@@ -80,11 +80,11 @@ class PackPaired(BaseTransform):
         return sample
 
 
-def _frame(results: dict, num_images: int) -> Frames:
+def _frame(results: dict, num_points: int, num_images: int) -> Frames:
     if 'frame' not in results:
-        return Frames.single(num_images)
+        return Frames.single(num_points, num_images)
     to_sample = torch.linalg.solve(augmentation_of(results), torch.from_numpy(results['to_sample']), left=False)
-    return Frames.single(num_images, results['frame'], results['time'], to_sample)
+    return Frames.single(num_points, num_images, results['frame'], results['time'], to_sample)
 
 
 def _images(results: dict, views: ImageViews) -> dict:

@@ -1,0 +1,201 @@
+"""Samples of several frames: which they are, and that static points coincide after the transforms."""
+
+import numpy as np
+import pytest
+import torch
+from mmengine.dataset import pseudo_collate
+from peridot.datasets.frames import FrameRule, drives_of, link_frames
+from peridot.datasets.sampler import SampleKey
+from peridot.errors import ConfigError, DataError
+from peridot.models.preprocessor import PairedDataPreprocessor
+from peridot.registry import DATASETS
+from scipy.spatial import cKDTree
+from torch.testing import assert_close
+
+CAMERAS = ['CAM_FRONT', 'CAM_BACK']
+PREFIX = dict(pts='samples/LIDAR_TOP', sweeps='sweeps/LIDAR_TOP', pts_semantic_mask='lidarseg/v1.0-mini')
+PREFIX |= {name: f'samples/{name}' for name in CAMERAS}
+FRAMES = dict(keyframes=(1,), sweeps=(1,))
+LOAD = dict(type='peridot.LoadPoints', load_dim=5, use_dim=4)
+LABELS = dict(type='peridot.LoadPointLabels')
+MANMADE, VEGETATION = 14, 15
+READ = [
+    dict(type='peridot.LoadImageViews'),
+    dict(type='peridot.ProjectPoints'),
+]
+MOVE = [
+    dict(
+        type='mmdet3d.GlobalRotScaleTrans',
+        rot_range=[0.0, 6.28],
+        scale_ratio_range=[0.9, 1.1],
+        translation_std=[1, 1, 0.2],
+    ),
+    dict(type='mmdet3d.RandomFlip3D', sync_2d=False, flip_ratio_bev_horizontal=0.5, flip_ratio_bev_vertical=0.5),
+]
+SHARED = [dict(type='peridot.SameInAllFrames', transforms=MOVE)]
+PACK = [dict(type='peridot.ResizeViews', size=(64, 112)), dict(type='peridot.PackPaired')]
+
+
+def info(row, time, log='log', **fields):
+    place = np.eye(4)
+    place[0, 3] = 10 * time
+    cameras = dict(
+        cameras=['C'], img_paths=['i'], img_tokens=[None], lidar2cam=np.eye(4)[None], cam2img=np.eye(4)[None]
+    )
+    path = f'samples/{log}__LIDAR__{row}.bin'
+    own = dict(token=row, timestamp=time, lidar2global=place, lidar_path=path, lidar_points=dict(lidar_path=path))
+    return {**own, **cameras, 'lidar_sweeps': [], **fields}
+
+
+def test_drives_end_at_gaps_and_other_logs():
+    infos = [info(0, 3.0), info(1, 0.5), info(2, 0.0), info(3, 0.0, log='other'), info(4, 3.4), info(5, 1.6)]
+    assert list(drives_of(infos, max_gap=1.2)) == [[2, 1, 5], [0, 4], [3]]
+    assert list(drives_of(infos, max_gap=2.0)) == [[2, 1, 5, 0, 4], [3]]
+    assert list(drives_of([], 1.0)) == []
+
+
+def test_frames_of_the_first_and_last_keyframe_are_fewer():
+    infos = [info(row, 0.5 * row) for row in range(3)]
+    link_frames(infos, FrameRule(keyframes=(-1, 1, 2)))
+    found = [[(f['token'], f['frame'], f['time']) for f in i['frames']] for i in infos]
+    assert found == [[(1, 2, 0.5), (2, 3, 1.0)], [(0, 1, -0.5), (2, 2, 0.5)], [(1, 1, -0.5)]]
+    # a point one meter ahead of the later scan lies six meters ahead in the earlier one
+    (later, _) = infos[0]['frames']
+    assert_close(later['to_sample'] @ [1, 0, 0, 1], np.array([6.0, 0, 0, 1]))
+    assert all('frames' not in frame for i in infos for frame in i['frames'])
+
+
+def test_sweeps_have_no_images_and_numbers_behind_the_keyframes():
+    sweep = dict(lidar_path='sweep.bin', time=-0.05, sensor2lidar=2 * np.eye(4))
+    infos = [info(0, 0.0, lidar_sweeps=[sweep]), info(1, 0.5)]
+    link_frames(infos, FrameRule(keyframes=(1,), sweeps=(1, 2), cameras=False))
+    later, earlier = infos[0]['frames']
+    assert later['img_paths'] == earlier['img_paths'] == [] and infos[0]['img_paths'] == ['i']
+    assert (earlier['frame'], earlier['time'], earlier['lidar_path']) == (2, -0.05, 'sweep.bin')
+    assert infos[1]['frames'] == []
+
+
+@pytest.mark.parametrize('wrong', [dict(), dict(keyframes=(0, 1)), dict(sweeps=(0,))])
+def test_rules_without_sense(wrong):
+    with pytest.raises(ConfigError, match='set offsets other than 0'):
+        FrameRule(**wrong)
+
+
+def streets(demo_root, pipeline, **settings):
+    return DATASETS.build(
+        dict(
+            type='peridot.PairedDataset',
+            data_root=str(demo_root),
+            ann_file='nuscenes_infos_train.pkl',
+            data_prefix=PREFIX,
+            cameras=CAMERAS,
+            pipeline=pipeline,
+            **settings,
+        )
+    )
+
+
+def batch_of(*samples):
+    return PairedDataPreprocessor()(pseudo_collate(list(samples)))['inputs']
+
+
+def row_with_all_frames(dataset):
+    return next(row for row in range(len(dataset)) if len(dataset.get_data_info(row)['frames']) == 2)
+
+
+@pytest.mark.parametrize('augment', [[], MOVE, SHARED], ids=['plain', 'each', 'shared'])
+def test_static_points_lie_on_the_surfaces_of_the_next_frame(demo_root, augment):
+    dataset = streets(demo_root, [LOAD, LABELS, *READ, *augment, *PACK], frames=dict(keyframes=(1,)))
+    for row in [row for row in range(len(dataset)) if dataset.get_data_info(row)['frames']][2::5]:
+        sample = dataset[SampleKey(row, 3)]
+        inputs, classes = batch_of(sample), sample['data_samples'].gt_pts_seg.pts_semantic_mask
+        (here, there), frames = inputs['points'], inputs['frames']
+        assert frames.frame.tolist() == [0, 1] and frames.time[1] == pytest.approx(0.5, abs=0.05)
+        # without the ground, whose rings look the same everywhere
+        static = here[(here[:, :2].norm(dim=1) < 15) & np.isin(classes, [MANMADE, VEGETATION]), :3]
+        matrix = frames.between(torch.tensor([0]), torch.tensor([1]))[0]
+        moved = static.double() @ matrix[:3, :3].T + matrix[:3, 3]
+        surface = cKDTree(there[:, :3].numpy())
+        near, far = (np.quantile(surface.query(xyz.numpy())[0], 0.75) for xyz in (moved, static))
+        assert near < 0.2 and far > 2 * near
+
+
+def test_augmentation_is_drawn_for_each_frame_or_shared(demo_root):
+    def rotations(augment):
+        dataset = streets(demo_root, [LOAD, *READ, *augment, *PACK], frames=FRAMES)
+        frames = batch_of(dataset[SampleKey(row_with_all_frames(dataset), 3)])['frames']
+        plain = streets(demo_root, [LOAD, *READ, *PACK], frames=FRAMES)
+        still = batch_of(plain[SampleKey(row_with_all_frames(plain), 3)])['frames']
+        # what the augmentation did to each frame
+        return torch.linalg.solve(frames.to_sample, still.to_sample)
+
+    shared, each = rotations(SHARED), rotations(MOVE)
+    assert_close(shared, shared[:1].expand(3, 4, 4))
+    assert (each[1] - each[0]).abs().max() > 0.1 and (each[2] - each[0]).abs().max() > 0.1
+
+
+def test_pairs_and_images_of_all_frames_are_those_of_the_frames_alone(demo_root):
+    dataset = streets(demo_root, [LOAD, *READ, *PACK], frames=FRAMES)
+    alone = streets(demo_root, [LOAD, *READ, *PACK])
+    row = row_with_all_frames(dataset)
+    inputs = batch_of(dataset[row], dataset[row])
+    frames = inputs['frames']
+    assert frames.sample.tolist() == [0] * 3 + [1] * 3 and frames.frame.tolist() == [0, 1, 2] * 2
+    assert frames.num_images.tolist() == [2, 2, 0] * 2 and frames.image_scan.tolist() == [0, 0, 1, 1, 3, 3, 4, 4]
+    tokens = [dataset.get_data_info(row)['token'], dataset.get_data_info(row)['frames'][0]['token']]
+    rows = [next(i for i in range(len(alone)) if alone.get_data_info(i)['token'] == token) for token in tokens]
+    expected = batch_of(*(alone[i] for i in rows))
+    assert len(inputs['points']) == 6
+    for scan in range(2):
+        assert_close(inputs['points'][scan], expected['points'][scan])
+    assert_close(inputs['images'][:4], expected['images'])
+    own = inputs['pairs'][inputs['pairs'].camera < 4]
+    assert_close(own.point, expected['pairs'].point)
+    assert_close(own.position, expected['pairs'].position)
+
+
+def test_subsets_keep_the_neighbors(demo_root):
+    whole = streets(demo_root, [], frames=dict(keyframes=(1,)))
+    part = streets(demo_root, [], frames=dict(keyframes=(1,)), indices=[0])
+    assert len(part) == 1
+    assert part.get_data_info(0)['frames'][0]['token'] == whole.get_data_info(0)['frames'][0]['token']
+
+
+def test_a_sample_of_one_frame_is_packed_as_before(demo_root):
+    alone = streets(demo_root, [LOAD, *READ, *MOVE, *PACK])
+    frames = batch_of(alone[SampleKey(0, 1)])['frames']
+    assert frames.frame.tolist() == [0] and frames.num_images.tolist() == [2]
+    assert_close(frames.to_sample[0], torch.eye(4, dtype=torch.float64))
+    wrapped = streets(demo_root, [LOAD, *READ, *SHARED, *PACK])
+    assert_close(wrapped[SampleKey(0, 1)]['inputs']['points'], alone[SampleKey(0, 1)]['inputs']['points'])
+
+
+@pytest.mark.parametrize('lost, text', [('timestamp', 'no timestamp'), ('ego2global', 'no ego pose')])
+def test_info_files_without_times_or_poses(tiny, lost, text):
+    for number, sample in enumerate(tiny.content['data_list']):
+        sample.update(timestamp=0.5 * number, ego2global=np.eye(4).tolist())
+        del sample[lost]
+    tiny.write_infos()
+    with pytest.raises(DataError, match=f'{text}.*create_data.py.*take `frames` out'):
+        tiny.build([], frames=dict(keyframes=(1,)))
+
+
+def test_settings_that_frames_do_not_have(tiny):
+    with pytest.raises(ConfigError, match='set keyframes, sweeps, cameras and max_gap'):
+        tiny.build([], frames=dict(offsets=(1,)))
+
+
+def test_a_frame_that_the_pipeline_gives_up_is_left_out(tiny, monkeypatch):
+    for number, sample in enumerate(tiny.content['data_list']):
+        sample.update(timestamp=0.5 * number, ego2global=np.eye(4).tolist())
+    tiny.write_infos()
+    dataset = tiny.build(
+        [dict(type='peridot.LoadPoints'), dict(type='peridot.PackPaired')], frames=dict(keyframes=(-1, 1))
+    )
+    run = dataset.pipeline.__class__.__call__
+    monkeypatch.setattr(
+        dataset.pipeline.__class__,
+        '__call__',
+        lambda self, info: None if info['token'] == 'token2' else run(self, info),
+    )
+    assert batch_of(dataset[1])['frames'].frame.tolist() == [0, 1]
