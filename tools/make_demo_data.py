@@ -1,4 +1,4 @@
-"""Make the embedded default: a synthetic street dataset in another dataset's layout, with mmdet3d's info files."""
+"""Make a synthetic street dataset in another dataset's layout, with mmdet3d's info files."""
 
 import argparse
 from pathlib import Path
@@ -10,7 +10,7 @@ from streets.formats import FORMATS
 
 
 def image_size(text: str) -> tuple[int, int]:
-    """'704x396' (width x height) -> (396, 704)."""
+    """Parse '704x396' (width x height) as (396, 704)."""
     try:
         width, height = (int(part) for part in text.lower().split('x'))
     except ValueError:
@@ -23,17 +23,17 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument('--format', choices=list(FORMATS), default='nuscenes')
     parser.add_argument('--out', type=Path, help='folder of the dataset (data/demo, or data/demo_FORMAT)')
-    parser.add_argument('--keyframes', type=int, default=7, help='annotated frames a scene (7)')
+    parser.add_argument('--keyframes', type=int, default=7, help='annotated frames per scene (7)')
     parser.add_argument('--sweeps', type=int, help='lidar sweeps before each keyframe, 0 to 9; nuScenes only (4)')
     parser.add_argument('--image-size', type=image_size, metavar='WxH', help='(704x396; KITTI formats: 1242x375)')
     parser.add_argument('--seed', type=int, default=0)
-    parser.add_argument('--workers', type=int, help='processes (one for each core)')
+    parser.add_argument('--workers', type=int, help='processes (one per core)')
     parser.add_argument('--overwrite', action='store_true', help='replace a dataset made with other settings')
     parser.add_argument(
         '--prototypes',
         type=int,
         metavar='N',
-        help='also cut N image crops of each class into OUT/prototypes, for tools/embed_images.py; nuScenes only',
+        help='also write N image crops per class to OUT/prototypes, for tools/embed_images.py; nuScenes only',
     )
     args = parser.parse_args()
     out = args.out or Path('data/demo' if args.format == 'nuscenes' else f'data/demo_{args.format}')

@@ -1,4 +1,4 @@
-"""The embedded default: a procedural street world, ray-cast into a dataset in nuScenes format."""
+"""A procedural street world, ray-cast into a dataset in the layout of nuScenes, SemanticKITTI, KITTI or PandaSet."""
 
 from streets.dataset import make_dataset
 

@@ -1,4 +1,4 @@
-"""Photographs of a world: color image and, for checks and visibilities, which object each pixel shows."""
+"""Photos of a world: the color image and, for checks and labels, what each pixel shows."""
 
 from __future__ import annotations
 
@@ -7,10 +7,11 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from streets.materials import appearance, sky_noise
+from streets.materials import appearance
 from streets.mesh import Material
 from streets.raycast import Hits, Snapshot
 from streets.rig import Camera
+from streets.surface import sky_noise
 from streets.world import Weather
 
 
@@ -19,10 +20,10 @@ class Photo:
     """What a camera saw.
 
     Attributes:
-        image: (H, W, 3) uint8 RGB, or None where only the buffers were asked for.
-        category: (H, W) uint8 lidarseg index, 0 = sky.
-        instance: (H, W) int32, 0 = background.
-        depth: (H, W) float32 along the viewing axis, metres, inf = sky.
+        image: uint8 (H, W, 3), RGB, or None where it was not rendered.
+        category: uint8 (H, W), lidarseg index; 0 = sky.
+        instance: int32 (H, W), number of the object; 0 = background.
+        depth: float32 (H, W), along the viewing axis, meters; inf = sky.
     """
 
     image: np.ndarray | None
@@ -32,7 +33,13 @@ class Photo:
 
 
 def take_photo(snapshot: Snapshot, camera: Camera, rng: np.random.Generator | None = None) -> Photo:
-    """Render a snapshot whose time is the camera's; without `rng` (for the sensor's noise) only the buffers."""
+    """Render what a camera sees.
+
+    Args:
+        snapshot: The world at the camera's time.
+        camera: The camera.
+        rng: Draws the sensor's noise; without it the color image is not rendered.
+    """
     shape = camera.image_size
     position, rotation = camera.world_pose(snapshot.world.ego_pose(snapshot.time))
     directions = camera.rays @ rotation.T.astype(np.float32)
@@ -43,12 +50,23 @@ def take_photo(snapshot: Snapshot, camera: Camera, rng: np.random.Generator | No
     if rng is not None:
         pixel = 1.0 / camera.intrinsic[0, 0]
         light = shade(snapshot, hits, position.astype(np.float32), directions, pixel)
-        image = develop(light.reshape(*shape, 3), hits.face.reshape(shape), snapshot, rng)
+        image = develop(light.reshape(*shape, 3), hits.face.reshape(shape), rng)
     return Photo(image, category.reshape(shape), instance.reshape(shape), depth.reshape(shape))
 
 
 def shade(snapshot: Snapshot, hits: Hits, position: np.ndarray, directions: np.ndarray, pixel: float) -> np.ndarray:
-    """Linear RGB (N, 3) of rays: textures under sun with shadows, sky light, mirrored sky, haze."""
+    """Compute the light of rays: textures under the sun with shadows, skylight, reflections and haze.
+
+    Args:
+        snapshot: The world.
+        hits: First hits of N rays.
+        position: float32 (3,), where the rays start.
+        directions: float32 (N, 3), unit directions of the rays.
+        pixel: Size of a pixel at a distance of 1.
+
+    Returns:
+        float32 (N, 3), linear RGB.
+    """
     weather = snapshot.world.weather
     light = np.empty((len(directions), 3), np.float32)
     light[~hits.found] = sky(directions[~hits.found], weather)
@@ -78,7 +96,7 @@ def shade(snapshot: Snapshot, hits: Hits, position: np.ndarray, directions: np.n
 
 
 def _sunlight(snapshot: Snapshot, points: np.ndarray, normal: np.ndarray, leafy: np.ndarray) -> np.ndarray:
-    """(N,) share of sunlight that reaches surfaces: their slope times a second ray towards the sun."""
+    """Sunlight that reaches surfaces, float32 (N,): their slope, 0 where a second ray toward the sun is blocked."""
     sun = snapshot.world.weather.sun.astype(np.float32)
     slope = normal @ sun
     slope = np.where(leafy, np.clip(0.35 + 0.65 * slope, 0, 1), np.clip(slope, 0, 1))
@@ -91,23 +109,25 @@ def _sunlight(snapshot: Snapshot, points: np.ndarray, normal: np.ndarray, leafy:
 def _mirror(
     view: np.ndarray, normal: np.ndarray, facing: np.ndarray, gloss: np.ndarray, weather: Weather
 ) -> np.ndarray:
-    """(N, 3) reflected sky or ground on shiny surfaces, stronger at grazing angles."""
+    """Sky or ground reflected by glossy surfaces, stronger at grazing angles; linear RGB, float32 (N, 3)."""
     color = np.zeros((len(view), 3), np.float32)
     rows = np.flatnonzero(gloss > 0)
     ray = view[rows] - 2 * (view[rows] * normal[rows]).sum(1, keepdims=True) * normal[rows]
-    seen = sky(ray, weather)
+    reflected = sky(ray, weather)
     blend = np.clip(ray[:, 2:3] * 6 + 0.3, 0, 1)
-    seen = seen * blend + np.float32([0.14, 0.13, 0.12]) * (1 - blend)
+    reflected = reflected * blend + np.float32([0.14, 0.13, 0.12]) * (1 - blend)
     grazing = (1 + facing[rows]) ** 4
-    color[rows] = seen * (gloss[rows] * (0.18 + 0.75 * grazing))[:, None]
+    color[rows] = reflected * (gloss[rows] * (0.18 + 0.75 * grazing))[:, None]
     return color
 
 
 def _sun_color(weather: Weather) -> np.ndarray:
+    """Linear RGB (3,)."""
     return np.float32([1.0, 0.95 - 0.1 * weather.warmth, 0.86 - 0.26 * weather.warmth])
 
 
 def _horizon(weather: Weather) -> np.ndarray:
+    """Color of the sky at the horizon and of haze, linear RGB (3,)."""
     gray, blue = np.float32([0.62, 0.64, 0.66]), np.float32([0.62, 0.72, 0.84])
     return (
         (blue + (gray - blue) * weather.clouds)
@@ -117,7 +137,7 @@ def _horizon(weather: Weather) -> np.ndarray:
 
 
 def sky(directions: np.ndarray, weather: Weather) -> np.ndarray:
-    """Linear RGB (N, 3) of the sky: gradient, clouds and the glow around the sun."""
+    """Color of the sky in unit directions (N, 3): gradient, clouds and the glow around the sun; float32 (N, 3)."""
     up = np.clip(directions[:, 2], 0, 1)
     zenith = np.float32([0.16, 0.32, 0.68]) * weather.skylight
     color = zenith + (_horizon(weather) - zenith) * ((1 - up) ** 3.5)[:, None]
@@ -134,8 +154,17 @@ def sky(directions: np.ndarray, weather: Weather) -> np.ndarray:
     return (color + glow[:, None] * _sun_color(weather)).astype(np.float32)
 
 
-def develop(light: np.ndarray, face: np.ndarray, snapshot: Snapshot, rng: np.random.Generator) -> np.ndarray:
-    """Linear light (H, W, 3) to an 8-bit image: edges smoothed, tone curve, vignette, sensor noise."""
+def develop(light: np.ndarray, face: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Turn light into an image: smooth edges, vignette, tone curve, sensor noise.
+
+    Args:
+        light: float32 (H, W, 3), linear RGB.
+        face: int (H, W), the face that each pixel shows.
+        rng: Draws the noise.
+
+    Returns:
+        uint8 (H, W, 3), RGB.
+    """
     h, w = face.shape
     light = _smooth_edges(light, face)
     y, x = np.mgrid[-1 : 1 : h * 1j, -1 : 1 : w * 1j].astype(np.float32)
@@ -149,7 +178,7 @@ def develop(light: np.ndarray, face: np.ndarray, snapshot: Snapshot, rng: np.ran
 
 
 def _smooth_edges(light: np.ndarray, face: np.ndarray) -> np.ndarray:
-    """Blend pixels where neighbours show other faces: cheap anti-aliasing."""
+    """Blur pixels whose neighbors show other faces: cheap anti-aliasing; both (H, W, ...)."""
     edge = np.zeros(face.shape, np.float32)
     across, down = face[:, 1:] != face[:, :-1], face[1:] != face[:-1]
     edge[:, 1:] += across
@@ -157,5 +186,5 @@ def _smooth_edges(light: np.ndarray, face: np.ndarray) -> np.ndarray:
     edge[1:] += down
     edge[:-1] += down
     soft = cv2.GaussianBlur(np.minimum(light, 3.0), (3, 3), 0.75)
-    share = np.clip(edge, 0, 1)[..., None] * 0.85
-    return light + (soft - light) * share
+    ratio = np.clip(edge, 0, 1)[..., None] * 0.85
+    return light + (soft - light) * ratio

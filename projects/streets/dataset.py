@@ -1,4 +1,4 @@
-"""Makes the synthetic dataset: frames in parallel, tables, info files; resumable and repeatable."""
+"""Makes a synthetic dataset: keyframes in parallel, tables, info files; resumable and reproducible."""
 
 from __future__ import annotations
 
@@ -8,10 +8,12 @@ import multiprocessing
 import os
 import shutil
 import threading
+from collections.abc import Iterator
 from concurrent.futures import FIRST_EXCEPTION, Future, ProcessPoolExecutor, wait
 from pathlib import Path
 
 from peridot.errors import ConfigError, DataError
+from peridot.files import usable_cores
 from tqdm import tqdm
 
 from streets.formats import FORMATS, make_frames, record_path
@@ -19,8 +21,8 @@ from streets.frame import PARTIAL, VERSION, Settings, write_atomic
 from streets.taxonomy import SCENES
 
 MANIFEST = 'synthetic.json'
-IDENTITY = ('generator', 'scenes')  # what beside the settings decides whether data are the same
-GENERATOR = 1  # raise it when equal settings give other data
+IDENTITY = ('generator', 'scenes')  # what must be equal, beside the settings, for two datasets to be equal
+GENERATOR = 1  # increment it when equal settings give other data
 
 
 def make_dataset(
@@ -40,22 +42,25 @@ def make_dataset(
     A folder that already holds the same dataset is left as it is; an interrupted one is completed.
 
     Args:
-        root: folder of the dataset.
-        keyframes: annotated frames a scene, 0.5 s apart.
-        sweeps: lidar sweeps before each keyframe (4 = 10 Hz, the default, 9 = 20 Hz); nuScenes alone has them.
-        image_size: (height, width) of the images; by default (396, 704) for the six cameras of nuScenes and
+        root: Folder of the dataset.
+        keyframes: Annotated frames per scene, 0.5 s apart.
+        sweeps: Lidar sweeps before each keyframe (4 = 10 Hz, the default, 9 = 20 Hz); for nuScenes only.
+        image_size: (height, width) of the images in pixels; by default (396, 704) for the six cameras of nuScenes and
             PandaSet, (375, 1242) for KITTI's one.
-        seed: equal settings and seed give equal files.
-        workers: processes, by default one for each core.
-        overwrite: replace a synthetic dataset with other settings.
-        infos: also write the info files (and, for kitti, the clouds cut to the image, for pandaset, the clouds in
+        seed: Equal settings and seed give equal files.
+        workers: Processes; by default one per core.
+        overwrite: Replace a synthetic dataset with other settings.
+        infos: Also write the info files (for kitti with the clouds cut to the image, for pandaset with the clouds in
             the vehicle's frame).
-        progress: show a progress bar.
+        progress: Show a progress bar.
         format: 'nuscenes' (v1.0-mini with lidarseg) | 'semantickitti' | 'kitti' (object benchmark) | 'pandaset'.
 
+    Returns:
+        The folder.
+
     Raises:
-        ConfigError: a setting is out of range.
-        DataError: the folder holds other data.
+        ConfigError: A setting is out of range.
+        DataError: The folder holds other data.
     """
     root = Path(root)
     if format not in FORMATS:
@@ -65,18 +70,20 @@ def make_dataset(
     settings = Settings(int(seed), int(keyframes), sweeps, (int(height), int(width)), format)
     _check(settings)
     if not _prepare(root, settings, overwrite):
-        _make_all(root, settings, workers or _cores(), progress)
+        _make_all(root, settings, workers or usable_cores(), progress)
     if infos and not all(path.is_file() for path in _info_files(root, format)):
         _create_infos(root, format)
     return root
 
 
 def _info_files(root: Path, format: str) -> list[Path]:
+    """The info files of a format."""
     return [root / name for name in FORMATS[format].infos]
 
 
 def _create_infos(root: Path, format: str) -> None:
-    # their imports (mmdet3d, the devkits) take seconds that a finished dataset need not wait for
+    """Write the info files of a format."""
+    # importing mmdet3d and the devkits takes seconds, which a finished dataset should not cost
     from peridot.datasets.catalog import CONVERTERS
 
     options = {'version': VERSION} if format == 'nuscenes' else {}
@@ -84,7 +91,7 @@ def _create_infos(root: Path, format: str) -> None:
 
 
 def read_settings(root: str | os.PathLike) -> Settings:
-    """Settings of the synthetic dataset in a folder.
+    """Read the settings of the synthetic dataset in a folder.
 
     Raises:
         DataError: `synthetic.json` is missing, damaged or of another version.
@@ -102,11 +109,13 @@ def read_settings(root: str | os.PathLike) -> Settings:
 
 
 def _stored_settings(manifest: dict) -> Settings:
+    """The settings in a manifest."""
     values = manifest['settings']
     return Settings(**{**values, 'image_size': tuple(values['image_size'])})
 
 
 def _check(settings: Settings) -> None:
+    """Raise a ConfigError for a setting that is out of range."""
     if settings.keyframes < 1 or settings.keyframes > 40:
         raise ConfigError(f'keyframes={settings.keyframes}: a scene has 1 to 40 keyframes')
     if settings.sweeps < 0 or settings.sweeps > 9:
@@ -118,11 +127,8 @@ def _check(settings: Settings) -> None:
         raise ConfigError(f'image_size={w}x{h}, seed={settings.seed}: images of at least 32 pixels, a seed >= 0')
 
 
-def _cores() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else os.cpu_count() or 1
-
-
 def _manifest(settings: Settings, complete: bool) -> dict:
+    """Content of `synthetic.json`."""
     return {
         'generator': f'streets {GENERATOR}',
         'settings': settings.as_dict(),
@@ -132,7 +138,7 @@ def _manifest(settings: Settings, complete: bool) -> dict:
 
 
 def _prepare(root: Path, settings: Settings, overwrite: bool) -> bool:
-    """Whether the folder already holds this dataset; otherwise get it ready for making or completing it."""
+    """Whether the folder already holds this dataset; otherwise prepare it for making or completing it."""
     path = root / MANIFEST
     if path.is_file():
         try:
@@ -153,7 +159,7 @@ def _prepare(root: Path, settings: Settings, overwrite: bool) -> bool:
 
 
 def _remove(root: Path) -> None:
-    """Delete the dataset and the objects cut out of it, nothing else; the manifest goes last."""
+    """Delete the dataset and its object database, nothing else; the manifest goes last."""
     for format, layout in FORMATS.items():
         for name in (*layout.products, f'{format}_gt_database', PARTIAL):
             shutil.rmtree(root / name, ignore_errors=True)
@@ -163,6 +169,7 @@ def _remove(root: Path) -> None:
 
 
 def _make_all(root: Path, settings: Settings, workers: int, progress: bool) -> None:
+    """Make the keyframes that are missing, then what needs all of them."""
     todo = _chunks(root, settings, workers)
     total = len(SCENES) * settings.keyframes
     start = _finished(root)
@@ -187,7 +194,7 @@ def _make_all(root: Path, settings: Settings, workers: int, progress: bool) -> N
 
 
 def _chunks(root: Path, settings: Settings, workers: int) -> list[tuple[int, list[int]]]:
-    """Unfinished frames, cut so that all workers are busy and few of them have to build the same scene."""
+    """Unfinished frames as (scene, frames), so that all workers are busy and few have to build the same scene."""
     length = max(1, min(settings.keyframes, len(SCENES) * settings.keyframes // (workers * 4)))
     chunks = []
     for scene in range(len(SCENES)):
@@ -196,7 +203,8 @@ def _chunks(root: Path, settings: Settings, workers: int) -> list[tuple[int, lis
     return chunks
 
 
-def _make_parallel(root: Path, settings: Settings, todo, workers: int, bar: tqdm) -> None:
+def _make_parallel(root: Path, settings: Settings, todo: list[tuple[int, list[int]]], workers: int, bar: tqdm) -> None:
+    """Make frames in several processes."""
     # spawn: a forked copy of a process that already runs threads (torch, OpenCV) may hang
     context = multiprocessing.get_context('spawn')
     executor = ProcessPoolExecutor(min(workers, len(todo)), context, initializer=_die_with_parent)
@@ -214,7 +222,7 @@ def _make_parallel(root: Path, settings: Settings, todo, workers: int, bar: tqdm
 
 
 @contextlib.contextmanager
-def _single_threaded_children():
+def _single_threaded_children() -> Iterator[None]:
     """Let processes started here do linear algebra on one thread: idle BLAS threads spin and cost 40 % of the CPU."""
     names = ('OMP_NUM_THREADS', 'OPENBLAS_NUM_THREADS', 'MKL_NUM_THREADS')
     before = {name: os.environ.get(name) for name in names}
@@ -230,7 +238,7 @@ def _single_threaded_children():
 
 
 def _die_with_parent() -> None:
-    """Let a worker end when the main process was killed; it would wait for work forever."""
+    """End a worker when the main process is killed; otherwise it would wait for work forever."""
 
     def watch() -> None:
         multiprocessing.parent_process().join()
@@ -240,8 +248,10 @@ def _die_with_parent() -> None:
 
 
 def _finished(root: Path) -> int:
+    """Number of finished frames."""
     return len(list((root / PARTIAL).glob('[0-9]*.json')))
 
 
 def _count(bar: tqdm, root: Path) -> None:
+    """Bring the progress bar up to date."""
     bar.update(_finished(root) - bar.n)

@@ -9,8 +9,9 @@ from pathlib import Path
 
 import cv2
 
-from streets.frame import PARTIAL, VERSION, Settings, make_frame, write_atomic
+from streets.frame import PARTIAL, VERSION, Settings, write_atomic
 from streets.kitti import finish_kitti, finish_semantickitti, make_kitti_frame, make_semantickitti_frame
+from streets.nuscenes import make_frame
 from streets.pandaset import finish_pandaset, make_pandaset_frame, sequence_name
 from streets.rig import KITTI_IMAGE
 from streets.tables import write_tables
@@ -19,15 +20,15 @@ from streets.taxonomy import SCENES
 
 @dataclass(frozen=True)
 class Format:
-    """A dataset's layout.
+    """The layout of a dataset.
 
     Attributes:
-        make_frame: stores the files of (root, settings, scene, frame) and returns a record that JSON can hold.
-        finish: writes what needs all records (root, settings, records of each scene's frames).
-        products: names below the root that belong to the dataset.
-        infos: names of the info files.
-        image_size: (height, width) where none is asked for.
-        sweeps: unannotated sweeps before each keyframe where no number is asked for.
+        make_frame: Stores the files of (root, settings, scene, frame) and returns a record that JSON can hold.
+        finish: Writes what needs all records: (root, settings, records of each scene's frames).
+        products: Names below the root that belong to the dataset.
+        infos: Names of the info files.
+        image_size: Default (height, width).
+        sweeps: Default number of unannotated sweeps before each keyframe.
     """
 
     make_frame: Callable[[Path, Settings, int, int], dict]
@@ -39,6 +40,7 @@ class Format:
 
 
 def _infos(dataset: str, *splits: str) -> tuple[str, ...]:
+    """Names of the info files of a dataset."""
     return tuple(f'{dataset}_infos_{split}.pkl' for split in splits)
 
 
@@ -84,7 +86,7 @@ def record_path(root: Path, scene: int, frame: int) -> Path:
 
 
 def make_frames(root: Path, settings: Settings, scene: int, frames: list[int]) -> None:
-    """Make the keyframes of a scene that have no record yet."""
+    """Make those of a scene's keyframes `frames` that have no record yet."""
     cv2.setNumThreads(1)
     for frame in frames:
         path = record_path(root, scene, frame)

@@ -1,4 +1,4 @@
-"""Moments and views of a scene, and everything that belongs to one keyframe in nuScenes' layout."""
+"""Settings of a dataset, moments and views of its scenes, and what can be seen from where."""
 
 from __future__ import annotations
 
@@ -9,15 +9,11 @@ from functools import lru_cache
 from hashlib import md5
 from pathlib import Path
 
-import cv2
 import numpy as np
 from peridot.errors import DataError
 from peridot.files import atomic_path
 from scipy.spatial.transform import Rotation
 
-from streets.camera import take_photo
-from streets.layout import REACH, S_RANGE, ground
-from streets.lidar import Sweep, take_sweep
 from streets.mesh import rotation_z
 from streets.raycast import Caster, Snapshot
 from streets.rig import (
@@ -26,25 +22,32 @@ from streets.rig import (
     Camera,
     make_cameras,
     make_kitti_cameras,
-    make_lidar,
     make_pandaset_cameras,
 )
-from streets.taxonomy import INDEX, SCENES, SEQUENCES, visibility_token
-from streets.world import Thing, World, make_world
+from streets.scene import make_world
+from streets.taxonomy import SCENES, SEQUENCES
+from streets.world import Thing
 
 VERSION = 'v1.0-mini'
 PARTIAL = '.partial'
 PERIOD = 0.5  # seconds between keyframes
-ANNOTATED = 70.0  # metres around the ego vehicle within which objects get boxes
+ANNOTATED = 70.0  # meters around the ego vehicle within which objects get boxes
 JPEG_QUALITY = 92
-MAP_RESOLUTION = 0.1  # metres, what nuscenes-devkit assumes
 
 View = tuple[Camera, Snapshot]  # a camera and the world at the moment of its shutter
 
 
 @dataclass(frozen=True)
 class Settings:
-    """What decides about the content of a dataset; `image_size` is (height, width), `format` a name of `FORMATS`."""
+    """What the content of a dataset depends on.
+
+    Attributes:
+        seed: Seed of all random draws.
+        keyframes: Keyframes per scene.
+        sweeps: Lidar sweeps before each keyframe.
+        image_size: (height, width) in pixels.
+        format: A name of `formats.FORMATS`.
+    """
 
     seed: int = 0
     keyframes: int = 7
@@ -53,16 +56,17 @@ class Settings:
     format: str = 'nuscenes'
 
     def as_dict(self) -> dict:
+        """The settings as JSON holds them."""
         return {**asdict(self), 'image_size': list(self.image_size)}
 
 
-def token(*parts) -> str:
-    """32 hexadecimal digits, fixed for each tuple of parts."""
+def token(*parts: object) -> str:
+    """32 hexadecimal digits that are fixed for each tuple of parts."""
     return md5('/'.join(map(str, parts)).encode()).hexdigest()
 
 
 def keyframe_time(settings: Settings, scene: int, frame: int) -> float:
-    """Seconds from the scene's start, with a jitter of some milliseconds as real triggers have."""
+    """Seconds from the start of the scene, with a jitter of some milliseconds as real triggers have."""
     jitter = np.random.default_rng([settings.seed, scene, frame, 3]).uniform(0, 0.004)
     return round(frame * PERIOD + jitter, 6)
 
@@ -74,12 +78,12 @@ def timestamp(scene: int, seconds: float) -> int:
 
 @lru_cache(maxsize=1)
 def caster(seed: int, scene: int) -> Caster:
-    """The world of a scene, ready for rays; a process works on one scene at a time."""
+    """The world of a scene, ready for rays; only the last one is kept, as a process works on one scene at a time."""
     return Caster(make_world(seed, scene))
 
 
 def camera_view(settings: Settings, scene: int, frame: int, channel: str) -> View:
-    """A camera and the world at the moment it takes the keyframe's image."""
+    """The camera `channel` and the world at the moment it takes the keyframe's image."""
     cameras = {'nuscenes': make_cameras, 'pandaset': make_pandaset_cameras}.get(settings.format, make_kitti_cameras)
     camera = cameras(settings.image_size)[channel]
     now = keyframe_time(settings, scene, frame)
@@ -87,7 +91,7 @@ def camera_view(settings: Settings, scene: int, frame: int, channel: str) -> Vie
 
 
 def image_view(settings: Settings, path: str | os.PathLike) -> View:
-    """`camera_view` of a stored image, by its file name.
+    """Find the `camera_view` of a stored image by its file name.
 
     Raises:
         DataError: No keyframe of a dataset with these settings has an image of that name.
@@ -105,7 +109,7 @@ def image_view(settings: Settings, path: str | os.PathLike) -> View:
 
 
 def _nuscenes_image(settings: Settings, path: Path) -> tuple[int, int, str] | None:
-    """Scene, frame and camera of an image, None where there is no such keyframe."""
+    """Scene, frame and camera of an image; None where there is no such keyframe."""
     name = re.fullmatch(r'peridot-(.+)__(.+)__(\d+)', path.stem)
     if not name or name[1] not in SCENES or name[2] not in CAMERAS:
         return None
@@ -119,6 +123,7 @@ def _nuscenes_image(settings: Settings, path: Path) -> tuple[int, int, str] | No
 
 
 def _sequence_image(settings: Settings, path: Path) -> tuple[int, int, str] | None:
+    """The same for SemanticKITTI."""
     name = re.search(r'(\d\d)/image_2/(\d{6})$', path.with_suffix('').as_posix())
     if not name or int(name[1]) not in SEQUENCES or int(name[2]) >= settings.keyframes:
         return None
@@ -126,6 +131,7 @@ def _sequence_image(settings: Settings, path: Path) -> tuple[int, int, str] | No
 
 
 def _object_image(settings: Settings, path: Path) -> tuple[int, int, str] | None:
+    """The same for KITTI's object benchmark."""
     name = re.search(r'training/image_2/(\d{6})$', path.with_suffix('').as_posix())
     if not name or int(name[1]) >= len(SCENES) * settings.keyframes:
         return None
@@ -133,65 +139,12 @@ def _object_image(settings: Settings, path: Path) -> tuple[int, int, str] | None
 
 
 def _pandaset_image(settings: Settings, path: Path) -> tuple[int, int, str] | None:
+    """The same for PandaSet."""
     name = re.search(r'(\d{3})/camera/(\w+)/(\d\d)$', path.with_suffix('').as_posix())
     if not name or name[2] not in PANDASET_CAMERAS:
         return None
     scene, frame = int(name[1]) - 1, int(name[3])
     return (scene, frame, name[2]) if 0 <= scene < len(SCENES) and frame < settings.keyframes else None
-
-
-def write_atomic(path: Path, data: bytes) -> None:
-    """Write a file so that it is either complete or absent."""
-    with atomic_path(path) as temporary:
-        temporary.write_bytes(data)
-
-
-def make_frame(root: Path, settings: Settings, scene: int, frame: int) -> dict:
-    """Store a keyframe's images, sweeps and labels (and the scene's map, with its first one); return its record."""
-    scenery = caster(settings.seed, scene)
-    world = scenery.world
-    origin = map_origin(world)
-    if frame == 0:
-        write_map(root, world, scene, origin)
-    now = keyframe_time(settings, scene, frame)
-    step = PERIOD / (settings.sweeps + 1)
-    data = []
-    for back in range(settings.sweeps, 0, -1):
-        data.append(_sweep(root, settings, scenery.at(now - back * step), scene, (frame, back), origin)[0])
-    snapshot = scenery.at(now)
-    lidar_record, sweep = _sweep(root, settings, snapshot, scene, (frame, 0), origin)
-    data.append(lidar_record)
-    views = [camera_view(settings, scene, frame, channel) for channel in CAMERAS]
-    data += _photos(root, settings, views, scene, frame, origin)
-    return {
-        'scene': scene,
-        'frame': frame,
-        'timestamp': timestamp(scene, now),
-        'description': f'{world.layout.kind}, {2 * world.layout.lanes} lanes',
-        'data': data,
-        'annotations': _annotations(snapshot, views, sweep, origin),
-    }
-
-
-def _file(scene: int, channel: str, stamp: int, key: bool, suffix: str) -> str:
-    folder = 'samples' if key else 'sweeps'
-    return f'{folder}/{channel}/peridot-{SCENES[scene]}__{channel}__{stamp}{suffix}'
-
-
-def _sensor_record(
-    world: World, settings, scene: int, channel: str, seconds: float, key: bool, origin, suffix: str
-) -> dict:
-    place, turn = world.ego_pose(seconds)
-    stamp = timestamp(scene, seconds)
-    return {
-        'token': token(settings.seed, scene, channel, stamp),
-        'channel': channel,
-        'timestamp': stamp,
-        'is_key_frame': key,
-        'filename': _file(scene, channel, stamp, key, suffix),
-        'translation': (place + origin).tolist(),
-        'rotation': quaternion(turn),
-    }
 
 
 def quaternion(rotation: np.ndarray) -> list[float]:
@@ -200,69 +153,44 @@ def quaternion(rotation: np.ndarray) -> list[float]:
     return [w, x, y, z]
 
 
-def _sweep(root: Path, settings: Settings, snapshot: Snapshot, scene: int, number: tuple[int, int], origin):
-    """Scan, store the points and, for keyframes (number[1] == 0), the labels."""
-    key = number[1] == 0
-    record = _sensor_record(snapshot.world, settings, scene, 'LIDAR_TOP', snapshot.time, key, origin, '.pcd.bin')
-    sweep = take_sweep(snapshot, np.random.default_rng([settings.seed, scene, *number, 11]))
-    write_atomic(root / record['filename'], sweep.points.tobytes())
-    if key:
-        write_atomic(root / 'lidarseg' / VERSION / f'{record["token"]}_lidarseg.bin', sweep.category.tobytes())
-    return record, sweep
-
-
-def _photos(root: Path, settings: Settings, views: list[View], scene: int, frame: int, origin) -> list[dict]:
-    records = []
-    for number, (camera, snapshot) in enumerate(views):
-        record = _sensor_record(snapshot.world, settings, scene, camera.name, snapshot.time, True, origin, '.jpg')
-        rng = np.random.default_rng([settings.seed, scene, frame, number, 13])
-        image = take_photo(snapshot, camera, rng).image
-        _, code = cv2.imencode('.jpg', image[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY])
-        write_atomic(root / record['filename'], code.tobytes())
-        records.append(record)
-    return records
-
-
-def _annotations(snapshot: Snapshot, views: list[View], sweep: Sweep, origin) -> list[dict]:
-    """Boxes of all objects around the ego vehicle, at the lidar's time."""
-    world, now = snapshot.world, snapshot.time
-    ego = world.ego_pose(now)[0]
-    near = []
-    for thing in world.things:
-        place, yaw = thing.pose(world.layout, now)
-        if np.hypot(*(place - ego)[:2]) < ANNOTATED:
-            near.append((thing, place, yaw))
-    shares = visible_shares([thing for thing, _, _ in near], views)
-    position, rotation = make_lidar().world_pose(world.ego_pose(now))
-    points = sweep.points[:, :3].astype(float) @ rotation.T + position
-    return [
-        {
-            'number': thing.number,
-            'category': thing.category,
-            'attribute': thing.attribute,
-            'translation': (place + origin + (0, 0, thing.size[2] / 2)).tolist(),
-            'size': list(thing.size),
-            'rotation': quaternion(rotation_z(yaw)),
-            'visibility': visibility_token(share),
-            'num_lidar_pts': int(inside_box(points, thing, place, yaw).sum()),
-        }
-        for (thing, place, yaw), share in zip(near, shares)
-    ]
+def write_atomic(path: Path, data: bytes) -> None:
+    """Write a file so that it is either complete or absent."""
+    with atomic_path(path) as temporary:
+        temporary.write_bytes(data)
 
 
 def inside_box(points: np.ndarray, thing: Thing, place: np.ndarray, yaw: float, margin: float = 0.0) -> np.ndarray:
-    """(N,) whether world points (N, 3) lie in an object's box, shrunk by `margin` metres on every side."""
+    """Find the points in the box of an object.
+
+    Args:
+        points: float (N, 3), in the world, meters.
+        thing: The object.
+        place: float (3,), its position, see `Thing.pose`.
+        yaw: Its yaw in radians.
+        margin: Meters by which the box is shrunk on every side.
+
+    Returns:
+        bool (N,).
+    """
     width, length, height = thing.size
     local = (points - place) @ rotation_z(yaw)
     half = np.array([length, width]) / 2 - margin
     return (abs(local[:, :2]) <= half).all(1) & (local[:, 2] >= margin) & (local[:, 2] <= height - margin)
 
 
-def visible_shares(things: list[Thing], views: list[View], samples: int = 48) -> np.ndarray:
-    """(T,) share 0..1 of each object that the cameras see, each at its own moment.
+def visible_fractions(things: list[Thing], views: list[View], samples: int = 48) -> np.ndarray:
+    """Measure how much of each object the cameras see, each at its own moment.
 
-    Rays run from each camera to points spread over the object's surface; a ray that would hit the object if it stood
-    alone counts, and is visible if the object is what it hits first.
+    Rays run from each camera to points on the surface of the object. Those within the image count, and are visible
+    if the object is what they hit first.
+
+    Args:
+        things: T objects.
+        views: The cameras.
+        samples: Points per object.
+
+    Returns:
+        float64 (T,), fraction in [0, 1].
     """
     seen, total = np.zeros(len(things)), np.zeros(len(things))
     if not things:
@@ -284,7 +212,17 @@ def visible_shares(things: list[Thing], views: list[View], samples: int = 48) ->
 
 
 def in_image(points: np.ndarray, camera: Camera, position: np.ndarray, rotation: np.ndarray) -> np.ndarray:
-    """(N,) whether world points project into the image."""
+    """Find the points that project into an image, whether or not something hides them.
+
+    Args:
+        points: float (N, 3), in the world, meters.
+        camera: The camera.
+        position: float (3,), of the camera in the world, meters.
+        rotation: float (3, 3), camera2world.
+
+    Returns:
+        bool (N,).
+    """
     local = (points - position) @ rotation
     pixel = local @ camera.intrinsic.T
     h, w = camera.image_size
@@ -294,34 +232,10 @@ def in_image(points: np.ndarray, camera: Camera, position: np.ndarray, rotation:
 
 
 def _surface_points(thing: Thing, samples: int) -> np.ndarray:
-    """(samples, 3) points on an object's faces, spread by area, in its own frame."""
+    """Draw points on the faces of an object, evenly by area: float64 (samples, 3), in its own frame."""
     rng = np.random.default_rng(thing.number)
     corner = thing.mesh.vertices.astype(float)
     area = np.linalg.norm(np.cross(corner[:, 1] - corner[:, 0], corner[:, 2] - corner[:, 0]), axis=1)
     face = corner[rng.choice(len(area), samples, p=area / area.sum())]
     weight = rng.dirichlet(np.ones(3), samples)
     return (face * weight[..., None]).sum(1)
-
-
-def map_origin(world: World) -> np.ndarray:
-    """(3,) shift from the scene's own frame to nuScenes' global frame, in which the map starts at (0, 0)."""
-    s, d = np.meshgrid(np.linspace(*S_RANGE, 50), [-REACH, REACH])
-    return np.append(-world.layout.place(s, d)[..., :2].reshape(-1, 2).min(0), 0.0)
-
-
-def map_file(scene: int) -> str:
-    """Path of a scene's map below the dataset's root."""
-    return f'maps/{token("map", scene)}.png'
-
-
-def write_map(root: Path, world: World, scene: int, origin: np.ndarray) -> None:
-    """Store a mask (255 = road or sidewalk) at 0.1 m, north up, as the map table wants it."""
-    mesh = ground(world.layout)
-    corners = (mesh.vertices[:, :, :2] + origin[:2].astype(np.float32)) / MAP_RESOLUTION
-    w, h = np.ceil(corners.reshape(-1, 2).max(0)).astype(int)
-    mask = np.zeros((h, w), np.uint8)
-    useful = np.isin(mesh.category, (INDEX['flat.driveable_surface'], INDEX['flat.sidewalk']))
-    corners[..., 1] = h - corners[..., 1]
-    for triangle in np.rint(corners[useful]).astype(np.int32):
-        cv2.fillConvexPoly(mask, triangle, 255)
-    write_atomic(root / map_file(scene), cv2.imencode('.png', mask)[1].tobytes())

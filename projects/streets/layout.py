@@ -1,6 +1,7 @@
-"""The street: a curved and graded centre line, its cross-section, and the ground made from it.
+"""The street: a curved and graded centerline, its cross section, and the ground made from it.
 
-Places are given in street coordinates: `s` metres along the centre line, `d` metres to its left.
+Places are given in street coordinates: `s` meters along the centerline, `d` meters to its left. A side is -1 (right)
+or 1 (left).
 """
 
 from __future__ import annotations
@@ -8,33 +9,40 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 import numpy as np
+from numpy.typing import ArrayLike
 
-from streets.mesh import Material, Mesh, quads, soup
+from streets.mesh import Material, Mesh, soup
+from streets.shapes import quads
 from streets.taxonomy import INDEX
 
+# all in meters
 S_RANGE = (-130.0, 190.0)
 LANE = 3.5
 PARKING = 2.5
 CURB = 0.14
-REACH = 85.0  # half width of the modelled ground
+REACH = 85.0  # half width of the modeled ground
 
 
 @dataclass
 class Layout:
-    """Cross-section and course of one street.
+    """Cross section and course of one street; lengths are in meters, angles in radians.
+
+    The direction of the centerline is bend * sin(2 pi s / wavelength + phase).
 
     Attributes:
         kind: 'urban' | 'suburb' | 'park' | 'industrial'.
-        lanes: lanes per direction.
-        parking: (right, left) whether there is a parking lane.
-        median: half width of the raised strip in the middle, 0 = none.
-        verge: width of the grass strip between curb and sidewalk.
-        sidewalk: width.
-        crossings: `s` of the crossing streets' middle lines.
-        crossing_half: their half width.
-        bend, wavelength, phase: heading = bend * sin(2 pi s / wavelength + phase), radians and metres.
-        grade: amplitude of the height along the street, metres.
-        rough: amplitude of the terrain's bumps, metres.
+        lanes: Lanes per direction.
+        parking: Whether there is a parking lane (right, left).
+        median: Half the width of the raised strip in the middle; 0 = none.
+        verge: Width of the grass strip between curb and sidewalk.
+        sidewalk: Width of the sidewalk.
+        crossings: `s` of the centerlines of cross streets.
+        crossing_half: Half the width of a cross street.
+        bend: Largest turn against the x axis.
+        wavelength: Length of a left and a right bend.
+        phase: Where in the bend s = 0 lies.
+        grade: Amplitude of the height along the street.
+        rough: Amplitude of the bumps of the terrain.
     """
 
     kind: str
@@ -52,7 +60,8 @@ class Layout:
     rough: float
     _table: tuple = field(init=False, repr=False)
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
+        """Integrate the course of the centerline."""
         s = np.arange(S_RANGE[0] - 20, S_RANGE[1] + 20.1, 0.25)
         heading = self.bend * np.sin(2 * np.pi * s / self.wavelength + self.phase)
         x = np.concatenate([[0], np.cumsum(np.cos(heading[:-1]) * 0.25)])
@@ -61,28 +70,28 @@ class Layout:
         self._table = (s, x - x[zero], y - y[zero], heading)
 
     def half(self, side: int) -> float:
-        """Distance from the centre line to the curb on the right (-1) or the left (1)."""
+        """Distance from the centerline to the curb of a side, meters."""
         return self.median + self.lanes * LANE + (PARKING if self.parking[(side + 1) // 2] else 0.6)
 
     def walk(self, side: int) -> tuple[float, float]:
-        """Inner and outer distance of the sidewalk from the centre line."""
+        """Distances from the centerline to the inner and outer edge of the sidewalk of a side, meters."""
         inner = self.half(side) + self.verge
         return inner, inner + self.sidewalk
 
-    def heading(self, s) -> np.ndarray:
-        """Direction of the centre line, radians."""
+    def heading(self, s: ArrayLike) -> np.ndarray:
+        """Direction of the centerline at `s` (...), radians."""
         return np.interp(s, self._table[0], self._table[3])
 
-    def raise_at(self, s) -> np.ndarray:
-        """Height of the street's middle, metres."""
+    def raise_at(self, s: ArrayLike) -> np.ndarray:
+        """Height of the centerline at `s` (...), meters."""
         return self.grade * np.sin(2 * np.pi * np.asarray(s) / 95.0 + self.phase * 2)
 
-    def pitch(self, s) -> np.ndarray:
-        """Slope along the street, radians, positive uphill."""
+    def pitch(self, s: ArrayLike) -> np.ndarray:
+        """Slope along the street at `s` (...), radians, positive uphill."""
         return np.arctan(self.grade * 2 * np.pi / 95.0 * np.cos(2 * np.pi * np.asarray(s) / 95.0 + self.phase * 2))
 
-    def place(self, s, d) -> np.ndarray:
-        """World position (..., 3) of the ground at street coordinates."""
+    def place(self, s: ArrayLike, d: ArrayLike) -> np.ndarray:
+        """World position of the ground at street coordinates (...), float64 (..., 3), meters."""
         s, d = np.broadcast_arrays(np.asarray(s, float), np.asarray(d, float))
         table_s, x, y, _ = self._table
         heading = self.heading(s)
@@ -90,15 +99,15 @@ class Layout:
         py = np.interp(s, table_s, y) + np.cos(heading) * d
         return np.stack([px, py, self.height(s, d)], -1)
 
-    def on_crossing(self, s, margin: float = 0.0) -> np.ndarray:
-        """Whether `s` lies within a crossing street, widened by `margin`."""
+    def on_crossing(self, s: ArrayLike, margin: float = 0.0) -> np.ndarray:
+        """Whether `s` (...) lies on a cross street, which is widened by `margin` meters on both sides; bool (...)."""
         result = np.zeros(np.shape(s), bool)
         for middle in self.crossings:
             result |= abs(np.asarray(s) - middle) < self.crossing_half + margin
         return result
 
-    def height(self, s, d) -> np.ndarray:
-        """Ground height: grade, curbs, and bumps beyond the sidewalk."""
+    def height(self, s: ArrayLike, d: ArrayLike) -> np.ndarray:
+        """Height of the ground (...), meters: grade, curbs, and bumps beyond the sidewalk."""
         s, d = np.asarray(s, float), np.asarray(d, float)
         half = np.where(d < 0, self.half(-1), self.half(1))
         curb = (abs(d) > half + 0.03) | ((abs(d) < self.median - 0.03) & (self.median > 0))
@@ -110,8 +119,8 @@ class Layout:
         terrain = np.where(self.on_crossing(s, 3.0), 0.0, away * (self.rough * bumps + bank))
         return self.raise_at(s) + curb * CURB + terrain
 
-    def surface(self, s, d) -> np.ndarray:
-        """Lidarseg index of the ground at street coordinates (kept away from the borders by the caller)."""
+    def surface(self, s: ArrayLike, d: ArrayLike) -> np.ndarray:
+        """Lidarseg index of the ground at street coordinates (...), uint8 (...); callers keep away from borders."""
         s, d = np.broadcast_arrays(np.asarray(s, float), np.asarray(d, float))
         result = np.full(s.shape, INDEX['flat.terrain'], np.uint8)
         crossing = self.on_crossing(s)
@@ -132,7 +141,7 @@ class Layout:
 
 
 def random_layout(rng: np.random.Generator, number: int) -> Layout:
-    """A street; `number` spreads the kinds evenly over the scenes of a dataset."""
+    """Draw a street; its `number` spreads the kinds evenly over the scenes of a dataset."""
     kind = ('urban', 'suburb', 'urban', 'industrial', 'park')[number % 5]
     lanes = int(rng.choice([1, 2], p=[0.6, 0.4])) if kind in ('urban', 'industrial') else 1
     median = float(rng.uniform(0.6, 1.6)) if rng.random() < (0.6 if lanes == 2 else 0.25) else 0.0
@@ -157,13 +166,13 @@ def random_layout(rng: np.random.Generator, number: int) -> Layout:
 
 
 def ground(layout: Layout) -> Mesh:
-    """The ground as a grid in street coordinates; `uv` of its faces is (s, d)."""
+    """The ground of a street as a grid in street coordinates; `uv` of its faces is (s, d)."""
     s, d = _breaks_along(layout), _breaks_across(layout)
     grid_s, grid_d = np.meshgrid(s, d, indexing='ij')
     points = layout.place(grid_s, grid_d)
     uv = np.stack([grid_s, grid_d], -1)
 
-    def cells(grid):
+    def cells(grid: np.ndarray) -> np.ndarray:
         return np.stack([grid[:-1, :-1], grid[1:, :-1], grid[1:, 1:], grid[:-1, 1:]], 2).reshape(-1, 4, grid.shape[-1])
 
     middle = cells(uv).mean(1)
@@ -191,10 +200,11 @@ def far_ground() -> Mesh:
     """A large plane below everything, so that views end in a horizon."""
     r, z = 900.0, -3.2
     plane = quads([[[-r, -r, z], [r, -r, z], [r, r, z], [-r, r, z]]], Material.GRASS, (0.12, 0.16, 0.06))
-    return plane.labelled(INDEX['flat.terrain'])
+    return plane.labeled(INDEX['flat.terrain'])
 
 
 def _breaks_along(layout: Layout) -> np.ndarray:
+    """Where the grid of the ground is cut along the street, (N,) `s`."""
     breaks = list(np.arange(S_RANGE[0], S_RANGE[1] + 0.1, 2.0))
     for middle in layout.crossings:
         for side in (-1, 1):
@@ -204,6 +214,7 @@ def _breaks_along(layout: Layout) -> np.ndarray:
 
 
 def _breaks_across(layout: Layout) -> np.ndarray:
+    """Where the grid of the ground is cut across the street, (N,) `d`."""
     breaks = [0.0]
     if layout.median:
         breaks += [w for x in (layout.median, layout.median - 0.06) for w in (-x, x)]

@@ -1,4 +1,4 @@
-"""A rotating lidar: returns with noise, drop-outs and intensity, and their labels."""
+"""Sweeps of a rotating lidar: returns with noise, dropouts and intensity, and their labels."""
 
 from __future__ import annotations
 
@@ -12,18 +12,18 @@ from streets.raycast import Hits, Snapshot
 from streets.rig import REACH, Lidar, make_lidar
 from streets.taxonomy import INDEX
 
-# the part of the ego vehicle that its own lidar sees, ego frame, metres
+# lower and upper corner of the part of the ego vehicle that its own lidar sees, ego frame, meters
 EGO_BODY = (np.array([-0.2, -0.56, 0.4]), np.array([1.5, 0.56, 1.5]))
 
 
 @dataclass
 class Sweep:
-    """One revolution.
+    """The N returns of one revolution.
 
     Attributes:
-        points: (N, 5) float32 x, y, z, intensity (0..255), ring in the lidar frame.
-        category: (N,) uint8 lidarseg index.
-        instance: (N,) int32, 0 = background.
+        points: float32 (N, 5), x, y, z in the lidar frame (meters), intensity in [0, 255], ring.
+        category: uint8 (N,), lidarseg index.
+        instance: int32 (N,), number of the object; 0 = background.
     """
 
     points: np.ndarray
@@ -32,7 +32,13 @@ class Sweep:
 
 
 def take_sweep(snapshot: Snapshot, rng: np.random.Generator, lidar: Lidar | None = None) -> Sweep:
-    """Fire all beams of a lidar (nuScenes' by default) at the snapshot's moment; `rng` draws noise and drop-outs."""
+    """Fire all beams of a lidar at the snapshot's time.
+
+    Args:
+        snapshot: The world.
+        rng: Draws noise and dropouts.
+        lidar: nuScenes' by default.
+    """
     lidar = lidar or make_lidar()
     position, rotation = lidar.world_pose(snapshot.world.ego_pose(snapshot.time))
     rays, ring = lidar.rays(rng.uniform(0, 0.006))
@@ -48,8 +54,10 @@ def take_sweep(snapshot: Snapshot, rng: np.random.Generator, lidar: Lidar | None
     return _collect(rays, ring, distance, category, instance, intensity, strength, rng)
 
 
-def _returns(snapshot: Snapshot, near: Hits, directions: np.ndarray, rng: np.random.Generator):
-    """Intensity 0..255 and strength 0..1 (which decides about drop-outs) of hits."""
+def _returns(
+    snapshot: Snapshot, near: Hits, directions: np.ndarray, rng: np.random.Generator
+) -> tuple[np.ndarray, np.ndarray]:
+    """Intensity in [0, 255] and strength in [0, 1], on which dropouts depend, of N hits; float32 (N,) each."""
     normal = snapshot.read('normal', near.face)
     slope = np.clip(abs((normal * directions).sum(1)), 0.05, 1)
     footprint = near.distance * 0.002
@@ -68,8 +76,17 @@ def _returns(snapshot: Snapshot, near: Hits, directions: np.ndarray, rng: np.ran
     return intensity.astype(np.float32), strength.astype(np.float32)
 
 
-def _own_body(rays, origin, distance, category, instance, intensity, strength, rng) -> None:
-    """Let the vehicle's own roof stop the rays that meet it (arrays are changed in place)."""
+def _own_body(
+    rays: np.ndarray,
+    origin: np.ndarray,
+    distance: np.ndarray,
+    category: np.ndarray,
+    instance: np.ndarray,
+    intensity: np.ndarray,
+    strength: np.ndarray,
+    rng: np.random.Generator,
+) -> None:
+    """Let the vehicle's own roof stop the rays that meet it; arrays (N, ...) are changed in place."""
     with np.errstate(divide='ignore'):
         first = (EGO_BODY[0] - origin) / rays
         second = (EGO_BODY[1] - origin) / rays
@@ -81,8 +98,17 @@ def _own_body(rays, origin, distance, category, instance, intensity, strength, r
     strength[own] = 0.3
 
 
-def _collect(rays, ring, distance, category, instance, intensity, strength, rng) -> Sweep:
-    """Drop weak, too near and far returns, add range noise and a few stray points."""
+def _collect(
+    rays: np.ndarray,
+    ring: np.ndarray,
+    distance: np.ndarray,
+    category: np.ndarray,
+    instance: np.ndarray,
+    intensity: np.ndarray,
+    strength: np.ndarray,
+    rng: np.random.Generator,
+) -> Sweep:
+    """Drop returns that are weak, too near or too far; add range noise and a few stray points."""
     count = len(rays)
     lost = 0.015 + 0.5 * np.exp(-strength / 0.022)
     keep = np.isfinite(distance) & (distance > REACH[0]) & (distance < REACH[1]) & (strength > 0)

@@ -1,4 +1,4 @@
-"""Frames in PandaSet's layout: two lidars in one table of world points, six cameras, poses of both in the world."""
+"""Keyframes in the layout of PandaSet: world points of two lidars in one table, six cameras, poses in the world."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from streets.raycast import Snapshot
 from streets.rig import PANDASET_CAMERAS, PANDASET_LIDARS, make_pandaset_cameras, make_pandaset_lidars
 from streets.taxonomy import CATEGORIES, PANDASET, SCENES, VAL_SCENES
 
-# x to the left, y backward: the frame that poses of the lidar stand for
+# x to the left, y backward: the frame of the poses of the lidar
 VEHICLE_AXES = np.array([[0.0, -1.0, 0.0], [1.0, 0.0, 0.0], [0.0, 0.0, 1.0]])
 # where sequences begin: San Francisco for training, El Camino Real for validation
 LATITUDES = {'train': 37.776, 'val': 37.394}
@@ -62,7 +62,17 @@ def sequence_name(scene: int) -> str:
 
 
 def make_pandaset_frame(root: Path, settings: Settings, scene: int, frame: int) -> dict:
-    """Store points, labels and images of a keyframe; return the times and poses of vehicle and cameras."""
+    """Store points, labels and images of a keyframe.
+
+    Args:
+        root: Folder of the dataset.
+        settings: Its settings.
+        scene: Number of the scene.
+        frame: Number of the keyframe in the scene.
+
+    Returns:
+        A record for `finish_pandaset`: pose in the world and time stamp of the vehicle (`lidar`) and each camera.
+    """
     folder, name = root / sequence_name(scene), f'{frame:02d}'
     snapshot = caster(settings.seed, scene).at(keyframe_time(settings, scene, frame))
     _store_points(folder, name, snapshot, [settings.seed, scene, frame, 23])
@@ -79,7 +89,13 @@ def make_pandaset_frame(root: Path, settings: Settings, scene: int, frame: int) 
 
 
 def finish_pandaset(root: Path, settings: Settings, records: list[list[dict]]) -> None:
-    """Write poses, timestamps and intrinsics of the sensors, names of the classes and GPS of every sequence."""
+    """Write poses, time stamps and intrinsics of the sensors, names of the classes and GPS of every sequence.
+
+    Args:
+        root: Folder of the dataset.
+        settings: Its settings.
+        records: What `make_pandaset_frame` returned for each scene and keyframe.
+    """
     cameras = make_pandaset_cameras(settings.image_size)
     for scene, frames in enumerate(records):
         folder = root / sequence_name(scene)
@@ -98,7 +114,7 @@ def finish_pandaset(root: Path, settings: Settings, records: list[list[dict]]) -
 
 
 def scan(snapshot: Snapshot, lidar: str, seed: list[int]) -> tuple[np.ndarray, Sweep]:
-    """World points (N, 3) float64 of one of the two lidars, and its sweep."""
+    """Points of one of the two lidars in the world, float64 (N, 3), meters, and its sweep."""
     sensor, number = make_pandaset_lidars()[lidar], list(PANDASET_LIDARS).index(lidar)
     sweep = take_sweep(snapshot, np.random.default_rng([*seed, number]), sensor)
     place, turn = sensor.world_pose(snapshot.world.ego_pose(snapshot.time))
@@ -106,6 +122,7 @@ def scan(snapshot: Snapshot, lidar: str, seed: list[int]) -> tuple[np.ndarray, S
 
 
 def _store_points(folder: Path, name: str, snapshot: Snapshot, seed: list[int]) -> None:
+    """Store points and labels of both lidars."""
     ids = np.array([PANDASET[category] for category in CATEGORIES])
     rows, labels = [], []
     for number, lidar in enumerate(PANDASET_LIDARS):
@@ -118,18 +135,21 @@ def _store_points(folder: Path, name: str, snapshot: Snapshot, seed: list[int]) 
 
 
 def _write_table(path: Path, values: np.ndarray, columns: list[str]) -> None:
+    """Store a compressed pandas table of values (N, len(columns))."""
     from pandas import DataFrame, Index
 
-    # plain strings as column names, as in PandaSet's files; no time of writing: equal settings give equal files
+    # plain strings as column names, as in PandaSet's files; no modification time: equal settings give equal files
     table = DataFrame(values, columns=Index(columns, dtype=object))
     write_atomic(path, gzip.compress(pickle.dumps(table, protocol=4), compresslevel=1, mtime=0))
 
 
 def _record(scene: int, seconds: float, place: np.ndarray, turn: np.ndarray) -> dict:
+    """Pose and time stamp (seconds since 1970) as PandaSet's JSON files hold them."""
     heading = dict(zip('wxyz', quaternion(turn)))
     position = dict(zip('xyz', place.tolist()))
     return {'poses': {'position': position, 'heading': heading}, 'timestamps': timestamp(scene, seconds) / 1e6}
 
 
 def _write_json(path: Path, content: dict | list) -> None:
+    """Write a JSON file."""
     write_atomic(path, json.dumps(content, indent=2).encode())

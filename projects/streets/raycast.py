@@ -1,4 +1,4 @@
-"""First hits of rays in a world at a moment, with what the hit surface is."""
+"""First hits of rays in a world at a moment, and what they hit."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ import numpy as np
 from peridot.errors import ConfigError
 
 from streets.layout import Layout
-from streets.materials import Surface
 from streets.mesh import Mesh, merge
+from streets.surface import Surface
 from streets.world import World
 
 try:
@@ -23,7 +23,13 @@ MISS = -1
 
 @dataclass
 class Hits:
-    """First hits of N rays: face number (MISS where there is none), distance in metres, position in the face (N, 2)."""
+    """First hits of N rays.
+
+    Attributes:
+        face: int (N,), number of the face; MISS where there is none.
+        distance: float32 (N,), meters; inf where there is none.
+        inner: float32 (N, 2), barycentric position in the face.
+    """
 
     face: np.ndarray
     distance: np.ndarray
@@ -31,10 +37,12 @@ class Hits:
 
     @property
     def found(self) -> np.ndarray:
+        """Whether each ray hits anything, bool (N,)."""
         return self.face != MISS
 
 
-def _tree(mesh: Mesh):
+def _tree(mesh: Mesh) -> EmbreeScene:
+    """Search tree of a mesh; raises a ConfigError without the packages of the demo."""
     if EmbreeScene is None:
         raise ConfigError(
             'the synthetic world needs ray casting: pip install "peridot-mmdet3d[demo]" (embreex, trimesh)'
@@ -45,19 +53,19 @@ def _tree(mesh: Mesh):
 
 
 class Caster:
-    """Keeps the search tree of a world's static part; `at(time)` adds the moving objects."""
+    """The search tree of a world's static part; `at` adds the moving objects."""
 
     def __init__(self, world: World) -> None:
         self.world = world
         self.tree = _tree(world.static)
 
     def at(self, time: float) -> Snapshot:
-        """The world at `time` seconds."""
+        """The world at `time` seconds from the start of the scene."""
         return Snapshot(self, time)
 
 
 class Snapshot:
-    """A world at one moment. Faces are numbered through the static part, then the moving objects."""
+    """A world at one moment; faces are numbered through the static part, then the moving objects."""
 
     def __init__(self, caster: Caster, time: float) -> None:
         self.world, self.time, self._static_tree = caster.world, time, caster.tree
@@ -68,10 +76,11 @@ class Snapshot:
 
     @property
     def layout(self) -> Layout:
+        """The street."""
         return self.world.layout
 
     def hit(self, origins: np.ndarray, directions: np.ndarray) -> Hits:
-        """First hits of rays from origins (N, 3) or (3,) along directions (N, 3) of unit length."""
+        """First hits of rays from `origins` (N, 3) or (3,), meters, along unit `directions` (N, 3)."""
         directions = np.ascontiguousarray(directions, np.float32)
         origins = np.ascontiguousarray(np.broadcast_to(origins, directions.shape), np.float32)
         first = self._static_tree.run(origins, directions, output=1)
@@ -86,7 +95,7 @@ class Snapshot:
         return hits
 
     def blocked(self, origins: np.ndarray, directions: np.ndarray) -> np.ndarray:
-        """(N,) whether anything lies on the rays."""
+        """Whether rays from `origins` (N, 3) along `directions` (N, 3) or (3,) hit anything, bool (N,)."""
         origins = np.ascontiguousarray(origins, np.float32)
         directions = np.ascontiguousarray(np.broadcast_to(directions, origins.shape), np.float32)
         result = self._static_tree.run(origins, directions, query='OCCLUDED') != MISS
@@ -95,7 +104,7 @@ class Snapshot:
         return result
 
     def read(self, name: str, face: np.ndarray) -> np.ndarray:
-        """Attribute `name` of `Mesh` for faces (N,), all of which must be hits."""
+        """Values (N, ...) of an attribute of `Mesh` for faces (N,), none of them MISS."""
         static = getattr(self.static, name)
         if self.moving is None:
             return static[face]
@@ -105,7 +114,13 @@ class Snapshot:
         return result
 
     def surface(self, hits: Hits, footprint: np.ndarray, normal: np.ndarray) -> Surface:
-        """What the textures need to know about hits, all of which must be found."""
+        """What textures need to know about N hits, all of which must be found.
+
+        Args:
+            hits: The hits.
+            footprint: float (N,), size of a pixel on the surface, meters.
+            normal: float (N, 3), unit normals.
+        """
         corner, weight = self.read('uv', hits.face), hits.inner
         uv = (
             corner[:, 0] + (corner[:, 1] - corner[:, 0]) * weight[:, :1] + (corner[:, 2] - corner[:, 0]) * weight[:, 1:]
@@ -116,7 +131,7 @@ class Snapshot:
         return Surface(uv, self.read('extent', hits.face), color, seed, normal[:, 2], footprint, self.layout)
 
     def labels(self, hits: Hits) -> tuple[np.ndarray, np.ndarray]:
-        """Lidarseg index (N,) uint8 (0 where nothing was hit) and instance number (N,) int32 (0 = background)."""
+        """Lidarseg index, uint8 (N,), 0 where nothing was hit, and number of the object, int32 (N,), 0 = background."""
         category, instance = np.zeros(len(hits.face), np.uint8), np.zeros(len(hits.face), np.int32)
         found = hits.found
         category[found] = self.read('category', hits.face[found])

@@ -1,4 +1,4 @@
-"""The sensor rigs: places, intrinsics and clocks of lidars and cameras, close to those of the real vehicles."""
+"""The sensor rigs: poses, intrinsics and delays of lidars and cameras, close to those of the real vehicles."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from functools import cached_property
 
 import numpy as np
 
-# name: (position in the ego frame, yaw in degrees, focal length, principal point, shutter offset in seconds);
-# focal lengths and principal points are for 1600x900
+# name: (position in the ego frame in meters, yaw in degrees, focal length, principal point, delay in seconds);
+# focal lengths and principal points are in pixels of 1600x900
 CAMERAS = {
     'CAM_FRONT': ((1.70, 0.016, 1.51), 0.3, 1266.4, (816.3, 491.5), -0.033),
     'CAM_FRONT_RIGHT': ((1.55, -0.493, 1.50), -56.4, 1260.8, (807.9, 495.3), -0.025),
@@ -23,11 +23,11 @@ COLUMNS = 1084
 KITTI_LIDAR_POSITION = np.array([0.76, 0.0, 1.73])
 KITTI_BEAMS = 64
 KITTI_COLUMNS = 1024  # half of a Velodyne HDL-64E's: a demo needs less
-KITTI_CAMERA_POSITION = np.array([1.03, 0.0, 1.65])  # of camera 0, which calibrations and boxes refer to
+KITTI_CAMERA_POSITION = np.array([1.03, 0.0, 1.65])  # of camera 0, to which calibrations and boxes refer
 KITTI_FOCAL, KITTI_CENTER, KITTI_IMAGE = 721.5, (609.6, 172.9), (375, 1242)
-# from camera 0's frame to the frames of cameras 0 to 3, metres
+# from camera 0's frame to the frames of cameras 0 to 3, meters
 KITTI_SHIFTS = np.array([[0.0, 0.0, 0.0], [-0.537, 0.0, 0.0], [0.0622, -0.0003, 0.0027], [-0.4703, 0.0033, 0.0027]])
-# PandaSet's cameras, at the places of those of nuScenes that look the same way
+# PandaSet's cameras stand where nuScenes' stand that look the same way
 PANDASET_CAMERAS = {
     'back_camera': 'CAM_BACK',
     'front_camera': 'CAM_FRONT',
@@ -36,14 +36,14 @@ PANDASET_CAMERAS = {
     'left_camera': 'CAM_BACK_LEFT',
     'right_camera': 'CAM_BACK_RIGHT',
 }
-PANDASET_LIDARS = ('pandar64', 'pandargt')  # in the order of their numbers
+PANDASET_LIDARS = ('pandar64', 'pandargt')  # row = number of the lidar
 PANDAR64_COLUMNS = 900  # half of a Pandar64's
 PANDARGT_BEAMS, PANDARGT_COLUMNS, PANDARGT_SECTOR = 60, 1500, 60.0
-REACH = (0.6, 95.0)  # nearest and farthest return, metres
+REACH = (0.6, 95.0)  # nearest and farthest return, meters
 
 
 def tilt(roll: float, pitch: float) -> np.ndarray:
-    """Small rotation (3, 3): roll about x after pitch about y, degrees."""
+    """Rotation matrix (3, 3): roll about x after pitch about y, both in degrees."""
     r, p = np.deg2rad([roll, pitch])
     about_x = np.array([[1, 0, 0], [0, np.cos(r), -np.sin(r)], [0, np.sin(r), np.cos(r)]])
     about_y = np.array([[np.cos(p), 0, np.sin(p)], [0, 1, 0], [-np.sin(p), 0, np.cos(p)]])
@@ -52,7 +52,14 @@ def tilt(roll: float, pitch: float) -> np.ndarray:
 
 @dataclass(frozen=True)
 class Sensor:
-    """A mounted sensor: `rotation` (3, 3) and `position` (3,) map its frame to the ego frame; `delay` seconds."""
+    """A mounted sensor.
+
+    Attributes:
+        name: Its channel.
+        rotation: float64 (3, 3), sensor2ego.
+        position: float64 (3,), in the ego frame, meters.
+        delay: Seconds after the keyframe's time at which it measures.
+    """
 
     name: str
     rotation: np.ndarray
@@ -60,21 +67,26 @@ class Sensor:
     delay: float = 0.0
 
     def world_pose(self, ego: tuple[np.ndarray, np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
-        """Position (3,) and rotation (3, 3) sensor -> world for an ego pose (position, rotation)."""
+        """Position (3,) and rotation (3, 3) sensor2world for an ego pose (position, rotation)."""
         place, turn = ego
         return place + turn @ self.position, turn @ self.rotation
 
 
 @dataclass(frozen=True)
 class Camera(Sensor):
-    """A pinhole camera: x right, y down, z forward; integer pixel positions are pixel centres."""
+    """A pinhole camera: x right, y down, z forward; integer positions are pixel centers.
+
+    Attributes:
+        intrinsic: float64 (3, 3), in pixels.
+        image_size: (height, width) in pixels.
+    """
 
     intrinsic: np.ndarray = None
     image_size: tuple[int, int] = (0, 0)
 
     @cached_property
     def rays(self) -> np.ndarray:
-        """(H * W, 3) unit directions in the camera frame, row by row."""
+        """Unit directions of the pixels in the camera frame, row by row, float32 (H * W, 3)."""
         h, w = self.image_size
         v, u = np.mgrid[0:h, 0:w].reshape(2, -1).astype(float)
         k = self.intrinsic
@@ -84,9 +96,12 @@ class Camera(Sensor):
 
 @dataclass(frozen=True)
 class Lidar(Sensor):
-    """A rotating lidar: elevations of its beams in degrees and how often it fires in a revolution.
+    """A rotating lidar.
 
-    With a `sector` below 360 degrees it fires in front alone.
+    Attributes:
+        elevations: float64 (B,), of its beams, degrees.
+        columns: How often the beams fire in a revolution.
+        sector: Degrees around the x axis in which they fire.
     """
 
     elevations: np.ndarray = None
@@ -94,7 +109,11 @@ class Lidar(Sensor):
     sector: float = 360.0
 
     def rays(self, start: float) -> tuple[np.ndarray, np.ndarray]:
-        """Directions (columns * beams, 3) in the lidar frame and ring numbers, beams fastest; `start` in radians."""
+        """Directions and rings of a revolution that starts at azimuth `start` (radians).
+
+        Returns:
+            float32 (N, 3), unit directions in the lidar frame, beam after beam of each column; and int64 (N,), ring.
+        """
         beams = len(self.elevations)
         azimuth = start - np.arange(self.columns) * (2 * np.pi / self.columns)
         if self.sector < 360:
@@ -107,7 +126,7 @@ class Lidar(Sensor):
 
 
 def make_cameras(image_size: tuple[int, int]) -> dict[str, Camera]:
-    """The six cameras for images of (height, width)."""
+    """nuScenes' six cameras for images of (height, width)."""
     h, w = image_size
     cameras = {}
     for name, (position, yaw, focal, center, delay) in CAMERAS.items():
@@ -133,33 +152,33 @@ def make_pandaset_cameras(image_size: tuple[int, int]) -> dict[str, Camera]:
 
 
 def _camera_axes(yaw: float) -> np.ndarray:
-    """Rotation (3, 3) camera -> ego of a level camera that looks `yaw` degrees to the left."""
+    """Rotation (3, 3) camera2ego of a level camera that looks `yaw` degrees to the left."""
     y = np.deg2rad(yaw)
     return np.array([[np.sin(y), 0, np.cos(y)], [-np.cos(y), 0, np.sin(y)], [0, -1, 0]])
 
 
 def _intrinsic(focal: float, center: tuple[float, float], sx: float, sy: float) -> np.ndarray:
-    """(3, 3) of an image that is resized by (sx, sy)."""
+    """Intrinsic matrix (3, 3) after the image is resized by factors `sx` and `sy`."""
     return np.array(
         [[focal * sx, 0, (center[0] + 0.5) * sx - 0.5], [0, focal * sy, (center[1] + 0.5) * sy - 0.5], [0, 0, 1]]
     )
 
 
 def make_lidar() -> Lidar:
-    """LIDAR_TOP: x right, y forward, z up, with nuScenes' slight tilt."""
+    """nuScenes' LIDAR_TOP: x right, y forward, z up, slightly tilted."""
     axes = np.array([[0.0, 1.0, 0.0], [-1.0, 0.0, 0.0], [0.0, 0.0, 1.0]])
     elevations = np.linspace(-30.67, 10.67, BEAMS)
     return Lidar('LIDAR_TOP', axes @ tilt(-0.5, 0.3), LIDAR_POSITION, 0.0, elevations, COLUMNS)
 
 
 def make_kitti_lidar() -> Lidar:
-    """KITTI's: x forward, y left, z up; beams between 2 degrees above and 24.8 below the horizon."""
+    """KITTI's lidar: x forward, y left, z up; beams from 24.8 degrees below the horizon to 2 above."""
     elevations = np.linspace(-24.8, 2.0, KITTI_BEAMS)
     return Lidar('VELODYNE', tilt(0.3, 0.4), KITTI_LIDAR_POSITION, 0.0, elevations, KITTI_COLUMNS)
 
 
 def make_pandaset_lidars() -> dict[str, Lidar]:
-    """Pandar64 on the roof, and PandarGT below it, which looks ahead; both x forward, y left, z up."""
+    """PandaSet's Pandar64 on the roof and PandarGT below it, which looks ahead; both x forward, y left, z up."""
     elevations = np.linspace(-25.0, 15.0, KITTI_BEAMS), np.linspace(-10.0, 10.0, PANDARGT_BEAMS)
     roof, front = np.array([0.8, 0.0, 1.9]), np.array([1.5, 0.0, 1.7])
     return {

@@ -6,7 +6,8 @@ import json
 from collections import defaultdict
 from pathlib import Path
 
-from streets.frame import VERSION, Settings, map_file, quaternion, token, write_atomic
+from streets.frame import VERSION, Settings, quaternion, token, write_atomic
+from streets.nuscenes import map_file
 from streets.rig import make_cameras, make_lidar
 from streets.taxonomy import ATTRIBUTES, CATEGORIES, SCENES, VISIBILITIES
 
@@ -14,7 +15,13 @@ Rows = list[dict]
 
 
 def write_tables(root: Path, settings: Settings, records: list[list[dict]]) -> None:
-    """Write `v1.0-mini/*.json`; `records` holds, for each scene, the records of its keyframes in order."""
+    """Write the tables of a dataset, `v1.0-mini/*.json`.
+
+    Args:
+        root: Folder of the dataset.
+        settings: Its settings.
+        records: What `nuscenes.make_frame` returned for each scene and keyframe.
+    """
     tables: dict[str, Rows] = defaultdict(list)
     tables.update(_fixed_tables())
     for scene, frames in enumerate(records):
@@ -28,6 +35,7 @@ def write_tables(root: Path, settings: Settings, records: list[list[dict]]) -> N
 
 
 def _fixed_tables() -> dict[str, Rows]:
+    """Tables that are the same in all datasets."""
     channels = [('LIDAR_TOP', 'lidar')] + [(name, 'camera') for name in make_cameras((900, 1600))]
     return {
         'category': [
@@ -50,10 +58,12 @@ def _fixed_tables() -> dict[str, Rows]:
 
 
 def _sample_token(settings: Settings, scene: int, frame: int) -> str:
+    """Token of a keyframe."""
     return token(settings.seed, 'sample', scene, frame)
 
 
 def _scene(tables: dict[str, Rows], settings: Settings, scene: int, frames: list[dict]) -> None:
+    """Add a scene with its log and map."""
     log = token(settings.seed, 'log', scene)
     tables['log'].append(
         {
@@ -86,6 +96,7 @@ def _scene(tables: dict[str, Rows], settings: Settings, scene: int, frames: list
 
 
 def _calibration(tables: dict[str, Rows], settings: Settings, scene: int) -> None:
+    """Add the calibrated sensors of a scene."""
     for sensor in (make_lidar(), *make_cameras(settings.image_size).values()):
         intrinsic = getattr(sensor, 'intrinsic', None)
         tables['calibrated_sensor'].append(
@@ -100,6 +111,7 @@ def _calibration(tables: dict[str, Rows], settings: Settings, scene: int) -> Non
 
 
 def _samples(tables: dict[str, Rows], settings: Settings, scene: int, frames: list[dict]) -> None:
+    """Add the chain of keyframes of a scene."""
     tokens = [_sample_token(settings, scene, frame) for frame in range(len(frames))]
     for record, own, before, after in zip(frames, tokens, ['', *tokens], [*tokens[1:], '']):
         tables['sample'].append(
@@ -114,7 +126,7 @@ def _samples(tables: dict[str, Rows], settings: Settings, scene: int, frames: li
 
 
 def _sensor_data(tables: dict[str, Rows], settings: Settings, scene: int, frames: list[dict]) -> None:
-    """Recordings in chains per sensor; a sweep belongs to the keyframe that follows it."""
+    """Add recordings in a chain for each sensor, with ego poses; a sweep belongs to the keyframe that follows it."""
     chains: dict[str, Rows] = defaultdict(list)
     height, width = settings.image_size
     for record in frames:
@@ -144,6 +156,7 @@ def _sensor_data(tables: dict[str, Rows], settings: Settings, scene: int, frames
 
 
 def _linked(rows: Rows) -> Rows:
+    """Set `prev` and `next` of a chain's rows, in place."""
     tokens = [row['token'] for row in rows]
     for row, before, after in zip(rows, ['', *tokens], [*tokens[1:], '']):
         row.update(prev=before, next=after)
@@ -151,6 +164,7 @@ def _linked(rows: Rows) -> Rows:
 
 
 def _objects(tables: dict[str, Rows], settings: Settings, scene: int, frames: list[dict]) -> None:
+    """Add objects and the chains of their boxes."""
     chains: dict[int, Rows] = defaultdict(list)
     categories: dict[int, str] = {}
     for record in frames:

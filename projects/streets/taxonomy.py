@@ -1,6 +1,6 @@
-"""Names of nuScenes v1.0 that the synthetic world uses, and what they become in KITTI's datasets and PandaSet."""
+"""nuScenes' names that the synthetic world uses, and what they become in KITTI's datasets and PandaSet."""
 
-# Row = lidarseg index (0..31), the order of the official category table.
+# row = lidarseg index (0..31), the order of the official category table
 CATEGORIES = (
     'noise',
     'animal',
@@ -48,20 +48,9 @@ ATTRIBUTES = (
     'pedestrian.moving',
 )
 
-# token -> (level, lower bound of the visible share)
+# token: (level, lower bound of the visible fraction)
 VISIBILITIES = {'1': ('v0-40', 0.0), '2': ('v40-60', 0.4), '3': ('v60-80', 0.6), '4': ('v80-100', 0.8)}
 
-TRAIN_SCENES = (
-    'scene-0061',
-    'scene-0553',
-    'scene-0655',
-    'scene-0757',
-    'scene-0796',
-    'scene-1077',
-    'scene-1094',
-    'scene-1100',
-)
-VAL_SCENES = ('scene-0103', 'scene-0916')
 SCENES = (
     'scene-0061',
     'scene-0103',
@@ -74,10 +63,11 @@ SCENES = (
     'scene-1094',
     'scene-1100',
 )
+VAL_SCENES = ('scene-0103', 'scene-0916')
 # the sequence of SemanticKITTI that each scene becomes: 08 is the validation set
 SEQUENCES = (0, 8, 1, 2, 3, 4, 9, 5, 6, 7)
 
-# nuScenes category: id in SemanticKITTI, and where it moves (with a rider, for cycles)
+# nuScenes' category: ids of SemanticKITTI when it stands and when it moves (for cycles: with a rider)
 SEMANTIC_KITTI = {
     'noise': (1, 1),
     'animal': (99, 99),
@@ -112,7 +102,7 @@ SEMANTIC_KITTI = {
     'static.vegetation': (70, 70),
     'vehicle.ego': (0, 0),
 }
-# nuScenes category: id of PandaSet's semantic labels (0 = without label)
+# nuScenes' category: id of PandaSet's semantic labels (0 = without label)
 PANDASET = {
     'noise': 4,
     'animal': 33,
@@ -147,7 +137,7 @@ PANDASET = {
     'static.vegetation': 5,
     'vehicle.ego': 0,
 }
-# nuScenes category: class of KITTI's object benchmark; cycles have a class only with a rider
+# nuScenes' category: class of KITTI's object benchmark; cycles have a class only with a rider
 KITTI_OBJECTS = {
     'human.pedestrian.adult': 'Pedestrian',
     'human.pedestrian.child': 'Pedestrian',
@@ -163,6 +153,6 @@ KITTI_OBJECTS = {
 }
 
 
-def visibility_token(share: float) -> str:
-    """Token of the visibility level that holds the visible share of an object, 0..1."""
-    return max(token for token, (_, lower) in VISIBILITIES.items() if share >= lower)
+def visibility_token(fraction: float) -> str:
+    """Token of the visibility level of an object whose visible fraction is in [0, 1]."""
+    return max(token for token, (_, lower) in VISIBILITIES.items() if fraction >= lower)

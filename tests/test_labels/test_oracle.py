@@ -60,7 +60,7 @@ def test_the_photo_is_rendered_again(demo_root, job):
     camera, snapshot = image_view(read_settings(demo_root), path)
     again = take_photo(snapshot, camera, np.random.default_rng(0)).image
     stored, other = (np.asarray(Image.open(job.images[index].path)).astype(float) for index in (5, 2))
-    # the noise of the sensor is another one
+    # only the noise of the sensor differs
     assert abs(again - stored).mean() < 4 < abs(again - other).mean()
 
 
@@ -96,7 +96,7 @@ def test_sky_has_no_class(demo_root, job, clean):
     assert sky.any()
 
 
-def test_class_noise_changes_its_share_of_the_labeled_area(job, clean):
+def test_class_noise_changes_its_fraction_of_the_labeled_area(job, clean):
     noisy = maps_of(job, class_noise=0.3)
     labeled, changed = np.stack(clean) != 255, np.stack(clean) != np.stack(noisy)
     assert changed[labeled].mean() == pytest.approx(0.3, abs=0.06)
@@ -110,13 +110,13 @@ def test_class_noise_changes_its_share_of_the_labeled_area(job, clean):
 def test_class_noise_is_by_area_on_average():
     labels = np.zeros((60, 90), np.uint8)
     labels[20:, 30:], labels[35:, :50], labels[:, 80:] = 1, 2, 255
-    shares = []
+    fractions = []
     for seed in range(300):
         noisy = labels.copy()
         replace_classes(noisy, 0.3, 5, np.random.default_rng(seed))
         assert (noisy[:, 80:] == 255).all() and noisy[:, :80].max() < 5
-        shares.append((noisy != labels)[:, :80].mean())
-    assert np.mean(shares) == pytest.approx(0.3, abs=0.015)
+        fractions.append((noisy != labels)[:, :80].mean())
+    assert np.mean(fractions) == pytest.approx(0.3, abs=0.015)
 
 
 def test_regions_are_connected_parts_of_a_class_in_a_cell():

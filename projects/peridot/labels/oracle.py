@@ -1,4 +1,4 @@
-"""True classes of synthetic images as weak labels, with errors of a chosen kind and amount."""
+"""True classes of synthetic images as weak labels, with errors of a chosen kind and rate."""
 
 import hashlib
 from pathlib import Path
@@ -20,17 +20,17 @@ GRID_ROWS = 6
 class OracleGenerator(LabelGenerator):
     """The class of every pixel of a synthetic image, rendered again from the dataset's settings.
 
-    Classes are the 16 of nuScenes' lidar segmentation challenge; sky and everything outside these classes get
-    `ignore`. How good must weak labels be? Errors can be added: classes first, then borders, so that the borders
-    of wrong regions wander too.
+    Classes are the 16 of nuScenes' lidar segmentation challenge; the sky and everything outside these classes get
+    `ignore`. To study how good weak labels must be, errors can be added: first wrong classes, then wrong borders, so
+    that the borders of wrong regions move, too.
 
     Args:
-        class_noise: Probability in [0, 1] that a region takes a random other class, each other class alike; on
-            average the same share of the labeled area is wrong. Regions are the connected parts of one class
-            within a cell of a square grid of `GRID_ROWS` cells over the image's height.
+        class_noise: Probability in [0, 1] that a region takes another class, drawn uniformly; on average the same
+            fraction of the labeled area is wrong. Regions are the connected parts of one class within a cell of a
+            square grid with `GRID_ROWS` cells over the image's height.
         border_noise: Standard deviation in pixels, along each axis, of a random displacement of the map that is
             smooth over four times as many pixels.
-        seed: Seed of both; an image's noise depends on the seed and its key alone.
+        seed: Seed of both; the noise of an image depends only on the seed and its key.
 
     Raises:
         ConfigError: An option is out of range.
@@ -43,7 +43,7 @@ class OracleGenerator(LabelGenerator):
         from peridot.datasets.catalog import CATALOG
 
         if not 0 <= class_noise <= 1:
-            raise ConfigError(f'oracle: class_noise={class_noise} is a share and must lie between 0 and 1')
+            raise ConfigError(f'oracle: class_noise={class_noise} is a probability and must lie between 0 and 1')
         if border_noise < 0 or seed < 0:
             raise ConfigError(f'oracle: border_noise={border_noise} and seed={seed} must not be negative')
         self.class_noise, self.border_noise, self.seed = float(class_noise), float(border_noise), int(seed)
@@ -65,7 +65,7 @@ class OracleGenerator(LabelGenerator):
         self.open_dataset(job.data_root)
 
     def open_dataset(self, data_root: str | Path) -> None:
-        """Read the settings of the dataset.
+        """Read the settings of the dataset in a folder.
 
         Raises:
             ConfigError: The data is not synthetic.
@@ -80,7 +80,7 @@ class OracleGenerator(LabelGenerator):
         self._settings = read_settings(data_root)
 
     def generate(self, source: ImageSource) -> np.ndarray:
-        """(H, W) uint8 classes of a synthetic image, after `open_dataset`; 255 at the sky and where no class fits."""
+        """Classes of a synthetic image, uint8 (H, W), after `open_dataset`; 255 at the sky and where no class fits."""
         from streets.camera import take_photo
         from streets.frame import image_view
 
@@ -95,14 +95,14 @@ class OracleGenerator(LabelGenerator):
         return np.random.default_rng([self.seed, key, purpose])
 
 
-def replace_classes(labels: np.ndarray, share: float, num_classes: int, rng: np.random.Generator) -> None:
+def replace_classes(labels: np.ndarray, probability: float, num_classes: int, rng: np.random.Generator) -> None:
     """Give regions a random other class, in place; see `OracleGenerator` for what a region is.
 
     Args:
-        labels: (H, W) uint8 classes; values of `num_classes` or more stay as they are.
-        share: Probability of each region, in [0, 1].
+        labels: uint8 (H, W), classes; values of `num_classes` or more stay as they are.
+        probability: Of each region, in [0, 1].
         num_classes: Number of classes.
-        rng: Equal draws for every share: the regions of a small share are among those of a larger one.
+        rng: Draws are the same for all probabilities: what a lower one replaces, a higher one replaces, too.
     """
     side = -(-labels.shape[0] // GRID_ROWS)
     row, column = (np.arange(size) // side for size in labels.shape)
@@ -110,7 +110,7 @@ def replace_classes(labels: np.ndarray, share: float, num_classes: int, rng: np.
     regions = connected_regions(cell * 256 + labels, background=-1, connectivity=1) - 1
     classes = np.zeros(regions.max() + 1, np.int64)
     classes[regions] = labels
-    chosen = (rng.random(len(classes)) < share) & (classes < num_classes)
+    chosen = (rng.random(len(classes)) < probability) & (classes < num_classes)
     other = (classes + rng.integers(1, num_classes, len(classes))) % num_classes
     labels[:] = np.where(chosen, other, classes)[regions]
 
@@ -119,9 +119,12 @@ def displace(labels: np.ndarray, deviation: float, rng: np.random.Generator) -> 
     """Read a map at smoothly displaced positions.
 
     Args:
-        labels: (H, W) map.
-        deviation: Standard deviation of the displacement along each axis, in pixels.
+        labels: (H, W), a map.
+        deviation: Standard deviation of the displacement along each axis, pixels.
         rng: Draws the displacement.
+
+    Returns:
+        (H, W), of the same dtype.
     """
     smooth = max(4 * deviation, 1.0)
     # a Gaussian filter leaves white noise a deviation of 1 / (2 sqrt(pi) smooth); wrapping keeps it so at the edges

@@ -1,4 +1,4 @@
-"""Crops of training images that show one class each: what a user would cut out, or generate from a text."""
+"""Crops of training images that show one class each, as a user might cut them out or generate them from text."""
 
 from __future__ import annotations
 
@@ -19,17 +19,17 @@ from peridot.labels.oracle import OracleGenerator
 from peridot.maps.images import ImageSource
 
 # least width and height of a crop in pixels
-LEAST = 16
+MIN_SIZE = 16
 
 
 def write_prototypes(root: str | os.PathLike, per_class: int, progress: bool = True) -> Path:
-    """Write `prototypes/{class}/{number}.png`: the largest regions of each class, each from an image of its own.
+    """Write `prototypes/{class}/{number}.png`: crops of the largest regions of each class, one per image.
 
-    The true classes of the pixels choose the crops, in training images of a synthetic dataset in nuScenes' layout.
+    The regions are those of the true classes, in training images of a synthetic dataset in nuScenes' layout.
 
     Args:
         root: Folder of the dataset.
-        per_class: Crops of each class; fewer where the images show fewer.
+        per_class: Crops per class; fewer where the images show fewer.
         progress: Show a progress bar.
 
     Returns:
@@ -60,12 +60,19 @@ def write_prototypes(root: str | os.PathLike, per_class: int, progress: bool = T
 
 
 def largest_regions(labels: np.ndarray) -> dict[int, object]:
-    """The largest connected region of each class in a map (H, W), by class; 255 is no class."""
+    """Find the largest connected region of each class.
+
+    Args:
+        labels: uint8 (H, W), classes; 255 = none.
+
+    Returns:
+        `{class: region}` with skimage's regions, without those narrower than `MIN_SIZE`.
+    """
     best = {}
     for region in regionprops(connected_regions(labels.astype(np.int32), background=255, connectivity=1)):
         label = int(labels[tuple(region.coords[0])])
         top, left, bottom, right = region.bbox
-        large = min(bottom - top, right - left) >= LEAST
+        large = min(bottom - top, right - left) >= MIN_SIZE
         if large and region.area > getattr(best.get(label), 'area', 0):
             best[label] = region
     return best

@@ -1,12 +1,14 @@
-"""Houses, blocks and halls. The front faces +y (towards the street); x runs along the street."""
+"""Buildings of `width` x `depth` meters. The front faces +y, toward the street; x runs along the street."""
 
 from __future__ import annotations
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from streets.mesh import Material as M
-from streets.mesh import Mesh, box, frustum, merge, quads
-from streets.objects import DARK, pick
+from streets.mesh import Mesh, merge
+from streets.objects.parts import DARK, pick
+from streets.shapes import box, frustum, quads
 
 BRICKS = ((0.35, 0.13, 0.08), (0.42, 0.2, 0.12), (0.3, 0.22, 0.16), (0.45, 0.36, 0.26))
 PLASTERS = (
@@ -59,16 +61,18 @@ def block(rng: np.random.Generator, width: float, depth: float) -> Mesh:
 
 
 def _footing(width: float, depth: float) -> Mesh:
+    """The part of the walls at and below the ground."""
     return box((width + 0.08, depth + 0.08, 0.3 - BASE), (0, 0, (0.3 + BASE) / 2), M.CONCRETE, (0.38, 0.37, 0.35))
 
 
-def _awning(x: float, y: float, color) -> Mesh:
+def _awning(x: float, y: float, color: np.ndarray) -> Mesh:
+    """A striped awning that starts at the wall `y`, visible from above and below."""
     corners = np.array([[x - 1.6, y + 1.3, 2.6], [x - 1.6, y, 3.3], [x + 1.6, y, 3.3], [x + 1.6, y + 1.3, 2.6]])
     return quads(np.stack([corners[::-1], corners]), M.STRIPES, color)
 
 
 def house(rng: np.random.Generator, width: float, depth: float) -> Mesh:
-    """A family house with a pitched roof, chimney, porch and perhaps a garage."""
+    """A single-family house with a gable roof, chimney, porch and perhaps a garage."""
     height = rng.uniform(3.0, 6.2)
     brick = rng.random() < 0.5
     color = pick(rng, BRICKS if brick else PLASTERS)
@@ -76,7 +80,7 @@ def house(rng: np.random.Generator, width: float, depth: float) -> Mesh:
     parts = [
         _footing(width, depth),
         box((width, depth, height), (0, 0, height / 2), M.BRICK_FACADE if brick else M.FACADE, color),
-        gable(width + 0.8, depth + 0.9, height, rise, roof, color),
+        _gable(width + 0.8, depth + 0.9, height, rise, roof, color),
         box((0.7, 0.7, 2.2), (width * 0.25, -depth * 0.15, height + rise * 0.9), M.BRICK, BRICKS[0]),
         box((1.8, 1.2, 0.35), (0, depth / 2 + 0.6, 0.1), M.CONCRETE, (0.5, 0.49, 0.47)),
         box(
@@ -94,8 +98,8 @@ def house(rng: np.random.Generator, width: float, depth: float) -> Mesh:
     return merge(parts)
 
 
-def gable(width: float, depth: float, z: float, rise: float, color, wall) -> Mesh:
-    """A saddle roof whose ridge runs along x."""
+def _gable(width: float, depth: float, z: float, rise: float, color: ArrayLike, wall: ArrayLike) -> Mesh:
+    """A gable roof from height `z` to `z + rise` whose ridge runs along x; `wall` is the color of its ends."""
     x, y = width / 2, depth / 2
     slope = np.array(
         [
@@ -113,7 +117,7 @@ def gable(width: float, depth: float, z: float, rise: float, color, wall) -> Mes
 
 
 def hall(rng: np.random.Generator, width: float, depth: float) -> Mesh:
-    """An industrial hall of ribbed metal with gates and an office corner."""
+    """An industrial building of ribbed metal with gates and a protruding office."""
     height = rng.uniform(5.0, 9.0)
     color = pick(rng, ((0.4, 0.45, 0.5), (0.55, 0.55, 0.52), (0.15, 0.28, 0.4), (0.45, 0.3, 0.2), (0.25, 0.35, 0.28)))
     parts = [
