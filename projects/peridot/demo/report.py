@@ -21,6 +21,8 @@ from peridot.visualization.html import bar, page, picture, similarity_viewer, ta
 from peridot.visualization.pictures import draw_from_above, draw_on_images, feature_picture, tile
 from peridot.visualization.scenes import front_camera
 from peridot.visualization.similarity import Scan, correlation_picture
+from peridot.weights import read_checkpoint
+from peridot.work_dirs import last_checkpoint
 
 
 def write_report(work_dir: Path, results: dict) -> None:
@@ -62,8 +64,7 @@ def _network(config: Config, seed: int, run_dir: Path | None = None) -> nn.Modul
     torch.manual_seed(seed)
     model = MODELS.build(config.model).eval()
     if run_dir is not None:
-        checkpoint = (run_dir / 'last_checkpoint').read_text().strip()
-        model.load_state_dict(torch.load(checkpoint, map_location='cpu', weights_only=True)['state_dict'])
+        model.load_state_dict(read_checkpoint(last_checkpoint(run_dir))['state_dict'])
     return model
 
 
