@@ -16,7 +16,7 @@ from peridot.registry import DATASETS
 
 
 def run(main: Callable[[], None]) -> None:
-    """Call `main`; an error the user can mend ends as one line on stderr and exit status 1."""
+    """Call `main`; an error the user can fix ends as one line on stderr and exit status 1."""
     try:
         main()
     except PeridotError as error:

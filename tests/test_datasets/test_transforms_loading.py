@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import torch
 from peridot.errors import ConfigError, DataError
-from peridot.maps.folder import Manifest, write_manifest, write_map
+from peridot.maps import Manifest, write_manifest, write_map
 from peridot.structures import IGNORE_LABEL
 from PIL import Image
 

@@ -119,15 +119,15 @@ def test_an_interrupted_overwrite_trusts_no_old_map(street, monkeypatch):
 def test_a_damaged_image_is_named_and_the_others_are_made(street):
     job = job_for(street)
     first, other = Path(job.images[1].path), Path(job.images[4].path)
-    sound = first.read_bytes()
-    first.write_bytes(sound[: len(sound) // 2])
+    valid = first.read_bytes()
+    first.write_bytes(valid[: len(valid) // 2])
     other.unlink()
     with pytest.raises(DataError, match=r'CAM_BACK/0\.jpg is damaged.* \(and 1 more of 8 images\)'):
         make_maps(SlicGenerator(n_segments=20), job)
     assert sum(job.map_path(source).is_file() for source in job.images) == 6
     assert job.maps().manifest.hash is None
-    first.write_bytes(sound)
-    other.write_bytes(sound)
+    first.write_bytes(valid)
+    other.write_bytes(valid)
     assert make_maps(SlicGenerator(n_segments=20), job).manifest.hash
 
 

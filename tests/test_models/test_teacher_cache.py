@@ -15,7 +15,7 @@ from peridot.errors import ConfigError, DataError
 from peridot.labels import make_features
 from peridot.labels.make_features import make_features_command, weights_hash
 from peridot.maps.images import ImageSource
-from peridot.maps.teacher_features import FeatureFolder, FeatureManifest, read_manifest, teacher_settings
+from peridot.maps.teacher_features import FeatureFolder, FeatureManifest, read_feature_manifest, teacher_settings
 from peridot.models.students import VoxelFeatures
 from peridot.registry import DATASETS, MODELS, TRANSFORMS
 from torch import nn
@@ -128,7 +128,7 @@ def test_same_loss_as_with_the_live_teacher(demo_root, made, weights):
 
 def test_manifest_says_what_was_run(demo_root, made, weights):
     config = make_config(demo_root, made, weights)
-    manifest = read_manifest(made)
+    manifest = read_feature_manifest(made)
     assert (manifest.image_size, manifest.shape, manifest.images) == ([*SIZE], [CHANNELS, 2, 3], 3 * SAMPLES)
     assert manifest.teacher == teacher_settings(config.model.teacher)
     assert manifest.teacher['weights'] == 'vit.pth' and manifest.teacher['output_stride'] is None
@@ -261,7 +261,7 @@ def test_disk_that_is_too_small(demo_root, weights, tmp_path, monkeypatch, capsy
     assert not (tmp_path / 'maps').exists()
     assert 'GB of 0.00 GB free' in capsys.readouterr().out
     run_tool(config, tmp_path, '--yes')
-    assert '--yes' not in read_manifest(tmp_path / 'maps').command
+    assert '--yes' not in read_feature_manifest(tmp_path / 'maps').command
 
 
 def test_a_damaged_image_does_not_stop_the_others(demo_root, weights, tmp_path):

@@ -6,8 +6,7 @@ import numpy as np
 
 from peridot.errors import ConfigError
 from peridot.labels.job import MapJob
-from peridot.maps.folder import Manifest
-from peridot.maps.images import ImageSource
+from peridot.maps import ImageSource, Manifest
 
 
 class LabelGenerator:

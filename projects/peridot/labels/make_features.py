@@ -24,15 +24,9 @@ from peridot.errors import ConfigError, DataError, PeridotError
 from peridot.files import usable_cores
 from peridot.labels.command import own_command, start_distributed, without_pipeline
 from peridot.labels.runner import in_first_process, progress, raise_together, run_parallel
-from peridot.maps.folder import MANIFEST
-from peridot.maps.images import ImageSource, images_of
-from peridot.maps.teacher_features import (
-    FeatureFolder,
-    FeatureManifest,
-    read_manifest,
-    teacher_settings,
-    write_manifest,
-)
+from peridot.maps import FeatureFolder, ImageSource, images_of, write_manifest
+from peridot.maps.manifest import MANIFEST, was_begun
+from peridot.maps.teacher_features import FeatureManifest, read_feature_manifest, teacher_settings
 from peridot.registry import DATASETS, MODELS
 from peridot.structures import ImageViews
 
@@ -81,7 +75,7 @@ def make_features(
         DataError: Maps of some images could not be made; the others are done.
     """
     rank, world_size = dist.get_dist_info()
-    wanted = [source for source in images[rank::world_size] if not folder.is_sound(source.path)]
+    wanted = [source for source in images[rank::world_size] if not folder.is_valid(source.path)]
     size, failures = tuple(folder.manifest.image_size), []
     read = run_parallel(partial(_read, size), wanted, workers)
     for batch in _batches(zip(wanted, progress(read, len(wanted), 'teacher features')), batch_size):
@@ -222,7 +216,7 @@ def _begin(folders: dict, images: dict, overwrite: bool, yes: bool) -> None:
     """Compare need and free space, then put the manifests in place."""
     for root, folder in folders.items():
         if not overwrite:
-            _check_same(folder)
+            was_begun(folder.folder, folder.manifest, read_feature_manifest)
         _check_space(folder, images[root], overwrite, yes)
     for root, folder in folders.items():
         if overwrite:
@@ -233,33 +227,10 @@ def _begin(folders: dict, images: dict, overwrite: bool, yes: bool) -> None:
         write_manifest(folder.folder, folder.manifest)
 
 
-def _check_same(folder: FeatureFolder) -> None:
-    """Refuse to continue a folder that was begun with other settings."""
-    path = folder.folder / MANIFEST
-    if not path.is_file():
-        if found := next(folder.folder.rglob('*.npy'), None):
-            raise ConfigError(
-                f'{folder.folder} holds maps ({found.name}, ...) but no {MANIFEST}: write elsewhere with --out DIR or '
-                'replace them with --overwrite'
-            )
-        return
-    found, wanted = read_manifest(folder.folder), folder.manifest
-    pairs = [(key, found.teacher.get(key), value) for key, value in wanted.teacher.items()]
-    pairs += [
-        (key, getattr(found, key), getattr(wanted, key)) for key in ('weights_hash', 'image_size', 'resize', 'shape')
-    ]
-    for name, old, new in pairs:
-        if old != new:
-            raise ConfigError(
-                f'{path}: the maps there were made with {name}={old!r}, now it is {new!r}: write elsewhere with '
-                '--out DIR or replace them with --overwrite'
-            )
-
-
 def _check_space(folder: FeatureFolder, images: Sequence[ImageSource], overwrite: bool, yes: bool) -> None:
     """Say how much will be written, and refuse what the disk does not hold."""
     size = folder.manifest.file_size
-    done = 0 if overwrite else sum(folder.is_sound(source.path) for source in images)
+    done = 0 if overwrite else sum(folder.is_valid(source.path) for source in images)
     need = (len(images) - done) * size
     place = next(path for path in (folder.folder.absolute(), *folder.folder.absolute().parents) if path.is_dir())
     free = shutil.disk_usage(place).free

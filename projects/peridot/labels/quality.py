@@ -17,7 +17,7 @@ from peridot.errors import ConfigError, DataError
 from peridot.evaluation.matched_miou import hungarian_matching, majority_matching, matched_iou
 from peridot.files import usable_cores
 from peridot.labels.runner import run_parallel
-from peridot.maps.folder import Manifest, MapFolder
+from peridot.maps import Manifest, MapFolder
 from peridot.registry import DATASETS
 
 READING_STEPS = ('peridot.LoadPoints', 'peridot.LoadPointLabels', 'peridot.LoadImageViews', 'peridot.ProjectPoints')

@@ -13,19 +13,11 @@ from mmengine.logging import MMLogger
 from torch.utils.data import DataLoader, Dataset
 from tqdm import tqdm
 
-from peridot.errors import ConfigError, DataError, PeridotError
+from peridot.errors import DataError, PeridotError
 from peridot.labels.generator import LabelGenerator
 from peridot.labels.job import MapJob
-from peridot.maps.folder import (
-    DEFAULT_LAYOUT,
-    MANIFEST,
-    MapFolder,
-    check_same_settings,
-    content_hash,
-    write_manifest,
-    write_map,
-)
-from peridot.maps.images import ImageSource
+from peridot.maps import ImageSource, MapFolder, content_hash, write_manifest, write_map
+from peridot.maps.manifest import DEFAULT_LAYOUT, MANIFEST, was_begun
 
 # of many maps, a warning names the first
 LISTED = 10
@@ -40,7 +32,7 @@ def make_maps(
 ) -> MapFolder:
     """Make the maps of all images and their manifest.
 
-    Maps that exist and are sound are kept, so that an interrupted run continues. Every process of a
+    Maps that exist and are valid are kept, so that an interrupted run continues. Every process of a
     distributed run calls this with the same arguments and makes its share. A damaged image does not stop
     the others: it is reported at the end, as are maps without any id or class.
 
@@ -155,14 +147,14 @@ def _single_thread(worker: int) -> None:
 
 
 def _make_one(generator: LabelGenerator, maps: MapFolder, source: ImageSource) -> tuple[str | None, bool, bool]:
-    """Make one map unless a sound one is there.
+    """Make one map unless a valid one is there.
 
     Returns:
         What went wrong or None, whether the map was made, whether all of its pixels are ignored.
     """
     path = maps.path_for(source.path, source.token)
     try:
-        array = sound_map(maps, source)
+        array = valid_map(maps, source)
         was_made = array is None
         if was_made:
             array = generator.generate(source)
@@ -175,12 +167,12 @@ def _make_one(generator: LabelGenerator, maps: MapFolder, source: ImageSource) -
 
 
 def is_done(maps: MapFolder, source: ImageSource) -> bool:
-    """Whether the map of an image exists and is sound."""
-    return sound_map(maps, source) is not None
+    """Whether the map of an image exists and is valid."""
+    return valid_map(maps, source) is not None
 
 
-def sound_map(maps: MapFolder, source: ImageSource) -> np.ndarray | None:
-    """Map of an image if it exists and is sound."""
+def valid_map(maps: MapFolder, source: ImageSource) -> np.ndarray | None:
+    """Map of an image if it exists and is valid."""
     path = maps.path_for(source.path, source.token)
     if not path.is_file():
         return None
@@ -194,15 +186,8 @@ def sound_map(maps: MapFolder, source: ImageSource) -> np.ndarray | None:
 def begin_maps(generator: LabelGenerator, job: MapJob, layout: str, overwrite: bool, command: str | None) -> None:
     """Put the manifest in place, or check that the one there is of the same settings."""
     wanted = generator.manifest(layout, command)
-    exists = (job.out / MANIFEST).is_file()
-    if exists and not overwrite:
-        check_same_settings(job.out, wanted)
+    if not overwrite and was_begun(job.out, wanted):
         return
-    if not overwrite and (found := next(job.out.rglob('*.png'), None)):
-        raise ConfigError(
-            f'{job.out} holds maps ({found.name}, ...) but no {MANIFEST}: write elsewhere with --out DIR or '
-            'replace them with --overwrite'
-        )
     # The old manifest goes first and the new one comes last: an interruption leaves maps without a manifest,
     # which nothing takes for maps of the new settings.
     (job.out / MANIFEST).unlink(missing_ok=True)

@@ -35,7 +35,7 @@ class ImageSource:
 
         Args:
             at_least: (height, width) the caller needs; a JPEG is then decoded at a half, quarter or eighth
-                of its size where that is still as large. The whole image by default.
+                of its size where that is still as large. The full image by default.
         """
         with self._open() as image:
             try:
@@ -80,7 +80,7 @@ def image_sources(info: dict) -> list[ImageSource]:
 
 
 def nearest_resize(ids: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """Nearest-neighbour resize of a map; pixel centres stay where they are.
+    """Nearest-neighbor resize of a map; pixel centers stay where they are.
 
     Args:
         ids: (h, w) array.

@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 from skimage.segmentation import find_boundaries
 
-from peridot.maps.folder import Manifest
+from peridot.maps import Manifest
 
 YELLOW = (255, 220, 0)
 

@@ -28,12 +28,13 @@ from peridot.labels.runner import (
     progress,
     raise_together,
     run_parallel,
-    sound_map,
+    valid_map,
     warn_together,
     write_previews,
 )
-from peridot.maps.folder import DEFAULT_LAYOUT, Manifest, MapFolder, write_map
-from peridot.maps.images import ImageSource, image_sources
+from peridot.maps import ImageSource, Manifest, MapFolder, write_map
+from peridot.maps.images import image_sources
+from peridot.maps.manifest import DEFAULT_LAYOUT
 from peridot.registry import TRANSFORMS
 from peridot.visualization.maps import class_colors
 
@@ -214,7 +215,7 @@ def _make_sweep(maker: ProposalMaker, maps: MapFolder, sweep: Sweep) -> list[tup
         For each image what went wrong or None, whether its map was made, whether it is empty.
     """
     try:
-        arrays = [sound_map(maps, source) for source in sweep.images]
+        arrays = [valid_map(maps, source) for source in sweep.images]
         missing = [array is None for array in arrays]
         made = maker(sweep) if any(missing) else arrays
         for source, array, wanted in zip(sweep.images, made, missing):

@@ -34,8 +34,8 @@ from peridot.labels.generator import LabelGenerator, check_positive
 from peridot.labels.job import MapJob
 from peridot.labels.networks import fingerprint
 from peridot.labels.runner import in_first_process, is_done, progress, raise_together, run_parallel
-from peridot.maps.folder import MANIFEST, MapFolder
-from peridot.maps.images import ImageSource
+from peridot.maps import ImageSource, MapFolder
+from peridot.maps.manifest import MANIFEST
 from peridot.registry import LABEL_GENERATORS
 
 CLUSTERS = 'clusters.npz'
