@@ -1,8 +1,9 @@
+import argparse
 import errno
 
 import pytest
 from mmengine.config import Config
-from peridot.cli import run, set_data_root
+from peridot.cli import add_worker_arguments, run, set_data_root
 from peridot.errors import ConfigError
 
 
@@ -48,3 +49,14 @@ def test_unused_folders_do_not_count():
     )
     set_data_root(config, 'new/a')
     assert config.train_dataloader.dataset.data_root == 'new/a/'
+
+
+@pytest.mark.parametrize(('processes', 'workers'), [(None, 8), ('3', 2), ('16', 1)])
+def test_processes_of_torchrun_share_the_cores(monkeypatch, processes, workers):
+    monkeypatch.setattr('peridot.cli.usable_cores', lambda: 8)
+    monkeypatch.delenv('LOCAL_WORLD_SIZE', raising=False)
+    if processes:
+        monkeypatch.setenv('LOCAL_WORLD_SIZE', processes)
+    parser = argparse.ArgumentParser()
+    add_worker_arguments(parser)
+    assert parser.parse_args([]).workers == workers

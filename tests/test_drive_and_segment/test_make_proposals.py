@@ -17,7 +17,7 @@ from peridot.drive_and_segment.proposals.make_proposals import (
 )
 from peridot.errors import ConfigError, DataError
 from peridot.labels import MapJob
-from peridot.labels.runner import write_previews
+from peridot.labels.previews import write_previews
 from peridot.maps import MapFolder
 from peridot.registry import DATASETS
 

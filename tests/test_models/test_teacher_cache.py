@@ -1,9 +1,11 @@
 """A teacher's maps on disk: made by the tool, read in place of images, the same loss."""
 
 import io
+import runpy
 import shutil
 import sys
 from collections import namedtuple
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -13,13 +15,14 @@ from mmengine.config import Config
 from mmengine.dataset import pseudo_collate
 from peridot.errors import ConfigError, DataError
 from peridot.labels import make_features
-from peridot.labels.make_features import make_features_command, weights_hash
+from peridot.labels.make_features import weights_hash
 from peridot.maps.images import ImageSource
 from peridot.maps.teacher_features import FeatureFolder, FeatureManifest, read_feature_manifest, teacher_settings
 from peridot.models.students import VoxelFeatures
 from peridot.registry import DATASETS, MODELS, TRANSFORMS
 from torch import nn
 
+REPO = Path(__file__).resolve().parents[2]
 SIZE, SAMPLES = (32, 48), 2
 # timm's smallest transformer
 NETWORK, CHANNELS = 'test_vit', 64
@@ -87,7 +90,7 @@ def run_tool(config: Config, tmp_path, *options):
     words = [sys.argv[0], str(path), '--workers', '0', *options]
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(sys, 'argv', words)
-        make_features_command()
+        runpy.run_path(str(REPO / 'tools/make_teacher_features.py'))['main']()
 
 
 @pytest.fixture(scope='module')

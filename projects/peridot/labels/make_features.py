@@ -1,6 +1,5 @@
-"""The program behind `tools/make_teacher_features.py`: a teacher's maps of all training images of a config."""
+"""A teacher's feature maps of all training images of a config."""
 
-import argparse
 import hashlib
 import os
 import shutil
@@ -17,30 +16,46 @@ from mmengine.config import Config
 from mmengine.logging import MMLogger
 from torch import nn
 
-from peridot.cli import add_config_arguments, load_config
 from peridot.datasets.transforms import ResizeViews
 from peridot.datasets.transforms.teacher_features import RANDOM
 from peridot.errors import ConfigError, DataError, PeridotError
-from peridot.files import usable_cores
-from peridot.labels.command import own_command, start_distributed, without_pipeline
-from peridot.labels.runner import in_first_process, progress, raise_together, run_parallel
+from peridot.labels.distributed import in_first_process, raise_together, start_distributed
+from peridot.labels.parallel import progress, run_parallel
+from peridot.labels.training_maps import training_settings, without_pipeline
 from peridot.maps import FeatureFolder, ImageSource, images_of, write_manifest
 from peridot.maps.manifest import MANIFEST, was_begun
 from peridot.maps.teacher_features import FeatureManifest, read_feature_manifest, teacher_settings
 from peridot.registry import DATASETS, MODELS
 from peridot.structures import ImageViews
+from peridot.walk import dicts_of, innermost
 
 GB = 1e9
 
 
-def make_features_command() -> None:
-    """Parse the command line and make the maps.
+def make_teacher_features(
+    config: Config,
+    out: str | None = None,
+    batch_size: int = 8,
+    workers: int = 0,
+    overwrite: bool = False,
+    ignore_space: bool = False,
+    command: str = '',
+) -> None:
+    """Make the maps of all training images of a config; torchrun's processes share the images.
+
+    Args:
+        config: Pre-training config with a teacher.
+        out: Folder of the maps, relative to the data root; by default that of `LoadTeacherFeatures` in the training
+            pipeline, else one named after network and image size.
+        batch_size: Images per pass of the network.
+        workers: Processes that read images.
+        overwrite: Replace a folder that was begun with other settings.
+        ignore_space: Begin even if the disk seems too small.
+        command: Command kept in the manifest, for error messages.
 
     Raises:
-        PeridotError: Anything the user can mend.
+        PeridotError: Anything the user can fix.
     """
-    args = _parse_args()
-    config = load_config(args)
     image_size = image_size_of(config)
     images = training_images(config)
     start_distributed()
@@ -50,13 +65,13 @@ def make_features_command() -> None:
         weights_hash=weights_hash(teacher),
         image_size=list(image_size),
         shape=map_shape(teacher, image_size),
-        command=own_command(),
+        command=command,
     )
-    folder = args.out or _folder_of(config) or default_folder(settings, image_size)
+    folder = out or _folder_of(config) or default_folder(settings, image_size)
     folders = {root: FeatureFolder(folder, root, manifest=manifest) for root in images}
-    in_first_process(partial(_begin, folders, images, args.overwrite, args.yes))
+    in_first_process(partial(_begin, folders, images, overwrite, ignore_space))
     for root, sources in images.items():
-        make_features(teacher, folders[root], sources, args.batch_size, args.workers)
+        make_features(teacher, folders[root], sources, batch_size, workers)
 
 
 def make_features(
@@ -96,7 +111,7 @@ def image_size_of(config: Config) -> tuple[int, int]:
     Raises:
         ConfigError: They augment images, or resize them to no size or to several.
     """
-    steps = list(_steps(_training_set(config)))
+    steps = list(_steps(config))
     names = [f'peridot.{item.__name__}' for item in RANDOM]
     random = next((step['type'] for step in steps if step['type'] in names), None)
     if random:
@@ -117,7 +132,7 @@ def image_size_of(config: Config) -> tuple[int, int]:
 def training_images(config: Config) -> dict[Path, list[ImageSource]]:
     """Camera images of the training set, each once, by the root of their dataset."""
     images = defaultdict(dict)
-    for dataset in _parts(DATASETS.build(without_pipeline(_training_set(config)))):
+    for dataset in innermost(DATASETS.build(without_pipeline(training_settings(config)))):
         root = Path(os.path.normpath(dataset.data_root))
         images[root].update({source.path: source for source in images_of(dataset)})
     found = {root: list(sources.values()) for root, sources in images.items() if sources}
@@ -157,67 +172,23 @@ def default_folder(settings: Mapping, image_size: tuple[int, int]) -> str:
     return f'teacher_features/{settings.get("model", settings["type"])}_{image_size[0]}x{image_size[1]}'
 
 
-def _parse_args() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        description='Write the feature maps of the teacher for the training images of a config, in half precision. '
-        'An interrupted run continues with the same command; under torchrun the processes share the images.'
-    )
-    add_config_arguments(parser)
-    parser.add_argument(
-        '--out',
-        help='folder of the maps, relative to the data root (default: that of LoadTeacherFeatures in the training '
-        'pipeline, else teacher_features/MODEL_HxW)',
-    )
-    parser.add_argument('--overwrite', action='store_true', help='replace maps made with other settings')
-    parser.add_argument('--yes', action='store_true', help='begin even if the disk seems too small')
-    parser.add_argument('--batch-size', type=int, default=8, help='images per pass of the network (default: 8)')
-    local_processes = int(os.environ.get('LOCAL_WORLD_SIZE', 1))
-    parser.add_argument(
-        '--workers',
-        type=int,
-        default=max(1, usable_cores() // local_processes),
-        help='processes that read images (default: the cores of this machine)',
-    )
-    return parser.parse_args()
-
-
-def _training_set(config: Config):
-    if 'train_dataloader' not in config:
-        raise ConfigError(f'{config.filename} has no train_dataloader: give a pre-training config')
-    return config.train_dataloader.dataset
-
-
-def _steps(settings) -> Iterator[Mapping]:
-    """Transforms of all pipelines in a dataset config."""
-    if isinstance(settings, Mapping):
-        for key, value in settings.items():
-            yield from value if key == 'pipeline' else _steps(value)
-    elif isinstance(settings, (list, tuple)):
-        for item in settings:
-            yield from _steps(item)
+def _steps(config: Config) -> Iterator[Mapping]:
+    """Transforms of all pipelines of the training set."""
+    for part in dicts_of(training_settings(config)):
+        yield from part.get('pipeline', [])
 
 
 def _folder_of(config: Config) -> str | None:
     """The folder that the training pipeline reads."""
-    steps = _steps(_training_set(config))
-    return next((step['folder'] for step in steps if step['type'] == 'peridot.LoadTeacherFeatures'), None)
+    return next((step['folder'] for step in _steps(config) if step['type'] == 'peridot.LoadTeacherFeatures'), None)
 
 
-def _parts(dataset) -> list:
-    """The datasets that read info files, inside wrappers with `datasets` or `dataset`."""
-    if hasattr(dataset, 'datasets'):
-        return [part for item in dataset.datasets for part in _parts(item)]
-    if hasattr(dataset, 'dataset') and not isinstance(dataset.dataset, (str, type(None))):
-        return _parts(dataset.dataset)
-    return [dataset]
-
-
-def _begin(folders: dict, images: dict, overwrite: bool, yes: bool) -> None:
+def _begin(folders: dict, images: dict, overwrite: bool, ignore_space: bool) -> None:
     """Compare need and free space, then put the manifests in place."""
     for root, folder in folders.items():
         if not overwrite:
             was_begun(folder.folder, folder.manifest, read_feature_manifest)
-        _check_space(folder, images[root], overwrite, yes)
+        _check_space(folder, images[root], overwrite, ignore_space)
     for root, folder in folders.items():
         if overwrite:
             # the manifest goes first: without it, nothing takes old maps for new ones
@@ -227,7 +198,7 @@ def _begin(folders: dict, images: dict, overwrite: bool, yes: bool) -> None:
         write_manifest(folder.folder, folder.manifest)
 
 
-def _check_space(folder: FeatureFolder, images: Sequence[ImageSource], overwrite: bool, yes: bool) -> None:
+def _check_space(folder: FeatureFolder, images: Sequence[ImageSource], overwrite: bool, ignore_space: bool) -> None:
     """Say how much will be written, and refuse what the disk does not hold."""
     size = folder.manifest.file_size
     done = 0 if overwrite else sum(folder.is_valid(source.path) for source in images)
@@ -239,7 +210,7 @@ def _check_space(folder: FeatureFolder, images: Sequence[ImageSource], overwrite
         f'{folder.folder}: {len(images)} maps of {shape} in half precision, {size / 1e6:.2f} MB each; {done} are '
         f'there, the others take {need / GB:.2f} GB of {free / GB:.2f} GB free'
     )
-    if need > free and not yes:
+    if need > free and not ignore_space:
         raise ConfigError(
             f'{folder.folder}: the maps take {need / GB:.2f} GB, but {free / GB:.2f} GB are free: free some, choose '
             'another disk with --out DIR, or begin all the same with --yes'

@@ -8,9 +8,9 @@ import numpy as np
 from mmengine.logging import MMLogger
 
 from peridot.errors import ConfigError, DataError
+from peridot.labels.distributed import LISTED, in_first_process
 from peridot.labels.generator import LabelGenerator, check_classes
 from peridot.labels.job import MapJob
-from peridot.labels.runner import LISTED, in_first_process
 from peridot.labels.superpixels import check_num_ids
 from peridot.maps import ImageSource, Manifest, MapFolder
 from peridot.maps.manifest import DEFAULT_LAYOUT

@@ -1,26 +1,19 @@
 """Making maps for a whole dataset: sharded over processes, resumable, atomic."""
 
 import shutil
-import sys
-from collections.abc import Callable, Iterator, Sequence
 from functools import partial
-from pathlib import Path
 
-import cv2
 import numpy as np
 from mmengine import dist
 from mmengine.logging import MMLogger
-from torch.utils.data import DataLoader, Dataset
-from tqdm import tqdm
 
 from peridot.errors import DataError, PeridotError
+from peridot.labels.distributed import in_first_process, raise_together, warn_together
 from peridot.labels.generator import LabelGenerator
 from peridot.labels.job import MapJob
+from peridot.labels.parallel import progress, run_parallel
 from peridot.maps import ImageSource, MapFolder, content_hash, write_manifest, write_map
 from peridot.maps.manifest import DEFAULT_LAYOUT, MANIFEST, was_begun
-
-# of many maps, a warning names the first
-LISTED = 10
 
 
 def make_maps(
@@ -69,81 +62,6 @@ def make_maps(
         f'{len(job.images)} {generator.kind} maps in {job.out}: {made} made, {len(job.images) - made} kept'
     )
     return job.maps()
-
-
-def run_parallel(task: Callable, items: Sequence, workers: int) -> Iterator:
-    """Results of `task(item)` in the order of `items`, computed in `workers` processes.
-
-    An error of a worker is raised here; leaving the loop early (an error, Ctrl-C) ends the workers.
-
-    Args:
-        task: Picklable function.
-        items: Its arguments.
-        workers: Number of processes; 0 or 1 works in this one.
-    """
-    if workers <= 1 or len(items) <= 1:
-        yield from map(task, items)
-        return
-    # batch_size=None hands over each result as it is; numpy arrays travel through pipes, not shared memory
-    yield from DataLoader(
-        _Tasks(task, items),
-        batch_size=None,
-        num_workers=min(workers, len(items)),
-        collate_fn=_unchanged,
-        prefetch_factor=4,
-        worker_init_fn=_single_thread,
-    )
-
-
-def write_previews(
-    maps: MapFolder, job: MapJob, count: int, draw: Callable[[np.ndarray, np.ndarray], np.ndarray] | None = None
-) -> list[Path]:
-    """Write overlays of `count` images, drawn from the dataset, to `<folder>/preview`, in the first process.
-
-    Args:
-        maps: The maps.
-        job: Their images.
-        count: How many, at most.
-        draw: Picture (H, W, 3) of an image (H, W, 3) uint8 RGB and its map (H, W); by default that of the maps' kind.
-
-    Returns:
-        Files written (none in the other processes).
-    """
-    if count <= 0 or not dist.is_main_process():
-        return []
-    from peridot.visualization.maps import overlay
-
-    draw = draw or partial(overlay, manifest=maps.manifest)
-    written = []
-    for number, index in enumerate(np.random.default_rng(0).permutation(len(job.images))[:count]):
-        source = job.images[index]
-        image = source.read()
-        path = maps.folder / 'preview' / f'{number:03d}_{Path(source.path).stem}.jpg'
-        path.parent.mkdir(exist_ok=True)
-        cv2.imwrite(str(path), draw(image, maps.read(source.path, image.shape[:2], source.token))[..., ::-1])
-        written.append(path)
-    return written
-
-
-class _Tasks(Dataset):
-    """Lets a DataLoader run a function over a list."""
-
-    def __init__(self, task: Callable, items: Sequence) -> None:
-        self.task, self.items = task, items
-
-    def __len__(self) -> int:
-        return len(self.items)
-
-    def __getitem__(self, index: int):
-        return self.task(self.items[index])
-
-
-def _unchanged(item):
-    return item
-
-
-def _single_thread(worker: int) -> None:
-    cv2.setNumThreads(1)
 
 
 def _make_one(generator: LabelGenerator, maps: MapFolder, source: ImageSource) -> tuple[str | None, bool, bool]:
@@ -207,39 +125,3 @@ def complete_maps(generator: LabelGenerator, job: MapJob) -> None:
     for path in job.out.rglob('.*.part'):
         path.unlink()
     generator.finish(job)
-
-
-def in_first_process(action: Callable[[], None]) -> None:
-    """Run `action` in the first process while the others wait; its error is raised in all of them."""
-    problem = [None]
-    if dist.is_main_process():
-        try:
-            action()
-        except PeridotError as error:
-            problem = [error]
-    dist.broadcast_object_list(problem)
-    if problem[0] is not None:
-        raise problem[0]
-
-
-def raise_together(failures: list[str], total: int) -> None:
-    """Raise one error in all processes if any of them had failures."""
-    failures = [failure for part in dist.all_gather_object(failures) for failure in part]
-    if failures:
-        more = f' (and {len(failures) - 1} more of {total} images)' if len(failures) > 1 else ''
-        raise DataError(f'{failures[0]}{more}; the other maps are done, the same command makes the rest')
-
-
-def warn_together(items: list[str], what: str) -> None:
-    """Log one warning, in the first process, with the number of items of all processes and the first of them."""
-    items = sorted(item for part in dist.all_gather_object(items) for item in part)
-    if items:
-        more = ', ...' if len(items) > LISTED else ''
-        MMLogger.get_current_instance().warning(f'{len(items)} {what}: {", ".join(items[:LISTED])}{more}')
-
-
-def progress(results: Iterator, total: int, what: str) -> Iterator:
-    """`results` with a progress bar and the time left, in the first process (its share stands for all)."""
-    interval = 0.2 if sys.stderr.isatty() else 15.0
-    hidden = not dist.is_main_process()
-    return tqdm(results, total=total, desc=what, unit=' images', disable=hidden, mininterval=interval)
