@@ -30,7 +30,7 @@ import skimage
 import torch
 import torch.nn.functional as F
 from peridot.datasets.catalog import CATALOG
-from peridot.maps.folder import Manifest, write_manifest, write_map
+from peridot.maps import Manifest, write_manifest, write_map
 from peridot.registry import DATASETS
 from PIL import Image
 

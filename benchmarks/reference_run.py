@@ -79,6 +79,8 @@ def train(config_file: str, data_root: str | None) -> dict:
     if data_root:
         set_data_root(config, data_root)
     config.randomness = dict(seed=0)
+    # fine-tuning starts from random weights: it needs no pre-training run
+    config.load_from = None
     config.train_cfg = dict(type='IterBasedTrainLoop', max_iters=STEPS, val_interval=STEPS)
     config.default_hooks.pop('checkpoint', None)
     config.custom_hooks = [hook for hook in config.get('custom_hooks', []) if 'Picture' not in hook['type']]

@@ -1,3 +1,4 @@
+import argparse
 import errno
 import re
 from argparse import Namespace
@@ -7,7 +8,7 @@ from pathlib import Path
 
 import pytest
 from mmengine.config import Config
-from peridot.cli import config_name, load_runner_config, run, set_data_root
+from peridot.cli import add_worker_arguments, config_name, load_runner_config, run, set_data_root
 from peridot.errors import ConfigError
 
 REPO = Path(__file__).resolve().parents[1]
@@ -111,3 +112,14 @@ def test_fractions_of_the_documentation():
         assert part['type'] == 'peridot.LabelFraction' and part['split'] == split
         part['split'] = None
         assert config == whole
+
+
+@pytest.mark.parametrize(('processes', 'workers'), [(None, 8), ('3', 2), ('16', 1)])
+def test_processes_of_torchrun_share_the_cores(monkeypatch, processes, workers):
+    monkeypatch.setattr('peridot.cli.usable_cores', lambda: 8)
+    monkeypatch.delenv('LOCAL_WORLD_SIZE', raising=False)
+    if processes:
+        monkeypatch.setenv('LOCAL_WORLD_SIZE', processes)
+    parser = argparse.ArgumentParser()
+    add_worker_arguments(parser)
+    assert parser.parse_args([]).workers == workers

@@ -4,8 +4,7 @@
 import argparse
 from pathlib import Path
 
-from peridot.cli import add_config_arguments, load_config, run
-from peridot.files import usable_cores
+from peridot.cli import add_config_arguments, add_worker_arguments, load_config, run
 from peridot.labels.quality import compare_maps
 from peridot.labels.quality_report import quality_tables, write_quality
 
@@ -21,7 +20,7 @@ def parse_args() -> argparse.Namespace:
     )
     parser.add_argument('--samples', type=int, default=200, help='samples, evenly spaced (default: 200)')
     parser.add_argument('--out', type=Path, default=Path('work_dirs/label_quality'), help='folder of the results')
-    parser.add_argument('--workers', type=int, default=usable_cores(), help='processes (default: one per core)')
+    add_worker_arguments(parser)
     return parser.parse_args()
 
 

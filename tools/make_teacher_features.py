@@ -1,13 +1,37 @@
 #!/usr/bin/env python3
 """Write the teacher's feature maps for the training images of a config, see docs/methods/scalr.md."""
 
-from peridot.cli import run
-from peridot.labels.make_features import make_features_command
+import argparse
+
+from peridot.cli import add_config_arguments, add_worker_arguments, load_config, own_command, run
+from peridot.labels.make_features import make_teacher_features
+
+
+def parse_args() -> argparse.Namespace:
+    """Command line."""
+    parser = argparse.ArgumentParser(
+        description='Write the feature maps of the teacher for the training images of a config, in half precision. '
+        'An interrupted run continues with the same command; under torchrun the processes share the images.'
+    )
+    add_config_arguments(parser)
+    parser.add_argument(
+        '--out',
+        help='folder of the maps, relative to the data root (default: maps.teacher_features of the training set, '
+        'else teacher_features/MODEL_HxW)',
+    )
+    parser.add_argument('--overwrite', action='store_true', help='replace maps made with other settings')
+    parser.add_argument('--yes', action='store_true', help='begin even if the disk seems too small')
+    parser.add_argument('--batch-size', type=int, default=8, help='images per pass of the network (default: 8)')
+    add_worker_arguments(parser, 'processes that read images')
+    return parser.parse_args()
 
 
 def main() -> None:
     """Run the teacher."""
-    make_features_command()
+    args = parse_args()
+    make_teacher_features(
+        load_config(args), args.out, args.batch_size, args.workers, args.overwrite, args.yes, own_command()
+    )
 
 
 if __name__ == '__main__':

@@ -2,13 +2,21 @@
 """Labels of a trained teacher, agreed within segments and superpixels, see docs/methods/drive_and_segment.md."""
 
 import peridot.drive_and_segment.segmentor.teacher_labels  # noqa: F401  (registers the generator)
-from peridot.cli import run
-from peridot.labels.command import make_maps_command
+from peridot.cli import load_config, own_command, parse_map_arguments, run
+from peridot.labels.generator import build_generator
+from peridot.labels.training_maps import make_training_maps
 
 
 def main() -> None:
     """Segment the training images, let regions agree, write the maps."""
-    make_maps_command('labels', default_generator='segment-teacher')
+    args = parse_map_arguments('labels', generator='segment-teacher')
+    config = load_config(args)
+    generator = build_generator('labels', args.generator, args.options, config)
+    previews = make_training_maps(
+        config, generator, args.out, args.workers, args.overwrite, args.preview, own_command()
+    )
+    for path in previews:
+        print(path)
 
 
 if __name__ == '__main__':

@@ -12,14 +12,12 @@ from mmengine.config import Config
 from peridot.cli import add_config_arguments, check_datasets, load_config, run
 from peridot.errors import ConfigError, DataError
 from peridot.evaluation.zero_shot import check_head, embed_sample
-from peridot.files import atomic_path
 from peridot.text import TEMPLATES, TextEmbeddings, TextEncoder, embed_prompts
 from peridot.visualization.boxes import PREDICTED, TRUE, Boxes, detection_picture
-from peridot.visualization.pictures import TopView, feature_picture, segmentation_picture
+from peridot.visualization.pictures import Cloud, TopView, feature_picture, save_picture, segmentation_picture
 from peridot.visualization.scenes import Scenes, load_network, point_features, predict, true_labels
 from peridot.visualization.similarity import Scan, correlation_picture, text_picture
 from peridot.visualization.tsne import balanced_rows, class_map, embed
-from PIL import Image
 from torch import nn
 
 Pictures = Iterator[tuple[str, np.ndarray]]
@@ -36,6 +34,7 @@ def parse_args() -> argparse.Namespace:
         text='similarity of a pre-training with a text-aligned teacher to texts',
         correlation='similarity of a point with all points of several scans, also of several datasets',
     )
+    point = dict(type=float, nargs=2, metavar=('X', 'Y'))
     for kind, text in about.items():
         own = kinds.add_parser(kind, help=text, description=text)
         add_config_arguments(own)
@@ -45,25 +44,19 @@ def parse_args() -> argparse.Namespace:
         if kind == 'det':
             own.add_argument('--score-thr', type=float, default=0.3, help='lowest score that is drawn (default: 0.3)')
         if kind == 'features':
-            own.add_argument(
-                '--query',
-                type=float,
-                nargs=2,
-                metavar=('X', 'Y'),
-                help='also similarity to the point nearest to (X, Y)',
-            )
+            own.add_argument('--point', **point, help='also similarity to the point nearest to (X, Y)')
             own.add_argument(
                 '--per-class', type=int, default=100, help='points of each class in the t-SNE (default: 100)'
             )
         if kind == 'text':
-            own.add_argument('--query', nargs='+', required=True, metavar='TEXT', help='texts, one picture each')
+            own.add_argument('--texts', nargs='+', required=True, metavar='TEXT', help='one picture each')
             source = own.add_mutually_exclusive_group(required=True)
             source.add_argument('--embeddings', help='file of tools/embed_text.py with these classes or synonyms')
             source.add_argument('--model', help='text network for any text: folder of a CLIP or its name on the hub')
             own.add_argument('--head', default='distill', help="head into the texts' space (default: distill)")
         if kind == 'correlation':
             where = 'the point nearest to (X, Y) of the first sample'
-            own.add_argument('--query', type=float, nargs=2, metavar=('X', 'Y'), required=True, help=where)
+            own.add_argument('--point', **point, required=True, help=where)
             own.add_argument(
                 '--also',
                 nargs='+',
@@ -75,24 +68,32 @@ def parse_args() -> argparse.Namespace:
     return parser.parse_args()
 
 
+def cloud_of(sample: dict, row: int, scenes: Scenes, narrow: int = 640, pixels: int = 720) -> Cloud:
+    """Points and cameras of a sample, ready to be drawn.
+
+    Args:
+        sample: As its pipeline packs it.
+        row: Its row in the dataset.
+        scenes: Where it comes from.
+        narrow: Width of each of several images.
+        pixels: Width and height of the view from above.
+    """
+    xyz, cameras = sample['inputs']['points'][:, :3].numpy(), scenes.cameras(row, wide=1240, narrow=narrow)
+    return Cloud(xyz, cameras.images, cameras.pairs(xyz), TopView.fit(xyz, cameras.front, pixels))
+
+
 def segmentation_pictures(model: nn.Module, scenes: Scenes, args: argparse.Namespace) -> Pictures:
     """One picture per sample."""
     if not hasattr(model, 'decode_head'):
         raise ConfigError(f'{args.config} holds no segmentor, but a {type(model).__name__}: use `det` or `features`')
     meta = scenes.dataset.metainfo
     for name, sample, row in scenes:
-        xyz, truth = sample['inputs']['points'][:, :3].numpy(), true_labels(sample)
+        truth = true_labels(sample)
         if truth is None:
             raise DataError(f'sample {name} of {scenes.dataset.ann_file} has no point labels to compare with')
         predicted = predict(model, sample).pred_pts_seg.pts_semantic_mask.cpu().numpy()
-        cameras = scenes.cameras(row, wide=1240, narrow=480)
-        view = TopView.fit(xyz, cameras.front, 540)
-        yield (
-            f'seg_{name}',
-            segmentation_picture(
-                xyz, cameras.images, cameras.pairs(xyz), truth, predicted, meta['classes'], meta['palette'], view
-            ),
-        )
+        cloud = cloud_of(sample, row, scenes, narrow=480, pixels=540)
+        yield f'seg_{name}', segmentation_picture(cloud, truth, predicted, meta['classes'], meta['palette'])
 
 
 def detection_pictures(model: nn.Module, scenes: Scenes, args: argparse.Namespace) -> Pictures:
@@ -122,18 +123,13 @@ def detection_pictures(model: nn.Module, scenes: Scenes, args: argparse.Namespac
 
 
 def feature_pictures(model: nn.Module, scenes: Scenes, args: argparse.Namespace) -> Pictures:
-    """Principal components, similarity to the query, and one t-SNE of the points of all samples."""
+    """Principal components, similarity to a point, and one t-SNE of the points of all samples."""
     kept = []
     for name, sample, row in scenes:
-        points, features = sample['inputs']['points'], point_features(model, sample)
-        cameras = scenes.cameras(row, wide=1240, narrow=640)
-        images = torch.from_numpy(cameras.images).permute(0, 3, 1, 2)
-        view = TopView.fit(points.numpy(), cameras.front, 720)
-        shown = dict(xyz=points, images=images, pairs=cameras.pairs(points.numpy()), view=view)
-        yield f'features_{name}_pca', feature_picture(features, **shown)
-        if args.query:
-            query = int((points[:, :2] - points.new_tensor(args.query)).norm(dim=1).argmin())
-            yield f'features_{name}_similarity', feature_picture(features, query=query, **shown)
+        cloud, features = cloud_of(sample, row, scenes), point_features(model, sample)
+        yield f'features_{name}_pca', feature_picture(features, cloud)
+        if args.point:
+            yield f'features_{name}_similarity', feature_picture(features, cloud, cloud.nearest(*args.point))
         labels = true_labels(sample)
         if labels is not None:
             rows = balanced_rows(labels, len(scenes.dataset.metainfo['classes']), args.per_class)
@@ -147,34 +143,25 @@ def feature_pictures(model: nn.Module, scenes: Scenes, args: argparse.Namespace)
         print('no t-SNE: the samples have no point labels')
 
 
-def scan_of(name: str, sample: dict, row: int, scenes: Scenes, features: torch.Tensor) -> Scan:
-    """A sample with its features and cameras, ready to be drawn."""
-    points, cameras = sample['inputs']['points'], scenes.cameras(row, wide=1240, narrow=640)
-    images = torch.from_numpy(cameras.images).permute(0, 3, 1, 2)
-    view = TopView.fit(points.numpy(), cameras.front, 720)
-    return Scan(name, points, features, images, cameras.pairs(points.numpy()), view)
-
-
 def text_pictures(model: nn.Module, scenes: Scenes, args: argparse.Namespace) -> Pictures:
     """One picture per sample and text; the colors of a text mean the same in all samples."""
     if args.embeddings:
         texts = TextEmbeddings.load(args.embeddings)
-        queries = [texts.query(text) for text in args.query]
+        queries = [texts.query(text) for text in args.texts]
     else:
         encode = TextEncoder(args.model)
-        queries = [embed_prompts({text: (text,)}, TEMPLATES, encode, args.model) for text in args.query]
+        queries = [embed_prompts({text: (text,)}, TEMPLATES, encode, args.model) for text in args.texts]
     check_head(model, args.head, queries[0], args.embeddings or args.model)
-    scans, found = [], []
+    clouds, found = {}, []
     for name, sample, row in scenes:
         features = embed_sample(model, sample, args.head)
         found.append(torch.cat([query.scores(features) for query in queries], 1))
-        # the pictures need no features
-        scans.append(scan_of(name, sample, row, scenes, features[:, :0]))
-    for column, text in enumerate(args.query):
+        clouds[name] = cloud_of(sample, row, scenes)
+    for column, text in enumerate(args.texts):
         limits = np.percentile(torch.cat(found)[:, column].numpy(), [2, 99.5]).tolist()
-        for scan, scores in zip(scans, found):
-            name = f'text_{"-".join(re.findall("[a-z0-9]+", text.lower()))}_{scan.name}'
-            yield name, text_picture(scan, scores[:, column], text, limits)
+        stem = '-'.join(re.findall('[a-z0-9]+', text.lower()))
+        for (name, cloud), scores in zip(clouds.items(), found):
+            yield f'text_{stem}_{name}', text_picture(cloud, scores[:, column], text, limits)
 
 
 def correlation_pictures(model: nn.Module, scenes: Scenes, args: argparse.Namespace) -> Pictures:
@@ -190,8 +177,8 @@ def correlation_pictures(model: nn.Module, scenes: Scenes, args: argparse.Namesp
         for name, sample, row in source:
             features = embed_sample(model, sample, args.head) if args.head else point_features(model, sample)
             title = f'{source.dataset.metainfo.get("dataset", "")} {name}'.strip()
-            scans.append(scan_of(title, sample, row, source, features))
-    yield 'correlation', correlation_picture(scans, scans[0].nearest(*args.query))
+            scans.append(Scan(title, cloud_of(sample, row, source), features))
+    yield 'correlation', correlation_picture(scans, scans[0].cloud.nearest(*args.point))
 
 
 def write_pictures(config: Config, args: argparse.Namespace) -> None:
@@ -207,8 +194,7 @@ def write_pictures(config: Config, args: argparse.Namespace) -> None:
     model = load_network(config, args.checkpoint, 'cuda' if torch.cuda.is_available() else 'cpu')
     for name, picture in draw(model, scenes, args):
         path = args.out / f'{name}.png'
-        with atomic_path(path) as temporary:
-            Image.fromarray(np.ascontiguousarray(picture)).save(temporary, format='PNG')
+        save_picture(path, picture)
         print(path)
 
 

@@ -3,6 +3,7 @@
 import argparse
 import errno
 import os
+import shlex
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -11,12 +12,14 @@ import torch
 from mmengine.config import Config, ConfigDict, DictAction
 
 from peridot.errors import ConfigError, DataError, PeridotError
+from peridot.files import usable_cores
 from peridot.optional import install_command
 from peridot.registry import DATASETS
+from peridot.walk import dicts_of
 
 
 def run(main: Callable[[], None]) -> None:
-    """Call `main`; an error the user can mend ends as one line on stderr and exit status 1."""
+    """Call `main`; an error the user can fix ends as one line on stderr and exit status 1."""
     try:
         main()
     except PeridotError as error:
@@ -51,6 +54,47 @@ def add_runner_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('--launcher', choices=['none', 'pytorch', 'slurm', 'mpi'], default='none')
     # torch.distributed.launch passes it; the environment variable is what mmengine reads
     parser.add_argument('--local_rank', '--local-rank', type=int, default=0)
+
+
+def add_worker_arguments(parser: argparse.ArgumentParser, what: str = 'worker processes') -> None:
+    """`--workers`, by default the cores of this machine, which torchrun's processes share."""
+    local_processes = int(os.environ.get('LOCAL_WORLD_SIZE', 1))
+    parser.add_argument(
+        '--workers',
+        type=int,
+        default=max(1, usable_cores() // local_processes),
+        help=f'{what} (default: the cores of this machine)',
+    )
+
+
+def parse_map_arguments(kind: str, generator: str) -> argparse.Namespace:
+    """Command line of the programs that make maps for the training images of a config.
+
+    Args:
+        kind: 'superpixels' or 'labels'.
+        generator: Name of the generator when none is given.
+    """
+    folder = {'superpixels': 'superpixels', 'labels': 'weak_labels'}[kind]
+    parser = argparse.ArgumentParser(
+        description=f'Make {folder.replace("_", " ")} for the training images of a config. '
+        'An interrupted run continues with the same command; under torchrun the processes share the images.'
+    )
+    add_config_arguments(parser)
+    parser.add_argument('--generator', default=generator, help=f'default: {generator}')
+    parser.add_argument('--options', nargs='+', action=DictAction, help='settings of the generator, as key=value')
+    parser.add_argument('--out', help=f'folder of the maps, relative to the data root (default: {folder}/GENERATOR)')
+    parser.add_argument('--overwrite', action='store_true', help='replace maps made with other settings')
+    parser.add_argument('--preview', type=int, default=0, metavar='N', help='write N overlays to look at')
+    add_worker_arguments(parser)
+    args = parser.parse_args()
+    args.out = args.out or f'{folder}/{args.generator}'
+    return args
+
+
+def own_command() -> str:
+    """This command line, without options that do not belong to making a missing map again."""
+    words = [word for word in sys.argv if word not in ('--overwrite', '--yes')]
+    return shlex.join(['python', *words])
 
 
 def load_config(args: argparse.Namespace) -> Config:
@@ -127,7 +171,7 @@ def set_data_root(config: Config, data_root: str) -> None:
     Raises:
         ConfigError: It is one folder in place of several, or names a folder that the config does not have.
     """
-    roots = {part['data_root'].rstrip('/') for part in _dicts(config._cfg_dict) if part.get('data_root')}
+    roots = {part['data_root'].rstrip('/') for part in dicts_of(config._cfg_dict) if part.get('data_root')}
     used = sorted({part['data_root'].rstrip('/') for part in _used_parts(config) if part.get('data_root')})
     change = dict.fromkeys(roots, data_root)
     if '=' in data_root:
@@ -136,7 +180,7 @@ def set_data_root(config: Config, data_root: str) -> None:
     if not roots.issuperset(change) or ('=' not in data_root and len(used) > 1):
         example = ','.join(f'{root}=FOLDER' for root in used)
         raise ConfigError(f'{config.filename} reads {" and ".join(used)}: give --data-root {example}')
-    for part in _dicts(config._cfg_dict):
+    for part in dicts_of(config._cfg_dict):
         for key, value in part.items():
             if isinstance(value, str):
                 root = next((root for root in change if value == root or value.startswith(f'{root}/')), None)
@@ -147,14 +191,4 @@ def set_data_root(config: Config, data_root: str) -> None:
 def _used_parts(config: Config) -> Iterator[ConfigDict]:
     """Dicts of the config that a training or test reads: variables that it leaves unused may name other folders."""
     parts = [f'{loop}_{part}' for loop in ('train', 'val', 'test') for part in ('dataloader', 'cfg', 'evaluator')]
-    return _dicts([config.get(key) for key in [*parts, 'picture_dataset']])
-
-
-def _dicts(node) -> Iterator[ConfigDict]:
-    if isinstance(node, dict):
-        yield node
-        for value in list(node.values()):
-            yield from _dicts(value)
-    elif isinstance(node, (list, tuple)):
-        for value in node:
-            yield from _dicts(value)
+    return dicts_of([config.get(key) for key in [*parts, 'picture_dataset']])

@@ -1,4 +1,4 @@
-"""Errors a user can mend: one line that names the file or key and the command or setting that helps."""
+"""Errors a user can fix: one line that names the file or key and the command or setting that helps."""
 
 
 class PeridotError(RuntimeError):

@@ -62,7 +62,7 @@ class Stages:
         command = ['python', f'tools/{name}.py', *arguments]
         print('$ ' + ' '.join(command), flush=True)
         if subprocess.call([sys.executable, *command[1:]], cwd=REPO) != 0:
-            raise PeridotError(f'`{" ".join(command)}` failed; once mended, the same command continues from here')
+            raise PeridotError(f'`{" ".join(command)}` failed; fix the cause and run the same command to continue')
 
 
 def last_metrics(work_dir: Path) -> dict[str, float]:

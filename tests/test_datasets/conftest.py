@@ -5,7 +5,7 @@ from pathlib import Path
 import mmengine
 import numpy as np
 import pytest
-from peridot.maps.folder import Manifest, write_manifest, write_map
+from peridot.maps import Manifest, write_manifest, write_map
 from peridot.registry import DATASETS
 from PIL import Image
 

@@ -45,10 +45,10 @@ def test_missing_maps_are_counted_and_listed(tiny, folder, maps):
     assert 'unfinished' not in message
 
 
-def test_maps_of_a_users_own_are_to_be_mended(tiny):
+def test_maps_of_a_users_own_are_to_be_fixed(tiny):
     (tiny.root / 'labels/samples/CAM_BACK/1.png').unlink()
     message = error_of(tiny, LABELS)
-    assert 'for 1 of 8 images (samples/CAM_BACK/1.png): mend' in message and 'python' not in message
+    assert 'for 1 of 8 images (samples/CAM_BACK/1.png): fix' in message and 'python' not in message
 
 
 def test_a_camera_without_a_folder_and_a_layout_of_tokens(tiny):

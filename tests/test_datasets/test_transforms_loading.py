@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import torch
 from peridot.errors import ConfigError, DataError
-from peridot.maps.folder import write_map
+from peridot.maps import write_map
 from peridot.structures import NO_LABEL
 from PIL import Image
 

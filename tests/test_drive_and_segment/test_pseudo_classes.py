@@ -1,4 +1,5 @@
 import re
+import runpy
 import sys
 from pathlib import Path
 
@@ -25,7 +26,6 @@ from peridot.drive_and_segment.pseudo_labels.segment_kmeans import (
 )
 from peridot.errors import ConfigError, DataError
 from peridot.labels import MapJob, make_maps
-from peridot.labels.command import make_maps_command
 from peridot.maps import MapFolder
 from peridot.registry import DATASETS
 from peridot.structures import IGNORE_LABEL
@@ -285,10 +285,11 @@ def test_the_tool(folder, demo_root, tmp_path, monkeypatch):
     arguments += ['pseudo_classes.teacher.weights=None', 'pseudo_classes.crop_size=32', 'pseudo_classes.num_clusters=3']
     arguments += [f'pseudo_classes.proposals={folder[0]}', 'pseudo_classes.max_share=0.95']
     monkeypatch.setattr(sys, 'argv', ['make_pseudo_classes.py', *map(str, arguments)])
-    make_maps_command('labels', 'segment-kmeans')
+    main = runpy.run_path(str(REPO / 'tools/make_pseudo_classes.py'))['main']
+    main()
     assert MapFolder(tmp_path / 'classes', demo_root, generator='segment-kmeans').is_finished
     monkeypatch.setattr(
         sys, 'argv', ['x', str(REPO / 'configs/_base_/datasets/demo_paired.py'), f'--data-root={demo_root}']
     )
     with pytest.raises(ConfigError, match='the config has no `pseudo_classes`'):
-        make_maps_command('labels', 'segment-kmeans')
+        main()

@@ -7,20 +7,13 @@ import torch.nn.functional as F
 from mmengine.runner import Runner
 from peridot.datasets.catalog import CATALOG
 from peridot.errors import ConfigError, DataError
-from peridot.evaluation.discovery import (
-    PALETTE,
-    DiscoveryLoop,
-    attend,
-    discovery_picture,
-    embed_points,
-    fit_foreground_head,
-    found_background,
-    observe,
-)
+from peridot.evaluation.discovery import DiscoveryLoop, fit_foreground_head
 from peridot.evaluation.foreground_metric import ForegroundMetric, binary_truth
+from peridot.evaluation.found import background_patches, class_attention, find_background
 from peridot.models.students import VoxelFeatures
 from peridot.models.teachers import TimmTeacher
 from peridot.registry import MODELS
+from peridot.visualization.foreground import PALETTE, foreground_picture
 from peridot.visualization.pictures import TopView
 from PIL import Image
 from torch import nn
@@ -46,7 +39,7 @@ def test_background_patches_equal_the_formula():
     images, heads, patches, channels = 3, 4, 12, 5
     attention = torch.rand(images, heads, patches, generator=g).square()
     keys = torch.randn(images, heads, patches, channels, generator=g)
-    seeds, background = found_background(attention, keys, 0.2)
+    seeds, background = background_patches(attention, keys, 0.2)
     for m in range(images):
         a, k = attention[m].tolist(), keys[m].tolist()
         mean = sum(map(sum, a)) / (heads * patches)
@@ -75,7 +68,7 @@ def test_attention_is_that_of_the_last_block():
     inputs, outputs = [], []
     block.attn.proj.register_forward_pre_hook(lambda _, args: outputs.append(args[0]))
     block.attn.register_forward_pre_hook(lambda _, args: inputs.append(args[0]))
-    seen = attend(teacher, images)
+    seen = class_attention(teacher, images)
     features = teacher(images).flatten(2).transpose(1, 2)
     torch.testing.assert_close(seen.features, F.normalize(features, dim=2))
     _, _, value = block.attn.qkv(inputs[0]).unflatten(2, (3, block.attn.num_heads, -1)).permute(2, 0, 3, 1, 4)
@@ -90,7 +83,7 @@ def test_attention_is_that_of_the_last_block():
 def test_seeds_are_background():
     torch.manual_seed(0)
     teacher = MODELS.build(NETWORK)
-    features, background, seeds = observe(teacher, torch.rand(3, 3, *SIZE), 0.3)
+    features, background, seeds = find_background(teacher, torch.rand(3, 3, *SIZE), 0.3)
     assert all(is_background[(f @ s).argmax()] for f, is_background, s in zip(features, background, seeds))
 
 
@@ -99,7 +92,7 @@ def test_seeds_are_background():
 )
 def test_teachers_without_attention(teacher):
     with pytest.raises(ConfigError, match=r'class token.*model\.teacher'):
-        attend(MODELS.build(teacher), torch.rand(1, 3, *SIZE))
+        class_attention(MODELS.build(teacher), torch.rand(1, 3, *SIZE))
 
 
 def test_head_learns_which_patches_are_foreground():
@@ -236,12 +229,12 @@ def test_loop_reports_both_ways(demo_root, tmp_path, images):
     # what the loop sees of a scan, once more by hand
     model = runner.model
     inputs = model.data_preprocessor(dict(inputs={k: [v] for k, v in samples(runner)[0]['inputs'].items()}))['inputs']
-    (embedded,) = embed_points(model, inputs['points'], 'distill')
+    (embedded,) = model.embed_points(inputs['points'], 'distill')
     u = F.normalize(
         model.heads['distill'].student(model.student(inputs['points']).at(torch.arange(len(embedded)))), dim=1
     )
     torch.testing.assert_close(embedded, u)
-    prototypes = observe(model.teacher, inputs['images'], 0.3)[2] if images else loop.mean_seed
+    prototypes = find_background(model.teacher, inputs['images'], 0.3)[2] if images else loop.mean_seed
     predicted = loop.predict(embedded, prototypes)
     cosine = torch.stack([u @ p for p in prototypes]).max(0).values
     assert torch.equal(predicted['seed@0.5'], cosine <= 0.5) and torch.equal(predicted['seed'], cosine <= 0.3)
@@ -267,7 +260,7 @@ def test_models_that_discovery_cannot_use(demo_root, tmp_path):
 
 def test_picture_shows_foreground_above_background():
     xyz = np.array([[0.0, 5.0, 0.0], [0.0, 5.0, 2.0], [-5.0, 0.0, 0.0]])
-    picture = discovery_picture(xyz, np.array([1, 0, 2]), {'head': np.array([False, True, True])}, TopView(10, 100))
+    picture = foreground_picture(xyz, np.array([1, 0, 2]), {'head': np.array([False, True, True])}, TopView(10, 100))
     assert picture.shape[1] == 200 and (picture[25, 50] == PALETTE[1]).all()
     assert (picture[25, 150] == PALETTE[1]).all()
     # points without ground truth are dark in every picture

@@ -284,7 +284,7 @@ def test_absent_and_damaged_files(run, exported, tmp_path):
     with pytest.raises(CheckpointError, match=r'half\.pth cannot be read'):
         run(str(tmp_path / 'half.pth'))
     torch.save([1], tmp_path / 'list.pth')
-    with pytest.raises(CheckpointError, match=r'list\.pth holds no dict'):
+    with pytest.raises(CheckpointError, match=r'list\.pth holds no state dict but a list: get'):
         run(str(tmp_path / 'list.pth'))
 
 

@@ -1,4 +1,5 @@
 import os
+import runpy
 import signal
 import socket
 import subprocess
@@ -9,11 +10,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 from mmengine.config import Config
-from peridot.cli import run
 from peridot.errors import ConfigError, DataError
 from peridot.labels import MapJob, SlicGenerator, make_maps
-from peridot.labels.command import build_generator, make_maps_command
-from peridot.labels.runner import run_parallel
+from peridot.labels.generator import build_generator
+from peridot.labels.parallel import run_parallel
 from peridot.maps import MapFolder, images_of
 from peridot.registry import DATASETS
 
@@ -119,15 +119,15 @@ def test_an_interrupted_overwrite_trusts_no_old_map(street, monkeypatch):
 def test_a_damaged_image_is_named_and_the_others_are_made(street):
     job = job_for(street)
     first, other = Path(job.images[1].path), Path(job.images[4].path)
-    sound = first.read_bytes()
-    first.write_bytes(sound[: len(sound) // 2])
+    valid = first.read_bytes()
+    first.write_bytes(valid[: len(valid) // 2])
     other.unlink()
     with pytest.raises(DataError, match=r'CAM_BACK/0\.jpg is damaged.* \(and 1 more of 8 images\)'):
         make_maps(SlicGenerator(n_segments=20), job)
     assert sum(job.map_path(source).is_file() for source in job.images) == 6
     assert job.maps().manifest.hash is None
-    first.write_bytes(sound)
-    other.write_bytes(sound)
+    first.write_bytes(valid)
+    other.write_bytes(valid)
     assert make_maps(SlicGenerator(n_segments=20), job).manifest.hash
 
 
@@ -188,11 +188,11 @@ def test_errors_of_the_tool_are_one_line(street, monkeypatch):
     arguments = [TOOL[1], str(street / 'config.py'), '--options', 'n_segments=21']
     monkeypatch.setattr(sys, 'argv', arguments)
     with pytest.raises(SystemExit) as stopped:
-        run(lambda: make_maps_command('superpixels', 'slic'))
+        runpy.run_path(TOOL[1], run_name='__main__')
     assert stopped.value.code.startswith('error: ') and '\n' not in stopped.value.code
     monkeypatch.setattr(sys, 'argv', [*arguments, '--data-root', str(street / 'absent')])
     with pytest.raises(SystemExit, match=r'the data root .* does not exist'):
-        run(lambda: make_maps_command('superpixels', 'slic'))
+        runpy.run_path(TOOL[1], run_name='__main__')
 
 
 def test_tool_killed_in_the_middle_continues(street):

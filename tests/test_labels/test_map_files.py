@@ -1,15 +1,16 @@
+import runpy
 import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
-from peridot.cli import run
 from peridot.errors import ConfigError, DataError
 from peridot.labels import LabelFilesGenerator, SuperpixelFilesGenerator, make_maps
-from peridot.labels.command import make_maps_command
 from peridot.labels.map_files import OLIVINE_CLASSES
 from peridot.maps import MapFolder
 from PIL import Image
+
+REPO = Path(__file__).resolve().parents[2]
 
 SIZE = (90, 160)
 
@@ -152,9 +153,9 @@ def test_senseless_settings(foreign, job):
 @pytest.mark.parametrize(('kind', 'folder'), [('superpixels', 'superpixels'), ('labels', 'weak_labels')])
 def test_one_name_serves_both_kinds_on_the_command_line(foreign, street, monkeypatch, kind, folder):
     foreign('{parent}/{stem}.png', 17)
-    preset = {'superpixels': 'slidr', 'labels': 'olivine'}[kind]
+    preset, tool = {'superpixels': ('slidr', 'make_superpixels'), 'labels': ('olivine', 'make_weak_labels')}[kind]
     options = ['source=theirs', f'preset={preset}', 'layout={parent}/{stem}.png', 'ignore_value=0']
     arguments = ['tool', str(street / 'config.py'), '--generator', 'files', '--workers', '0', '--options', *options]
     monkeypatch.setattr(sys, 'argv', arguments)
-    run(lambda: make_maps_command(kind, 'x'))
+    runpy.run_path(str(REPO / f'tools/{tool}.py'), run_name='__main__')
     assert MapFolder(f'{folder}/files', street, kind, 'files').manifest.hash

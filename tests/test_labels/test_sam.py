@@ -194,7 +194,7 @@ def test_checkpoint_of_another_type(tiny_sam, job):
     with pytest.raises(CheckpointError, match=r"does not fit model_type='tiny', it is one of 'vit_l'") as error:
         make_maps(generator(tiny_sam), job('superpixels/sam'))
     assert 'set model_type=vit_l' in one_line(error)
-    # nothing was begun, so that the mended command needs no --overwrite
+    # nothing was begun, so that the fixed command needs no --overwrite
     assert not job('superpixels/sam').out.exists()
     torch.save({name: value for name, value in state.items() if 'neck.0' not in name}, tiny_sam)
     with pytest.raises(CheckpointError, match=r'1 tensors differ, first .image_encoder\.neck\.0\.weight.') as error:

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from peridot.errors import ConfigError, DataError
 from peridot.maps import Manifest, MapFolder, content_hash, read_manifest, write_manifest, write_map
-from peridot.maps.folder import check_same_settings
+from peridot.maps.manifest import check_same_settings
 from PIL import Image
 
 SIZE = (20, 30)
@@ -118,7 +118,7 @@ def test_label_outside_the_class_list(tmp_path):
     array[3, 4] = 2
     with pytest.raises(DataError, match='holds value 2, the manifest declares 2 classes and ignore value 255'):
         labels(tmp_path, array).read(IMAGE, SIZE)
-    with pytest.raises(DataError, match='holds value 255, the manifest declares 2 classes: mend'):
+    with pytest.raises(DataError, match='holds value 255, the manifest declares 2 classes: fix'):
         labels(tmp_path, np.full(SIZE, 255), ignore=None).read(IMAGE, SIZE)
 
 
@@ -250,8 +250,9 @@ def test_hash_depends_on_names_and_content_alone(tmp_path):
 def test_settings_must_be_the_same(tmp_path):
     old = Manifest(kind='superpixels', generator='slic', num_ids=9, parameters={'sigma': 3.0, 'size': (1, 2)})
     write_manifest(tmp_path, old)
-    check_same_settings(tmp_path, old)
-    assert read_manifest(tmp_path).parameters['size'] == [1, 2]
+    found = read_manifest(tmp_path)
+    check_same_settings(tmp_path, found.settings, old.settings)
+    assert found.parameters['size'] == [1, 2]
     new = Manifest(kind='superpixels', generator='slic', num_ids=9, parameters={'sigma': 1.0, 'size': (1, 2)})
     with pytest.raises(ConfigError, match=r'sigma=3.0, now it is 1.0: write elsewhere with --out DIR or .*--over'):
-        check_same_settings(tmp_path, new)
+        check_same_settings(tmp_path, found.settings, new.settings)

@@ -1,9 +1,11 @@
 """A teacher's maps on disk: made by the tool, read in place of images, the same loss."""
 
 import io
+import runpy
 import shutil
 import sys
 from collections import namedtuple
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -13,13 +15,14 @@ from mmengine.config import Config
 from mmengine.dataset import pseudo_collate
 from peridot.errors import ConfigError, DataError
 from peridot.labels import make_features
-from peridot.labels.make_features import make_features_command, weights_hash
+from peridot.labels.make_features import weights_hash
 from peridot.maps.images import ImageSource
-from peridot.maps.teacher_features import FeatureFolder, FeatureManifest, read_manifest, teacher_settings
+from peridot.maps.teacher_features import FeatureFolder, FeatureManifest, read_feature_manifest, teacher_settings
 from peridot.models.students import VoxelFeatures
 from peridot.registry import DATASETS, MODELS, TRANSFORMS
 from torch import nn
 
+REPO = Path(__file__).resolve().parents[2]
 SIZE, SAMPLES = (32, 48), 2
 # timm's smallest transformer
 NETWORK, CHANNELS = 'test_vit', 64
@@ -91,7 +94,7 @@ def run_tool(config: Config, tmp_path, *options):
     words = [sys.argv[0], str(path), '--workers', '0', *options]
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(sys, 'argv', words)
-        make_features_command()
+        runpy.run_path(str(REPO / 'tools/make_teacher_features.py'))['main']()
 
 
 @pytest.fixture(scope='module')
@@ -132,7 +135,7 @@ def test_same_loss_as_with_the_live_teacher(demo_root, made, weights):
 
 def test_manifest_says_what_was_run(demo_root, made, weights):
     config = make_config(demo_root, made, weights)
-    manifest = read_manifest(made)
+    manifest = read_feature_manifest(made)
     assert (manifest.image_size, manifest.shape, manifest.images) == ([*SIZE], [CHANNELS, 2, 3], 3 * SAMPLES)
     assert manifest.teacher == teacher_settings(config.model.teacher)
     assert manifest.teacher['weights'] == 'vit.pth' and manifest.teacher['output_stride'] is None
@@ -261,7 +264,7 @@ def test_disk_that_is_too_small(demo_root, weights, tmp_path, monkeypatch, capsy
     assert not (tmp_path / 'maps').exists()
     assert 'GB of 0.00 GB free' in capsys.readouterr().out
     run_tool(config, tmp_path, '--yes')
-    assert '--yes' not in read_manifest(tmp_path / 'maps').command
+    assert '--yes' not in read_feature_manifest(tmp_path / 'maps').command
 
 
 def test_a_damaged_image_does_not_stop_the_others(demo_root, weights, tmp_path):

@@ -47,7 +47,7 @@ def random_weights(tmp_path):
 
 def test_features_of_a_pretraining(visualize, random_weights):
     config = REPO / 'configs/demo/olivine_demo.py'
-    arguments = ['--samples', '1', '--query', '0', '10', '--per-class', '8']
+    arguments = ['--samples', '1', '--point', '0', '10', '--per-class', '8']
     pictures = visualize('features', config, random_weights(config), *arguments)
     kinds = sorted(name.rsplit('_', 1)[1] for name in pictures)
     assert kinds == ['pca', 'similarity', 'tsne']

@@ -1,27 +1,29 @@
 """Slices of predicted occupancy: a decoder that is known, places that are known."""
 
+from functools import partial
+
 import numpy as np
 import pytest
 import torch
 from peridot.models.heads import LatentHead
 from peridot.models.objectives import OccupancyReconstruction
 from peridot.models.students import VoxelFeatures
+from peridot.visualization.colors import heat_colors
 from peridot.visualization.occupancy import (
     POINT,
     UNKNOWN,
+    Slice,
     occupancy_picture,
     occupancy_slice,
     predict_occupancy,
-    slice_places,
 )
-from peridot.visualization.pictures import heat_colors
 
-EMPTY, MATTER = heat_colors(torch.tensor([0.0, 1.0]))
+FREE, OCCUPIED = heat_colors(torch.tensor([0.0, 1.0]))
 
 
 @pytest.fixture
 def wall():
-    """A decoder that says matter at x > 0 of each support, and supports along the line y = 2 at x = 5."""
+    """A decoder that says occupied at x > 0 of each support, and supports along the line y = 2 at x = 5."""
     objective, head = OccupancyReconstruction(channels=4), LatentHead(2, channels=4)
     for parameter in (*objective.parameters(), *head.parameters()):
         torch.nn.init.zeros_(parameter)
@@ -34,13 +36,14 @@ def wall():
         decoder.fc_out.weight[0, :2] = torch.tensor([100.0, -100.0])
     xyz = torch.stack([torch.full((40,), 5.0), torch.linspace(-4, 4, 40), torch.zeros(40)], 1)
     features = VoxelFeatures(torch.zeros(40, 2), torch.arange(40))
-    return objective, head, features.supports(xyz, torch.zeros(40, dtype=torch.int64)), xyz
+    supports = features.supports(xyz, torch.zeros(40, dtype=torch.int64))
+    return partial(predict_occupancy, objective, head, supports), xyz
 
 
 def test_probability_is_that_of_the_mean_logit(wall):
-    objective, head, supports, _ = wall
+    predict, _ = wall
     places = torch.tensor([[5.5, 0, 0], [4.5, 0, 0], [5.0, 0, 0], [9.0, 0, 0], [5.01, 1, 0]])
-    occupancy = predict_occupancy(objective, head, supports, places)
+    occupancy = predict(places)
     assert occupancy[:2].tolist() == [1.0, 0.0] or torch.allclose(occupancy[:2], torch.tensor([1.0, 0]), atol=1e-6)
     assert occupancy[2].item() == pytest.approx(0.5)
     assert occupancy[3].isnan()
@@ -48,21 +51,21 @@ def test_probability_is_that_of_the_mean_logit(wall):
 
 
 def test_places_of_slices():
-    horizontal = slice_places('horizontal', -1.0, 10.0, (-3, 4), 0.5)
+    horizontal = Slice('horizontal', -1.0, 10.0, step=0.5).places()
     assert horizontal.shape == (40, 40, 3)
     torch.testing.assert_close(horizontal[0, 0], torch.tensor([-9.75, 9.75, -1]))
-    along_x, along_y = (slice_places(kind, 2.0, 10.0, (-3, 4), 0.5) for kind in 'xy')
+    along_x, along_y = (Slice(kind, 2.0, 10.0, (-3, 4), 0.5).places() for kind in 'xy')
     assert along_x.shape == along_y.shape == (14, 40, 3)
     torch.testing.assert_close(along_x[0, -1], torch.tensor([9.75, 2, 3.75]))
     torch.testing.assert_close(along_y[-1, 0], torch.tensor([2.0, -9.75, -2.75]))
 
 
 def test_wall_on_a_slice(wall):
-    picture = occupancy_slice(*wall, kind='horizontal', level=0.0, extent=10.0, step=0.5, zoom=4)
+    picture = occupancy_slice(*wall, Slice(level=0.0, extent=10.0, step=0.5))
     assert picture.shape == (160, 160, 3) and picture.dtype == np.uint8
     at = lambda x, y: picture[int((10 - y) / 0.5 * 4), int((x + 10) / 0.5 * 4)].tolist()  # noqa: E731
-    assert at(5.6, 0.2) == MATTER.tolist()
-    assert at(4.4, 0.2) == EMPTY.tolist()
+    assert at(5.6, 0.2) == OCCUPIED.tolist()
+    assert at(4.4, 0.2) == FREE.tolist()
     assert at(-5, 0.2) == list(UNKNOWN)
     # the points themselves
     red = np.argwhere((picture == POINT).all(2))
@@ -71,5 +74,5 @@ def test_wall_on_a_slice(wall):
 
 
 def test_three_slices_in_a_picture(wall):
-    picture = occupancy_picture(*wall, level=0.0, extent=10.0, step=0.5, heights=(-3.0, 3.0), zoom=2)
+    picture = occupancy_picture(*wall, Slice(level=0.0, extent=10.0, step=0.5, heights=(-3.0, 3.0), zoom=2))
     assert picture.shape == (80 + 24 + 24 + 2 * 4, 80, 3)

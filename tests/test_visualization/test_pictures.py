@@ -12,17 +12,8 @@ from peridot.visualization.boxes import (
     draw_boxes_from_above,
     draw_boxes_on_image,
 )
-from peridot.visualization.pictures import (
-    DARK,
-    RIGHT,
-    UNLABELED,
-    WRONG,
-    TopView,
-    class_colors,
-    error_colors,
-    feature_picture,
-    segmentation_picture,
-)
+from peridot.visualization.colors import RIGHT, UNLABELED, WRONG, error_colors, label_colors
+from peridot.visualization.pictures import DARK, Cloud, TopView, feature_picture, segmentation_picture
 from peridot.visualization.tsne import balanced_rows, class_map, embed
 
 # x forward y left z up -> right x down y forward z
@@ -72,7 +63,7 @@ def test_view_fits_the_cloud(ahead_only):
 
 def test_class_and_error_colors():
     truth, predicted = np.array([0, 1, 1, 2, -1]), np.array([0, 1, 0, 0, 0])
-    assert class_colors(truth, PALETTE).tolist() == [*PALETTE, PALETTE[1], list(UNLABELED), list(UNLABELED)]
+    assert label_colors(truth, PALETTE).tolist() == [*PALETTE, PALETTE[1], list(UNLABELED), list(UNLABELED)]
     assert error_colors(truth, predicted, 2).tolist() == [list(c) for c in (RIGHT, RIGHT, WRONG, UNLABELED, UNLABELED)]
 
 
@@ -83,7 +74,7 @@ def segmented(with_camera: bool):
     images = np.full((int(with_camera), 90, 160, 3), 200, np.uint8)
     pairs = project_to_cameras(xyz, AHEAD[None], CAM2IMG[None], np.array([[90, 160]])) if with_camera else Pairs.empty()
     view = TopView(20, 90, (0.0, 0.0), (1.0, 0.0))
-    return segmentation_picture(xyz, images, pairs, truth, predicted, CLASSES, PALETTE, view)
+    return segmentation_picture(Cloud(xyz, images, pairs, view), truth, predicted, CLASSES, PALETTE)
 
 
 def test_segmentation_shows_truth_prediction_and_errors():
@@ -175,8 +166,9 @@ def test_detections_with_any_number_of_cameras(cameras):
 
 
 def test_the_query_is_marked():
-    xyz = torch.tensor([[5.0, 5, 0], [-20, -20, 0]])
-    picture = feature_picture(torch.eye(2), xyz, torch.zeros(0, 3, 1, 1), Pairs.empty(), 0, TopView(40, 80))
+    xyz = np.array([[5.0, 5, 0], [-20, -20, 0]])
+    cloud = Cloud(xyz, np.zeros((0, 1, 1, 3), np.uint8), Pairs.empty(), TopView(40, 80))
+    picture = feature_picture(torch.eye(2), cloud, 0)
     assert abs(colored(picture, (255, 60, 60)).mean(0) - (35, 45)).max() < 1.5
 
 

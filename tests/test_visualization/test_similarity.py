@@ -15,7 +15,8 @@ from peridot.models.students import VoxelFeatures
 from peridot.registry import DATASETS, MODELS
 from peridot.structures import Pairs
 from peridot.text import TextEmbeddings, read_prompts
-from peridot.visualization.pictures import DARK, TopView, heat_colors
+from peridot.visualization.colors import heat_colors
+from peridot.visualization.pictures import DARK, Cloud, TopView
 from peridot.visualization.similarity import Scan, correlation, correlation_picture, text_picture
 from PIL import Image
 from torch import nn
@@ -26,11 +27,11 @@ VIOLET, YELLOW = (68, 1, 84), (253, 231, 36)
 
 def scan(name, *features, cameras=0):
     """Points along y, one every 6 m."""
-    xyz = torch.tensor([[0.0, 6.0 * i, 0] for i in range(len(features))])
+    xyz = np.array([[0.0, 6.0 * i, 0] for i in range(len(features))])
     pairs = Pairs(point=torch.tensor([0]), camera=torch.tensor([0]), position=torch.tensor([[20.0, 30.0]]))
-    images = torch.zeros(cameras, 3, 40, 80, dtype=torch.uint8)
-    view = TopView(20, 100)
-    return Scan(name, xyz, torch.tensor(features), images, pairs if cameras else Pairs.empty(), view)
+    images = np.zeros((cameras, 40, 80, 3), np.uint8)
+    cloud = Cloud(xyz, images, pairs if cameras else Pairs.empty(), TopView(20, 100))
+    return Scan(name, cloud, torch.tensor(features))
 
 
 def test_correlation_is_the_cosine():
@@ -53,7 +54,7 @@ def test_one_point_lights_up_its_like_in_every_scan():
     # the cross is in the first scan only
     reds = (picture == (255, 60, 60)).all(-1)
     assert reds[:100].any() and not reds[100:].any()
-    assert first.nearest(1, 5) == 1
+    assert first.cloud.nearest(1, 5) == 1
 
 
 def test_features_of_two_networks_do_not_compare():
@@ -63,7 +64,7 @@ def test_features_of_two_networks_do_not_compare():
 
 def test_text_picture_says_what_the_colors_mean():
     plain = scan('one', [5.0, 0], [0, 1])
-    picture = text_picture(plain, torch.tensor([0.1, 0.3]), 'a car', (0.1, 0.3))
+    picture = text_picture(plain.cloud, torch.tensor([0.1, 0.3]), 'a car', (0.1, 0.3))
     assert tuple(picture[50, 50]) == VIOLET and tuple(picture[35, 50]) == YELLOW
     assert (picture[:20] > 200).all(-1).any() and not (picture[60:] != DARK).any()
 
@@ -124,7 +125,7 @@ def texts(tmp_path):
 
 
 def test_pictures_of_texts(visualize, texts):
-    pictures = visualize('text', '--embeddings', texts, '--query', 'car', 'traffic sign', '--samples', '1')
+    pictures = visualize('text', '--embeddings', texts, '--texts', 'car', 'traffic sign', '--samples', '1')
     assert [name.rsplit('_', 1)[0].split('_')[:2] for name in pictures] == [['text', 'car'], ['text', 'traffic-sign']]
     assert all(picture.std() > 5 for picture in pictures.values())
 
@@ -133,7 +134,7 @@ def test_any_text_with_a_text_model(visualize, monkeypatch):
     asked = []
     encoder = lambda model: lambda texts: asked.append((model, texts)) or torch.randn(len(texts), 4)  # noqa: E731
     monkeypatch.setattr('peridot.text.TextEncoder', encoder)
-    (name,) = visualize('text', '--model', 'some/clip', '--query', 'a Unicorn!', '--samples', '1')
+    (name,) = visualize('text', '--model', 'some/clip', '--texts', 'a Unicorn!', '--samples', '1')
     assert name.startswith('text_a-unicorn_')
     ((model, texts),) = asked
     assert model == 'some/clip' and 'a photo of a a Unicorn!.' in texts
@@ -141,7 +142,7 @@ def test_any_text_with_a_text_model(visualize, monkeypatch):
 
 def test_pictures_of_correlation_over_two_configs(visualize, pretraining, demo_root):
     also = f'{pretraining[0]}={demo_root}'
-    (picture,) = visualize('correlation', '--query', '0', '10', '--samples', '1', '--also', also).values()
+    (picture,) = visualize('correlation', '--point', '0', '10', '--samples', '1', '--also', also).values()
     first, second = np.split(picture, 2)
     # the same sample twice, the second time without the cross
     assert first.std() > 5 and 0 < (first != second).any(-1).mean() < 0.01
@@ -150,10 +151,10 @@ def test_pictures_of_correlation_over_two_configs(visualize, pretraining, demo_r
 @pytest.mark.parametrize(
     ('arguments', 'message'),
     [
-        (['text', '--query', 'unicorn'], r"no embedding of 'unicorn': give --model for any text, or one of "),
-        (['text', '--query', 'car', '--head', 'x'], r"Pretrainer has no head 'x' \(it has distill\)"),
-        (['correlation', '--query', '0', '1', '--head', 'x'], r"no head 'x': it has distill"),
-        (['correlation', '--query', '0', '1', '--also', 'absent.py'], r'config absent\.py not found'),
+        (['text', '--texts', 'unicorn'], r"no embedding of 'unicorn': give --model for any text, or one of "),
+        (['text', '--texts', 'car', '--head', 'x'], r"Pretrainer has no head 'x' \(it has distill\)"),
+        (['correlation', '--point', '0', '1', '--head', 'x'], r"no head 'x': it has distill"),
+        (['correlation', '--point', '0', '1', '--also', 'absent.py'], r'config absent\.py not found'),
     ],
 )
 def test_errors_are_one_line(visualize, texts, arguments, message):
@@ -187,4 +188,4 @@ def test_hook_draws_the_front_camera_up(pretraining, demo_root, tmp_path, monkey
             work_dir=str(tmp_path), epoch=len(seen), iter=1, rank=0, model=model, cfg=config, visualizer=visualizer
         )
         FeaturePictureHook().after_val(runner)
-        assert seen[-1][5].forward == forward
+        assert seen[-1][1].view.forward == forward

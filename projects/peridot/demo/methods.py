@@ -58,7 +58,7 @@ METHODS = {
     'also': DemoMethod(
         'ALSO',
         '#e0c88a',
-        'the feature of a point should tell where around it is matter and where is nothing; no camera',
+        'each point feature must predict which space around it is occupied; no camera needed',
         'also_nus',
     ),
     'olivine+also': DemoMethod(

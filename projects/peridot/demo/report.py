@@ -2,6 +2,7 @@
 
 import itertools
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import matplotlib
@@ -15,12 +16,16 @@ from torch import Tensor, nn
 
 from peridot.demo.methods import COLORS, METHODS, NAMES, UNTRAINED
 from peridot.files import atomic_path
-from peridot.maps.folder import MapFolder
+from peridot.maps import ImageSource, MapFolder
 from peridot.registry import DATASETS, MODELS
+from peridot.visualization.colors import class_colors, label_colors
 from peridot.visualization.html import bar, page, picture, similarity_viewer, table
-from peridot.visualization.pictures import draw_from_above, draw_on_images, feature_picture, tile
+from peridot.visualization.maps import paint
+from peridot.visualization.pictures import Cloud, TopView, draw_from_above, draw_on_images, feature_picture, tile
 from peridot.visualization.scenes import front_camera
 from peridot.visualization.similarity import Scan, correlation_picture
+from peridot.weights import read_checkpoint
+from peridot.work_dirs import last_checkpoint
 
 
 def write_report(work_dir: Path, results: dict) -> None:
@@ -62,8 +67,7 @@ def _network(config: Config, seed: int, run_dir: Path | None = None) -> nn.Modul
     torch.manual_seed(seed)
     model = MODELS.build(config.model).eval()
     if run_dir is not None:
-        checkpoint = (run_dir / 'last_checkpoint').read_text().strip()
-        model.load_state_dict(torch.load(checkpoint, map_location='cpu', weights_only=True)['state_dict'])
+        model.load_state_dict(read_checkpoint(last_checkpoint(run_dir))['state_dict'])
     return model
 
 
@@ -96,10 +100,10 @@ def _data(sample: dict, meta: dict) -> str:
     if 'images' not in inputs:
         return ''
     labels = sample['data_samples'].gt_pts_seg.pts_semantic_mask.numpy()
-    palette = np.array([*meta['palette'], [70, 70, 70]], np.uint8)[np.minimum(labels, len(meta['palette']))]
+    colors = label_colors(labels, meta['palette'])
     images = inputs['images'].permute(0, 2, 3, 1).numpy()
-    drawn = tile(draw_on_images(images, inputs['pairs'], palette), 3)
-    above = draw_from_above(inputs['points'].numpy(), palette)
+    drawn = tile(draw_on_images(images, inputs['pairs'], colors), 3)
+    above = draw_from_above(inputs['points'].numpy(), colors)
     height = len(above)
     drawn = np.asarray(Image.fromarray(drawn).resize((round(drawn.shape[1] * height / len(drawn)), height)))
     return (
@@ -118,11 +122,11 @@ def _labels(config: Config) -> str:
     dataset = DATASETS.build({**config.train_dataloader.dataset, 'pipeline': []})
     info = dataset.get_data_info(len(dataset) // 2)
     folder = MapFolder(config.weak_labels, info['data_root'])
-    palette = (255 * matplotlib.colormaps['tab20'](np.arange(256) % 20)[:, :3]).astype(np.uint8)
+    palette = class_colors(folder.num_classes)
     drawn = []
     for path in info['img_paths'][:3]:
-        image = np.asarray(Image.open(path).convert('RGB'))
-        drawn.append(image // 2 + palette[folder.read(path, image.shape[:2])] // 2)
+        image = ImageSource(path).read()
+        drawn.append(paint(image, folder.read(path, image.shape[:2]), palette, opacity=0.5))
     return '<h2>Weak labels, found without anyone naming them</h2>' + picture(
         tile(np.stack(drawn), 3),
         f'Image features pooled per superpixel and clustered into {folder.num_classes} groups. OLIVINE uses them '
@@ -164,10 +168,10 @@ def _training(work_dir: Path, seeds: list[int], methods: list[str]) -> str:
 
 def _features_section(sample: dict, features: dict[str, Tensor]) -> str:
     inputs = sample['inputs']
-    images = inputs.get('images', torch.zeros(0, 3, 1, 1, dtype=torch.uint8))
+    cloud = replace(Cloud.of_inputs(inputs), view=TopView())
     shown = ''.join(
         picture(
-            feature_picture(values, inputs['points'], images, inputs['pairs']),
+            feature_picture(values, cloud),
             f'{name}: first three principal components of the point features as colors.',
         )
         for name, values in features.items()
@@ -195,7 +199,8 @@ def _correlations(networks: dict[str, nn.Module], configs: dict[str, Config]) ->
         for title, dataset in _picture_datasets(configs[method]):
             for index in (0, len(dataset) - 1):
                 sample, camera = dataset[index], front_camera(dataset.get_data_info(index))
-                scans.append(Scan.of_sample(f'{title}, scan {index}', sample, _features(network, sample), camera))
+                cloud = Cloud.of_inputs(sample['inputs'], camera)
+                scans.append(Scan(f'{title}, scan {index}', cloud, _features(network, sample)))
         query = _car(DATASETS.build(configs[method].picture_dataset)[0])
         pictures.append(picture(correlation_picture(scans, query), NAMES[method]))
     return (

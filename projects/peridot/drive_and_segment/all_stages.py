@@ -19,8 +19,8 @@ from peridot.drive_and_segment.pseudo_labels.pixel_kmeans import PixelClusters
 from peridot.drive_and_segment.segmentor.segment_images import ImageSegmentor
 from peridot.errors import ConfigError
 from peridot.evaluation import MatchedMeanIoU
-from peridot.labels.command import training_set
-from peridot.labels.runner import progress
+from peridot.labels.parallel import progress
+from peridot.labels.training_maps import training_set
 from peridot.maps.folder import MapFolder
 from peridot.maps.images import ImageSource, images_of
 from peridot.registry import DATASETS

@@ -7,13 +7,16 @@ import torch.nn.functional as F
 from mmdet3d.structures import PointData
 from mmengine.dist import all_gather_object
 from mmengine.logging import print_log
-from mmengine.model import is_model_wrapper
 from mmengine.runner import Runner, ValLoop
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
 from peridot.errors import DataError
 from peridot.registry import DATASETS, LOOPS
+from peridot.weights import unwrap
+
+# labeled points drawn from a scan
+POINTS_PER_SCAN = 8192
 
 
 class LinearProbe(nn.Module):
@@ -88,7 +91,6 @@ class LinearProbeLoop(ValLoop):
     Args:
         fit_dataloader: Config of the loader of labeled scans the probe is fitted on.
         fit_scans: Number of these scans that are used, evenly spaced; the features are kept in memory.
-        points_per_scan: Labeled points drawn from each of them.
     """
 
     def __init__(
@@ -98,12 +100,10 @@ class LinearProbeLoop(ValLoop):
         evaluator,
         fit_dataloader: dict,
         fit_scans: int = 500,
-        points_per_scan: int = 8192,
         fp16: bool = False,
     ) -> None:
         super().__init__(runner, dataloader, evaluator, fp16)
         self.fit_dataloader = build_fit_dataloader(fit_dataloader, fit_scans)
-        self.points_per_scan = points_per_scan
         meta = self.dataloader.dataset.metainfo
         self.num_classes, self.ignore_index = len(meta['classes']), meta['ignore_index']
 
@@ -128,7 +128,7 @@ class LinearProbeLoop(ValLoop):
         self.runner.call_hook('after_val_iter', batch_idx=idx, data_batch=data_batch, outputs=samples)
 
     def _features(self, data_batch: dict) -> tuple[list[Tensor], list]:
-        model = self.runner.model.module if is_model_wrapper(self.runner.model) else self.runner.model
+        model = unwrap(self.runner.model)
         data = model.data_preprocessor(data_batch, False)
         return [f.float() for f in model(**data, mode='tensor')], data['data_samples']
 
@@ -140,7 +140,7 @@ class LinearProbeLoop(ValLoop):
             for values, sample in zip(*self._features(batch)):
                 labels = sample.gt_pts_seg.pts_semantic_mask.long()
                 valid = (labels != self.ignore_index).nonzero()[:, 0]
-                rows = valid[torch.randperm(len(valid), generator=generator)[: self.points_per_scan].to(valid)]
+                rows = valid[torch.randperm(len(valid), generator=generator)[:POINTS_PER_SCAN].to(valid)]
                 chosen_features.append(values[rows])
                 chosen_labels.append(labels[rows])
         device = chosen_labels[0].device

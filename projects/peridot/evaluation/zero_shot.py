@@ -4,7 +4,6 @@ import torch
 from mmdet3d.structures import PointData
 from mmengine.dataset import pseudo_collate
 from mmengine.logging import print_log
-from mmengine.model import is_model_wrapper
 from mmengine.runner import ValLoop, autocast
 from torch import Tensor, nn
 
@@ -12,6 +11,7 @@ from peridot.errors import ConfigError, DataError
 from peridot.models.batch import EncodedBatch
 from peridot.registry import LOOPS
 from peridot.text import TextEmbeddings
+from peridot.weights import unwrap
 
 READINGS = {
     'student': 'student, all points',
@@ -58,7 +58,7 @@ class ZeroShotLoop(ValLoop):
         self.ignore_index = meta['ignore_index']
         texts = TextEmbeddings.load(embeddings)
         texts.check_classes(meta['classes'], embeddings)
-        self.model = runner.model.module if is_model_wrapper(runner.model) else runner.model
+        self.model = unwrap(runner.model)
         check_head(self.model, head, texts, embeddings)
         self.head = head
         self.texts = texts.to(next(self.model.student.parameters()).device)

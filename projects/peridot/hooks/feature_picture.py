@@ -6,7 +6,7 @@ from torch import nn
 
 from peridot.hooks.picture import PictureHook
 from peridot.registry import HOOKS
-from peridot.visualization.pictures import TopView, feature_picture
+from peridot.visualization.pictures import Cloud, feature_picture
 from peridot.visualization.scenes import front_camera
 
 
@@ -29,9 +29,7 @@ class FeaturePictureHook(PictureHook):
 
     def picture(self, model: nn.Module, inputs: dict, dataset: BaseDataset) -> np.ndarray:
         """See `PictureHook`."""
-        points, query = inputs['points'][0], None
-        if self.query is not None:
-            query = int((points[:, :2] - points.new_tensor(self.query)).norm(dim=1).argmin())
-        view = TopView.fit(points.cpu().numpy(), front_camera(dataset.get_data_info(self.index)))
-        features = model.embed_points([points])[0]
-        return feature_picture(features, points, inputs.get('images', ()), inputs['pairs'], query, view)
+        points = inputs['points'][0]
+        cloud = Cloud.of_inputs({**inputs, 'points': points}, front_camera(dataset.get_data_info(self.index)))
+        query = None if self.query is None else cloud.nearest(*self.query)
+        return feature_picture(model.embed_points([points])[0], cloud, query)

@@ -1,5 +1,7 @@
 """A picture of the predicted occupancy while it is learned."""
 
+from functools import partial
+
 import numpy as np
 import torch
 from mmengine.dataset import BaseDataset
@@ -7,7 +9,7 @@ from torch import nn
 
 from peridot.hooks.picture import PictureHook
 from peridot.registry import HOOKS
-from peridot.visualization.occupancy import occupancy_picture
+from peridot.visualization.occupancy import Slice, occupancy_picture, predict_occupancy
 
 
 @HOOKS.register_module()
@@ -32,4 +34,5 @@ class OccupancyPictureHook(PictureHook):
         points, objective = inputs['points'], model.objectives[self.objective]
         xyz = points[0][:, :3]
         supports = model.student(points).supports(xyz, torch.zeros(len(xyz), dtype=torch.int64, device=xyz.device))
-        return occupancy_picture(objective, model.heads[objective.head], supports, xyz, self.level)
+        predict = partial(predict_occupancy, objective, model.heads[objective.head], supports)
+        return occupancy_picture(predict, xyz, Slice(level=self.level))

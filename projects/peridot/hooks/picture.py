@@ -7,11 +7,10 @@ import torch
 from mmengine.dataset import BaseDataset, pseudo_collate
 from mmengine.hooks import Hook
 from mmengine.logging import print_log
-from PIL import Image
 from torch import nn
 
-from peridot.files import atomic_path
 from peridot.registry import DATASETS
+from peridot.visualization.pictures import save_picture
 from peridot.weights import unwrap
 
 
@@ -63,8 +62,7 @@ class PictureHook(Hook):
         dataset = DATASETS.build(runner.cfg.picture_dataset)
         inputs = model.data_preprocessor(pseudo_collate([dataset[self.index]]))['inputs']
         picture = self.picture(model, inputs, dataset)
-        with atomic_path(path) as temporary:
-            Image.fromarray(np.ascontiguousarray(picture)).save(temporary, format='PNG')
+        save_picture(path, picture)
         self._drawn = path
         runner.visualizer.add_image(self.subject, picture, step=runner.iter)
         print_log(f'picture of the {self.subject}: {path}', 'current')

@@ -1,4 +1,4 @@
-"""What every label generator is: a registered class that turns one image into one map."""
+"""Label generators: registered classes that turn one image into one map."""
 
 from collections.abc import Mapping, Sequence
 
@@ -6,8 +6,8 @@ import numpy as np
 
 from peridot.errors import ConfigError
 from peridot.labels.job import MapJob
-from peridot.maps.folder import Manifest
-from peridot.maps.images import ImageSource
+from peridot.maps import ImageSource, Manifest
+from peridot.registry import LABEL_GENERATORS
 
 
 class LabelGenerator:
@@ -83,10 +83,33 @@ class LabelGenerator:
     @classmethod
     def registered_name(cls) -> str:
         """Name in the registry."""
-        from peridot.registry import LABEL_GENERATORS
-
         name = next(name for name, item in LABEL_GENERATORS.module_dict.items() if item is cls)
         return name.removeprefix(f'{cls.kind}/')
+
+
+def build_generator(kind: str, name: str, options: Mapping | None, config: Mapping) -> LabelGenerator:
+    """Generator by its registered name, with what the config says and `options` over it.
+
+    Args:
+        kind: 'superpixels' or 'labels'.
+        name: Its name among those of that kind.
+        options: Constructor arguments.
+        config: Config that the generator may take settings from.
+
+    Raises:
+        ConfigError: No generator of that kind has the name, or it does not take an option.
+    """
+    LABEL_GENERATORS.import_from_location()
+    # a name that both kinds have is registered as kind/name
+    known = {
+        key.removeprefix(f'{kind}/'): item for key, item in LABEL_GENERATORS.module_dict.items() if item.kind == kind
+    }
+    if name not in known:
+        raise ConfigError(f'no generator of {kind} is called {name!r}: choose from {", ".join(sorted(known))}')
+    try:
+        return known[name](**{**known[name].settings_from_config(config), **(options or {})})
+    except (TypeError, ValueError) as error:
+        raise ConfigError(f'--options of {name}: {str(error).split("() ")[-1]}') from None
 
 
 def check_positive(generator: str, **settings: float | None) -> None:

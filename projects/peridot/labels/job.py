@@ -6,8 +6,7 @@ from pathlib import Path
 
 from mmengine import dist
 
-from peridot.maps.folder import MapFolder
-from peridot.maps.images import ImageSource
+from peridot.maps import ImageSource, MapFolder
 
 
 @dataclass

@@ -1,6 +1,5 @@
-"""The program behind `tools/make_teacher_features.py`: a teacher's maps of all training images of a config."""
+"""A teacher's feature maps of all training images of a config."""
 
-import argparse
 import hashlib
 import os
 import shutil
@@ -17,36 +16,46 @@ from mmengine.config import Config
 from mmengine.logging import MMLogger
 from torch import nn
 
-from peridot.cli import add_config_arguments, load_config
 from peridot.datasets.transforms import ResizeViews
 from peridot.errors import ConfigError, DataError, PeridotError
-from peridot.files import usable_cores
-from peridot.labels.command import _values, own_command, start_distributed, without_pipeline
-from peridot.labels.runner import in_first_process, progress, raise_together, run_parallel
-from peridot.maps.folder import MANIFEST
-from peridot.maps.images import ImageSource, images_of
-from peridot.maps.teacher_features import (
-    FeatureFolder,
-    FeatureManifest,
-    read_manifest,
-    teacher_settings,
-    write_manifest,
-)
+from peridot.labels.distributed import in_first_process, raise_together, start_distributed
+from peridot.labels.parallel import progress, run_parallel
+from peridot.labels.training_maps import images_only, training_settings
+from peridot.maps import FeatureFolder, ImageSource, images_of, write_manifest
+from peridot.maps.manifest import MANIFEST, was_begun
+from peridot.maps.teacher_features import FeatureManifest, read_feature_manifest, teacher_settings
 from peridot.registry import DATASETS, MODELS
 from peridot.structures import ImageViews
+from peridot.walk import dicts_of, innermost
 
 GB = 1e9
 RANDOM = ('peridot.RandomFlipViews', 'peridot.RandomResizedCropViews')
 
 
-def make_features_command() -> None:
-    """Parse the command line and make the maps.
+def make_teacher_features(
+    config: Config,
+    out: str | None = None,
+    batch_size: int = 8,
+    workers: int = 0,
+    overwrite: bool = False,
+    ignore_space: bool = False,
+    command: str = '',
+) -> None:
+    """Make the maps of all training images of a config; torchrun's processes share the images.
+
+    Args:
+        config: Pre-training config with a teacher.
+        out: Folder of the maps, relative to the data root; by default `maps.teacher_features` of the training set,
+            else one named after network and image size.
+        batch_size: Images per pass of the network.
+        workers: Processes that read images.
+        overwrite: Replace a folder that was begun with other settings.
+        ignore_space: Begin even if the disk seems too small.
+        command: Command kept in the manifest, for error messages.
 
     Raises:
-        PeridotError: Anything the user can mend.
+        PeridotError: Anything the user can fix.
     """
-    args = _parse_args()
-    config = load_config(args)
     image_size = image_size_of(config)
     images = training_images(config)
     start_distributed()
@@ -56,13 +65,13 @@ def make_features_command() -> None:
         weights_hash=weights_hash(teacher),
         image_size=list(image_size),
         shape=map_shape(teacher, image_size),
-        command=own_command(),
+        command=command,
     )
-    folder = args.out or _folder_of(config) or default_folder(settings, image_size)
+    folder = out or _folder_of(config) or default_folder(settings, image_size)
     folders = {root: FeatureFolder(folder, root, manifest=manifest) for root in images}
-    in_first_process(partial(_begin, folders, images, args.overwrite, args.yes))
+    in_first_process(partial(_begin, folders, images, overwrite, ignore_space))
     for root, sources in images.items():
-        make_features(teacher, folders[root], sources, args.batch_size, args.workers)
+        make_features(teacher, folders[root], sources, batch_size, workers)
 
 
 def make_features(
@@ -81,7 +90,7 @@ def make_features(
         DataError: Maps of some images could not be made; the others are done.
     """
     rank, world_size = dist.get_dist_info()
-    wanted = [source for source in images[rank::world_size] if not folder.is_sound(source.path)]
+    wanted = [source for source in images[rank::world_size] if not folder.is_valid(source.path)]
     size, failures = tuple(folder.manifest.image_size), []
     read = run_parallel(partial(_read, size), wanted, workers)
     for batch in _batches(zip(wanted, progress(read, len(wanted), 'teacher features')), batch_size):
@@ -102,7 +111,7 @@ def image_size_of(config: Config) -> tuple[int, int]:
     Raises:
         ConfigError: They augment images, or resize them to no size or to several.
     """
-    steps = list(_steps(_training_set(config)))
+    steps = list(_steps(config))
     random = next((step['type'] for step in steps if step['type'] in RANDOM), None)
     if random:
         raise ConfigError(
@@ -122,7 +131,7 @@ def image_size_of(config: Config) -> tuple[int, int]:
 def training_images(config: Config) -> dict[Path, list[ImageSource]]:
     """Camera images of the training set, each once, by the root of their dataset."""
     images = defaultdict(dict)
-    for dataset in _parts(DATASETS.build(without_pipeline(_training_set(config)))):
+    for dataset in innermost(DATASETS.build(images_only(training_settings(config)))):
         root = Path(os.path.normpath(dataset.data_root))
         images[root].update({source.path: source for source in images_of(dataset)})
     found = {root: list(sources.values()) for root, sources in images.items() if sources}
@@ -162,68 +171,24 @@ def default_folder(settings: Mapping, image_size: tuple[int, int]) -> str:
     return f'teacher_features/{settings.get("model", settings["type"])}_{image_size[0]}x{image_size[1]}'
 
 
-def _parse_args() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        description='Write the feature maps of the teacher for the training images of a config, in half precision. '
-        'An interrupted run continues with the same command; under torchrun the processes share the images.'
-    )
-    add_config_arguments(parser)
-    parser.add_argument(
-        '--out',
-        help='folder of the maps, relative to the data root (default: maps.teacher_features of the training set, '
-        'else teacher_features/MODEL_HxW)',
-    )
-    parser.add_argument('--overwrite', action='store_true', help='replace maps made with other settings')
-    parser.add_argument('--yes', action='store_true', help='begin even if the disk seems too small')
-    parser.add_argument('--batch-size', type=int, default=8, help='images per pass of the network (default: 8)')
-    local_processes = int(os.environ.get('LOCAL_WORLD_SIZE', 1))
-    parser.add_argument(
-        '--workers',
-        type=int,
-        default=max(1, usable_cores() // local_processes),
-        help='processes that read images (default: the cores of this machine)',
-    )
-    return parser.parse_args()
-
-
-def _training_set(config: Config):
-    if 'train_dataloader' not in config:
-        raise ConfigError(f'{config.filename} has no train_dataloader: give a pre-training config')
-    return config.train_dataloader.dataset
-
-
-def _steps(settings) -> Iterator[Mapping]:
-    """Transforms of all pipelines in a dataset config."""
-    if isinstance(settings, Mapping):
-        for key, value in settings.items():
-            yield from value if key == 'pipeline' else _steps(value)
-    elif isinstance(settings, (list, tuple)):
-        for item in settings:
-            yield from _steps(item)
+def _steps(config: Config) -> Iterator[Mapping]:
+    """Transforms of all pipelines of the training set."""
+    for part in dicts_of(training_settings(config)):
+        yield from part.get('pipeline', [])
 
 
 def _folder_of(config: Config) -> str | None:
     """The folder that the training set reads."""
-    named = _values(_training_set(config), 'maps')
-    folders = [maps['teacher_features'] for maps in named if 'teacher_features' in maps]
-    return next((item if isinstance(item, str) else item['folder'] for item in folders), None)
+    named = [part.get('maps', {}).get('teacher_features') for part in dicts_of(training_settings(config))]
+    return next((item if isinstance(item, str) else item['folder'] for item in named if item), None)
 
 
-def _parts(dataset) -> list:
-    """The datasets that read info files, inside wrappers with `datasets` or `dataset`."""
-    if hasattr(dataset, 'datasets'):
-        return [part for item in dataset.datasets for part in _parts(item)]
-    if hasattr(dataset, 'dataset') and not isinstance(dataset.dataset, (str, type(None))):
-        return _parts(dataset.dataset)
-    return [dataset]
-
-
-def _begin(folders: dict, images: dict, overwrite: bool, yes: bool) -> None:
+def _begin(folders: dict, images: dict, overwrite: bool, ignore_space: bool) -> None:
     """Compare need and free space, then put the manifests in place."""
     for root, folder in folders.items():
         if not overwrite:
-            _check_same(folder)
-        _check_space(folder, images[root], overwrite, yes)
+            was_begun(folder.folder, folder.manifest, read_feature_manifest)
+        _check_space(folder, images[root], overwrite, ignore_space)
     for root, folder in folders.items():
         if overwrite:
             # the manifest goes first: without it, nothing takes old maps for new ones
@@ -233,33 +198,10 @@ def _begin(folders: dict, images: dict, overwrite: bool, yes: bool) -> None:
         write_manifest(folder.folder, folder.manifest)
 
 
-def _check_same(folder: FeatureFolder) -> None:
-    """Refuse to continue a folder that was begun with other settings."""
-    path = folder.folder / MANIFEST
-    if not path.is_file():
-        if found := next(folder.folder.rglob('*.npy'), None):
-            raise ConfigError(
-                f'{folder.folder} holds maps ({found.name}, ...) but no {MANIFEST}: write elsewhere with --out DIR or '
-                'replace them with --overwrite'
-            )
-        return
-    found, wanted = read_manifest(folder.folder), folder.manifest
-    pairs = [(key, found.teacher.get(key), value) for key, value in wanted.teacher.items()]
-    pairs += [
-        (key, getattr(found, key), getattr(wanted, key)) for key in ('weights_hash', 'image_size', 'resize', 'shape')
-    ]
-    for name, old, new in pairs:
-        if old != new:
-            raise ConfigError(
-                f'{path}: the maps there were made with {name}={old!r}, now it is {new!r}: write elsewhere with '
-                '--out DIR or replace them with --overwrite'
-            )
-
-
-def _check_space(folder: FeatureFolder, images: Sequence[ImageSource], overwrite: bool, yes: bool) -> None:
+def _check_space(folder: FeatureFolder, images: Sequence[ImageSource], overwrite: bool, ignore_space: bool) -> None:
     """Say how much will be written, and refuse what the disk does not hold."""
     size = folder.manifest.file_size
-    done = 0 if overwrite else sum(folder.is_sound(source.path) for source in images)
+    done = 0 if overwrite else sum(folder.is_valid(source.path) for source in images)
     need = (len(images) - done) * size
     place = next(path for path in (folder.folder.absolute(), *folder.folder.absolute().parents) if path.is_dir())
     free = shutil.disk_usage(place).free
@@ -268,7 +210,7 @@ def _check_space(folder: FeatureFolder, images: Sequence[ImageSource], overwrite
         f'{folder.folder}: {len(images)} maps of {shape} in half precision, {size / 1e6:.2f} MB each; {done} are '
         f'there, the others take {need / GB:.2f} GB of {free / GB:.2f} GB free'
     )
-    if need > free and not yes:
+    if need > free and not ignore_space:
         raise ConfigError(
             f'{folder.folder}: the maps take {need / GB:.2f} GB, but {free / GB:.2f} GB are free: free some, choose '
             'another disk with --out DIR, or begin all the same with --yes'

@@ -8,12 +8,12 @@ import numpy as np
 from mmengine.logging import MMLogger
 
 from peridot.errors import ConfigError, DataError
+from peridot.labels.distributed import LISTED, in_first_process
 from peridot.labels.generator import LabelGenerator, check_classes
 from peridot.labels.job import MapJob
-from peridot.labels.runner import LISTED, in_first_process
 from peridot.labels.superpixels import check_num_ids
-from peridot.maps.folder import DEFAULT_LAYOUT, Manifest, MapFolder
-from peridot.maps.images import ImageSource
+from peridot.maps import ImageSource, Manifest, MapFolder
+from peridot.maps.manifest import DEFAULT_LAYOUT
 from peridot.registry import LABEL_GENERATORS
 
 # the texts given to SEEM, in the order of their values
@@ -190,6 +190,6 @@ class LabelFilesGenerator(MapFilesGenerator):
 class _SourceFolder(MapFolder):
     """Maps without a manifest, described by the options of a generator."""
 
-    def _cure(self, action: str) -> str:
+    def _hint(self, action: str) -> str:
         name = 'num_ids=N' if self.manifest.kind == 'superpixels' else 'classes=NAME,NAME,...'
         return f'get the file again, or give other --options {name} ignore_value=N layout=PATTERN with --overwrite'

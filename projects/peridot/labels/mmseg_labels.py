@@ -10,9 +10,10 @@ from mmengine.registry import DefaultScope
 
 from peridot.errors import CheckpointError, ConfigError
 from peridot.labels.generator import check_classes
-from peridot.labels.networks import NetworkGenerator, device, fingerprint, misfits, read_checkpoint
+from peridot.labels.networks import NetworkGenerator, device, fingerprint
 from peridot.optional import import_package
 from peridot.registry import LABEL_GENERATORS
+from peridot.weights import misfits, read_checkpoint
 
 if TYPE_CHECKING:
     from mmseg.models import BaseSegmentor

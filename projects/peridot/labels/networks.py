@@ -1,14 +1,11 @@
-"""What generators share that run a network: optional packages, checkpoints, one network per process."""
+"""What generators share that run a network: one network per process, its device, a checksum of its file."""
 
-import pickle
 import zlib
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from peridot.errors import CheckpointError
 from peridot.labels.generator import LabelGenerator
 from peridot.labels.job import MapJob
 
@@ -53,36 +50,6 @@ class NetworkGenerator(LabelGenerator):
 def device() -> torch.device:
     """The GPU of this process, or the CPU."""
     return torch.device('cuda' if torch.cuda.is_available() else 'cpu')
-
-
-def read_checkpoint(path: Path, what: str, origin: str = 'check the path') -> Mapping:
-    """Content of a torch file, read without running code in it.
-
-    Args:
-        path: The file.
-        what: What it is, for errors.
-        origin: What to do when it is absent, for the error.
-
-    Raises:
-        CheckpointError: The file is absent, truncated, or holds other objects than tensors and plain values.
-    """
-    if not path.is_file():
-        raise CheckpointError(f'{what} {path} not found: {origin}')
-    try:
-        content = torch.load(path, map_location='cpu', weights_only=True)
-    except (pickle.UnpicklingError, EOFError, RuntimeError, OSError, ValueError) as error:
-        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
-        raise CheckpointError(f'{what} {path} cannot be read, get the file again ({reason})') from None
-    if not isinstance(content, Mapping):
-        raise CheckpointError(f'{what} {path} holds no state dict but a {type(content).__name__}: get the file again')
-    return content
-
-
-def misfits(network: torch.nn.Module, state: Mapping) -> list[str]:
-    """Names of tensors that only one of the two has, or that have different shapes, sorted."""
-    own = {name: tensor.shape for name, tensor in network.state_dict().items()}
-    other = {name: getattr(tensor, 'shape', None) for name, tensor in state.items()}
-    return sorted(name for name in own.keys() | other.keys() if own.get(name) != other.get(name))
 
 
 def fingerprint(path: Path) -> str:

@@ -2,22 +2,20 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 
 import numpy as np
 from mmengine.config import Config
-from tqdm import tqdm
 
 from peridot.datasets.paired_dataset import PairedDataset
 from peridot.datasets.transforms.loading import values_at_pairs
 from peridot.errors import ConfigError, DataError
 from peridot.evaluation.matched_miou import hungarian_matching, majority_matching, matched_iou
 from peridot.files import usable_cores
-from peridot.labels.runner import run_parallel
-from peridot.maps.folder import Manifest, MapFolder
+from peridot.labels.parallel import progress, run_parallel
+from peridot.maps import Manifest, MapFolder
 from peridot.registry import DATASETS
 
 READING_STEPS = ('peridot.LoadPoints', 'peridot.LoadPointLabels', 'peridot.LoadImageViews', 'peridot.ProjectPoints')
@@ -140,8 +138,7 @@ def compare_maps(config: Config, folders: Sequence[str], samples: int = 200, wor
     if samples < len(dataset):
         chosen = [i * len(dataset) // samples for i in range(samples)]
     results = run_parallel(partial(count_sample, dataset), chosen, usable_cores() if workers is None else workers)
-    interval = 0.2 if sys.stderr.isatty() else 15.0
-    counts = list(tqdm(results, total=len(chosen), desc='compared', unit=' samples', mininterval=interval))
+    counts = list(progress(results, len(chosen), 'compared', 'samples'))
     view_pairs = np.concatenate([by_view for by_view, _ in counts])
     if not view_pairs.any():
         raise DataError(f'no labeled point of {dataset.ann_file} falls on an image: check `cameras` in the config')

@@ -1,34 +1,19 @@
 """Making maps for a whole dataset: sharded over processes, resumable, atomic."""
 
 import shutil
-import sys
-from collections.abc import Callable, Iterator, Sequence
 from functools import partial
-from pathlib import Path
 
-import cv2
 import numpy as np
 from mmengine import dist
 from mmengine.logging import MMLogger
-from torch.utils.data import DataLoader, Dataset
-from tqdm import tqdm
 
-from peridot.errors import ConfigError, DataError, PeridotError
+from peridot.errors import DataError, PeridotError
+from peridot.labels.distributed import in_first_process, raise_together, warn_together
 from peridot.labels.generator import LabelGenerator
 from peridot.labels.job import MapJob
-from peridot.maps.folder import (
-    DEFAULT_LAYOUT,
-    MANIFEST,
-    MapFolder,
-    check_same_settings,
-    content_hash,
-    write_manifest,
-    write_map,
-)
-from peridot.maps.images import ImageSource
-
-# of many maps, a warning names the first
-LISTED = 10
+from peridot.labels.parallel import progress, run_parallel
+from peridot.maps import ImageSource, MapFolder, content_hash, write_manifest, write_map
+from peridot.maps.manifest import DEFAULT_LAYOUT, MANIFEST, was_begun
 
 
 def make_maps(
@@ -40,7 +25,7 @@ def make_maps(
 ) -> MapFolder:
     """Make the maps of all images and their manifest.
 
-    Maps that exist and are sound are kept, so that an interrupted run continues. Every process of a
+    Maps that exist and are valid are kept, so that an interrupted run continues. Every process of a
     distributed run calls this with the same arguments and makes its share. A damaged image does not stop
     the others: it is reported at the end, as are maps without any id or class.
 
@@ -79,90 +64,15 @@ def make_maps(
     return job.maps()
 
 
-def run_parallel(task: Callable, items: Sequence, workers: int) -> Iterator:
-    """Results of `task(item)` in the order of `items`, computed in `workers` processes.
-
-    An error of a worker is raised here; leaving the loop early (an error, Ctrl-C) ends the workers.
-
-    Args:
-        task: Picklable function.
-        items: Its arguments.
-        workers: Number of processes; 0 or 1 works in this one.
-    """
-    if workers <= 1 or len(items) <= 1:
-        yield from map(task, items)
-        return
-    # batch_size=None hands over each result as it is; numpy arrays travel through pipes, not shared memory
-    yield from DataLoader(
-        _Tasks(task, items),
-        batch_size=None,
-        num_workers=min(workers, len(items)),
-        collate_fn=_unchanged,
-        prefetch_factor=4,
-        worker_init_fn=_single_thread,
-    )
-
-
-def write_previews(
-    maps: MapFolder, job: MapJob, count: int, draw: Callable[[np.ndarray, np.ndarray], np.ndarray] | None = None
-) -> list[Path]:
-    """Write overlays of `count` images, drawn from the dataset, to `<folder>/preview`, in the first process.
-
-    Args:
-        maps: The maps.
-        job: Their images.
-        count: How many, at most.
-        draw: Picture (H, W, 3) of an image (H, W, 3) uint8 RGB and its map (H, W); by default that of the maps' kind.
-
-    Returns:
-        Files written (none in the other processes).
-    """
-    if count <= 0 or not dist.is_main_process():
-        return []
-    from peridot.visualization.maps import overlay
-
-    draw = draw or partial(overlay, manifest=maps.manifest)
-    written = []
-    for number, index in enumerate(np.random.default_rng(0).permutation(len(job.images))[:count]):
-        source = job.images[index]
-        image = source.read()
-        path = maps.folder / 'preview' / f'{number:03d}_{Path(source.path).stem}.jpg'
-        path.parent.mkdir(exist_ok=True)
-        cv2.imwrite(str(path), draw(image, maps.read(source.path, image.shape[:2], source.token))[..., ::-1])
-        written.append(path)
-    return written
-
-
-class _Tasks(Dataset):
-    """Lets a DataLoader run a function over a list."""
-
-    def __init__(self, task: Callable, items: Sequence) -> None:
-        self.task, self.items = task, items
-
-    def __len__(self) -> int:
-        return len(self.items)
-
-    def __getitem__(self, index: int):
-        return self.task(self.items[index])
-
-
-def _unchanged(item):
-    return item
-
-
-def _single_thread(worker: int) -> None:
-    cv2.setNumThreads(1)
-
-
 def _make_one(generator: LabelGenerator, maps: MapFolder, source: ImageSource) -> tuple[str | None, bool, bool]:
-    """Make one map unless a sound one is there.
+    """Make one map unless a valid one is there.
 
     Returns:
         What went wrong or None, whether the map was made, whether all of its pixels are ignored.
     """
     path = maps.path_for(source.path, source.token)
     try:
-        array = sound_map(maps, source)
+        array = valid_map(maps, source)
         was_made = array is None
         if was_made:
             array = generator.generate(source)
@@ -175,12 +85,12 @@ def _make_one(generator: LabelGenerator, maps: MapFolder, source: ImageSource) -
 
 
 def is_done(maps: MapFolder, source: ImageSource) -> bool:
-    """Whether the map of an image exists and is sound."""
-    return sound_map(maps, source) is not None
+    """Whether the map of an image exists and is valid."""
+    return valid_map(maps, source) is not None
 
 
-def sound_map(maps: MapFolder, source: ImageSource) -> np.ndarray | None:
-    """Map of an image if it exists and is sound."""
+def valid_map(maps: MapFolder, source: ImageSource) -> np.ndarray | None:
+    """Map of an image if it exists and is valid."""
     path = maps.path_for(source.path, source.token)
     if not path.is_file():
         return None
@@ -194,15 +104,8 @@ def sound_map(maps: MapFolder, source: ImageSource) -> np.ndarray | None:
 def begin_maps(generator: LabelGenerator, job: MapJob, layout: str, overwrite: bool, command: str | None) -> None:
     """Put the manifest in place, or check that the one there is of the same settings."""
     wanted = generator.manifest(layout, command)
-    exists = (job.out / MANIFEST).is_file()
-    if exists and not overwrite:
-        check_same_settings(job.out, wanted)
+    if not overwrite and was_begun(job.out, wanted):
         return
-    if not overwrite and (found := next(job.out.rglob('*.png'), None)):
-        raise ConfigError(
-            f'{job.out} holds maps ({found.name}, ...) but no {MANIFEST}: write elsewhere with --out DIR or '
-            'replace them with --overwrite'
-        )
     # The old manifest goes first and the new one comes last: an interruption leaves maps without a manifest,
     # which nothing takes for maps of the new settings.
     (job.out / MANIFEST).unlink(missing_ok=True)
@@ -222,39 +125,3 @@ def complete_maps(generator: LabelGenerator, job: MapJob) -> None:
     for path in job.out.rglob('.*.part'):
         path.unlink()
     generator.finish(job)
-
-
-def in_first_process(action: Callable[[], None]) -> None:
-    """Run `action` in the first process while the others wait; its error is raised in all of them."""
-    problem = [None]
-    if dist.is_main_process():
-        try:
-            action()
-        except PeridotError as error:
-            problem = [error]
-    dist.broadcast_object_list(problem)
-    if problem[0] is not None:
-        raise problem[0]
-
-
-def raise_together(failures: list[str], total: int) -> None:
-    """Raise one error in all processes if any of them had failures."""
-    failures = [failure for part in dist.all_gather_object(failures) for failure in part]
-    if failures:
-        more = f' (and {len(failures) - 1} more of {total} images)' if len(failures) > 1 else ''
-        raise DataError(f'{failures[0]}{more}; the other maps are done, the same command makes the rest')
-
-
-def warn_together(items: list[str], what: str) -> None:
-    """Log one warning, in the first process, with the number of items of all processes and the first of them."""
-    items = sorted(item for part in dist.all_gather_object(items) for item in part)
-    if items:
-        more = ', ...' if len(items) > LISTED else ''
-        MMLogger.get_current_instance().warning(f'{len(items)} {what}: {", ".join(items[:LISTED])}{more}')
-
-
-def progress(results: Iterator, total: int, what: str) -> Iterator:
-    """`results` with a progress bar and the time left, in the first process (its share stands for all)."""
-    interval = 0.2 if sys.stderr.isatty() else 15.0
-    hidden = not dist.is_main_process()
-    return tqdm(results, total=total, desc=what, unit=' images', disable=hidden, mininterval=interval)

@@ -9,11 +9,12 @@ from skimage.measure import label as connected_pieces
 
 from peridot.errors import CheckpointError, ConfigError
 from peridot.labels.generator import check_positive
-from peridot.labels.networks import NetworkGenerator, device, fingerprint, misfits, read_checkpoint
+from peridot.labels.networks import NetworkGenerator, device, fingerprint
 from peridot.labels.superpixels import check_num_ids, merge_targets
 from peridot.maps.images import nearest_resize, reduce_image
 from peridot.optional import import_package
 from peridot.registry import LABEL_GENERATORS
+from peridot.weights import misfits, read_checkpoint, state_of
 
 if TYPE_CHECKING:
     from segment_anything import SamAutomaticMaskGenerator
@@ -165,7 +166,7 @@ def load_sam(model_type: str, checkpoint: Path, generator: str) -> 'Sam':
         raise ConfigError(f'{generator}: model_type={model_type!r} is unknown: choose from {", ".join(registry)}')
     file = PUBLISHED_FILES.get(model_type)
     origin = f'download {DOWNLOADS}/{file}' if file else f'give checkpoint=FILE with weights of {model_type!r}'
-    state = read_checkpoint(checkpoint, 'Segment Anything checkpoint', origin)
+    state = state_of(read_checkpoint(checkpoint, 'Segment Anything checkpoint', origin))
     model = registry[model_type](checkpoint=None)
     if wrong := misfits(model, state):
         raise CheckpointError(_misfit(model_type, checkpoint, state, wrong))

@@ -14,12 +14,16 @@ from threadpoolctl import threadpool_limits
 
 from peridot.errors import ConfigError, DataError, PeridotError
 from peridot.files import atomic_path
+from peridot.labels.distributed import in_first_process, raise_together
 from peridot.labels.generator import LabelGenerator
 from peridot.labels.job import MapJob
-from peridot.labels.runner import in_first_process, is_done, progress, raise_together, run_parallel
+from peridot.labels.parallel import progress, run_parallel
+from peridot.labels.runner import is_done
 from peridot.labels.superpixels import SlicGenerator
-from peridot.maps.folder import MANIFEST, TOOLS, MapFolder
+from peridot.maps.folder import MapFolder
 from peridot.maps.images import ImageSource, nearest_resize, resize_image, size_at_height
+from peridot.maps.manifest import MANIFEST
+from peridot.maps.tools import TOOLS
 from peridot.models.functional import superpixel_mean
 from peridot.registry import LABEL_GENERATORS, MODELS
 

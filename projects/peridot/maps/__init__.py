@@ -1,7 +1,8 @@
 """What lies on disk beside a dataset: its images, and folders of maps and of teacher features that belong to them."""
 
-from peridot.maps.folder import Manifest, MapFolder, content_hash, read_manifest, write_manifest, write_map
+from peridot.maps.folder import MapFolder, content_hash, write_map
 from peridot.maps.images import ImageSource, images_of
+from peridot.maps.manifest import Manifest, read_manifest, write_manifest
 from peridot.maps.teacher_features import FeatureFolder
 
 __all__ = [

@@ -1,125 +1,21 @@
-"""Folders of per-image maps (superpixels or weak labels): PNG files beside a `manifest.json`."""
+"""Folders of superpixels or weak labels: one PNG file per image beside a `manifest.json`."""
 
 import hashlib
-import json
 import os
 import zlib
-from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass, field, fields
+from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
 from PIL import Image
 
-from peridot.errors import ConfigError, DataError
+from peridot.errors import DataError
 from peridot.files import atomic_path
+from peridot.maps.base import BaseMapFolder
+from peridot.maps.manifest import MANIFEST, Manifest, read_manifest
+from peridot.maps.tools import command_for
 
-MANIFEST = 'manifest.json'
-DEFAULT_LAYOUT = '{relative_stem}.png'
-KINDS = ('superpixels', 'labels')
-TOOLS = {'superpixels': 'tools/make_superpixels.py', 'labels': 'tools/make_weak_labels.py'}
-# those of generators and default folders that have a program of their own
-OWN_TOOLS = {
-    'lidar': 'tools/make_proposals.py',
-    'proposals': 'tools/make_proposals.py',
-    'segment-kmeans': 'tools/make_pseudo_classes.py',
-    'segment-teacher': 'tools/make_teacher_labels.py',
-}
-DOCUMENTATION = 'docs/label_maps.md'
 _SINGLE_CHANNEL_MODES = {'L', 'P', '1', 'I', 'I;16', 'I;16B'}
-
-
-@dataclass
-class Manifest:
-    """What `manifest.json` says about the maps around it; users write the same fields for maps of their own.
-
-    Attributes:
-        kind: 'superpixels' (ids mean something within one image only) or 'labels' (one class list for all).
-        generator: Registered name of the generator that made the maps; 'files' for maps made elsewhere.
-        version: Version of the generator.
-        parameters: Settings of the generator.
-        layout: Path of an image's map below the folder, with the fields `{relative_stem}` (image path
-            relative to the data root, without suffix), `{parent}`, `{stem}` and `{token}`.
-        num_ids: Superpixels only: ids are smaller than this number in every map.
-        classes: Labels only: class names in the order of their values.
-        ignore: Value of pixels without id or class; None when every pixel has one.
-        hash: `content_hash` of the maps; None while they are being made, optional in users' manifests.
-        command: Command that made the maps and makes missing ones; quoted in error messages.
-    """
-
-    kind: str
-    generator: str = 'files'
-    version: str = '1'
-    parameters: dict = field(default_factory=dict)
-    layout: str = DEFAULT_LAYOUT
-    num_ids: int | None = None
-    classes: list[str] | None = None
-    ignore: int | None = None
-    hash: str | None = None
-    command: str | None = None
-
-    def __post_init__(self) -> None:
-        if self.kind not in KINDS:
-            raise DataError(f'kind must be one of {", ".join(KINDS)}, not {self.kind!r}')
-        if self.kind == 'labels' and not _is_list_of_names(self.classes):
-            raise DataError('classes must be a list of class names, in the order of their values')
-        if self.kind == 'superpixels' and not (_is_int(self.num_ids) and 0 < self.num_ids <= 65535):
-            raise DataError(f'num_ids must be a whole number from 1 to 65535, not {self.num_ids!r}')
-        if self.ignore is not None and not (_is_int(self.ignore) and 0 <= self.ignore <= 65535):
-            raise DataError(f'ignore must be null or a whole number from 0 to 65535, not {self.ignore!r}')
-        try:
-            self.layout.format(relative_stem='', parent='', stem='', token='')
-        except (KeyError, IndexError, ValueError, AttributeError):
-            raise DataError(
-                f'layout {self.layout!r} may only use {{relative_stem}}, {{parent}}, {{stem}} and {{token}}'
-            ) from None
-
-    @property
-    def limit(self) -> int:
-        """Valid values are smaller than this number (or equal to `ignore`)."""
-        return self.num_ids if self.kind == 'superpixels' else len(self.classes)
-
-    @property
-    def settings(self) -> dict:
-        """The fields that must be equal for two runs to write into one folder."""
-        values = asdict(self)
-        return {key: value for key, value in values.items() if key not in ('hash', 'command')}
-
-
-def read_manifest(folder: str | os.PathLike) -> Manifest:
-    """Read and check `folder/manifest.json`.
-
-    Raises:
-        DataError: The folder or its manifest is missing, or a field is missing or senseless.
-    """
-    path = Path(folder) / MANIFEST
-    if not path.is_file():
-        what = 'has no manifest.json' if path.parent.is_dir() else 'does not exist'
-        tools = [OWN_TOOLS[path.parent.name]] if path.parent.name in OWN_TOOLS else TOOLS.values()
-        programs = ' or '.join(f'`python {tool}`' for tool in tools)
-        raise DataError(
-            f'{path.parent} {what}: make maps with {programs}, or describe maps of your own as {DOCUMENTATION} says'
-        )
-    try:
-        values = json.loads(path.read_text())
-    except (ValueError, OSError) as error:
-        raise DataError(f'{path} cannot be read ({error}); see {DOCUMENTATION} for its fields') from None
-    known = {item.name for item in fields(Manifest)}
-    if not isinstance(values, dict) or 'kind' not in values:
-        raise DataError(f'{path} has no field "kind"; see {DOCUMENTATION} for its fields')
-    if unknown := sorted(set(values) - known - {'comment'}):
-        raise DataError(f'{path}: unknown field(s) {", ".join(unknown)}; see {DOCUMENTATION} for the fields')
-    values.pop('comment', None)
-    try:
-        return Manifest(**values)
-    except DataError as error:
-        raise DataError(f'{path}: {error}; see {DOCUMENTATION}') from None
-
-
-def write_manifest(folder: str | os.PathLike, manifest: Manifest) -> None:
-    """Write `folder/manifest.json` atomically (a reader sees the old file or the new one, never a part)."""
-    with atomic_path(Path(folder) / MANIFEST) as temporary:
-        temporary.write_text(json.dumps(asdict(manifest), indent=2) + '\n')
 
 
 def write_map(path: str | os.PathLike, array: np.ndarray, dtype: type = np.uint8) -> None:
@@ -154,7 +50,7 @@ def content_hash(folder: str | os.PathLike, paths: Iterable[str | os.PathLike]) 
     return 'sha256:' + hashlib.sha256(''.join(sorted(lines)).encode()).hexdigest()
 
 
-class MapFolder:
+class MapFolder(BaseMapFolder):
     """Reads the maps of one folder and checks every one of them.
 
     Args:
@@ -179,14 +75,12 @@ class MapFolder:
         generator: str | None = None,
         manifest: Manifest | None = None,
     ) -> None:
-        self.data_root = os.path.abspath(data_root)
-        self.folder = Path(data_root) / folder
-        self.manifest = manifest or read_manifest(self.folder)
+        super().__init__(folder, data_root, manifest or read_manifest(Path(data_root) / folder))
         for name, asked in (('kind', kind), ('generator', generator)):
             found = getattr(self.manifest, name)
             if asked is not None and found != asked:
                 # the folder's own command makes what was not asked for
-                command = self._tool(kind or self.manifest.kind, generator)
+                command = command_for(kind or self.manifest.kind, self.data_root, generator)
                 raise DataError(
                     f'{self.folder / MANIFEST} describes maps of {name} {found!r} where {asked!r} is asked '
                     f'for: name another folder or make the maps with `{command}`'
@@ -210,47 +104,12 @@ class MapFolder:
     @property
     def is_finished(self) -> bool:
         """Whether the run that makes these maps has ended; maps made elsewhere need no hash to be finished."""
-        return self.manifest.hash is not None or self._is_foreign
+        return self.manifest.hash is not None or self._is_external
 
-    def path_for(self, img_path: str | os.PathLike, token: str | None = None) -> Path:
-        """Path of an image's map.
-
-        Args:
-            img_path: Image file: absolute, relative to the data root, or starting with the data root.
-            token: Token of the camera's sample data, for layouts that use it.
-        """
-        return self.folder / self._name_for(os.fspath(img_path), token)
-
-    def missing(self, images: Iterable[tuple[str, str | None]]) -> list[str]:
-        """Maps that do not exist, as sorted paths below the folder; every directory is listed once, no file opened.
-
-        Args:
-            images: (image file, token of the camera's sample data or None) of all images that need a map.
-        """
-        wanted: dict[str, set[str]] = {}
-        for path, token in images:
-            directory, name = os.path.split(self._name_for(path, token))
-            wanted.setdefault(directory, set()).add(name)
-        found = {directory: _names_in(self.folder / directory) for directory in wanted}
-        return sorted(os.path.join(key, name) for key, names in wanted.items() for name in names - found[key])
-
-    def check_exist(self, images: Sequence[tuple[str, str | None]]) -> None:
-        """Refuse a folder that has no map for some of the images.
-
-        Args:
-            images: See `missing`.
-
-        Raises:
-            DataError: Counts the missing maps and names the first few and the command that makes them.
-        """
-        missing = self.missing(images)
-        if missing:
-            first = ', '.join(missing[:3]) + (', ...' if len(missing) > 3 else '')
-            state = '' if self.is_finished else ', and is unfinished (its manifest has no hash)'
-            raise DataError(
-                f'{self.folder} has no map for {len(missing)} of {len(images)} images '
-                f'({first}){state}: {self._cure("make the missing ones")}'
-            )
+    @property
+    def command(self) -> str:
+        """Command that makes these maps."""
+        return self.manifest.command or command_for(self.manifest.kind, self.data_root)
 
     def describe(self) -> str:
         """One line about the folder: generator, number of ids or classes, first digits of the hash."""
@@ -259,20 +118,8 @@ class MapFolder:
         if manifest.hash is not None:
             state = manifest.hash[:15]
         else:
-            state = 'no hash' if self.is_finished else f'unfinished, to be completed with `{self._command()}`'
+            state = 'no hash' if self.is_finished else f'unfinished, to be completed with `{self.command}`'
         return f'{self.folder}: {manifest.kind} of {manifest.generator!r}, {manifest.limit} {unit}, {state}'
-
-    def _name_for(self, img_path: str, token: str | None) -> str:
-        """Path of an image's map below the folder; plain strings, as it is called for all images of a dataset."""
-        stem = os.path.splitext(self._relative(img_path))[0]
-        layout = self.manifest.layout
-        if '{token}' in layout and not token:
-            raise DataError(
-                f'{self.folder / MANIFEST}: layout {layout!r} needs a camera token, {img_path} has none; '
-                f'use a layout of {{relative_stem}}, {{parent}} and {{stem}}'
-            )
-        parent, name = os.path.split(stem)
-        return layout.format(relative_stem=stem, parent=os.path.basename(parent), stem=name, token=token)
 
     def read(self, img_path: str | os.PathLike, image_size: tuple[int, int], token: str | None = None) -> np.ndarray:
         """Map of an image.
@@ -312,19 +159,21 @@ class MapFolder:
             DataError: The map has another size than `image_size`, or a value that the manifest excludes.
         """
         if image_size is not None and array.shape != tuple(image_size):
-            self._fail(path, '{}x{} pixels, its image has {}x{} (height x width)', *array.shape, *image_size)
+            found, wanted = ('x'.join(map(str, size)) for size in (array.shape, image_size))
+            raise self._error(path, f'{found} pixels, its image has {wanted} (height x width)')
         self._check_range(path, array)
 
     def _decode(self, path: Path) -> np.ndarray:
         try:
             with Image.open(path) as image:
                 if image.mode not in _SINGLE_CHANNEL_MODES:
-                    self._fail(path, 'is a {} image, a map has one channel', image.mode)
+                    raise self._error(path, f'is a {image.mode} image, a map has one channel')
                 array = np.array(image)
         except FileNotFoundError:
-            self._fail(path, 'is missing')
+            raise self._error(path, 'is missing') from None
         except (OSError, SyntaxError, ValueError) as error:
-            self._fail(path, 'cannot be decoded ({})', str(error).splitlines()[0] if str(error) else 'damaged')
+            reason = str(error).splitlines()[0] if str(error) else 'damaged'
+            raise self._error(path, f'cannot be decoded ({reason})') from None
         return array.astype(np.uint8) if array.dtype == bool else array
 
     def _check_range(self, path: Path, array: np.ndarray) -> None:
@@ -337,73 +186,12 @@ class MapFolder:
         if wrong.any():
             noun = 'superpixel ids' if self.manifest.kind == 'superpixels' else 'classes'
             also = '' if ignore is None else f' and ignore value {ignore}'
-            self._fail(path, 'holds value {}, the manifest declares {} {}{}', array[wrong][0], limit, noun, also)
-
-    def _fail(self, path: Path, problem: str, *values: object) -> None:
-        raise DataError(f'{self.manifest.kind} map {path} {problem.format(*values)}: {self._cure("remake it")}')
+            raise self._error(path, f'holds value {array[wrong][0]}, the manifest declares {limit} {noun}{also}')
 
     @property
-    def _is_foreign(self) -> bool:
+    def _is_external(self) -> bool:
         """Whether a user made the maps and wrote the manifest."""
         return self.manifest.generator == 'files' and not self.manifest.command
 
-    def _cure(self, action: str) -> str:
-        if self._is_foreign:
-            return f'mend {self.folder / MANIFEST} or the files'
-        return f'{action} with `{self._command()}`'
-
-    def _command(self) -> str:
-        """Command that makes these maps."""
-        return self.manifest.command or self._tool(self.manifest.kind)
-
-    def _tool(self, kind: str, generator: str | None = None) -> str:
-        tool, data_root = OWN_TOOLS.get(generator, TOOLS[kind]), os.path.relpath(self.data_root)
-        chosen = f' --generator {generator}' if generator and generator not in OWN_TOOLS else ''
-        return f'python {tool} CONFIG --data-root {data_root}{chosen}'
-
-    def _relative(self, img_path: str) -> str:
-        root = self.data_root + os.sep
-        absolute = os.path.abspath(img_path)
-        if absolute.startswith(root):
-            return absolute[len(root) :]
-        if os.path.isabs(img_path):
-            raise DataError(f'image {img_path} is not below the data root {self.data_root}: check --data-root')
-        return os.path.normpath(img_path)
-
-
-def check_same_settings(folder: Path, wanted: Manifest) -> None:
-    """Refuse to continue a folder that was begun with other settings.
-
-    Raises:
-        ConfigError: Naming the first setting that differs and the two ways out.
-    """
-    found, asked = read_manifest(folder).settings, wanted.settings
-    for key, value in asked.items():
-        if json.loads(json.dumps(value)) != found[key]:
-            pairs = [(key, found[key], value)]
-            if key == 'parameters':
-                names = sorted(set(found[key]) | set(value))
-                pairs = [(name, found[key].get(name), value.get(name)) for name in names]
-                pairs = [pair for pair in pairs if pair[1] != json.loads(json.dumps(pair[2]))]
-            name, old, new = pairs[0]
-            raise ConfigError(
-                f'{folder / MANIFEST}: the maps there were made with {name}={old!r}, now it is {new!r}: '
-                'write elsewhere with --out DIR or replace them with --overwrite'
-            )
-
-
-def _names_in(directory: Path) -> set[str]:
-    """Names of the entries of a directory, none if it does not exist."""
-    try:
-        with os.scandir(directory) as entries:
-            return {entry.name for entry in entries}
-    except (FileNotFoundError, NotADirectoryError):
-        return set()
-
-
-def _is_int(value: object) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool)
-
-
-def _is_list_of_names(value: object) -> bool:
-    return isinstance(value, (list, tuple)) and len(value) > 0 and all(isinstance(item, str) for item in value)
+    def _hint(self, action: str) -> str:
+        return f'fix {self.folder / MANIFEST} or the files' if self._is_external else super()._hint(action)

@@ -9,6 +9,7 @@ import numpy as np
 from PIL import Image
 
 from peridot.errors import DataError
+from peridot.walk import innermost
 
 
 @dataclass(frozen=True)
@@ -35,7 +36,7 @@ class ImageSource:
 
         Args:
             at_least: (height, width) the caller needs; a JPEG is then decoded at a half, quarter or eighth
-                of its size where that is still as large. The whole image by default.
+                of its size where that is still as large. The full image by default.
         """
         with self._open() as image:
             try:
@@ -58,16 +59,10 @@ def images_of(dataset) -> list[ImageSource]:
     """Camera images of a dataset (or of all datasets that a wrapper holds), each once, in order.
 
     Args:
-        dataset: `PairedDataset`, or a wrapper with `datasets` (concatenation) or `dataset` (repetition).
+        dataset: `PairedDataset`, or a wrapper, see `innermost`.
     """
-    if hasattr(dataset, 'datasets'):
-        lists = [images_of(part) for part in dataset.datasets]
-    elif hasattr(dataset, 'dataset') and not isinstance(dataset.dataset, (str, type(None))):
-        lists = [images_of(dataset.dataset)]
-    else:
-        infos = (dataset.get_data_info(index) for index in range(len(dataset)))
-        lists = [image_sources(info) for info in infos]
-    return list({source.path: source for part in lists for source in part}.values())
+    infos = (part.get_data_info(index) for part in innermost(dataset) for index in range(len(part)))
+    return list({source.path: source for info in infos for source in image_sources(info)}.values())
 
 
 def image_sources(info: dict) -> list[ImageSource]:
@@ -80,7 +75,7 @@ def image_sources(info: dict) -> list[ImageSource]:
 
 
 def nearest_resize(ids: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """Nearest-neighbour resize of a map; pixel centres stay where they are.
+    """Nearest-neighbor resize of a map; pixel centers stay where they are.
 
     Args:
         ids: (h, w) array.

@@ -7,6 +7,9 @@ from peridot.errors import ConfigError
 from peridot.maps.folder import MapFolder
 from peridot.maps.teacher_features import FeatureFolder
 
+# the maps that stand in for the images
+TEACHER_FEATURES = 'teacher_features'
+
 
 def open_maps(
     maps: Mapping[str, str | Mapping], data_root: str | os.PathLike = '.'
@@ -14,9 +17,10 @@ def open_maps(
     """Open the folders that a dataset's `maps` names.
 
     Args:
-        maps: Folder of each kind of map by name, relative to `data_root` unless absolute. A dict says with `folder`
-            also what its manifest must: `dict(folder='superpixels/slic', kind='superpixels', generator='slic')` for a
-            `MapFolder`, `dict(folder='teacher_features/x', teacher=model.teacher)` for a `FeatureFolder`.
+        maps: Folder of each kind of map by name, relative to `data_root` unless absolute. `teacher_features` is a
+            `FeatureFolder`, all others are `MapFolder`s. A dict says with `folder` also what its manifest must:
+            `dict(folder='superpixels/slic', kind='superpixels', generator='slic')`, or for the features
+            `dict(folder='teacher_features/x', teacher=model.teacher)`.
         data_root: Root of the dataset.
 
     Raises:
@@ -26,7 +30,7 @@ def open_maps(
     opened = {}
     for name, asked in maps.items():
         asked = {'folder': asked} if isinstance(asked, (str, os.PathLike)) else dict(asked)
-        opener = FeatureFolder if 'teacher' in asked else MapFolder
+        opener = FeatureFolder if name == TEACHER_FEATURES else MapFolder
         try:
             opened[name] = opener(data_root=data_root, **asked)
         except TypeError as error:

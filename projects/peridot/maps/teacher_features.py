@@ -6,13 +6,14 @@ import os
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 
 from peridot.errors import ConfigError, DataError
 from peridot.files import atomic_path
-from peridot.maps.folder import MANIFEST, MapFolder
+from peridot.maps.base import BaseMapFolder
+from peridot.maps.manifest import MANIFEST, read_json
 
 KIND = 'teacher features'
 TOOL = 'tools/make_teacher_features.py'
@@ -35,7 +36,7 @@ class FeatureManifest:
         command: Command that made the maps and makes missing ones; quoted in error messages.
         images: Number of maps; None while they are being made.
         resize: How the images are resized.
-        layout: Path of an image's map below the folder, as in `peridot.maps.folder.Manifest`.
+        layout: Path of an image's map below the folder, as in `peridot.maps.Manifest`.
         kind: Tells these folders from those of per-pixel maps.
     """
 
@@ -49,8 +50,10 @@ class FeatureManifest:
     layout: str = '{relative_stem}.npy'
     kind: str = KIND
 
-    # `MapFolder` asks for it
-    generator: ClassVar[str] = 'teacher'
+    @property
+    def settings(self) -> dict:
+        """The fields that must be equal for two runs to write into one folder."""
+        return {name: value for name, value in asdict(self).items() if name not in ('command', 'images')}
 
     @property
     def file_size(self) -> int:
@@ -84,7 +87,7 @@ def teacher_settings(config: Mapping[str, Any]) -> dict[str, Any]:
     return json.loads(json.dumps(settings))
 
 
-class FeatureFolder(MapFolder):
+class FeatureFolder(BaseMapFolder):
     """Reads the feature maps of one folder and checks every one of them.
 
     Args:
@@ -107,7 +110,7 @@ class FeatureFolder(MapFolder):
         teacher: Mapping[str, Any] | None = None,
         manifest: FeatureManifest | None = None,
     ) -> None:
-        super().__init__(folder, data_root, manifest=manifest or read_manifest(Path(data_root) / folder))
+        super().__init__(folder, data_root, manifest or read_feature_manifest(Path(data_root) / folder))
         if teacher is not None:
             self._check_teacher(teacher_settings(teacher))
 
@@ -115,6 +118,11 @@ class FeatureFolder(MapFolder):
     def is_finished(self) -> bool:
         """Whether the run that makes these maps has ended."""
         return self.manifest.images is not None
+
+    @property
+    def command(self) -> str:
+        """Command that makes these maps."""
+        return self.manifest.command
 
     def describe(self) -> str:
         """One line about the folder: teacher, shape, first digits of the weights' hash."""
@@ -134,18 +142,17 @@ class FeatureFolder(MapFolder):
         try:
             values = np.load(path, allow_pickle=False)
         except FileNotFoundError:
-            self._fail(path, 'is missing')
+            raise self._error(path, 'is missing') from None
         except (OSError, ValueError, EOFError):
-            self._fail(path, 'is damaged')
+            raise self._error(path, 'is damaged') from None
         channels, height, width = self.manifest.shape
         if values.dtype != np.float16 or values.shape != (height, width, channels):
-            self._fail(
-                path, 'holds {} {}, the manifest says float16 {}', values.dtype, values.shape, self.manifest.shape
-            )
+            found = f'{values.dtype} {values.shape}'
+            raise self._error(path, f'holds {found}, the manifest says float16 {self.manifest.shape}')
         return values
 
-    def is_sound(self, img_path: str | os.PathLike) -> bool:
-        """Whether a map of the right length is there; as files are written atomically, it then is whole."""
+    def is_valid(self, img_path: str | os.PathLike) -> bool:
+        """Whether a map of the right length is there; as files are written atomically, it then is complete."""
         path = self.path_for(img_path)
         return path.is_file() and path.stat().st_size == self.manifest.file_size
 
@@ -175,30 +182,18 @@ class FeatureFolder(MapFolder):
                     f'has {wanted.get(name)!r}: name another folder, or make them with `python {TOOL} CONFIG`'
                 )
 
-    def _command(self) -> str:
-        return self.manifest.command
 
-
-def read_manifest(folder: Path) -> FeatureManifest:
+def read_feature_manifest(folder: Path) -> FeatureManifest:
     """Read and check `folder/manifest.json`.
 
     Raises:
         DataError: The folder or its manifest is missing or not of feature maps.
     """
-    path = folder / MANIFEST
-    try:
-        values = json.loads(path.read_text())
-    except FileNotFoundError:
-        raise DataError(f'{path} does not exist: make the maps with `python {TOOL} CONFIG`') from None
-    except (ValueError, OSError) as error:
-        raise DataError(f'{path} cannot be read ({error}): make the maps with `python {TOOL} CONFIG`') from None
+    path, hint = folder / MANIFEST, f'make the maps with `python {TOOL} CONFIG`'
+    if not path.is_file():
+        raise DataError(f'{path} does not exist: {hint}')
+    values = read_json(path, hint)
     names = {item.name for item in fields(FeatureManifest)}
     if not isinstance(values, dict) or values.get('kind') != KIND or set(values) != names:
         raise DataError(f'{path} is not that of teacher features: name their folder, or make them with `python {TOOL}`')
     return FeatureManifest(**values)
-
-
-def write_manifest(folder: Path, manifest: FeatureManifest) -> None:
-    """Write `folder/manifest.json` atomically."""
-    with atomic_path(folder / MANIFEST) as temporary:
-        temporary.write_text(json.dumps(asdict(manifest), indent=2) + '\n')

@@ -1,18 +1,17 @@
-"""Pictures of maps over their images, for people to look at."""
+"""Pictures of maps over their images."""
 
-import colorsys
-
-import cv2
 import numpy as np
 from skimage.segmentation import find_boundaries
 
-from peridot.maps.folder import Manifest
+from peridot.maps import Manifest
+from peridot.visualization.colors import class_colors
+from peridot.visualization.pictures import legend
 
 YELLOW = (255, 220, 0)
 
 
 def overlay(image: np.ndarray, ids: np.ndarray, manifest: Manifest) -> np.ndarray:
-    """Superpixel borders drawn on the image, or classes as transparent colours with their names.
+    """Superpixel borders drawn on the image, or classes as transparent colors, their names below.
 
     Args:
         image: (H, W, 3) uint8 RGB image.
@@ -20,41 +19,25 @@ def overlay(image: np.ndarray, ids: np.ndarray, manifest: Manifest) -> np.ndarra
         manifest: Describes the map.
 
     Returns:
-        (H, W', 3) uint8 RGB picture; with labels it is wider than the image by the legend.
+        (H', W, 3) uint8 RGB picture.
     """
-    picture = image.copy()
     if manifest.kind == 'labels':
         palette = class_colors(len(manifest.classes))
-        labeled = ids < len(palette)
-        picture[labeled] = (0.45 * picture[labeled] + 0.55 * palette[ids[labeled]]).astype(np.uint8)
-        return np.concatenate([picture, _legend(manifest.classes, palette, image.shape[0])], axis=1)
+        return np.concatenate([paint(image, ids, palette), legend(manifest.classes, palette.tolist(), image.shape[1])])
+    picture = image.copy()
     picture[find_boundaries(ids, mode='inner')] = YELLOW
     return picture
 
 
-def class_colors(count: int) -> np.ndarray:
-    """(count, 3) uint8 RGB colours that are easy to tell apart."""
-    hues = (np.arange(count) * 0.618) % 1.0
-    values = np.where(np.arange(count) % 2, 0.75, 1.0)
-    colors = [colorsys.hsv_to_rgb(hue, 0.8, value) for hue, value in zip(hues, values)]
-    return (np.array(colors) * 255).astype(np.uint8)
+def paint(image: np.ndarray, labels: np.ndarray, palette: np.ndarray, opacity: float = 0.55) -> np.ndarray:
+    """Labels as transparent colors over an image: (H, W, 3) uint8 RGB.
 
-
-def _legend(names: list[str], palette: np.ndarray, height: int) -> np.ndarray:
-    line = max(8, min(24, height // len(names)))
-    size = line / 40
-    legend = np.full((height, int(10 + line + max(map(len, names)) * line * 0.48), 3), 255, np.uint8)
-    for index, name in enumerate(names):
-        top = index * line
-        legend[top + 2 : top + line - 2, 4 : 2 + line] = palette[index]
-        cv2.putText(
-            legend,
-            name,
-            (8 + line, top + line * 3 // 4),
-            cv2.FONT_HERSHEY_SIMPLEX,
-            size,
-            (0, 0, 0),
-            1,
-            cv2.LINE_AA,
-        )
-    return legend
+    Args:
+        image: (H, W, 3) uint8 RGB image.
+        labels: (H, W) not negative; those from K on have no color.
+        palette: (K, 3) uint8 RGB.
+        opacity: Of the colors; 1 hides the image.
+    """
+    picture, labeled = image.copy(), labels < len(palette)
+    picture[labeled] = np.rint((1 - opacity) * image[labeled] + opacity * palette[labels[labeled]])
+    return picture

@@ -1,20 +1,28 @@
 """Pictures of points with features or classes: the cloud from above and projected on images."""
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import cv2
 import numpy as np
 import torch
-import torch.nn.functional as F
 from PIL import Image
-from scipy.linalg import eigh
 from torch import Tensor
 
+from peridot.files import atomic_path
 from peridot.structures import Pairs
+from peridot.visualization.colors import (
+    RIGHT,
+    UNLABELED,
+    WRONG,
+    error_colors,
+    label_colors,
+    pca_colors,
+    similarity_colors,
+)
 
 DARK = (18, 18, 18)
-RIGHT, WRONG, UNLABELED = (105, 105, 105), (255, 45, 45), (45, 45, 45)
 
 
 @dataclass(frozen=True)
@@ -67,56 +75,38 @@ class TopView:
         return np.stack([1 - along / self.extent, 1 + across / self.extent], -1) * self.pixels / 2
 
 
-def pca_colors(features: Tensor) -> np.ndarray:
-    """First three principal components as colors.
+@dataclass(frozen=True)
+class Cloud:
+    """A point cloud and its cameras, as they are drawn.
 
-    Args:
-        features: float (N, C).
-
-    Returns:
-        uint8 (N, 3); each component is stretched between its 2nd and 98th percentile.
+    Attributes:
+        xyz: float (N, 3) in meters, lidar frame.
+        images: uint8 (V, H, W, 3); without cameras the cloud stands alone.
+        pairs: Pairs of the points and these images.
+        view: Part that is shown from above, by default 40 m around the sensor with y up.
     """
-    # a picture must not end a training: features of its first steps may overflow
-    centered = F.normalize(features.float().nan_to_num(0, 0, 0), dim=1)
-    centered = centered - centered.mean(0)
-    last = centered.shape[1] - 1
-    # of the solvers tried, this one copes with the nearly equal eigenvalues of an untrained network
-    _, vectors = eigh((centered.T @ centered).double().cpu().numpy(), subset_by_index=[max(last - 2, 0), last])
-    components = centered.cpu().numpy() @ vectors[:, ::-1].astype(np.float32)
-    low, high = np.percentile(components, [2, 98], axis=0)
-    return (255 * np.clip((components - low) / np.maximum(high - low, 1e-9), 0, 1)).astype(np.uint8)
 
+    xyz: np.ndarray
+    images: np.ndarray
+    pairs: Pairs
+    view: TopView = TopView()
 
-def similarity_colors(features: Tensor, query: int) -> np.ndarray:
-    """Cosine similarity to the point with row `query`, from dark blue (0 and less) to yellow (1): uint8 (N, 3)."""
-    unit = F.normalize(features.float(), dim=1)
-    return heat_colors(unit @ unit[query])
+    @classmethod
+    def of_inputs(cls, inputs: dict, lidar2cam: np.ndarray | None = None) -> 'Cloud':
+        """One sample of a paired dataset, shown as `TopView.fit` says.
 
+        Args:
+            inputs: `points` (N, >=3), `pairs` and, where there are cameras, `images` uint8 (V, 3, H, W).
+            lidar2cam: (4, 4) of the front camera, whose axis points up.
+        """
+        xyz = inputs['points'][:, :3].cpu().numpy()
+        images = inputs['images'] if len(inputs.get('images', ())) else torch.zeros(0, 3, 1, 1, dtype=torch.uint8)
+        images = images.permute(0, 2, 3, 1).cpu().numpy()
+        return cls(xyz, images, inputs['pairs'], TopView.fit(xyz, lidar2cam))
 
-def heat_colors(values: Tensor, low: float = 0.0, high: float = 1.0) -> np.ndarray:
-    """Numbers (N,) as colors, from dark blue (`low` and less) to yellow (`high` and more): uint8 (N, 3)."""
-    from matplotlib import colormaps
-
-    place = (values.float().cpu().numpy() - low) / max(high - low, 1e-9)
-    return (255 * colormaps['viridis'](np.clip(place, 0, 1))[:, :3]).astype(np.uint8)
-
-
-def class_colors(labels: np.ndarray, palette: Sequence[Sequence[int]]) -> np.ndarray:
-    """Color of every point's class, uint8 (N, 3); labels outside the palette (the ignored one) are dark gray.
-
-    Args:
-        labels: int (N,).
-        palette: RGB of each of the K classes.
-    """
-    table = np.array([*palette, UNLABELED], np.uint8)
-    return table[np.where((labels >= 0) & (labels < len(palette)), labels, len(palette))]
-
-
-def error_colors(truth: np.ndarray, predicted: np.ndarray, num_classes: int) -> np.ndarray:
-    """Wrong points red, right ones gray, those without a true class in [0, K) dark: uint8 (N, 3)."""
-    colors = np.where((truth == predicted)[:, None], np.uint8(RIGHT), np.uint8(WRONG))
-    colors[(truth < 0) | (truth >= num_classes)] = UNLABELED
-    return colors
+    def nearest(self, x: float, y: float) -> int:
+        """Row of the point nearest to these meters on the ground."""
+        return int(np.linalg.norm(self.xyz[:, :2] - np.array((x, y), self.xyz.dtype), axis=1).argmin())
 
 
 def draw_from_above(
@@ -213,62 +203,46 @@ def beside(left: np.ndarray, right: np.ndarray) -> np.ndarray:
     return np.hstack(parts)
 
 
-def feature_picture(
-    features: Tensor,
-    xyz: Tensor,
-    images: Tensor,
-    pairs: Pairs,
-    query: int | None = None,
-    view: TopView | None = None,
-) -> np.ndarray:
-    """One picture: the cloud from above beside the cameras, colored by feature.
+def save_picture(path: str | os.PathLike, picture: np.ndarray) -> None:
+    """Write a picture uint8 (H, W, 3) as a PNG file, atomically; missing folders are made."""
+    with atomic_path(path) as temporary:
+        Image.fromarray(np.ascontiguousarray(picture)).save(temporary, format='PNG')
+
+
+def feature_picture(features: Tensor, cloud: Cloud, query: int | None = None) -> np.ndarray:
+    """The cloud from above beside the cameras, colored by feature.
 
     Args:
         features: float (N, C) point features.
-        xyz: (N, >=3) points in the lidar frame.
-        images: uint8 (V, 3, H, W); without cameras the cloud stands alone.
-        pairs: Pairs of this sample.
+        cloud: The points.
         query: Row of a point: color by similarity to it instead of by principal components; a cross marks it.
-        view: Part that is shown from above.
 
     Returns:
         uint8 (H', W', 3).
     """
-    colors = pca_colors(features) if query is None else similarity_colors(features, query)
-    return color_picture(colors, xyz, images, pairs, query, view)
+    return color_picture(pca_colors(features) if query is None else similarity_colors(features, query), cloud, query)
 
 
-def color_picture(
-    colors: np.ndarray,
-    xyz: Tensor,
-    images: Tensor,
-    pairs: Pairs,
-    marked: int | None = None,
-    view: TopView | None = None,
-) -> np.ndarray:
+def color_picture(colors: np.ndarray, cloud: Cloud, marked: int | None = None) -> np.ndarray:
     """The cloud from above beside the cameras, in given colors.
 
     Args:
         colors: uint8 (N, 3).
-        xyz: (N, >=3) points in the lidar frame.
-        images: uint8 (V, 3, H, W); without cameras the cloud stands alone.
-        pairs: Pairs of this sample.
+        cloud: The points.
         marked: Row of a point that gets a cross.
-        view: Part that is shown from above.
 
     Returns:
         uint8 (H', W', 3).
     """
-    xyz, view = xyz[:, :3].cpu().numpy(), view or TopView()
-    above = draw_from_above(xyz, colors, view)
+    above = draw_from_above(cloud.xyz, colors, cloud.view)
     if marked is not None:
-        row, col = view.place(xyz[marked, :2]).astype(int)
+        row, col = cloud.view.place(cloud.xyz[marked, :2]).astype(int)
         cv2.drawMarker(above, (int(col), int(row)), (255, 60, 60), cv2.MARKER_CROSS, 24, 2)
-    if not len(images):
+    if not len(cloud.images):
         return above
-    cameras = tile(draw_on_images(images.permute(0, 2, 3, 1).cpu().numpy(), pairs, colors), min(3, len(images)))
+    cameras = tile(draw_on_images(cloud.images, cloud.pairs, colors), min(3, len(cloud.images)))
     height = len(above)
-    if len(images) == 1:
+    if len(cloud.images) == 1:
         # the wide image of a single camera would become wider than a screen
         height = min(height, round(1240 * len(cameras) / cameras.shape[1]))
     width = round(cameras.shape[1] * height / len(cameras))
@@ -276,42 +250,33 @@ def color_picture(
 
 
 def segmentation_picture(
-    xyz: np.ndarray,
-    images: np.ndarray,
-    pairs: Pairs,
-    truth: np.ndarray,
-    predicted: np.ndarray,
-    classes: Sequence[str],
-    palette: Sequence[Sequence[int]],
-    view: TopView | None = None,
+    cloud: Cloud, truth: np.ndarray, predicted: np.ndarray, classes: Sequence[str], palette: Sequence[Sequence[int]]
 ) -> np.ndarray:
     """Ground truth, prediction and errors one below the other, each from above and on the cameras.
 
     Args:
-        xyz: (N, 3) in meters, lidar frame.
-        images: uint8 (V, H, W, 3), V may be 0.
-        pairs: Pairs of the cloud and these images.
+        cloud: The points.
         truth: int (N,); values outside [0, K) have no ground truth.
         predicted: int (N,).
         classes: Names of the K classes.
         palette: Their RGB.
-        view: Part that is shown from above.
 
     Returns:
         uint8 (H', W', 3).
     """
+    images, pairs = cloud.images, cloud.pairs
     labeled = (truth >= 0) & (truth < len(classes))
     wrong = labeled & (truth != predicted)
-    share = 100 * wrong.sum() / max(labeled.sum(), 1)
+    percent = 100 * wrong.sum() / max(labeled.sum(), 1)
     # errors are seen where they lie among right points
     on_top, last = np.where(wrong, 1, 0), pairs[torch.argsort(torch.from_numpy(wrong)[pairs.point], stable=True)]
     rows = []
     for text, colors, order, drawn in (
-        ('ground truth', class_colors(truth, palette), None, pairs),
-        ('prediction', class_colors(predicted, palette), None, pairs),
-        (f'errors: {share:.1f} % of the labeled points', error_colors(truth, predicted, len(classes)), on_top, last),
+        ('ground truth', label_colors(truth, palette), None, pairs),
+        ('prediction', label_colors(predicted, palette), None, pairs),
+        (f'errors: {percent:.1f} % of the labeled points', error_colors(truth, predicted, len(classes)), on_top, last),
     ):
-        above = caption(draw_from_above(xyz, colors, view, order), text)
+        above = caption(draw_from_above(cloud.xyz, colors, cloud.view, order), text)
         if len(images):
             above = beside(above, tile(draw_on_images(images, drawn, colors), min(3, len(images))))
         rows.append(above)

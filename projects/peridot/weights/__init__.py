@@ -3,7 +3,7 @@
 from peridot.weights.checkpoint import literal_config, read_checkpoint, state_of, unwrap
 from peridot.weights.convert import KINDS, convert_checkpoint, write_openpcdet
 from peridot.weights.layout import LAYOUT, exported_state, sparse_kernels, to_mmcv, to_spconv
-from peridot.weights.report import LoadReport, compare, misfits
+from peridot.weights.report import LoadReport, compare, conflicts, misfits
 from peridot.weights.settings import input_features, settings_differences
 from peridot.weights.verify import check_same_network, verify_loading
 from peridot.weights.waffleiron import write_released
@@ -14,6 +14,7 @@ __all__ = [
     'LoadReport',
     'check_same_network',
     'compare',
+    'conflicts',
     'convert_checkpoint',
     'exported_state',
     'input_features',

@@ -16,25 +16,30 @@ from peridot.errors import CheckpointError
 STATES = ('state_dict', 'model_state', 'model_point', 'model_points', 'net', 'model')
 
 
-def read_checkpoint(path: str | Path) -> dict:
+def read_checkpoint(path: str | Path, what: str = 'checkpoint', hint: str = 'check the path') -> dict:
     """Content of a checkpoint, on the CPU; nothing but tensors and plain values is unpickled.
+
+    Args:
+        path: The file.
+        what: What it is, for errors.
+        hint: What to do when it is absent, for the error.
 
     Raises:
         CheckpointError: The file is absent, damaged, holds other objects or no dict.
     """
     path = Path(path).expanduser()
     if not path.is_file():
-        raise CheckpointError(f'checkpoint {path} not found: check the path')
+        raise CheckpointError(f'{what} {path} not found: {hint}')
     try:
         # mapped: tensors are read when they are used
         content = torch.load(path, map_location='cpu', weights_only=True, mmap=zipfile.is_zipfile(path))
     except Exception as error:
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise CheckpointError(
-            f'checkpoint {path} cannot be read: {reason}; if it is whole, save its state dict alone'
+            f'{what} {path} cannot be read, get the file again or save its state dict alone ({reason})'
         ) from error
     if not isinstance(content, Mapping):
-        raise CheckpointError(f'checkpoint {path} holds no dict of tensors, but {type(content).__name__}')
+        raise CheckpointError(f'{what} {path} holds no state dict but a {type(content).__name__}: get the file again')
     return content
 
 

@@ -14,7 +14,7 @@ from peridot.files import atomic_path
 from peridot.models.students import DetectorTrunk
 from peridot.weights.checkpoint import literal_config, read_checkpoint, state_of
 from peridot.weights.layout import LAYOUT, exported_state, sparse_kernels, to_spconv
-from peridot.weights.report import misfits
+from peridot.weights.report import conflicts, misfits
 from peridot.weights.segmenter import released_segmenter
 from peridot.weights.waffleiron import released_kind, scalr, segmenting_waffleiron
 
@@ -66,16 +66,16 @@ def write_openpcdet(source: str | Path, path: str | Path) -> None:
     init_default_scope('mmdet3d')
     trunk = DetectorTrunk(SECOND)
     kernels = sparse_kernels(trunk)
-    clashes = misfits(trunk.state_dict(), state, kernels)
-    other = next(iter([*clashes, *(trunk.state_dict().keys() - state.keys())]), None)
+    wanted = trunk.state_dict()
+    clashes = conflicts(wanted, state, kernels)
+    other = next(iter([*clashes, *(name for name in wanted if name not in state)]), None)
     if other is not None:
         raise CheckpointError(
             f"{source} is not written for OpenPCDet: its {other} is not that of SECOND's trunk on KITTI; give a file "
             'of tools/export_backbone.py from such a pre-training'
         )
     released = {
-        _to_openpcdet(name): to_spconv(state[name]).contiguous() if name in kernels else state[name]
-        for name in trunk.state_dict()
+        _to_openpcdet(name): to_spconv(state[name]).contiguous() if name in kernels else state[name] for name in wanted
     }
     with atomic_path(path) as temporary:
         torch.save(dict(model_state=released), temporary)
@@ -226,8 +226,7 @@ def convert_checkpoint(source: str | Path, path: str | Path, kind: str = 'auto')
     except CheckpointError as error:
         raise CheckpointError(f'{source} is not converted: {error}') from None
     wanted = network.state_dict()
-    clashes = misfits(wanted, found)
-    first = next(iter([*clashes, *(wanted.keys() ^ found.keys())]), None)
+    first = next(iter([*conflicts(wanted, found), *misfits(network, found)]), None)
     if first is not None:
         shapes = [str(tuple(side[first].shape)) if first in side else 'absent' for side in (found, wanted)]
         raise CheckpointError(

@@ -117,7 +117,7 @@ def _group(name: str) -> str:
     return name.split('.', 1)[0]
 
 
-def misfits(
+def conflicts(
     wanted: Mapping[str, Tensor], found: Mapping[str, Tensor], kernels: Iterable[str] = ()
 ) -> dict[str, tuple[tuple[int, ...], tuple[int, ...]]]:
     """Tensors of both that differ in shape: shape found and shape wanted.
@@ -135,6 +135,17 @@ def misfits(
     return {name: result[name] for name in wanted if name in result}
 
 
+def misfits(network: nn.Module, found: Mapping[str, Tensor]) -> list[str]:
+    """Names of tensors that only a network or only a file has, or that differ in shape, sorted.
+
+    Args:
+        network: The network.
+        found: Tensors of the file by name.
+    """
+    wanted = network.state_dict()
+    return sorted(conflicts(wanted, found).keys() | (wanted.keys() ^ found.keys()))
+
+
 def compare(network: nn.Module, found: Mapping[str, Tensor], source: str) -> LoadReport:
     """Compare a network with the tensors of a file, value by value, on the CPU.
 
@@ -148,7 +159,7 @@ def compare(network: nn.Module, found: Mapping[str, Tensor], source: str) -> Loa
     wanted, kernels = network.state_dict(), sparse_kernels(network)
     report = LoadReport(
         source,
-        conflicts=misfits(wanted, found, kernels),
+        conflicts=conflicts(wanted, found, kernels),
         unexpected=[name for name in found if name not in wanted],
         missing=[name for name in wanted if name not in found],
         elements=sum(value.numel() for value in found.values()),

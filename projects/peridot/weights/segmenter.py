@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-import importlib
 import re
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
+from mmengine.registry import DefaultScope
 from torch import Tensor, nn
 
-from peridot.errors import CheckpointError, ConfigError
+from peridot.errors import CheckpointError
 from peridot.models.teachers.weights import PREFIXES, find_weights, read_weights
+from peridot.optional import import_package
 
 if TYPE_CHECKING:
     from mmseg.models.backbones import VisionTransformer
@@ -99,12 +100,7 @@ def released_segmenter(state: Mapping[str, Tensor], content: Mapping) -> tuple[d
 
 def _segmenter(found: Mapping[str, Tensor]) -> nn.Module:
     """mmsegmentation's Segmenter of the shapes of tensors, without values."""
-    try:
-        models = importlib.import_module('mmseg.models')
-    except ModuleNotFoundError as error:
-        raise ConfigError(
-            f'Segmenter needs the package {error.name}: pip install mmsegmentation==1.2.2 ftfy regex'
-        ) from None
+    models = import_package('mmseg.models', 'Segmenter')
     try:
         channels = found['backbone.cls_token'].shape[-1]
         patch = found['backbone.patch_embed.projection.weight'].shape[-1]
@@ -123,14 +119,16 @@ def _segmenter(found: Mapping[str, Tensor]) -> nn.Module:
         final_norm=True,
         **common,
     )
-    network.decode_head = models.decode_heads.SegmenterMaskTransformerHead(
-        in_channels=channels,
-        channels=channels,
-        num_classes=classes,
-        num_layers=_blocks(found, 'decode_head'),
-        dropout_ratio=0.0,
-        **common,
-    )
+    # the head builds its loss from the registry of its own package
+    with DefaultScope.overwrite_default_scope('mmseg'):
+        network.decode_head = models.decode_heads.SegmenterMaskTransformerHead(
+            in_channels=channels,
+            channels=channels,
+            num_classes=classes,
+            num_layers=_blocks(found, 'decode_head'),
+            dropout_ratio=0.0,
+            **common,
+        )
     return network
 
 

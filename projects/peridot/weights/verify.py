@@ -9,7 +9,7 @@ from torch import nn
 
 from peridot.errors import CheckpointError, ConfigError
 from peridot.weights.checkpoint import read_checkpoint, state_of, unwrap
-from peridot.weights.report import LoadReport, compare, misfits
+from peridot.weights.report import LoadReport, compare, conflicts
 from peridot.weights.settings import settings_differences
 
 
@@ -75,7 +75,7 @@ def check_same_network(model: nn.Module, content: Mapping) -> None:
     """
     wanted, found = unwrap(model).state_dict(), state_of(content)
     missing = [name for name in wanted if name not in found]
-    clashes = misfits(wanted, found)
+    clashes = conflicts(wanted, found)
     if missing or clashes:
         if missing:
             first = f'first missing: {missing[0]}'

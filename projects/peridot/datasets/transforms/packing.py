@@ -11,6 +11,7 @@ from mmdet3d.structures import Det3DDataSample, PointData
 
 from peridot.datasets.transforms.augmentation import augmentation_of
 from peridot.errors import ConfigError
+from peridot.maps.named import TEACHER_FEATURES
 from peridot.maps.teacher_features import TOOL, FeatureFolder
 from peridot.registry import TRANSFORMS
 from peridot.structures import Frames, ImageViews, Pairs
@@ -89,7 +90,7 @@ def _frame(results: dict, num_points: int, num_images: int) -> Frames:
 
 def _images(results: dict, views: ImageViews) -> dict:
     """The images, or the teacher's maps in their place."""
-    folder = results.get('maps', {}).get('teacher_features')
+    folder = results.get('maps', {}).get(TEACHER_FEATURES)
     if folder is None:
         return {'images': torch.from_numpy(views.decode())}
     check_whole(views, folder)

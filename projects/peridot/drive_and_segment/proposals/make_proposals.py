@@ -13,27 +13,21 @@ from mmengine import dist
 from mmengine.logging import MMLogger
 from skimage.segmentation import find_boundaries
 
-from peridot.cli import add_config_arguments, load_config
+from peridot.cli import add_config_arguments, load_config, own_command
 from peridot.datasets.transforms import LoadPoints
 from peridot.drive_and_segment.proposals.clusters import GROUND, NONE
 from peridot.drive_and_segment.proposals.lidar_proposals import LidarProposals
 from peridot.errors import ConfigError, DataError, PeridotError
 from peridot.files import usable_cores
-from peridot.labels.command import own_command, start_distributed, training_set
+from peridot.labels.distributed import in_first_process, raise_together, start_distributed, warn_together
 from peridot.labels.job import MapJob
-from peridot.labels.runner import (
-    begin_maps,
-    complete_maps,
-    in_first_process,
-    progress,
-    raise_together,
-    run_parallel,
-    sound_map,
-    warn_together,
-    write_previews,
-)
-from peridot.maps.folder import DEFAULT_LAYOUT, Manifest, MapFolder, write_map
-from peridot.maps.images import ImageSource, image_sources
+from peridot.labels.parallel import progress, run_parallel
+from peridot.labels.previews import write_previews
+from peridot.labels.runner import begin_maps, complete_maps, valid_map
+from peridot.labels.training_maps import training_set
+from peridot.maps import ImageSource, Manifest, MapFolder, write_map
+from peridot.maps.images import image_sources
+from peridot.maps.manifest import DEFAULT_LAYOUT
 from peridot.registry import TRANSFORMS
 from peridot.visualization.maps import class_colors
 
@@ -214,7 +208,7 @@ def _make_sweep(maker: ProposalMaker, maps: MapFolder, sweep: Sweep) -> list[tup
         For each image what went wrong or None, whether its map was made, whether it is empty.
     """
     try:
-        arrays = [sound_map(maps, source) for source in sweep.images]
+        arrays = [valid_map(maps, source) for source in sweep.images]
         missing = [array is None for array in arrays]
         made = maker(sweep) if any(missing) else arrays
         for source, array, wanted in zip(sweep.images, made, missing):

@@ -30,12 +30,14 @@ from peridot.drive_and_segment.pseudo_labels.segment_features import (
 )
 from peridot.errors import ConfigError, DataError, PeridotError
 from peridot.files import atomic_path
+from peridot.labels.distributed import in_first_process, raise_together
 from peridot.labels.generator import LabelGenerator, check_positive
 from peridot.labels.job import MapJob
 from peridot.labels.networks import fingerprint
-from peridot.labels.runner import in_first_process, is_done, progress, raise_together, run_parallel
-from peridot.maps.folder import MANIFEST, MapFolder
-from peridot.maps.images import ImageSource
+from peridot.labels.parallel import progress, run_parallel
+from peridot.labels.runner import is_done
+from peridot.maps import ImageSource, MapFolder
+from peridot.maps.manifest import MANIFEST
 from peridot.registry import LABEL_GENERATORS
 
 CLUSTERS = 'clusters.npz'

@@ -22,7 +22,7 @@ from peridot.drive_and_segment.segmentor.teacher_labels import load_segmentor
 from peridot.errors import ConfigError, DataError, PeridotError
 from peridot.files import atomic_path
 from peridot.labels.networks import device
-from peridot.labels.runner import progress
+from peridot.labels.parallel import progress
 from peridot.maps.images import ImageSource
 from peridot.optional import import_package
 from peridot.visualization.maps import class_colors

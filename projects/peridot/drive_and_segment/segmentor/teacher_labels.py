@@ -20,12 +20,12 @@ from peridot.drive_and_segment.pseudo_labels.attachment import (
 )
 from peridot.errors import CheckpointError, ConfigError
 from peridot.labels.job import MapJob
-from peridot.labels.networks import NetworkGenerator, device, fingerprint, misfits
+from peridot.labels.networks import NetworkGenerator, device, fingerprint
 from peridot.maps.folder import MapFolder
 from peridot.maps.images import ImageSource
 from peridot.optional import import_package
 from peridot.registry import LABEL_GENERATORS
-from peridot.weights import read_checkpoint, state_of
+from peridot.weights import misfits, read_checkpoint, state_of
 
 IGNORED = 255
 

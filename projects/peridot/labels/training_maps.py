@@ -1,0 +1,93 @@
+"""Maps for the training images of a config."""
+
+import os
+from copy import deepcopy
+from pathlib import Path
+
+from mmengine.config import Config
+from mmengine.logging import MMLogger
+from torch.utils.data import Dataset
+
+from peridot.errors import ConfigError
+from peridot.labels.distributed import start_distributed
+from peridot.labels.generator import LabelGenerator
+from peridot.labels.job import MapJob
+from peridot.labels.previews import write_previews
+from peridot.labels.runner import make_maps
+from peridot.maps import images_of
+from peridot.registry import DATASETS
+from peridot.walk import dicts_of
+
+
+def make_training_maps(
+    config: Config,
+    generator: LabelGenerator,
+    out: str,
+    workers: int = 1,
+    overwrite: bool = False,
+    previews: int = 0,
+    command: str | None = None,
+) -> list[Path]:
+    """Make maps for the training images of a config, as `make_maps` does; torchrun's processes share the images.
+
+    Args:
+        config: Config with a `train_dataloader`.
+        generator: Makes the maps.
+        out: Folder of the maps, relative to the data root.
+        workers: Processes on this machine that work for this process.
+        overwrite: Replace a folder that was begun with other settings.
+        previews: Number of overlays to write.
+        command: Command kept in the manifest, for error messages.
+
+    Returns:
+        The overlays.
+
+    Raises:
+        PeridotError: Anything the user can fix.
+    """
+    dataset, data_root = training_set(config)
+    start_distributed()
+    job = MapJob(images_of(dataset), data_root, data_root / out, workers)
+    if not job.images:
+        raise ConfigError(f'the training set of {config.filename} has no camera images')
+    name = type(generator).registered_name()
+    MMLogger.get_instance('peridot').info(f'{len(job.images)} images, {name} -> {job.out}')
+    maps = make_maps(generator, job, overwrite=overwrite, command=command)
+    return write_previews(maps, job, previews)
+
+
+def training_set(config: Config) -> tuple[Dataset, Path]:
+    """Training dataset without its pipeline, and the data root.
+
+    Raises:
+        ConfigError: The config has no training set, or one of several data roots.
+    """
+    settings = training_settings(config)
+    dataset = DATASETS.build(images_only(settings))
+    roots = {os.path.normpath(part['data_root']) for part in dicts_of(settings) if part.get('data_root')}
+    if len(roots) != 1:
+        raise ConfigError(
+            f'the training set has {len(roots)} data roots, maps belong to one: give the config of one dataset'
+        )
+    return dataset, Path(roots.pop())
+
+
+def training_settings(config: Config) -> dict:
+    """Config of the training dataset.
+
+    Raises:
+        ConfigError: There is none.
+    """
+    if 'train_dataloader' not in config:
+        raise ConfigError(f'{config.filename} has no train_dataloader, whose images are wanted: give a training config')
+    return config.train_dataloader.dataset
+
+
+def images_only(settings: dict) -> dict:
+    """The same dataset config, but no dataset in it transforms anything or has maps, which may not exist yet."""
+    settings = deepcopy(settings)
+    for part in dicts_of(settings):
+        if 'pipeline' in part:
+            part['pipeline'] = []
+            part.pop('maps', None)
+    return settings

@@ -1,0 +1,112 @@
+"""What folders with a file for each image have in common: where the files lie, and which are missing."""
+
+import os
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+from peridot.errors import DataError
+from peridot.maps.manifest import MANIFEST
+
+
+class BaseMapFolder:
+    """A folder with one map per image beside a `manifest.json`; subclasses read the maps.
+
+    Args:
+        folder: The folder; relative to `data_root` unless absolute.
+        data_root: Root of the dataset; image paths are taken relative to it.
+        manifest: What the manifest says, with the fields `kind` and `layout` of `Manifest`.
+    """
+
+    def __init__(self, folder: str | os.PathLike, data_root: str | os.PathLike, manifest: Any) -> None:
+        self.data_root = os.path.abspath(data_root)
+        self.folder = Path(data_root) / folder
+        self.manifest = manifest
+
+    @property
+    def is_finished(self) -> bool:
+        """Whether the run that makes these maps has ended."""
+        raise NotImplementedError
+
+    @property
+    def command(self) -> str:
+        """Command that makes these maps."""
+        raise NotImplementedError
+
+    def path_for(self, img_path: str | os.PathLike, token: str | None = None) -> Path:
+        """Path of an image's map.
+
+        Args:
+            img_path: Image file: absolute, relative to the data root, or starting with the data root.
+            token: Token of the camera's sample data, for layouts that use it.
+        """
+        return self.folder / self._name_for(os.fspath(img_path), token)
+
+    def missing(self, images: Iterable[tuple[str, str | None]]) -> list[str]:
+        """Maps that do not exist, as sorted paths below the folder; every directory is listed once, no file opened.
+
+        Args:
+            images: (image file, token of the camera's sample data or None) of all images that need a map.
+        """
+        wanted: dict[str, set[str]] = {}
+        for path, token in images:
+            directory, name = os.path.split(self._name_for(path, token))
+            wanted.setdefault(directory, set()).add(name)
+        found = {directory: _names_in(self.folder / directory) for directory in wanted}
+        return sorted(os.path.join(key, name) for key, names in wanted.items() for name in names - found[key])
+
+    def check_exist(self, images: Sequence[tuple[str, str | None]]) -> None:
+        """Refuse a folder that has no map for some of the images.
+
+        Args:
+            images: See `missing`.
+
+        Raises:
+            DataError: Counts the missing maps and names the first few and the command that makes them.
+        """
+        missing = self.missing(images)
+        if missing:
+            first = ', '.join(missing[:3]) + (', ...' if len(missing) > 3 else '')
+            state = '' if self.is_finished else ', and is unfinished (its manifest has no hash)'
+            raise DataError(
+                f'{self.folder} has no map for {len(missing)} of {len(images)} images '
+                f'({first}){state}: {self._hint("make the missing ones")}'
+            )
+
+    def _name_for(self, img_path: str, token: str | None) -> str:
+        """Path of an image's map below the folder; plain strings, as it is called for all images of a dataset."""
+        stem = os.path.splitext(self._relative(img_path))[0]
+        layout = self.manifest.layout
+        if '{token}' in layout and not token:
+            raise DataError(
+                f'{self.folder / MANIFEST}: layout {layout!r} needs a camera token, {img_path} has none; '
+                f'use a layout of {{relative_stem}}, {{parent}} and {{stem}}'
+            )
+        parent, name = os.path.split(stem)
+        return layout.format(relative_stem=stem, parent=os.path.basename(parent), stem=name, token=token)
+
+    def _error(self, path: Path, problem: str) -> DataError:
+        """The error that a map is of no use, and what helps."""
+        return DataError(f'{self.manifest.kind} map {path} {problem}: {self._hint("remake it")}')
+
+    def _hint(self, action: str) -> str:
+        """How to do something about these maps."""
+        return f'{action} with `{self.command}`'
+
+    def _relative(self, img_path: str) -> str:
+        root = self.data_root + os.sep
+        absolute = os.path.abspath(img_path)
+        if absolute.startswith(root):
+            return absolute[len(root) :]
+        if os.path.isabs(img_path):
+            raise DataError(f'image {img_path} is not below the data root {self.data_root}: check --data-root')
+        return os.path.normpath(img_path)
+
+
+def _names_in(directory: Path) -> set[str]:
+    """Names of the entries of a directory, none if it does not exist."""
+    try:
+        with os.scandir(directory) as entries:
+            return {entry.name for entry in entries}
+    except (FileNotFoundError, NotADirectoryError):
+        return set()
