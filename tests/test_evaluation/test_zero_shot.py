@@ -58,7 +58,7 @@ def model():
             student=dict(type='peridot.ZeroShotStudent'),
             teacher=dict(type='peridot.ZeroShotTeacher'),
             heads=dict(distill=dict(type='peridot.DistillationHead'), other=dict(channels=5)),
-            objectives={},
+            objectives=dict(distance=dict(type='peridot.FeatureDistance')),
         )
     )
 

@@ -65,6 +65,15 @@ def test_maps_of_a_dataset(street):
     )
 
 
+def test_a_data_root_relative_to_the_current_folder(street, monkeypatch):
+    expected = make_maps(SlicGenerator(n_segments=20), job_for(street, 'superpixels/expected')).manifest.hash
+    monkeypatch.chdir(street.parent)
+    settings = {**Config.fromfile(street / 'config.py').train_dataloader.dataset, 'pipeline': []}
+    root = Path(street.name)
+    job = MapJob(images_of(DATASETS.build({**settings, 'data_root': street.name})), root, root / 'superpixels/slic')
+    assert make_maps(SlicGenerator(n_segments=20), job).manifest.hash == expected
+
+
 def test_workers_change_nothing(street):
     make_maps(SlicGenerator(n_segments=20), job_for(street, 'one', 1))
     make_maps(SlicGenerator(n_segments=20), job_for(street, 'two', 2))

@@ -120,7 +120,7 @@ def complete_maps(generator: LabelGenerator, job: MapJob) -> None:
     """Record the hash of all maps in the manifest."""
     maps = job.maps()
     manifest = maps.manifest
-    manifest.hash = content_hash(job.out, (job.map_path(source) for source in job.images))
+    manifest.hash = content_hash(maps.folder, (job.map_path(source) for source in job.images))
     write_manifest(job.out, manifest)
     for path in job.out.rglob('.*.part'):
         path.unlink()
