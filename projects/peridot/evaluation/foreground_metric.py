@@ -8,7 +8,7 @@ from mmengine.logging import MMLogger, print_log
 from terminaltables import AsciiTable
 
 from peridot.errors import ConfigError, DataError
-from peridot.evaluation.point_seg_metric import confusion_matrix
+from peridot.evaluation.confusion import confusion_matrix
 from peridot.registry import METRICS
 
 # things that stand or move on the ground

@@ -1,11 +1,13 @@
-"""The program behind `tools/make_superpixels.py` and `tools/make_weak_labels.py`."""
+"""What the programs in `tools/` share that make maps of a config's training images."""
 
 import argparse
 import os
 import shlex
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import torch
 from mmengine import dist
 from mmengine.config import Config, DictAction
@@ -31,20 +33,40 @@ def make_maps_command(kind: str, default_generator: str) -> None:
         default_generator: Name of the generator when none is given.
 
     Raises:
-        PeridotError: Anything the user can mend.
+        PeridotError: Anything the user can fix.
     """
     args = _parse_args(kind, default_generator)
     config = load_config(args)
     dataset, data_root = training_set(config)
     generator = build_generator(kind, args.generator, args.options or {}, config)
     out = data_root / (args.out or f'{FOLDERS[kind]}/{args.generator}')
+    make_and_preview(generator, MapJob(images_of(dataset), data_root, out, args.workers), args)
+
+
+def make_and_preview(
+    generator: LabelGenerator,
+    job: MapJob,
+    args: argparse.Namespace,
+    draw: Callable[[np.ndarray, np.ndarray], np.ndarray] | None = None,
+) -> None:
+    """Make the maps of a job, together with the processes that torchrun started, and the overlays asked for.
+
+    Args:
+        generator: Makes the maps.
+        job: Images and folders.
+        args: Those of `add_map_arguments`.
+        draw: Overlay of an image and its map, see `write_previews`.
+
+    Raises:
+        PeridotError: There are no images, or maps cannot be made.
+    """
     start_distributed()
-    job = MapJob(images_of(dataset), data_root, out, args.workers)
     if not job.images:
         raise ConfigError(f'the training set of {args.config} has no camera images')
-    MMLogger.get_instance('peridot').info(f'{len(job.images)} images, {args.generator} -> {out}')
+    logger = MMLogger.get_instance('peridot')
+    logger.info(f'{len(job.images)} images, {generator.registered_name()} -> {job.out}')
     maps = make_maps(generator, job, overwrite=args.overwrite, command=own_command())
-    for path in write_previews(maps, job, args.preview):
+    for path in write_previews(maps, job, args.preview, draw):
         print(path)
 
 
@@ -72,12 +94,21 @@ def _parse_args(kind: str, default_generator: str) -> argparse.Namespace:
         description=f'Make {FOLDERS[kind].replace("_", " ")} for the training images of a config. '
         'An interrupted run continues with the same command; under torchrun the processes share the images.'
     )
-    add_config_arguments(parser)
+    add_map_arguments(parser, f'{FOLDERS[kind]}/GENERATOR')
     parser.add_argument('--generator', default=default_generator, help=f'default: {default_generator}')
     parser.add_argument('--options', nargs='+', action=DictAction, help='settings of the generator, as key=value')
-    parser.add_argument(
-        '--out', help=f'folder of the maps, relative to the data root (default: {FOLDERS[kind]}/GENERATOR)'
-    )
+    return parser.parse_args()
+
+
+def add_map_arguments(parser: argparse.ArgumentParser, folder: str) -> None:
+    """Arguments of every program that makes maps.
+
+    Args:
+        parser: Gets them.
+        folder: Where the maps go without `--out`, for the help.
+    """
+    add_config_arguments(parser)
+    parser.add_argument('--out', help=f'folder of the maps, relative to the data root (default: {folder})')
     parser.add_argument('--overwrite', action='store_true', help='replace maps made with other settings')
     parser.add_argument('--preview', type=int, default=0, metavar='N', help='write N overlays to look at')
     local_processes = int(os.environ.get('LOCAL_WORLD_SIZE', 1))
@@ -87,7 +118,6 @@ def _parse_args(kind: str, default_generator: str) -> argparse.Namespace:
         default=max(1, usable_cores() // local_processes),
         help='worker processes (default: the cores of this machine)',
     )
-    return parser.parse_args()
 
 
 def training_set(config: Config) -> tuple:

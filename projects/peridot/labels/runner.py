@@ -4,6 +4,7 @@ import shutil
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
+from itertools import chain
 from pathlib import Path
 
 import cv2
@@ -40,9 +41,9 @@ def make_maps(
 ) -> MapFolder:
     """Make the maps of all images and their manifest.
 
-    Maps that exist and are sound are kept, so that an interrupted run continues. Every process of a
-    distributed run calls this with the same arguments and makes its share. A damaged image does not stop
-    the others: it is reported at the end, as are maps without any id or class.
+    Valid maps that exist are kept, so that an interrupted run continues. Every process of a distributed run calls this
+    with the same arguments and makes its part of them. A damaged image does not stop the others: it is reported at the
+    end, as are maps without any id or class.
 
     Args:
         generator: Makes the maps.
@@ -61,11 +62,13 @@ def make_maps(
     generator.open(job)
     in_first_process(partial(begin_maps, generator, job, layout, overwrite, command))
     generator.prepare(job)
-    maps = job.maps()
     failures, empty, made = [], [], 0
-    shard = job.shard()
-    results = run_parallel(partial(_make_one, generator, maps), shard, generator.workers(job.workers))
-    for source, (failure, was_made, is_empty) in zip(shard, progress(results, len(shard), generator.kind)):
+    rank, world_size = dist.get_dist_info()
+    groups = generator.groups(job.images)[rank::world_size]
+    images = [source for group in groups for source in group]
+    results = run_parallel(partial(_make_group, generator, job.maps()), groups, generator.workers(job.workers))
+    results = progress(chain.from_iterable(results), len(images), generator.kind)
+    for source, (failure, was_made, is_empty) in zip(images, results):
         made += was_made
         failures += [failure] if failure else []
         empty += [source.key] if is_empty else []
@@ -154,24 +157,34 @@ def _single_thread(worker: int) -> None:
     cv2.setNumThreads(1)
 
 
-def _make_one(generator: LabelGenerator, maps: MapFolder, source: ImageSource) -> tuple[str | None, bool, bool]:
-    """Make one map unless a sound one is there.
+def _make_group(
+    generator: LabelGenerator, maps: MapFolder, sources: Sequence[ImageSource]
+) -> list[tuple[str | None, bool, bool]]:
+    """Make the maps of a group of images unless valid ones are there.
 
     Returns:
-        What went wrong or None, whether the map was made, whether all of its pixels are ignored.
+        For each image what went wrong or None, whether its map was made, whether all of its pixels are ignored.
     """
-    path = maps.path_for(source.path, source.token)
     try:
-        array = sound_map(maps, source)
-        was_made = array is None
-        if was_made:
-            array = generator.generate(source)
-            maps.check(path, array, source.size())
-            dtype = 'uint16' if maps.manifest.kind == 'superpixels' or maps.manifest.limit > 256 else 'uint8'
-            write_map(path, array, dtype)
+        arrays = [sound_map(maps, source) for source in sources]
+        missing = [array is None for array in arrays]
+        if any(missing):
+            arrays = generator.generate_group(sources)
+            for source, array, is_missing in zip(sources, arrays, missing):
+                if is_missing:
+                    _write(maps, source, array)
     except PeridotError as error:
-        return str(error), False, False
-    return None, was_made, maps.ignore is not None and bool((array == maps.ignore).all())
+        return [(str(error), False, False)] * len(sources)
+    return [
+        (None, is_missing, maps.ignore is not None and bool((array == maps.ignore).all()))
+        for array, is_missing in zip(arrays, missing)
+    ]
+
+
+def _write(maps: MapFolder, source: ImageSource, array: np.ndarray) -> None:
+    path = maps.path_for(source.path, source.token)
+    maps.check(path, array, source.size())
+    write_map(path, array, 'uint16' if maps.manifest.kind == 'superpixels' or maps.manifest.limit > 256 else 'uint8')
 
 
 def is_done(maps: MapFolder, source: ImageSource) -> bool:

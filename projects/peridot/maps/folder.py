@@ -17,12 +17,14 @@ from peridot.files import atomic_path
 MANIFEST = 'manifest.json'
 DEFAULT_LAYOUT = '{relative_stem}.png'
 KINDS = ('superpixels', 'labels')
+# of pixels without class in our label maps of 8 bits
+UNLABELED = 255
 TOOLS = {'superpixels': 'tools/make_superpixels.py', 'labels': 'tools/make_weak_labels.py'}
 # those of generators and default folders that have a program of their own
 OWN_TOOLS = {
     'lidar': 'tools/make_proposals.py',
     'proposals': 'tools/make_proposals.py',
-    'segment-kmeans': 'tools/make_pseudo_classes.py',
+    'segment-kmeans': 'tools/make_pseudo_labels.py',
     'segment-teacher': 'tools/make_teacher_labels.py',
 }
 DOCUMENTATION = 'docs/label_maps.md'

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Cluster proposals into classes without names, as label maps, see docs/methods/drive_and_segment.md."""
+"""Make pseudo-labels, classes of lidar segments without names, see docs/methods/drive_and_segment.md."""
 
 import peridot.drive_and_segment.pseudo_labels.segment_kmeans  # noqa: F401  (registers the generator)
 from peridot.cli import run
@@ -7,7 +7,7 @@ from peridot.labels.command import make_maps_command
 
 
 def main() -> None:
-    """Encode the segments, find the clusters, write the maps."""
+    """Encode the segments, cluster them, write the maps."""
     make_maps_command('labels', default_generator='segment-kmeans')
 
 
