@@ -29,11 +29,12 @@ import peridot.datasets  # noqa: F401  (registers)
 import skimage
 import torch
 import torch.nn.functional as F
+from peridot.datasets.catalog import CATALOG
 from peridot.maps.folder import Manifest, write_manifest, write_map
 from peridot.registry import DATASETS
 from PIL import Image
 
-CAMERAS = ('CAM_FRONT', 'CAM_FRONT_RIGHT', 'CAM_BACK_RIGHT', 'CAM_BACK', 'CAM_BACK_LEFT', 'CAM_FRONT_LEFT')
+CAMERAS = tuple(CATALOG['nuscenes'].cameras)
 YAWS = (0, -55, -110, 180, 110, 55)
 HEIGHT, WIDTH, FOCAL = 900, 1600, 1266.0
 CROP = (224, 416)
@@ -107,11 +108,8 @@ def our_dataset(root: Path, with_labels: bool):
     """The dataset with the training pipeline of `configs/_base_/datasets/nus_paired.py`."""
     base = mmengine.Config.fromfile(Path(__file__).parents[1] / 'configs/_base_/datasets/nus_paired.py')
     config = base.train_dataloader.dataset
-    (labels,) = (step for step in config.pipeline if step.type == 'peridot.LoadPairLabels')
-    labels.folder = 'labels'
-    if not with_labels:
-        config.pipeline.remove(labels)
-    config.update(data_root=str(root), ann_file='infos.pkl')
+    config.pipeline = [step for step in config.pipeline if with_labels or step.type != 'peridot.LoadPairLabels']
+    config.update(data_root=str(root), ann_file='infos.pkl', maps=dict(labels='labels') if with_labels else {})
     return DATASETS.build(config)
 
 

@@ -1,9 +1,16 @@
 import errno
+import re
+from argparse import Namespace
+from collections import Counter
+from functools import reduce
+from pathlib import Path
 
 import pytest
 from mmengine.config import Config
-from peridot.cli import run, set_data_root
+from peridot.cli import config_name, load_runner_config, run, set_data_root
 from peridot.errors import ConfigError
+
+REPO = Path(__file__).resolve().parents[1]
 
 
 def failing(error: BaseException):
@@ -48,3 +55,59 @@ def test_unused_folders_do_not_count():
     )
     set_data_root(config, 'new/a')
     assert config.train_dataloader.dataset.data_root == 'new/a/'
+
+
+@pytest.mark.parametrize(
+    'path, name',
+    [
+        ('configs/pretrain/olivine_nus.py', 'olivine_nus'),
+        ('configs/finetune/minkunet34_nus/1pct.py', 'minkunet34_nus_1pct'),
+        ('configs/pretrain/../finetune/minkunet34_nus/also-0.1pct.py', 'minkunet34_nus_also-0.1pct'),
+        ('configs/own.py', 'own'),
+        ('experiments/minkunet34_nus/1pct.py', '1pct'),
+    ],
+)
+def test_a_config_is_named_after_its_place(tmp_path, monkeypatch, path, name):
+    monkeypatch.chdir(tmp_path)
+    assert config_name(path) == name
+
+
+def test_no_two_configs_share_a_work_directory():
+    names = Counter(config_name(path) for path in (REPO / 'configs').rglob('*.py') if '_base_' not in path.parts)
+    assert len(names) > 60 and names.most_common(1)[0][1] == 1
+
+
+def runner_config(path: str, *options: str) -> Config:
+    """What tools/train.py reads, without a work directory on the command line."""
+    args = Namespace(config=str(REPO / path), data_root=None, launcher='none', local_rank=0, work_dir=None)
+    args.cfg_options = dict(option.split('=') for option in options)
+    return load_runner_config(args)
+
+
+def test_configs_of_one_name_train_in_different_folders():
+    folders = {
+        runner_config(f'configs/finetune/minkunet34_{data}/1pct.py').work_dir for data in ('nus', 'semantickitti')
+    }
+    assert folders == {'work_dirs/minkunet34_nus_1pct', 'work_dirs/minkunet34_semantickitti_1pct'}
+
+
+def test_a_fraction_as_an_option_is_the_config_of_that_fraction():
+    option = 'train_dataloader.dataset.split=splits/nuscenes_slidr_1pct.txt'
+    given = runner_config('configs/finetune/minkunet34_nus/100pct.py', option).to_dict()
+    own = runner_config('configs/finetune/minkunet34_nus/1pct.py').to_dict()
+    assert given.pop('work_dir') != own.pop('work_dir')
+    assert given == own
+
+
+def test_fractions_of_the_documentation():
+    """Each command sets the split of the dataset that is cut, and nothing else."""
+    text = (REPO / 'docs/finetune.md').read_text()
+    commands = re.findall(r'(configs/finetune/\S+\.py)[^`]*?(train_dataloader\.\S*)\.split=(\S+)', text)
+    assert len(commands) == 2
+    for path, place, split in commands:
+        config, whole = runner_config(path, f'{place}.split={split}').to_dict(), runner_config(path).to_dict()
+        assert config != whole
+        part = reduce(dict.__getitem__, place.split('.'), config)
+        assert part['type'] == 'peridot.LabelFraction' and part['split'] == split
+        part['split'] = None
+        assert config == whole

@@ -2,8 +2,8 @@
 """Networks x protocols x seeds in one table: what is a pre-training worth downstream?
 
 A network is `random` or NAME=FILE, a `backbone.pth`; `{seed}` in FILE takes the weights of each seed's pre-training.
-A protocol is a config of configs/finetune. Every run is kept: the same command continues what was interrupted and adds
-what is new. Writes results.json, table.md and plot.png.
+A protocol is a config of configs/finetune; minkunet34_nus/1pct.py gives the row minkunet34_nus_1pct. Every run is kept:
+the same command continues what was interrupted and adds what is new. Writes results.json, table.md and plot.png.
 """
 
 import argparse
@@ -20,7 +20,7 @@ from pathlib import Path
 import matplotlib
 import numpy as np
 from mmengine.config import Config
-from peridot.cli import run
+from peridot.cli import config_name, run
 from peridot.errors import ConfigError, PeridotError
 from peridot.files import atomic_path
 from peridot.work_dirs import last_metrics, peak_gpu_memory
@@ -47,6 +47,11 @@ class Run:
     protocol: Path
     seed: int
     folder: Path
+
+    @property
+    def title(self) -> str:
+        """The protocol's name in paths and tables."""
+        return config_name(self.protocol)
 
     @property
     def file(self) -> Path:
@@ -80,7 +85,7 @@ class Run:
             process.returncode = os.waitstatus_to_exitcode(status)
         if process.returncode != 0:
             lines = log.read_text(errors='replace').strip().splitlines() or ['']
-            raise PeridotError(f'{self.folder.name} of {self.protocol.stem} failed ({log}): {lines[-1]}')
+            raise PeridotError(f'{self.folder.name} of {self.title} failed ({log}): {lines[-1]}')
         result = {
             **last_metrics(self.folder),
             'seconds': round(time.time() - start, 1),
@@ -115,7 +120,7 @@ def plan(networks: list[tuple[str, str | None]], protocols: list[Path], seeds: l
                     raise ConfigError(f'network {name}: {weights} does not exist (tools/train.py writes backbone.pth)')
                 if not protocol.is_file():
                     raise ConfigError(f'protocol {protocol} not found: configs/finetune/ holds them')
-                folder = out.absolute() / protocol.stem / f'{name}_seed{seed}'
+                folder = out.absolute() / config_name(protocol) / f'{name}_seed{seed}'
                 runs.append(Run(name, weights, protocol.absolute(), seed, folder))
     return runs
 
@@ -137,8 +142,8 @@ def tabulate(runs: list[Run]) -> list[dict]:
         if result is not None:
             metric, value = judged(result)
             row = rows.setdefault(
-                (entry.protocol.stem, entry.network),
-                dict(protocol=entry.protocol.stem, network=entry.network, metric=metric, values={}, costs=[]),
+                (entry.title, entry.network),
+                dict(protocol=entry.title, network=entry.network, metric=metric, values={}, costs=[]),
             )
             row['values'][str(entry.seed)] = value
             row['costs'].append([result['seconds'], max(result['memory_mb'], result['gpu_memory_mb'])])
@@ -229,7 +234,7 @@ def main() -> None:
         jobs = {pool.submit(entry.train, args.prefix, args.data_root, args.cfg_options): entry for entry in todo}
         for count, job in enumerate(as_completed(jobs), 1):
             entry = jobs[job]
-            title = f'[{count}/{len(todo)}] {entry.protocol.stem} {entry.network} seed {entry.seed}'
+            title = f'[{count}/{len(todo)}] {entry.title} {entry.network} seed {entry.seed}'
             try:
                 metric, value = judged(job.result())
                 print(f'{title}: {metric} {value:.3f}, {job.result()["seconds"]:.0f} s', flush=True)

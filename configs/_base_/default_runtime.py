@@ -1,10 +1,6 @@
-"""Runtime of every pre-training: hooks, logging, seeds."""
+"""Runtime of every pre-training run: hooks, logging, seeds."""
 
-_base_ = 'mmdet3d::_base_/default_runtime.py'
-
-custom_imports = dict(
-    imports=['peridot.datasets', 'peridot.evaluation', 'peridot.hooks', 'peridot.models'], allow_failed_imports=False
-)
+_base_ = ['mmdet3d::_base_/default_runtime.py', './imports.py']
 
 default_hooks = dict(
     # without mmdet3d's visualization hook, which draws predictions
@@ -12,7 +8,7 @@ default_hooks = dict(
     timer=dict(type='IterTimerHook'),
     logger=dict(type='LoggerHook', interval=50),
     param_scheduler=dict(type='ParamSchedulerHook'),
-    # a killed run continues from the last whole epoch; older checkpoints make room
+    # a killed run continues from the last full epoch; older checkpoints are deleted
     checkpoint=dict(type='CheckpointHook', interval=1, max_keep_ckpts=3),
     sampler_seed=dict(type='DistSamplerSeedHook'),
 )
@@ -25,5 +21,5 @@ custom_hooks = [
 vis_backends = [dict(type='LocalVisBackend'), dict(type='TensorboardVisBackend')]
 visualizer = dict(type='Visualizer', vis_backends=vis_backends, name='visualizer')
 
-# every random draw of a run follows from this number; another one is another run
+# every random draw of a run follows from this number; repeat a run with another one
 randomness = dict(seed=0)

@@ -1,4 +1,4 @@
-"""ALSO made small enough for two CPU cores: synthetic streets, an 18-layer student, no camera."""
+"""ALSO scaled down to two CPU cores: synthetic streets, an 18-layer student, no camera."""
 
 _base_ = [
     '../_base_/datasets/demo_paired.py',
@@ -8,14 +8,7 @@ _base_ = [
     '../_base_/default_runtime.py',
 ]
 
-train_pipeline = [
-    _base_.load_points,
-    dict(type='peridot.VoxelDownsample', voxel_size=0.1),
-    *_base_.also_augment,
-    dict(type='peridot.SampleOccupancyQueries', num_queries=2048, intensity_scale=255.0),
-    dict(type='peridot.SamplePoints', num_points=16384),
-    dict(type='peridot.PackPaired'),
-]
+train_pipeline = [_base_.load_points, *_base_.sparse_scan, _base_.pack]
 train_dataloader = dict(dataset=dict(cameras=[], pipeline=train_pipeline))
 picture_dataset = dict(cameras=[], pipeline=_base_.probe_pipeline)
 

@@ -1,11 +1,14 @@
 """CenterPoint with pillars on the synthetic streets: every sample once an epoch, few epochs."""
 
-_base_ = '../finetune/centerpoint_pillar02_nus.py'
+_base_ = '../finetune/centerpoint_pillar02_nus/100pct.py'
 
 load_from = 'work_dirs/slidr_centerpoint_demo/backbone.pth'
 data_root = 'data/demo/'
-train_pipeline = _base_.train_pipeline
-train_pipeline[3].db_sampler.update(data_root=data_root, info_path=f'{data_root}nuscenes_dbinfos_train.pkl')
+objects = dict(data_root=data_root, info_path=f'{data_root}nuscenes_dbinfos_train.pkl')
+train_pipeline = [
+    dict(step, db_sampler=dict(step['db_sampler'], **objects)) if step['type'] == 'ObjectSample' else step
+    for step in _base_.train_pipeline
+]
 train_dataset = _base_.train_dataloader.dataset.dataset
 train_dataset.dataset.update(data_root=data_root, pipeline=train_pipeline)
 train_dataloader = dict(batch_size=2, num_workers=1, dataset=dict(_delete_=True, **train_dataset))

@@ -1,6 +1,6 @@
 """Fine-tuning on all labels of the synthetic streets, with the demo's student."""
 
-_base_ = '../finetune/minkunet34_nus_100pct.py'
+_base_ = '../finetune/minkunet34_nus/100pct.py'
 
 load_from = 'work_dirs/olivine_demo/backbone.pth'
 demo_data = dict(data_root='data/demo/', data_prefix=dict(pts_semantic_mask='lidarseg/v1.0-mini'))

@@ -1,14 +1,14 @@
-"""OLIVINE and ALSO over one pass of the student, on the synthetic streets."""
+"""OLIVINE and ALSO combined on the synthetic streets, in one forward pass of the student."""
 
 _base_ = './olivine_demo.py'
 
 queries = dict(type='peridot.SampleOccupancyQueries', num_queries=2048, intensity_scale=255.0, voxel_size=0.1)
 train_pipeline = [
     *_base_.train_pipeline[: -len(_base_.augment)],
-    # rotation and flips come first
-    *_base_.augment[:2],
+    *_base_.augment_points,
     queries,
-    *_base_.augment[2:],
+    *_base_.augment_views,
+    _base_.pack,
 ]
 train_dataloader = dict(dataset=dict(pipeline=train_pipeline))
 

@@ -1,4 +1,4 @@
-"""OLIVINE made small enough for two CPU cores: synthetic streets, EfficientNet-Lite0, an 18-layer student."""
+"""OLIVINE scaled down to two CPU cores: synthetic streets, EfficientNet-Lite0, an 18-layer student."""
 
 _base_ = [
     '../_base_/datasets/demo_paired.py',
@@ -8,15 +8,14 @@ _base_ = [
     '../_base_/default_runtime.py',
 ]
 
-weak_labels = 'weak_labels/kmeans'
 num_label_classes = 16
 
 train_pipeline = [
     *_base_.read_sample,
-    dict(type='peridot.LoadPairLabels', folder=weak_labels),
+    dict(type='peridot.LoadPairLabels'),
     *_base_.augment,
 ]
-train_dataloader = dict(dataset=dict(pipeline=train_pipeline))
+train_dataloader = dict(dataset=dict(maps=dict(labels='weak_labels/kmeans'), pipeline=train_pipeline))
 
 model = dict(
     heads=_base_.heads,

@@ -1,4 +1,4 @@
-"""PPKT made small enough for two CPU cores, see olivine_demo.py; the image network at stride 32."""
+"""PPKT scaled down to two CPU cores, see olivine_demo.py; the image network at stride 32."""
 
 _base_ = [
     '../_base_/datasets/demo_paired.py',

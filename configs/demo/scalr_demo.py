@@ -1,4 +1,4 @@
-"""ScaLR made small enough for two CPU cores: synthetic streets, a small WaffleIron, EfficientNet in place of DINOv2."""
+"""ScaLR scaled down to two CPU cores: synthetic streets, a small WaffleIron, EfficientNet instead of DINOv2."""
 
 _base_ = [
     '../_base_/datasets/scalr_demo.py',

@@ -1,6 +1,6 @@
-"""Foreground discovery on the synthetic streets: what the programs do, not what the method can.
+"""Foreground discovery on the synthetic streets, to see that it runs, not how good it is.
 
-A transformer with attention is needed, and no trained one comes with the demo: this one has random weights.
+It needs a transformer with attention. No pre-trained one comes with the demo: this one has random weights.
 """
 
 _base_ = './scalr_minkunet_demo.py'

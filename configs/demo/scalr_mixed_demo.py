@@ -18,7 +18,7 @@ train_dataloader = dict(
         ],
     )
 )
-# for the report: one point's feature across datasets
+# for the report: one point's feature compared across datasets
 views = [
     dict(type='peridot.LoadImageViews'),
     dict(type='peridot.ProjectPoints', min_depth=1.0),

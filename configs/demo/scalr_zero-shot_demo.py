@@ -1,6 +1,6 @@
-"""Evaluates scalr_demo.py without labels: a point has the class of the image that its feature resembles most.
+"""Zero-shot evaluation of scalr_demo.py: a point gets the class of the image crop most similar to its feature.
 
-EfficientNet knows no texts: image crops stand for the classes, in place of words.
+EfficientNet does not read text: image crops stand for the classes, instead of words.
 `python tools/make_demo_data.py --prototypes 4` and `tools/embed_images.py` make data/demo/prototypes.safetensors.
 """
 

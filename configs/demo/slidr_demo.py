@@ -1,4 +1,4 @@
-"""SLidR made small enough for two CPU cores, see olivine_demo.py."""
+"""SLidR scaled down to two CPU cores, see olivine_demo.py."""
 
 _base_ = [
     '../_base_/datasets/demo_paired.py',
@@ -10,10 +10,10 @@ _base_ = [
 
 train_pipeline = [
     *_base_.read_sample,
-    dict(type='peridot.LoadViewMaps', superpixels=_base_.superpixels),
+    dict(type='peridot.LoadViewMaps'),
     *_base_.augment,
 ]
-train_dataloader = dict(dataset=dict(pipeline=train_pipeline))
+train_dataloader = dict(dataset=dict(maps=dict(superpixels=_base_.superpixels), pipeline=train_pipeline))
 
 model = dict(heads=_base_.heads, objectives=_base_.objectives)
 

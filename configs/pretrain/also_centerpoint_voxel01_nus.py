@@ -1,6 +1,6 @@
 """ALSO on nuScenes for the whole trunk of CenterPoint with voxels of 0.1 m: encoder, 2D backbone and neck.
 
-Nothing was published for this detector: the settings are those for SECOND's trunk, the keyframe alone stands in for
+Nothing was published for this detector: the settings are those for SECOND's trunk, and the keyframe alone replaces
 CenterPoint's ten sweeps.
 """
 
@@ -12,7 +12,7 @@ train_pipeline = [
     *_base_.also_augment,
     dict(type='peridot.SampleOccupancyQueries', num_queries=4096, intensity_scale=255.0),
     dict(type='peridot.SamplePoints', num_points=80000),
-    dict(type='peridot.PackPaired'),
+    _base_.pack,
 ]
 train_dataloader = dict(batch_size=8, dataset=dict(pipeline=train_pipeline))
 train_cfg = dict(max_epochs=100)

@@ -19,7 +19,7 @@ train_dataloader = dict(
 picture_dataset = dict(
     **scans,
     split='data_3d_semantics/train/2013_05_28_drive_val.txt',
-    pipeline=[_base_.load_points, dict(type='peridot.PackPaired')],
+    pipeline=[_base_.load_points, _base_.pack],
     test_mode=True,
 )
 train_cfg = dict(max_epochs=75)

@@ -4,12 +4,12 @@ Paper: "ALSO: Automotive Lidar Self-supervision by Occupancy estimation", CVPR 2
 Published settings: 600 of the 700 training scenes, batch 16 on 1 GPU, 200 epochs, AdamW 0.001, voxels of 0.1 m,
 16384 points and 2048 queries of a scan, intensity as input.
 
-Different from the released code:
+Differences from the released code:
 - all 700 training scenes;
 - the student is mmdet3d's MinkUNetBackbone on spconv: its stem has two 3x3x3 convolutions instead of one;
 - the intensity goes into the network as it is in the files (0 to 255), as in this package's other configs; the
   decoder's target is in [0, 1];
-- thinned out to a random point of each voxel (there: the first one);
+- a random point of each voxel is kept (there: the first one);
 - the 32 supports of a query are chosen at random (there: by a library, in the order of its search).
 """
 
@@ -21,14 +21,7 @@ _base_ = [
     '../_base_/default_runtime.py',
 ]
 
-train_pipeline = [
-    _base_.load_points,
-    dict(type='peridot.VoxelDownsample', voxel_size=0.1),
-    *_base_.also_augment,
-    dict(type='peridot.SampleOccupancyQueries', num_queries=2048, intensity_scale=255.0),
-    dict(type='peridot.SamplePoints', num_points=16384),
-    dict(type='peridot.PackPaired'),
-]
+train_pipeline = [_base_.load_points, *_base_.sparse_scan, _base_.pack]
 train_dataloader = dict(batch_size=16, dataset=dict(cameras=[], pipeline=train_pipeline))
 picture_dataset = dict(cameras=[], pipeline=_base_.probe_pipeline)
 

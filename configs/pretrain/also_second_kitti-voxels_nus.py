@@ -1,9 +1,9 @@
 """ALSO on nuScenes for the trunk of SECOND and PV-RCNN in KITTI's voxels, to be fine-tuned on KITTI.
 
-Published settings: 600 of the 700 training scenes, batch 8 on 1 GPU, 100 epochs, AdamW 0.001, points thinned out to one
-in 0.05 m, 4096 queries of a scan; intensity in [0, 1], as KITTI has it.
+Published settings: 600 of the 700 training scenes, batch 8 on 1 GPU, 100 epochs, AdamW 0.001, one point per 0.05 m
+voxel, 4096 queries of a scan; intensity in [0, 1], as in KITTI.
 
-Different from the released code:
+Differences from the released code:
 - all 700 training scenes;
 - heights from -3 to 1 m, the detector's (there: -5 to 3 m, more levels than its network is built for);
 - cells of the bird's-eye view lie at their centers, see also_second_kitti.py.
@@ -12,15 +12,8 @@ Different from the released code:
 _base_ = './also_nus.py'
 
 load_points = dict(type='peridot.LoadPoints', load_dim=5, use_dim=4, intensity_scale=255.0)
-train_pipeline = [
-    load_points,
-    dict(type='peridot.VoxelDownsample', voxel_size=0.05),
-    *_base_.also_augment,
-    dict(type='peridot.SampleOccupancyQueries', num_queries=4096),
-    dict(type='peridot.SamplePoints', num_points=80000),
-    dict(type='peridot.PackPaired'),
-]
-probe_pipeline = [load_points, *_base_.probe_pipeline[1:]]
+train_pipeline = [load_points, *_base_.dense_scan, _base_.pack]
+probe_pipeline = [load_points, _base_.load_labels, _base_.pack]
 train_dataloader = dict(batch_size=8, dataset=dict(pipeline=train_pipeline))
 picture_dataset = dict(pipeline=probe_pipeline)
 val_dataloader = dict(dataset=dict(pipeline=probe_pipeline))

@@ -1,11 +1,11 @@
 """ALSO on KITTI's object benchmark for the trunk of SECOND and PV-RCNN: encoder, 2D backbone and neck.
 
-Published settings: 3712 training scans, batch 8 on 1 GPU, 500 epochs, AdamW 0.001, points thinned out to one in 0.05 m,
-4096 queries of a scan, x, y, z and intensity as input. The range is the detector's, half a turn in front of the lidar:
-with random rotations every sector gets its turn.
+Published settings: 3712 training scans, batch 8 on 1 GPU, 500 epochs, AdamW 0.001, one point per 0.05 m voxel,
+4096 queries of a scan, x, y, z and intensity as input. The range is the detector's, in front of the lidar; random
+rotations bring every sector into it.
 
-Different from the released code: cells of the bird's-eye view lie at their centers (there: spread from border to border
-of the range, off by up to half a cell).
+Difference from the released code: cells of the bird's-eye view lie at their centers (there: spread from border to
+border of the range, off by up to half a cell).
 """
 
 _base_ = [
@@ -15,16 +15,9 @@ _base_ = [
     '../_base_/default_runtime.py',
 ]
 
-train_pipeline = [
-    _base_.load_points,
-    dict(type='peridot.VoxelDownsample', voxel_size=0.05),
-    *_base_.also_augment,
-    dict(type='peridot.SampleOccupancyQueries', num_queries=4096),
-    dict(type='peridot.SamplePoints', num_points=80000),
-    dict(type='peridot.PackPaired'),
-]
+train_pipeline = [_base_.load_points, *_base_.dense_scan, _base_.pack]
 train_dataloader = dict(batch_size=8, dataset=dict(cameras=[], pipeline=train_pipeline))
-picture_dataset = dict(cameras=[], pipeline=[_base_.load_points, dict(type='peridot.PackPaired')])
+picture_dataset = dict(cameras=[], pipeline=[_base_.load_points, _base_.pack])
 train_cfg = dict(max_epochs=500)
 
 model = dict(

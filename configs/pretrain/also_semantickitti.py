@@ -3,8 +3,8 @@
 Published settings: sequences 00 to 07, 09, 10, batch 4 on 1 GPU, 50 epochs, AdamW 0.001, voxels of 0.05 m, 80000 points
 and 4096 queries of a scan, x, y, z and intensity as input.
 
-Different from the released code, beside what also_nus.py lists: unlabeled points stay in the scans (there they are
-removed before pre-training, which so reads labels).
+Difference from the released code, in addition to those in also_nus.py: unlabeled points stay in the scans (there they
+are removed before pre-training, which thus reads labels).
 """
 
 _base_ = [
@@ -15,14 +15,7 @@ _base_ = [
     '../_base_/default_runtime.py',
 ]
 
-train_pipeline = [
-    _base_.load_points,
-    dict(type='peridot.VoxelDownsample', voxel_size=0.05),
-    *_base_.also_augment,
-    dict(type='peridot.SampleOccupancyQueries', num_queries=4096),
-    dict(type='peridot.SamplePoints', num_points=80000),
-    dict(type='peridot.PackPaired'),
-]
+train_pipeline = [_base_.load_points, *_base_.dense_scan, _base_.pack]
 train_dataloader = dict(batch_size=4, dataset=dict(cameras=[], pipeline=train_pipeline))
 picture_dataset = dict(cameras=[], pipeline=_base_.probe_pipeline)
 train_cfg = dict(max_epochs=50)

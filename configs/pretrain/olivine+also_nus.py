@@ -1,4 +1,4 @@
-"""OLIVINE and ALSO together on nuScenes: what the cameras show and what the rays prove, over one pass of the student.
+"""OLIVINE and ALSO combined on nuScenes, in one forward pass of the student.
 
 Nothing was published for this combination. Network, optimizer and schedule are OLIVINE's, with ALSO's queries drawn
 from the scan before cuboids are dropped; each of ALSO's losses has weight 1.
@@ -6,14 +6,14 @@ from the scan before cuboids are dropped; each of ALSO's losses has weight 1.
 
 _base_ = './olivine_nus.py'
 
-# at most one return of each voxel: where ALSO trains alone it thins out the whole scan
+# of one return per voxel; where ALSO trains alone it reduces the scan itself
 queries = dict(type='peridot.SampleOccupancyQueries', num_queries=2048, intensity_scale=255.0, voxel_size=0.1)
 train_pipeline = [
     *_base_.train_pipeline[: -len(_base_.augment)],
-    # rotation and flips come first
-    *_base_.augment[:2],
+    *_base_.augment_points,
     queries,
-    *_base_.augment[2:],
+    *_base_.augment_views,
+    _base_.pack,
 ]
 train_dataloader = dict(dataset=dict(pipeline=train_pipeline))
 

@@ -4,7 +4,7 @@ Paper: "Fine-grained Image-to-LiDAR Contrastive Distillation with Visual Foundat
 Published settings: 700 training scenes, batch 16 on 4 GPUs (4 a GPU), 50 epochs, SGD 0.5, MoCoV2 ResNet-50,
 SEEM weak labels with 17 classes, loss weights 0.5 / 0.5 / 1.
 
-Different from the released code:
+Differences from the released code:
 - the student is mmdet3d's MinkUNetBackbone on spconv: its stem has two 3x3x3 convolutions instead of one, and
   all its batch normalizations have momentum 0.1;
 - the Bessel function in the vMF term is the exact one (a constant: only the logged loss changes);
@@ -22,10 +22,10 @@ _base_ = [
 
 train_pipeline = [
     *_base_.read_sample,
-    dict(type='peridot.LoadPairLabels', folder=_base_.weak_labels),
+    dict(type='peridot.LoadPairLabels'),
     *_base_.augment,
 ]
-train_dataloader = dict(dataset=dict(pipeline=train_pipeline))
+train_dataloader = dict(dataset=dict(maps=dict(labels=_base_.weak_labels), pipeline=train_pipeline))
 
 model = dict(heads=_base_.heads, objectives=_base_.objectives)
 

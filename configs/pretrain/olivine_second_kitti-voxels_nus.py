@@ -1,9 +1,9 @@
 """OLIVINE on nuScenes for the sparse encoder of SECOND and PV-RCNN (KITTI voxels: their encoders are the same).
 
 Published settings: batch 16 on 4 GPUs, SGD 0.01, density over range in bins of 1 m; the encoder alone is pre-trained.
-The range is the detector's, half a turn in front of the lidar: with random rotations every sector gets its turn.
+The range is the detector's, in front of the lidar; random rotations bring every sector into it.
 
-Different from the released code, beside what olivine_nus.py lists:
+Differences from the released code, in addition to those in olivine_nus.py:
 - voxels and range of KITTI's detectors instead of 0.1 x 0.1 x 0.2 m and 51.2 m around: the weights then mean the same
   in the detector, whose map of two height levels goes into the head as it is (256 channels);
 - points beyond the last cell read that cell instead of nothing.

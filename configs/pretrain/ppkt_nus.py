@@ -4,7 +4,7 @@ Paper: "Learning from 2D: Contrastive Pixel-to-Point Knowledge Transfer for 3D P
 its re-implementation by SLidR's authors, whose numbers are the ones usually quoted: 600 of the 700 training scenes,
 batch 4 on 1 GPU, 50 epochs, SGD 0.5, MoCoV2 ResNet-50, 4096 pairs a step.
 
-Different from that code: see slidr_nus.py.
+Differences from that code: see slidr_nus.py.
 """
 
 _base_ = [

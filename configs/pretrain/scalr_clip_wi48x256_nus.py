@@ -1,7 +1,6 @@
-"""ScaLR with CLIP as teacher, so that points can be asked for in words (docs/open_vocabulary.md).
+"""ScaLR with CLIP as teacher, so that points can be queried in words (docs/open_vocabulary.md).
 
-Validated without labels. Teacher, protocol and sizes are our own choice: what ScaLR's authors took is not published in
-what we could read.
+Validated without labels. Teacher, protocol and sizes are our choice: those of ScaLR's authors were not available to us.
 """
 
 _base_ = [

@@ -1,4 +1,4 @@
-"""ScaLR's teacher, samples and objective with the sparse U-Net of SLidR and OLIVINE. No number for it was found.
+"""ScaLR's teacher, samples and objective with the sparse U-Net of SLidR and OLIVINE. No published number was found.
 
 The network reads the normalized intensity.
 """

@@ -1,9 +1,9 @@
 """ScaLR+: as ScaLR, with GELU, a head with a hidden layer, stochastic depth, larger images, 65 epochs.
 
-Published, mIoU of linear probing: nuScenes 70.4, SemanticKITTI 61.0, Pandar64 43.5, PandarGT 40.7.
+Published mIoU of linear probing: nuScenes 70.4, SemanticKITTI 61.0, Pandar64 43.5, PandarGT 40.7.
 
-Different from the released code, beside what scalr_wi48x768_nus-kitti-pandaset.py says: its means of cells counted the
-padding of a batch.
+Difference from the released code, in addition to those in scalr_wi48x768_nus-kitti-pandaset.py: its means of cells
+counted the padding of a batch.
 """
 
 _base_ = [

@@ -1,4 +1,4 @@
-"""ScaLR on nuScenes alone, with WaffleIron 48x256: a ninth of the weights. No number for it was found."""
+"""ScaLR on nuScenes alone with WaffleIron 48x256, a ninth of the parameters. No published number was found."""
 
 _base_ = [
     '../_base_/datasets/scalr_nus.py',

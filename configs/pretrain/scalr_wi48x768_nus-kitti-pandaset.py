@@ -2,9 +2,9 @@
 
 Paper: "Three Pillars Improving Vision Foundation Model Distillation for Lidar", CVPR 2024.
 Published settings: batch 8 over all GPUs, 25 epochs, AdamW 2e-3, images of 224x448, one camera a sample.
-Published, mIoU of linear probing: nuScenes 67.8, SemanticKITTI 55.8, Pandar64 37.9, PandarGT 34.5.
+Published mIoU of linear probing: nuScenes 67.8, SemanticKITTI 55.8, Pandar64 37.9, PandarGT 34.5.
 
-Different from the released code: what _base_/datasets/scalr_nus.py says of samples, and batch statistics without
+Differences from the released code: those of the samples (_base_/datasets/scalr_nus.py), and batch statistics without
 padding (model.student.backbone.reference_padding).
 """
 

@@ -3,11 +3,8 @@
 Nothing was published for this detector: the optimizer's settings are those for SECOND's encoder.
 """
 
-_base_ = './slidr_second_kitti-voxels_nus.py'
+_base_ = './slidr_centerpoint_voxel01_nus.py'
 
 model = dict(
-    student=dict(
-        detector='mmdet3d::centerpoint/centerpoint_pillar02_second_secfpn_8xb4-cyclic-20e_nus-3d.py',
-        read_after='neck',
-    ),
+    student=dict(detector='mmdet3d::centerpoint/centerpoint_pillar02_second_secfpn_8xb4-cyclic-20e_nus-3d.py'),
 )

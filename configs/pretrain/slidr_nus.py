@@ -4,7 +4,7 @@ Paper: "Image-to-Lidar Self-Supervised Distillation for Autonomous Driving Data"
 Published settings: 600 of the 700 training scenes, batch 4 on 1 GPU, 50 epochs, SGD 0.5, MoCoV2 ResNet-50, SLIC
 superpixels (150 segments).
 
-Different from the released code:
+Differences from the released code:
 - all 700 training scenes;
 - the student is mmdet3d's MinkUNetBackbone on spconv: its stem has two 3x3x3 convolutions instead of one, and
   all its batch normalizations have momentum 0.1;
@@ -21,10 +21,10 @@ _base_ = [
 
 train_pipeline = [
     *_base_.read_sample,
-    dict(type='peridot.LoadViewMaps', superpixels=_base_.superpixels),
+    dict(type='peridot.LoadViewMaps'),
     *_base_.augment,
 ]
-train_dataloader = dict(dataset=dict(pipeline=train_pipeline))
+train_dataloader = dict(dataset=dict(maps=dict(superpixels=_base_.superpixels), pipeline=train_pipeline))
 
 model = dict(heads=_base_.heads, objectives=_base_.objectives)
 

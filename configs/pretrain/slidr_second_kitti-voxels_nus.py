@@ -7,13 +7,7 @@ Published settings: all 700 training scenes, batch 6 on 1 GPU, SGD 0.01, 30 supe
 
 _base_ = './slidr_nus.py'
 
-superpixels = 'superpixels/slic_30'
-train_pipeline = [
-    *_base_.read_sample,
-    dict(type='peridot.LoadViewMaps', superpixels=superpixels),
-    *_base_.augment,
-]
-train_dataloader = dict(batch_size=6, dataset=dict(pipeline=train_pipeline))
+train_dataloader = dict(batch_size=6, dataset=dict(maps=dict(superpixels='superpixels/slic_30')))
 
 model = dict(
     student=dict(

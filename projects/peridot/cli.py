@@ -77,15 +77,29 @@ def load_config(args: argparse.Namespace) -> Config:
     return config
 
 
+def config_name(path: str | Path) -> str:
+    """Name of a config for work directories and tables: its path below configs/KIND/, with `_` for `/`.
+
+    configs/pretrain/olivine_nus.py -> olivine_nus, configs/finetune/minkunet34_nus/1pct.py -> minkunet34_nus_1pct;
+    a file outside a folder `configs` keeps its own name.
+    """
+    path = Path(path).resolve().with_suffix('')
+    folders = path.parts[:-1]
+    if 'configs' not in folders:
+        return path.name
+    kind = len(folders) - folders[::-1].index('configs')
+    return '_'.join([*folders[kind + 1 :], path.name])
+
+
 def load_runner_config(args: argparse.Namespace) -> Config:
-    """As `load_config`, with launcher and work directory (default: work_dirs/<name of the config>)."""
+    """As `load_config`, with launcher and work directory (default: work_dirs/<`config_name`>)."""
     os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
     config = load_config(args)
     config.launcher = args.launcher
     if args.launcher != 'none' and not torch.cuda.is_available():
         # by default mmengine passes a GPU's number to the wrapper
         config.setdefault('model_wrapper_cfg', dict(device_ids=None, broadcast_buffers=False))
-    config.work_dir = args.work_dir or config.get('work_dir') or f'work_dirs/{Path(args.config).stem}'
+    config.work_dir = args.work_dir or config.get('work_dir') or f'work_dirs/{config_name(args.config)}'
     return config
 
 

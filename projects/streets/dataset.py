@@ -9,7 +9,6 @@ import os
 import shutil
 import threading
 from concurrent.futures import FIRST_EXCEPTION, Future, ProcessPoolExecutor, wait
-from functools import partial
 from pathlib import Path
 
 from peridot.errors import ConfigError, DataError
@@ -78,17 +77,10 @@ def _info_files(root: Path, format: str) -> list[Path]:
 
 def _create_infos(root: Path, format: str) -> None:
     # their imports (mmdet3d, the devkits) take seconds that a finished dataset need not wait for
-    from peridot.datasets.create_infos import create_nuscenes_infos
-    from peridot.datasets.create_infos_kitti import create_kitti_infos, create_semantickitti_infos
-    from peridot.datasets.create_infos_pandaset import create_pandaset_infos
+    from peridot.datasets.catalog import CONVERTERS
 
-    create = {
-        'nuscenes': partial(create_nuscenes_infos, version=VERSION),
-        'semantickitti': create_semantickitti_infos,
-        'kitti': create_kitti_infos,
-        'pandaset': create_pandaset_infos,
-    }
-    create[format](root)
+    options = {'version': VERSION} if format == 'nuscenes' else {}
+    CONVERTERS[format].load()(root, **options)
 
 
 def read_settings(root: str | os.PathLike) -> Settings:

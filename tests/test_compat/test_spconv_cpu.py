@@ -1,3 +1,5 @@
+import os
+import resource
 from types import SimpleNamespace
 
 import pytest
@@ -209,3 +211,21 @@ def test_other_devices_take_the_original_way():
     spconv_cpu._answer_cpu_backward(ops)(x, 'w', 'grad', 'pairs', 'num', False, True, algo=0)
     assert called[0] == ('forward', (x, 'w', 'pairs', 'num', 3, True, False), dict(algo=0, bias='b'))
     assert called[1] == ('backward', (x, 'w', 'grad', 'pairs', 'num', False, True), dict(algo=0))
+
+
+def resident_megabytes():
+    """Memory of this process that lies in RAM."""
+    with open('/proc/self/statm') as file:
+        return int(file.read().split()[1]) * resource.getpagesize() / 2**20
+
+
+@pytest.mark.skipif(not os.path.exists('/proc/self/statm'), reason='reads the memory of a process from /proc')
+def test_index_pairs_are_freed_with_their_tensor():
+    layer = spconv.SubMConv3d(4, 4, 3, padding=1, indice_key='one')
+    memory = []
+    for _ in range(60):
+        tensor = sparse((40, 40, 40), 4, occupied=0.2, batch_size=1, dtype=torch.float32)
+        layer(tensor).features.sum().backward()
+        memory.append(resident_megabytes())
+    # about 3 MB of pairs a convolution
+    assert memory[59] - memory[19] < 20, memory[::10]

@@ -15,6 +15,10 @@ HEIGHT, WIDTH, FOCAL = 90, 160, 100.0
 # forward x left y up z -> right x down y forward z
 AXES = np.array([[0, -1, 0], [0, 0, -1], [1, 0, 0.0]])
 CLASSES = ['road', 'car', 'tree']
+MAPS = {
+    'peridot.LoadPairLabels': lambda step: [step.get('name', 'labels')],
+    'peridot.LoadViewMaps': lambda step: step.get('names', ['superpixels']),
+}
 
 
 class TinyDataset:
@@ -52,7 +56,9 @@ class TinyDataset:
         )
 
     def build(self, pipeline: list, **changes):
-        return DATASETS.build(self.config(pipeline, **changes))
+        """The dataset; `maps` are those that the pipeline reads, in folders of the same name, unless given."""
+        names = [name for step in pipeline for name in MAPS.get(step['type'], lambda _: ())(step)]
+        return DATASETS.build(self.config(pipeline, **{'maps': {name: name for name in names}, **changes}))
 
     def cloud(self, index: int) -> np.ndarray:
         return np.fromfile(self.root / f'samples/LIDAR_TOP/{index}.bin', np.float32).reshape(-1, 5)
@@ -114,8 +120,8 @@ def train_pipeline() -> list:
         dict(type='peridot.LoadPoints'),
         dict(type='peridot.LoadImageViews'),
         dict(type='peridot.ProjectPoints'),
-        dict(type='peridot.LoadPairLabels', folder='labels'),
-        dict(type='peridot.LoadViewMaps', superpixels='superpixels'),
+        dict(type='peridot.LoadPairLabels'),
+        dict(type='peridot.LoadViewMaps'),
         dict(type='mmdet3d.GlobalRotScaleTrans', rot_range=[0.0, 6.28], scale_ratio_range=[1.0, 1.0]),
         dict(type='mmdet3d.RandomFlip3D', sync_2d=False, flip_ratio_bev_horizontal=0.5, flip_ratio_bev_vertical=0.5),
         dict(type='peridot.DropCuboids', max_size=0.8, min_pairs=1),

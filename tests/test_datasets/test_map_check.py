@@ -4,11 +4,11 @@ import logging
 
 import pytest
 from peridot.datasets import paired_dataset
-from peridot.errors import DataError
+from peridot.errors import ConfigError, DataError
 from peridot.maps import MapFolder, read_manifest, write_manifest
 
-LABELS = [dict(type='peridot.LoadPairLabels', folder='labels')]
-SUPERPIXELS = [dict(type='peridot.LoadViewMaps', superpixels='superpixels')]
+LABELS = dict(labels='labels')
+SUPERPIXELS = dict(superpixels='superpixels')
 
 
 def describe(tiny, folder: str, **fields) -> None:
@@ -19,9 +19,9 @@ def describe(tiny, folder: str, **fields) -> None:
     write_manifest(tiny.root / folder, manifest)
 
 
-def error_of(tiny, pipeline) -> str:
+def error_of(tiny, maps) -> str:
     with pytest.raises(DataError) as caught:
-        tiny.build(pipeline)
+        tiny.build([], maps=maps)
     assert '\n' not in str(caught.value)
     return str(caught.value)
 
@@ -33,12 +33,12 @@ def logged(monkeypatch) -> list:
     return lines
 
 
-@pytest.mark.parametrize('folder, pipeline', [('labels', LABELS), ('superpixels', SUPERPIXELS)])
-def test_missing_maps_are_counted_and_listed(tiny, folder, pipeline):
+@pytest.mark.parametrize('folder, maps', [('labels', LABELS), ('superpixels', SUPERPIXELS)])
+def test_missing_maps_are_counted_and_listed(tiny, folder, maps):
     describe(tiny, folder, generator='slic', hash='sha256:1', command='python make them')
     for name in ('CAM_BACK/1', 'CAM_BACK/3', 'CAM_FRONT/0', 'CAM_FRONT/2', 'CAM_FRONT/3'):
         (tiny.root / folder / f'samples/{name}.png').unlink()
-    message = error_of(tiny, pipeline)
+    message = error_of(tiny, maps)
     assert 'for 5 of 8 images' in message
     assert '(samples/CAM_BACK/1.png, samples/CAM_BACK/3.png, samples/CAM_FRONT/0.png, ...)' in message
     assert message.endswith('make the missing ones with `python make them`')
@@ -59,27 +59,27 @@ def test_a_camera_without_a_folder_and_a_layout_of_tokens(tiny):
     for camera in ('CAM_BACK', 'CAM_FRONT'):
         for index in range(4):
             (folder / f'samples/{camera}/{index}.png').rename(folder / f'nowhere/{camera}-{index}.png')
-    tiny.build(LABELS)
+    tiny.build([], maps=LABELS)
 
 
 def test_images_that_are_not_used_need_no_map(tiny):
     (tiny.root / 'labels/samples/CAM_BACK/3.png').unlink()
-    tiny.build(LABELS, indices=3)
-    tiny.build(LABELS, cameras=['CAM_FRONT'])
+    tiny.build([], maps=LABELS, indices=3)
+    tiny.build([], maps=LABELS, cameras=['CAM_FRONT'])
     tiny.build([])
-    lazy = tiny.build(LABELS, lazy_init=True)
+    lazy = tiny.build([], maps=LABELS, lazy_init=True)
     with pytest.raises(DataError, match='1 of 8'):
         lazy.full_init()
 
 
 def test_no_map_is_opened(tiny, monkeypatch):
     monkeypatch.setattr(MapFolder, 'read_file', lambda *_: pytest.fail('opened'))
-    tiny.build([*LABELS, *SUPERPIXELS])
+    tiny.build([], maps={**LABELS, **SUPERPIXELS})
 
 
 def test_what_is_read_is_logged(tiny, logged):
     describe(tiny, 'superpixels', generator='slic', hash='sha256:0123456789abcdef')
-    tiny.build([*LABELS, *SUPERPIXELS])
+    tiny.build([], maps={**LABELS, **SUPERPIXELS})
     labels, superpixels = logged
     assert labels == (logging.INFO, f"{tiny.root}/labels: labels of 'files', 3 classes, no hash")
     text = f"{tiny.root}/superpixels: superpixels of 'slic', 9000 ids at most, sha256:01234567"
@@ -88,7 +88,7 @@ def test_what_is_read_is_logged(tiny, logged):
 
 def test_an_unfinished_folder_is_reported(tiny, logged):
     describe(tiny, 'superpixels', generator='slic', command='python make them')
-    tiny.build(SUPERPIXELS)
+    tiny.build([], maps=SUPERPIXELS)
     ((level, text),) = logged
     assert level == logging.WARNING and 'unfinished, to be completed with `python make them`' in text
     (tiny.root / 'superpixels/samples/CAM_BACK/3.png').unlink()
@@ -99,14 +99,27 @@ def test_an_unfinished_folder_is_reported(tiny, logged):
 def test_maps_of_another_generator_or_kind(tiny):
     describe(tiny, 'superpixels', generator='felzenszwalb', hash='sha256:1', command='python make others')
     asked = dict(folder='superpixels', kind='superpixels', generator='slic')
-    message = error_of(tiny, [dict(type='peridot.LoadViewMaps', superpixels=asked)])
+    message = error_of(tiny, dict(superpixels=asked))
     assert "generator 'felzenszwalb' where 'slic' is asked" in message
     assert 'make_superpixels.py CONFIG' in message and '--generator slic`' in message
     assert 'make others' not in message
-    message = error_of(tiny, [dict(type='peridot.LoadViewMaps', superpixels={**asked, 'folder': 'labels'})])
+    message = error_of(tiny, dict(superpixels={**asked, 'folder': 'labels'}))
     assert "kind 'labels' where 'superpixels' is asked" in message
-    tiny.build([dict(type='peridot.LoadViewMaps', superpixels={**asked, 'generator': 'felzenszwalb'})])
+    tiny.build([], maps=dict(superpixels={**asked, 'generator': 'felzenszwalb'}))
 
 
 def test_no_folder_at_all(tiny):
-    assert 'elsewhere does not exist' in error_of(tiny, [dict(type='peridot.LoadPairLabels', folder='elsewhere')])
+    assert 'elsewhere does not exist' in error_of(tiny, dict(labels='elsewhere'))
+
+
+@pytest.mark.parametrize('asked', [dict(folder='labels', kinds='labels'), dict(kind='labels')])
+def test_settings_that_no_folder_has(tiny, asked):
+    with pytest.raises(ConfigError, match=r'maps\.labels=.*set folder, and kind, generator or teacher'):
+        tiny.build([], maps=dict(labels=asked))
+
+
+def test_maps_that_the_pipeline_reads_and_the_dataset_does_not_name(tiny, train_pipeline):
+    with pytest.raises(ConfigError, match=r"no maps called 'labels'.*set maps=dict\(labels=FOLDER\)"):
+        tiny.build(train_pipeline, maps={})[0]
+    with pytest.raises(ConfigError, match=r'maps\.labels of the dataset names superpixels'):
+        tiny.build(train_pipeline, maps=dict(labels='superpixels', superpixels='superpixels'))[0]

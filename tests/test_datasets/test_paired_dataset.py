@@ -3,7 +3,7 @@ import pickle
 import mmengine
 import numpy as np
 import pytest
-from peridot.datasets import nuscenes_lidarseg_meta
+from peridot.datasets.catalog import CATALOG
 from peridot.errors import DataError
 from peridot.registry import DATASETS
 
@@ -51,7 +51,7 @@ def test_lidarseg_classes_agree_with_the_devkit():
         lidarseg_name2idx_mapping = {name: i for i, name in enumerate(get_colormap())}
 
     mapper = LidarsegClassMapper(Stub())
-    meta = nuscenes_lidarseg_meta()
+    meta = CATALOG['nuscenes'].segmentation_meta()
     theirs = mapper.fine_idx_2_coarse_idx_mapping
     # the devkit's 0 is ignored and its classes begin at 1; here they begin at 0 and 16 is ignored
     assert meta['seg_label_mapping'] == {raw: (label - 1) % 17 for raw, label in theirs.items()}

@@ -3,6 +3,7 @@
 import gzip
 import json
 import pickle
+import re
 import runpy
 import shutil
 import sys
@@ -14,8 +15,8 @@ import pytest
 from mmengine.config import Config
 from mmengine.dataset import pseudo_collate
 from mmengine.registry import DefaultScope
-from peridot.datasets import pandaset_meta
-from peridot.datasets.create_infos_pandaset import CAMERAS, LIDARS, create_pandaset_infos, read_table
+from peridot.datasets.catalog import CATALOG
+from peridot.datasets.create_infos_pandaset import create_pandaset_infos, read_table
 from peridot.datasets.sampler import SampleKey
 from peridot.errors import DataError
 from peridot.models.preprocessor import PairedDataPreprocessor
@@ -27,6 +28,7 @@ from streets.pandaset import CLASSES, scan
 from streets.taxonomy import CATEGORIES, INDEX, PANDASET
 
 REPO = Path(__file__).resolve().parents[2]
+LIDARS = ('pandar64', 'pandargt')
 # mmengine's serialization collects garbage, which takes longer than these tests
 FAST = dict(serialize_data=False)
 READ = [dict(type='peridot.LoadPoints', load_dim=4), dict(type='peridot.LoadPointLabels')]
@@ -55,7 +57,7 @@ def test_both_lidars_are_datasets(pandaset_root, lidar):
     for split, sequence in (('train', '001'), ('val', '002')):
         dataset = paired(pandaset_root, lidar, [], split)
         assert [sample['token'] for sample in dataset] == [f'{lidar}/{sequence}/{frame}' for frame in ('00', '01')]
-        assert dataset[0]['cameras'] == sorted(CAMERAS) and dataset.metainfo['classes'][9] == 'car'
+        assert dataset[0]['cameras'] == list(CATALOG[lidar].cameras) and dataset.metainfo['classes'][9] == 'car'
     assert not list(pandaset_root.rglob('*.part'))
 
 
@@ -81,10 +83,10 @@ def test_labels_are_the_renderers_and_their_groups_those_published(pandaset_root
     sample = paired(pandaset_root, 'pandar64', READ, 'val')[0]
     _, sweep = scan(snapshot(pandaset_root, 1, 0), 'pandar64', [0, 1, 0, 23])
     raw = np.array([PANDASET[name] for name in CATEGORIES])[sweep.category]
-    mapping = pandaset_meta()['seg_label_mapping']
+    meta = CATALOG['pandar64'].segmentation_meta()
+    mapping, names = meta['seg_label_mapping'], meta['classes']
     np.testing.assert_array_equal(sample['pts_semantic_mask'], [mapping[label] for label in raw])
-    names = pandaset_meta()['classes']
-    assert len(names) == 17 == pandaset_meta()['ignore_index'] and set(mapping) == set(range(43))
+    assert len(names) == 17 == meta['ignore_index'] and set(mapping) == set(range(43))
     groups = {name: {raw for raw, label in mapping.items() if label == i} for i, name in enumerate(names)}
     assert groups['road'] == {7} and groups['traffic_sign'] == {36, 38} and groups['truck'] == {14, 15, 16}
     assert groups['other_vehicle'] == {17, 19, 20, 21, 27, 28, 29} and groups['driveway'] == {12}
@@ -279,8 +281,12 @@ def test_command_converts_and_configs_read(own_root, capsys, monkeypatch):
 
 
 @pytest.mark.parametrize('lidar', LIDARS)
-def test_probe_and_pictures_of_the_configs(pandaset_root, lidar):
-    config = Config.fromfile(REPO / f'configs/_base_/datasets/scalr_{lidar}.py')
+def test_probe_and_pictures_of_the_documentation(pandaset_root, lidar):
+    text = (REPO / 'docs/mixed_datasets.md').read_text()
+    settings = re.search(r'```python\n(_base_ = .+?)```', text, re.DOTALL)[1]
+    settings = settings.replace('../_base_', f'{REPO}/configs/_base_').replace('pandar64', lidar)
+    config = Config.fromstring(settings, '.py')
+    assert config.train_dataloader.dataset.ann_file == f'{lidar}_infos_train.pkl'
     for part in (config.val_dataloader.dataset, config.val_cfg.fit_dataloader.dataset, config.picture_dataset):
         sample = DATASETS.build(dict(part, data_root=str(pandaset_root), **FAST))[0]
         points, labels = sample['inputs']['points'], sample['data_samples'].gt_pts_seg.pts_semantic_mask

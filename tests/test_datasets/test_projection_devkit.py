@@ -5,7 +5,7 @@ import os.path as osp
 import numpy as np
 import pytest
 from peridot.datasets import project_to_cameras
-from peridot.datasets.paired_dataset import NUSCENES_CAMERAS
+from peridot.datasets.catalog import CATALOG
 from peridot.registry import DATASETS
 
 
@@ -23,7 +23,7 @@ def samples(demo_root) -> list[dict]:
             type='peridot.PairedDataset',
             data_root=str(demo_root),
             ann_file='nuscenes_infos_train.pkl',
-            data_prefix=dict(pts='samples/LIDAR_TOP') | {name: f'samples/{name}' for name in NUSCENES_CAMERAS},
+            data_prefix=dict(pts='samples/LIDAR_TOP') | dict(CATALOG['nuscenes'].cameras),
             dataset='nuscenes',
             pipeline=[
                 dict(type='peridot.LoadPoints'),
@@ -52,7 +52,7 @@ def chain(nuscenes, lidar: dict, camera: dict) -> np.ndarray:
 
 def test_frame_chain_of_the_tables(nuscenes, samples):
     for sample in samples:
-        assert sample['cameras'] == list(NUSCENES_CAMERAS)
+        assert sample['cameras'] == list(CATALOG['nuscenes'].cameras)
         data = nuscenes.get('sample', sample['token'])['data']
         lidar = nuscenes.get('sample_data', data['LIDAR_TOP'])
         xyz = sample['points'].coord.numpy().astype(np.float64)

@@ -6,9 +6,7 @@ import numpy as np
 import pytest
 from mmdet3d.evaluation import SegMetric
 from mmdet3d.models import Det3DDataPreprocessor
-from mmengine.hub import get_config
 from mmengine.registry import DefaultScope
-from peridot.datasets import semantickitti_meta
 from peridot.errors import ConfigError, DataError
 from peridot.registry import DATASETS
 
@@ -83,13 +81,6 @@ def test_transforms_that_mix_samples_find_their_partner(data):
     points, mask = mixed['inputs']['points'], mixed['data_samples'].gt_pts_seg.pts_semantic_mask
     assert len(points) == len(mask) != len(plain['points'])
     assert 'dataset' not in build(name, root, [], indices=1, test_mode=True)[0]
-
-
-def test_semantickitti_classes_are_mmdet3ds():
-    meta, config = semantickitti_meta(), get_config('mmdet3d::_base_/datasets/semantickitti.py')
-    assert list(meta['classes']) == config.class_names and meta['seg_label_mapping'] == config.labels_map
-    assert meta['ignore_index'] == config.train_dataloader.dataset.ignore_index == 19 == len(meta['palette'])
-    assert meta['seg_label_mapping'][252] == 0 and meta['seg_label_mapping'][1] == 19 and len(meta['label2cat']) == 19
 
 
 def test_wrong_label_files(semantickitti_root, tmp_path):

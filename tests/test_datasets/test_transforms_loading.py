@@ -2,12 +2,12 @@ import numpy as np
 import pytest
 import torch
 from peridot.errors import ConfigError, DataError
-from peridot.maps.folder import Manifest, write_manifest, write_map
-from peridot.structures import IGNORE_LABEL
+from peridot.maps.folder import write_map
+from peridot.structures import NO_LABEL
 from PIL import Image
 
 LOAD = [dict(type='peridot.LoadPoints'), dict(type='peridot.LoadImageViews'), dict(type='peridot.ProjectPoints')]
-LABELS = [*LOAD, dict(type='peridot.LoadPairLabels', folder='labels')]
+LABELS = [*LOAD, dict(type='peridot.LoadPairLabels')]
 SEGMENTATION = [dict(type='peridot.LoadPoints'), dict(type='peridot.LoadPointLabels')]
 
 
@@ -102,18 +102,11 @@ def test_pair_labels_are_read_at_the_rounded_pixel(tiny):
     for camera, (row, column) in zip(pairs.camera.tolist(), pairs.position.tolist()):
         name = sample['cameras'][camera]
         value = np.array(Image.open(tiny.root / f'labels/samples/{name}/0.png'))[round(row), round(column)]
-        expected.append(IGNORE_LABEL if value == 200 else int(value))
+        expected.append(NO_LABEL if value == 200 else int(value))
     assert pairs.label.tolist() == expected
-    assert set(expected) == {0, 1, 2, IGNORE_LABEL}
+    assert set(expected) == {0, 1, 2, NO_LABEL}
     assert pairs.label.dtype == torch.int64
     assert sample['label_classes'] == 3
-
-
-def test_ignored_classes(tiny):
-    ignoring = [*LOAD, dict(type='peridot.LoadPairLabels', folder='labels', ignore_labels=[0])]
-    labels = tiny.build(LABELS)[0]['pairs'].label
-    expected = torch.where(labels == 0, IGNORE_LABEL, labels)
-    assert torch.equal(tiny.build(ignoring)[0]['pairs'].label, expected)
 
 
 @pytest.mark.parametrize('size, value, part', [((45, 80), 0, '90x160'), ((90, 160), 3, '3'), ((90, 160), 255, '255')])
@@ -124,13 +117,8 @@ def test_bad_label_map(tiny, size, value, part):
     assert 'CAM_BACK/0.png' in message and part in message
 
 
-def test_too_many_classes(tiny):
-    write_manifest(tiny.root / 'labels', Manifest(kind='labels', classes=[str(i) for i in range(256)]))
-    assert '255' in error_of(tiny.build(LABELS))
-
-
 def test_view_maps_mark_pixels_without_id(tiny):
-    maps = [*LOAD, dict(type='peridot.LoadViewMaps', superpixels='superpixels', labels='labels')]
+    maps = [*LOAD, dict(type='peridot.LoadViewMaps', names=['superpixels', 'labels'])]
     sample = tiny.build(maps)[0]
     raw = np.array(Image.open(tiny.root / 'superpixels/samples/CAM_FRONT/0.png')).astype(int)
     expected = np.where(raw == 65535, -1, raw)

@@ -1,7 +1,5 @@
 """ScaLR's transforms: voxels, one camera, at most so many points, features apart from geometry; skipped samples."""
 
-from types import SimpleNamespace
-
 import numpy as np
 import pytest
 import torch
@@ -17,9 +15,11 @@ from peridot.datasets.transforms import (
     VoxelDownsample,
 )
 from peridot.errors import ConfigError, DataError
+from peridot.models.batch import EncodedBatch
+from peridot.models.objectives import Objective
 from peridot.models.pretrainer import Pretrainer
-from peridot.models.step import StepContext
 from peridot.structures import Pairs
+from tiny import make_batch
 
 LOAD = [dict(type='peridot.LoadPoints'), dict(type='peridot.LoadPointLabels')]
 SCALR = [
@@ -227,11 +227,11 @@ def test_samples_that_no_camera_sees_are_replaced_and_counted(tiny):
         assert len(sample['data_samples'].gt_pts_seg.pts_semantic_mask) == len(points)
 
 
-class Zero(torch.nn.Module):
+class Zero(Objective):
     """An objective that is content."""
 
-    def forward(self, step: StepContext) -> dict:
-        return {'loss': step.points.sum() * 0}
+    def forward(self, batch: EncodedBatch) -> dict:
+        return {'loss': batch.log(0)}
 
 
 def test_training_logs_how_many_samples_were_skipped(tiny):
@@ -243,9 +243,10 @@ def test_training_logs_how_many_samples_were_skipped(tiny):
     batches = list(loader)
     model = object.__new__(Pretrainer)
     torch.nn.Module.__init__(model)
-    model.objectives = torch.nn.ModuleDict({'zero': Zero()})
-    model.step = torch.zeros((), dtype=torch.int64)
-    model.context = lambda inputs, _: SimpleNamespace(points=torch.cat(inputs['points']))
+    model.objectives = torch.nn.ModuleDict({'zero': Zero('none')})
+    model.heads = torch.nn.ModuleDict()
+    model.iteration = torch.zeros((), dtype=torch.int64)
+    model.encode = lambda inputs, _: make_batch(torch.cat(inputs['points']), torch.cat(inputs['points']), heads={})
     for batch in batches:
         logged = model.loss(batch['inputs'], batch['data_samples'])
         counts = [sample.metainfo['skipped'] for sample in batch['data_samples']]

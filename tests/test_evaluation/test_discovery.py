@@ -5,7 +5,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from mmengine.runner import Runner
-from peridot.datasets.paired_dataset import nuscenes_lidarseg_meta, semantickitti_meta
+from peridot.datasets.catalog import CATALOG
 from peridot.errors import ConfigError, DataError
 from peridot.evaluation.discovery import (
     PALETTE,
@@ -17,7 +17,7 @@ from peridot.evaluation.discovery import (
     found_background,
     observe,
 )
-from peridot.evaluation.foreground_metric import FOREGROUND, ForegroundMetric, binary_truth
+from peridot.evaluation.foreground_metric import ForegroundMetric, binary_truth
 from peridot.models.students import VoxelFeatures
 from peridot.models.teachers import TimmTeacher
 from peridot.registry import MODELS
@@ -127,7 +127,7 @@ def metric(meta, **settings):
 
 
 def test_measures_of_a_small_scan():
-    meta = {**nuscenes_lidarseg_meta(), 'dataset': 'nuscenes'}
+    meta = {**CATALOG['nuscenes'].segmentation_meta(), 'dataset': 'nuscenes'}
     car, road, ignored = meta['classes'].index('car'), meta['classes'].index('driveable_surface'), 16
     evaluator = metric(meta)
     # 3 of 4 foreground points found, one background point taken for foreground; ignored ones count nowhere
@@ -141,11 +141,11 @@ def test_measures_of_a_small_scan():
 
 
 def test_foreground_of_known_datasets():
-    nuscenes = {**nuscenes_lidarseg_meta(), 'dataset': 'nuscenes'}
+    nuscenes = {**CATALOG['nuscenes'].segmentation_meta(), 'dataset': 'nuscenes'}
     assert binary_truth(np.arange(18), nuscenes).tolist() == [1] * 10 + [0] * 6 + [2, 2]
-    kitti = {**semantickitti_meta(), 'dataset': 'semantickitti'}
+    kitti = {**CATALOG['semantickitti'].segmentation_meta(), 'dataset': 'semantickitti'}
     assert binary_truth(np.arange(-1, 20), kitti).tolist() == [2] + [1] * 8 + [0] * 11 + [2]
-    assert set(FOREGROUND['nuscenes']) < set(nuscenes['classes'])
+    assert set(CATALOG['nuscenes'].foreground) < set(nuscenes['classes'])
 
 
 def test_foreground_that_is_not_known():
@@ -249,7 +249,7 @@ def test_loop_reports_both_ways(demo_root, tmp_path, images):
 
 
 FORMULAS = ('iou_fg', 'iou_bg', 'iou_mean', 'f1_fg', 'accuracy')
-META = {**nuscenes_lidarseg_meta(), 'dataset': 'nuscenes'}
+META = {**CATALOG['nuscenes'].segmentation_meta(), 'dataset': 'nuscenes'}
 
 
 def samples(runner):

@@ -1,6 +1,9 @@
+from dataclasses import replace
+
 import cv2
 import numpy as np
 import pytest
+from peridot.datasets.catalog import CATALOG
 from peridot.errors import ConfigError, DataError
 from peridot.labels import prototypes
 from peridot.labels.oracle import OracleGenerator
@@ -26,14 +29,14 @@ def one_sample(demo_root, tmp_path, monkeypatch):
 
 
 def test_crops_show_their_class(one_sample, monkeypatch):
-    meta = prototypes.nuscenes_lidarseg_meta()
+    nuscenes = CATALOG['nuscenes']
     shown = ('driveable_surface', 'vegetation')
-    kept = {raw: meta['classes'][label] for raw, label in meta['seg_label_mapping'].items() if label < 16}
-    table = {raw: shown.index(name) if name in shown else 255 for raw, name in kept.items()}
+    kept = tuple(item for item in nuscenes.classes if item.name in shown)
+    table = {raw: label for label, item in enumerate(kept) for raw in item.raw_ids}
     oracle = OracleGenerator()
     oracle._table[:] = [table.get(raw, 255) for raw in range(len(oracle._table))]
     monkeypatch.setattr(prototypes, 'OracleGenerator', lambda: oracle)
-    monkeypatch.setattr(prototypes, 'nuscenes_lidarseg_meta', lambda: dict(meta, classes=shown))
+    monkeypatch.setitem(CATALOG, 'nuscenes', replace(nuscenes, classes=kept))
     folder = prototypes.write_prototypes(one_sample, 2, progress=False)
     assert [len(list((folder / name).iterdir())) for name in shown] == [2, 2]
     street, trees = (cv2.imread(str(folder / name / '0.png')).reshape(-1, 3).mean(0) for name in shown)

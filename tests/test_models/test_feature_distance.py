@@ -5,17 +5,16 @@ from peridot.errors import ConfigError
 from peridot.models.heads import DistillationHead
 from peridot.models.objectives import FeatureDistance
 from peridot.models.objectives.feature_distance import feature_distance, point_weights
-from peridot.models.step import StepContext
-from peridot.models.students import VoxelFeatures
 from peridot.registry import MODELS
 from peridot.structures import Pairs
+from tiny import make_batch
 from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
 STUDENT, TEACHER = 6, 10
 
 
-def make_step(num_pairs=40, num_points=60, image_size=(32, 48), hidden=None, point=None):
+def make_pairs_batch(num_pairs=40, num_points=60, image_size=(32, 48), hidden=None, point=None):
     g = torch.Generator().manual_seed(0)
     torch.manual_seed(0)
     pairs = Pairs(
@@ -26,23 +25,22 @@ def make_step(num_pairs=40, num_points=60, image_size=(32, 48), hidden=None, poi
     )
     feature_map = torch.randn(2, TEACHER, 4, 6, generator=g).contiguous(memory_format=torch.channels_last)
     features = torch.randn(num_points, STUDENT, generator=g).requires_grad_()
-    return StepContext(
+    return make_batch(
         points=torch.randn(num_points, 4, generator=g),
-        student=VoxelFeatures(features, torch.arange(num_points)),
+        student=features,
         pairs=pairs,
-        heads=nn.ModuleDict({'distill': DistillationHead(STUDENT, TEACHER, hidden)}),
-        teacher_map=lambda: feature_map,
+        heads={'distill': DistillationHead(STUDENT, TEACHER, hidden)},
+        make_teacher_map=lambda: feature_map,
         image_size=image_size,
-        align_corners=True,
         generator=g,
     )
 
 
-def upsampled(step):
+def upsampled(batch):
     """Naive reading: the map at the size of the image, indexed at the pixels."""
-    dense = F.interpolate(step.teacher_map, step.image_size, mode='bilinear', align_corners=True)
-    row, column = step.pairs.position.long().unbind(1)
-    return dense[step.pairs.camera, :, row, column]
+    dense = F.interpolate(batch.teacher_map, batch.image_size, mode='bilinear', align_corners=True)
+    row, column = batch.pairs.position.long().unbind(1)
+    return dense[batch.pairs.camera, :, row, column]
 
 
 def test_published_loss_and_gradient(golden):
@@ -58,9 +56,9 @@ def test_published_loss_and_gradient(golden):
 @pytest.mark.parametrize('hidden', [None, 16])
 @pytest.mark.parametrize('distance', ['l2', 'cosine', 'squared'])
 def test_loss_is_the_distance_of_point_and_upsampled_pixel(distance, hidden):
-    step = make_step(hidden=hidden)
-    result = FeatureDistance(distance=distance, loss_weight=2.0)(step)
-    u, v = step.heads['distill'].student(step.student.at(step.pairs.point)), upsampled(step)
+    batch = make_pairs_batch(hidden=hidden)
+    result = FeatureDistance(distance=distance, loss_weight=2.0)(batch)
+    u, v = batch.heads['distill'].student(batch.student.at(batch.pairs.point)), upsampled(batch)
     cosine = F.cosine_similarity(u, v)
     expected = {'l2': (2 - 2 * cosine).sqrt(), 'cosine': 1 - cosine, 'squared': 2 - 2 * cosine}[distance]
     torch.testing.assert_close(result['loss'], 2 * expected.mean(), rtol=1e-5, atol=1e-6)
@@ -71,10 +69,10 @@ def test_loss_is_the_distance_of_point_and_upsampled_pixel(distance, hidden):
 def test_a_point_in_several_images_counts_once():
     point = torch.tensor([3, 5, 3, 3, 7])
     torch.testing.assert_close(point_weights(point), torch.tensor([1 / 9, 1 / 3, 1 / 9, 1 / 9, 1 / 3]))
-    step = make_step(num_pairs=5, point=point)
-    each = feature_distance(*step.embed('distill', torch.arange(5)))
+    batch = make_pairs_batch(num_pairs=5, point=point)
+    each = feature_distance(*batch.embed('distill', torch.arange(5)))
     expected = (each[[0, 2, 3]].mean() + each[1] + each[4]) / 3
-    torch.testing.assert_close(FeatureDistance()(step)['loss'], expected)
+    torch.testing.assert_close(FeatureDistance()(batch)['loss'], expected)
 
 
 @pytest.mark.parametrize('distance', ['l2', 'cosine', 'squared'])
@@ -88,17 +86,17 @@ def test_gradient_at_equal_vectors_is_finite(distance):
 
 
 def test_no_pairs_leave_a_zero_with_all_gradients():
-    step = make_step(num_pairs=0)
-    result = FeatureDistance()(step)
+    batch = make_pairs_batch(num_pairs=0)
+    result = FeatureDistance()(batch)
     result['loss'].backward()
     assert result['loss'] == 0 and result['pairs'] == 0
-    assert all(p.grad is not None and not p.grad.any() for p in step.heads.parameters())
+    assert all(p.grad is not None and not p.grad.any() for p in batch.heads.parameters())
 
 
 def test_loss_is_float32_under_autocast():
-    plain = FeatureDistance()(make_step(hidden=16))['loss']
+    plain = FeatureDistance()(make_pairs_batch(hidden=16))['loss']
     with torch.autocast('cpu', torch.bfloat16):
-        loss = FeatureDistance()(make_step(hidden=16))['loss']
+        loss = FeatureDistance()(make_pairs_batch(hidden=16))['loss']
     assert loss.dtype == torch.float32
     torch.testing.assert_close(loss, plain, rtol=5e-3, atol=5e-3)
 
@@ -124,23 +122,23 @@ def largest(run) -> int:
 
 def test_memory_does_not_grow_with_the_image():
     def step_of(size):
-        return lambda: FeatureDistance()(make_step(image_size=size))['loss'].backward()
+        return lambda: FeatureDistance()(make_pairs_batch(image_size=size))['loss'].backward()
 
     small, large = (largest(step_of(size)) for size in ((32, 48), (448, 896)))
     # the pairs' rows and the teacher's map itself
     assert small == large <= max(40 * TEACHER, 60 * STUDENT, 2 * TEACHER * 4 * 6)
     # the straightforward way builds the map at full size
-    assert largest(lambda: upsampled(make_step(image_size=(448, 896)))) >= 2 * TEACHER * 448 * 896
+    assert largest(lambda: upsampled(make_pairs_batch(image_size=(448, 896)))) >= 2 * TEACHER * 448 * 896
 
 
 def test_training_moves_points_to_their_pixels():
-    step = make_step(num_pairs=60, hidden=64)
-    features = step.student.at(torch.arange(60)).detach().clone().requires_grad_()
-    step.student = VoxelFeatures(features, torch.arange(60))
-    optimizer = torch.optim.Adam([features, *step.heads.parameters()], lr=0.03)
+    batch = make_pairs_batch(num_pairs=60, hidden=64)
+    features = batch.student.at(torch.arange(60)).detach().clone().requires_grad_()
+    batch.student.features = features
+    optimizer = torch.optim.Adam([features, *batch.heads.parameters()], lr=0.03)
     losses = []
     for _ in range(80):
-        loss = FeatureDistance()(step)['loss']
+        loss = FeatureDistance()(batch)['loss']
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()

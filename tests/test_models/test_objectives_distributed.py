@@ -9,9 +9,8 @@ import torch.multiprocessing as mp
 from peridot.models.functional import gather_across_processes, reduce_sum, sizes_of_processes
 from peridot.models.heads import ProjectionHead
 from peridot.models.objectives import PointPixelInfoNCE, SuperpixelInfoNCE, VMFConsistency, WeaklySupervisedContrast
-from peridot.models.step import StepContext
-from peridot.models.students import VoxelFeatures
 from peridot.structures import Pairs
+from tiny import connected, make_batch
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
@@ -21,9 +20,9 @@ OBJECTIVES = {
     'superpixel': lambda: SuperpixelInfoNCE(head='semantic', gather_negatives=True),
     'sup_in': lambda: WeaklySupervisedContrast(gather_negatives=True),
     'sup_out': lambda: WeaklySupervisedContrast(reduction='sup_out', gather_negatives=True),
-    'vmf': lambda: VMFConsistency(CLASSES, channels=DIM, momentum=0.9, warmup_steps=2),
-    'vmf_moving': lambda: VMFConsistency(
-        CLASSES, channels=DIM, momentum=0.9, warmup_steps=1, freeze_after_warmup=False
+    'vmf': lambda: connected(VMFConsistency(CLASSES, momentum=0.9, warmup_steps=2), DIM),
+    'vmf_moving': lambda: connected(
+        VMFConsistency(CLASSES, momentum=0.9, warmup_steps=1, freeze_after_warmup=False), DIM
     ),
 }
 # pairs in the first and the second process
@@ -42,20 +41,20 @@ class Model(nn.Module):
 
     def forward(self, batch):
         points, pairs, feature_map, superpixels = batch
-        step = StepContext(
+        encoded = make_batch(
             points=points,
-            student=VoxelFeatures(self.student(points), torch.arange(len(points))),
+            student=self.student(points),
             pairs=pairs,
             heads=self.heads,
-            teacher_map=lambda: feature_map,
+            make_teacher_map=lambda: feature_map,
             image_size=(16, 16),
-            align_corners=True,
-            generator=torch.Generator().manual_seed(0),
             label_classes=CLASSES,
             maps={'superpixels': superpixels},
             map_ids={'superpixels': SUPERPIXELS},
         )
-        return self.objective(step)['loss']
+        # as the pre-trainer does it
+        zero = 0.0 * sum(parameter.sum() for parameter in self.parameters())
+        return self.objective(encoded)['loss'] + zero
 
 
 def sample(rank, step, num_pairs):

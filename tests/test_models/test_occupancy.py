@@ -13,10 +13,10 @@ from peridot.models.heads import LatentHead
 from peridot.models.objectives import OccupancyReconstruction
 from peridot.models.objectives import occupancy as module
 from peridot.models.objectives.occupancy import OccupancyDecoder, mean_logits, occupancy_iou
-from peridot.models.step import StepContext
-from peridot.models.students import DetectorTrunk, PointSupports, VoxelFeatures
+from peridot.models.students import DetectorTrunk, PointSupports
 from peridot.registry import MODELS
-from peridot.structures import Pairs, Queries
+from peridot.structures import Frames, Pairs, Queries
+from tiny import connected, make_batch
 from torch import nn
 
 SECOND = 'mmdet3d::second/second_hv_secfpn_8xb6-80e_kitti-3d-3class.py'
@@ -37,21 +37,17 @@ class ColumnSupports(PointSupports):
         return PointSupports(self.student, self.rows, self.xyz * flat, self.scan).near(position * flat, scan, radius)
 
 
-def make_step(features, xyz, scan, queries, head=None, supports=PointSupports, seed=0):
-    step = StepContext(
+def make_queries_batch(features, xyz, scan, queries, head=None, supports=PointSupports, seed=0):
+    batch = make_batch(
         points=xyz,
-        student=VoxelFeatures(features, torch.arange(len(features))),
-        pairs=Pairs.empty(),
-        heads=nn.ModuleDict({'occupancy': head or Latents()}),
-        teacher_map=lambda: None,
-        image_size=(0, 0),
-        align_corners=True,
+        student=features,
+        heads={'occupancy': head or Latents()},
         generator=torch.Generator().manual_seed(seed),
         scan=scan,
         queries=queries,
     )
-    step.supports = supports(step.student, torch.arange(len(xyz)), xyz, scan)
-    return step
+    batch.supports = supports(batch.student, torch.arange(len(xyz)), xyz, scan)
+    return batch
 
 
 @pytest.mark.parametrize('shape, supports', [('ball', PointSupports), ('column', ColumnSupports)])
@@ -69,7 +65,7 @@ def test_losses_and_gradients_of_the_released_decoder(golden, shape, supports, m
         scan=g['query_batch'],
     )
     assert 0 < queries.has_intensity.sum() < len(queries)
-    results = objective(make_step(latents, g['support'], g['support_batch'], queries, supports=supports))
+    results = objective(make_queries_batch(latents, g['support'], g['support_batch'], queries, supports=supports))
     assert results['pairs'] == g['num_pairs']
     torch.testing.assert_close(results['loss_occupancy'], g['occupancy_loss'], rtol=1e-6, atol=1e-6)
     torch.testing.assert_close(results['loss_intensity'], g['intensity_loss'], rtol=1e-6, atol=1e-6)
@@ -115,13 +111,13 @@ def scene(num_points=300, num_queries=60, channels=12, seed=0, scans=2):
 
 def build(seed=0, **settings):
     torch.manual_seed(seed)
-    return OccupancyReconstruction(channels=8, **settings), LatentHead(12, channels=8)
+    return connected(OccupancyReconstruction(**settings), 8), LatentHead(12, channels=8)
 
 
 def test_losses_are_means_over_all_pairs():
     features, xyz, scan, queries = scene()
     objective, head = build(max_neighbors=None, occupancy_weight=2.0, intensity_weight=3.0)
-    results = objective(make_step(features, xyz, scan, queries, head))
+    results = objective(make_queries_batch(features, xyz, scan, queries, head))
     occupancy, intensity, pairs = [], [], 0
     for q in range(len(queries.position)):
         near = (xyz - queries.position[q]).norm(dim=1) < 1
@@ -146,7 +142,7 @@ def test_iou_of_pairs_and_of_queries_by_their_mean_logits(monkeypatch):
     assert pooled[[0, 2, 3]].tolist() == [1, -1.5, -1] and pooled[[1, 4]].isnan().all()
     objective, head = build()
     monkeypatch.setattr(objective, 'predict', lambda *_: (query, torch.stack([logit, logit], 1)))
-    results = objective(make_step(features, xyz, scan, queries, head))
+    results = objective(make_queries_batch(features, xyz, scan, queries, head))
     assert results['iou'].item() == pytest.approx((1 / 4 + 1 / 4) / 2)
     assert results['query_iou'].item() == pytest.approx((1 / 2 + 1 / 2) / 2)
 
@@ -154,7 +150,7 @@ def test_iou_of_pairs_and_of_queries_by_their_mean_logits(monkeypatch):
 def test_at_most_so_many_supports_chosen_by_the_step():
     features, xyz, scan, queries = scene()
     objective, head = build(max_neighbors=3)
-    first, again, other = (objective(make_step(features, xyz, scan, queries, head, seed=s)) for s in (0, 0, 1))
+    first, again, other = (objective(make_queries_batch(features, xyz, scan, queries, head, seed=s)) for s in (0, 0, 1))
     assert first['pairs'] <= 3 * len(queries.position)
     assert first['loss_occupancy'] == again['loss_occupancy'] != other['loss_occupancy']
 
@@ -166,7 +162,7 @@ def test_without_pairs_the_loss_is_zero_with_all_gradients(far):
     if far:
         queries.position = queries.position + 100
     objective, head = build()
-    results = objective(make_step(features, xyz, scan, queries, head))
+    results = objective(make_queries_batch(features, xyz, scan, queries, head))
     loss = results['loss_occupancy'] + results['loss_intensity']
     assert loss == 0 and results['pairs'] == 0 and results['iou'] == results['query_iou'] == 0
     loss.backward()
@@ -181,7 +177,7 @@ def test_missing_intensity_switches_its_part_off_and_is_said_once(monkeypatch):
     queries.has_intensity = torch.zeros_like(queries.has_intensity)
     objective, head = build()
     for _ in range(3):
-        results = objective(make_step(features, xyz, scan, queries, head))
+        results = objective(make_queries_batch(features, xyz, scan, queries, head))
     assert results['loss_intensity'] == 0 and results['loss_occupancy'] > 0
     assert len(said) == 1 and 'no intensity' in said[0][0] and said[0][1] == logging.WARNING
 
@@ -190,7 +186,7 @@ def test_batch_without_queries_is_a_config_error():
     features, xyz, scan, _ = scene()
     objective, head = build()
     with pytest.raises(ConfigError, match=r'SampleOccupancyQueries'):
-        objective(make_step(features, xyz, scan, None, head))
+        objective(make_queries_batch(features, xyz, scan, None, head))
 
 
 @pytest.mark.parametrize(
@@ -245,11 +241,11 @@ def test_cells_without_any_query_near_give_zero_with_all_gradients(tmp_path):
     init_default_scope('mmdet3d')
     trunk = DetectorTrunk(small_second(tmp_path))
     points = torch.rand(200, 4) * torch.tensor([6.4, 6.4, 2, 1]) - torch.tensor([0, 3.2, 2, 0])
-    objective, head = OccupancyReconstruction(channels=8), LatentHead(trunk.out_channels, channels=8)
+    objective, head = connected(OccupancyReconstruction(), 8), LatentHead(trunk.out_channels, channels=8)
     _, _, _, queries = scene()
     queries.position = queries.position + 50
     queries.scan = torch.zeros_like(queries.scan)
-    step = make_step(torch.zeros(200, 12), points[:, :3], torch.zeros(200).long(), queries, head)
+    step = make_queries_batch(torch.zeros(200, 12), points[:, :3], torch.zeros(200).long(), queries, head)
     step.supports = trunk([points]).supports(points[:, :3], torch.zeros(200).long())
     results = objective(step)
     assert results['pairs'] == 0
@@ -258,43 +254,20 @@ def test_cells_without_any_query_near_give_zero_with_all_gradients(tmp_path):
     assert all(p.grad is not None and not p.grad.any() for m in modules for p in m.parameters())
 
 
-@MODELS.register_module()
-class OccupancyTestStudent(nn.Module):
-    out_channels = 12
-    calls = 0
-
-    def __init__(self):
-        super().__init__()
-        self.backbone = nn.Linear(4, 12)
-
-    def forward(self, points):
-        self.calls += 1
-        flat = torch.cat(points)
-        return VoxelFeatures(self.backbone(flat).tanh(), torch.arange(len(flat)))
-
-
-@MODELS.register_module()
-class OccupancyTestTeacher(nn.Module):
-    out_channels, align_corners = 8, True
-
-    def forward(self, images):
-        return images.float()[:, :1, ::4, ::4].repeat(1, 8, 1, 1) / 255
-
-
 def model_config(camera: bool) -> dict:
     infonce = dict(type='peridot.PointPixelInfoNCE', head='instance', num_pairs=20)
     return copy.deepcopy(
         dict(
             type='peridot.Pretrainer',
-            student=dict(type='peridot.OccupancyTestStudent'),
-            teacher=dict(type='peridot.OccupancyTestTeacher') if camera else None,
+            student=dict(type='peridot.PointwiseStudent'),
+            teacher=dict(type='peridot.TinyTeacher') if camera else None,
             heads=dict(
                 **(dict(instance=dict(channels=6)) if camera else {}),
                 occupancy=dict(type='peridot.LatentHead', channels=8),
             ),
             objectives=dict(
                 **(dict(infonce=infonce) if camera else {}),
-                occupancy=dict(type='peridot.OccupancyReconstruction', channels=8),
+                occupancy=dict(type='peridot.OccupancyReconstruction'),
             ),
         )
     )
@@ -305,7 +278,7 @@ def samples(camera: bool, sizes=(60, 90)) -> dict:
     for size in sizes:
         _, xyz, _, queries = scene(size, 30, seed=size)
         del queries.scan
-        own = dict(points=F.pad(xyz, (0, 1)), pairs=Pairs.empty(), queries=queries)
+        own = dict(points=F.pad(xyz, (0, 1)), pairs=Pairs.empty(), queries=queries, frames=Frames.single(int(camera)))
         if camera:
             own['images'] = torch.randint(256, (1, 3, 16, 24), generator=g, dtype=torch.uint8)
             own['pairs'] = Pairs(
@@ -360,7 +333,7 @@ def test_decoder_overfits_a_wall():
     features = torch.zeros(100, 12)
     optimizer = torch.optim.AdamW([*objective.parameters(), *head.parameters()], lr=1e-2)
     for seed in range(80):
-        results = objective(make_step(features, xyz, torch.zeros(100).long(), queries, head, seed=seed))
+        results = objective(make_queries_batch(features, xyz, torch.zeros(100).long(), queries, head, seed=seed))
         optimizer.zero_grad()
         (results['loss_occupancy'] + results['loss_intensity']).backward()
         optimizer.step()

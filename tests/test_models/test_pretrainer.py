@@ -8,41 +8,11 @@ import torch
 import torch.distributed as dist
 from mmdet3d.structures import Det3DDataSample
 from peridot.errors import ConfigError, PeridotError
-from peridot.models.students import VoxelFeatures
 from peridot.registry import MODELS
-from peridot.structures import Pairs
+from peridot.structures import Frames, Pairs
 from torch import nn
 
 HEIGHT, WIDTH, CAMERAS, CLASSES = 16, 24, 2, 5
-
-
-@MODELS.register_module()
-class PointwiseStudent(nn.Module):
-    out_channels = 12
-
-    def __init__(self):
-        super().__init__()
-        self.backbone = nn.Linear(4, 12)
-
-    def forward(self, points):
-        flat = torch.cat(points)
-        return VoxelFeatures(self.backbone(flat).tanh(), torch.arange(len(flat)))
-
-
-@MODELS.register_module()
-class TinyTeacher(nn.Module):
-    out_channels = 8
-    align_corners = True
-    calls = 0
-
-    def __init__(self):
-        super().__init__()
-        self.conv = nn.Conv2d(3, 8, 4, 4).requires_grad_(False)
-
-    @torch.no_grad()
-    def forward(self, images):
-        self.calls += 1
-        return self.conv(images.float() / 255)
 
 
 def config(**settings):
@@ -53,7 +23,6 @@ def config(**settings):
             type='peridot.VMFConsistency',
             head='semantic',
             num_classes=CLASSES,
-            channels=6,
             warmup_steps=1,
             momentum=0.5,
         ),
@@ -82,7 +51,8 @@ def sample(seed: int, num_pairs: int, num_points: int = 40) -> dict:
         label=torch.randint(CLASSES, (num_pairs,), generator=generator),
     )
     images = torch.randint(256, (CAMERAS, 3, HEIGHT, WIDTH), generator=generator, dtype=torch.uint8)
-    inputs = dict(points=rand(num_points, 4) * 20 - 10, images=images, pairs=pairs)
+    points = rand(num_points, 4) * 20 - 10
+    inputs = dict(points=points, images=images, pairs=pairs, frames=Frames.single(CAMERAS))
     return dict(
         inputs=inputs,
         data_samples=Det3DDataSample(metainfo=dict(token=f'token{seed}', label_classes=CLASSES)),
@@ -115,7 +85,7 @@ def test_losses_of_all_objectives_reach_student_and_heads():
     total(results).backward()
     for name, parameter in model.named_parameters():
         assert (parameter.grad is not None and parameter.grad.abs().sum() > 0) == parameter.requires_grad, name
-    assert int(model.step) == 2
+    assert int(model.iteration) == 2
 
 
 def test_teacher_runs_once_a_step():
@@ -150,7 +120,7 @@ def test_same_seed_and_step_draw_the_same_pairs():
     a = [float(total(losses(first, samples))) for _ in range(3)]
     b = [float(total(losses(second, samples))) for _ in range(3)]
     assert a == b
-    second.step.zero_()
+    second.iteration.zero_()
     c = float(losses(second, samples)['infonce/loss'])
     assert c == pytest.approx(float(losses(build(num_pairs=20), samples)['infonce/loss']))
     assert len(set(a)) == 3

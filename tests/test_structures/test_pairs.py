@@ -1,6 +1,6 @@
 import pytest
 import torch
-from peridot.structures import IGNORE_LABEL, Pairs
+from peridot.structures import NO_LABEL, Pairs
 
 NUM_POINTS, NUM_CAMERAS = 50, 3
 
@@ -67,7 +67,7 @@ def test_batch_fills_missing_labels():
     labeled = make_pairs(4, 1)
     bare = Pairs(point=labeled.point, camera=labeled.camera, position=labeled.position)
     batch = Pairs.batch([labeled, bare], [50, 50], [3, 3])
-    assert batch.label.tolist() == labeled.label.tolist() + [IGNORE_LABEL] * 4
+    assert batch.label.tolist() == labeled.label.tolist() + [NO_LABEL] * 4
     assert 'label' not in Pairs.batch([bare, bare], [50, 50], [3, 3])
 
 

@@ -1,6 +1,5 @@
 import pytest
-from mmdet3d.datasets import SemanticKittiDataset
-from peridot.datasets.paired_dataset import nuscenes_lidarseg_meta
+from peridot.datasets.catalog import CATALOG
 from peridot.errors import DataError
 from peridot.text import TEMPLATES, read_prompts, read_templates
 
@@ -17,8 +16,8 @@ def test_classes_and_synonyms(tmp_path):
 
 
 def test_own_files_have_the_classes_of_the_datasets():
-    assert tuple(read_prompts('nuscenes')) == nuscenes_lidarseg_meta()['classes']
-    assert tuple(read_prompts('semantickitti')) == tuple(SemanticKittiDataset.METAINFO['classes'])
+    for file, name in (('nuscenes', 'nuscenes'), ('semantickitti', 'semantickitti'), ('pandaset', 'pandar64')):
+        assert list(read_prompts(file)) == [item.name for item in CATALOG[name].classes]
 
 
 @pytest.mark.parametrize(

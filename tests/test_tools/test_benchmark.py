@@ -104,6 +104,13 @@ def test_mean_and_spread_are_those_of_the_seeds(tool, tmp_path):
     assert '| p | random | miou | 0.200 | 0.400 | 0.300 | 0.141 | 10 | 7 |' in tool['markdown']([row], [0, 1])
 
 
+def test_protocols_of_one_file_name_have_rows_of_their_own(tool, tmp_path):
+    protocols = [REPO / f'configs/finetune/minkunet34_{data}/1pct.py' for data in ('nus', 'semantickitti')]
+    runs = tool['plan']([('random', None)], protocols, [0], tmp_path)
+    assert [entry.title for entry in runs] == ['minkunet34_nus_1pct', 'minkunet34_semantickitti_1pct']
+    assert [entry.folder.parent.name for entry in runs] == [entry.title for entry in runs]
+
+
 def test_missing_weights_end_it_before_the_first_run(tool, tmp_path):
     with pytest.raises(ConfigError, match=r'slidr: .*/none3\.pth does not exist'):
         tool['plan']([('random', None), ('slidr', f'{tmp_path}/none{{seed}}.pth')], [PROTOCOL], [3], tmp_path)

@@ -26,11 +26,12 @@ _base_ = [
 ]
 train_pipeline = [
     *_base_.read_sample,
-    dict(type='peridot.LoadPairLabels', folder='weak_labels/kmeans'),
+    dict(type='peridot.LoadPairLabels'),
     *_base_.augment,
 ]
 train_dataloader = dict(batch_size=1, num_workers=0, persistent_workers=False)
-train_dataloader.update(dataset=dict(ann_file='kitti_infos_trainval.pkl', pipeline=train_pipeline))
+maps = dict(labels='weak_labels/kmeans')
+train_dataloader.update(dataset=dict(ann_file='kitti_infos_trainval.pkl', maps=maps, pipeline=train_pipeline))
 model = dict(
     heads=_base_.heads,
     objectives=dict(

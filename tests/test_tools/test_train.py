@@ -76,7 +76,7 @@ def test_without_data_one_line_says_what_is_expected(tmp_path):
 
 
 def test_without_data_a_detector_names_the_info_file(tmp_path):
-    arguments = ['configs/finetune/second_kitti.py', '--data-root', str(tmp_path)]
+    arguments = ['configs/finetune/second_kitti/100pct.py', '--data-root', str(tmp_path)]
     line = one_line(call('train', *arguments, options=[], check=False))
     assert 'kitti_infos_train.pkl' in line and str(tmp_path) in line and 'create_data.py' in line
 

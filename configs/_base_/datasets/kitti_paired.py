@@ -1,20 +1,12 @@
-"""KITTI's object benchmark in place of nuScenes: scans with the left color camera. No labels of points, no probe."""
+"""KITTI's object benchmark: lidar and left color camera as in SemanticKITTI. No labels of points, no linear probe."""
 
-_base_ = './nus_paired.py'
+_base_ = './semantickitti_paired.py'
 
-# x, y, z, reflectance
-load_points = dict(type='peridot.LoadPoints', load_dim=4, use_dim=4)
-
-read_sample = [load_points, *_base_.read_sample[1:]]
-train_pipeline = [*read_sample, *_base_.augment]
-picture_pipeline = [load_points, *_base_.picture_pipeline[2:]]
+picture_pipeline = [_base_.load_points, *_base_.load_views, _base_.resize_views, _base_.pack]
 
 paired = dict(
-    data_root='data/kitti/',
-    data_prefix=dict(_delete_=True, pts='training/velodyne', img='training/image_2'),
-    cameras=['CAM2'],
-    dataset='kitti',
+    data_root='data/kitti/', data_prefix=dict(pts='training/velodyne', img='training/image_2'), dataset='kitti'
 )
-train_dataloader = dict(dataset=dict(**paired, ann_file='kitti_infos_train.pkl', pipeline=train_pipeline))
+train_dataloader = dict(dataset=dict(**paired, ann_file='kitti_infos_train.pkl'))
 picture_dataset = dict(**paired, ann_file='kitti_infos_val.pkl', pipeline=picture_pipeline)
 val_cfg = val_dataloader = val_evaluator = None

@@ -5,7 +5,6 @@ values, a changed pipeline must also be put into its dataset:
 `train_dataloader = dict(dataset=dict(pipeline=train_pipeline))`.
 """
 
-dataset_type = 'peridot.PairedDataset'
 data_root = 'data/nuscenes/'
 # canonical order; in the info files it differs
 cameras = [
@@ -30,15 +29,17 @@ data_prefix = dict(
 image_size = (224, 416)
 # x, y, z, intensity; the ring number is left out
 load_points = dict(type='peridot.LoadPoints', load_dim=5, use_dim=4)
-
-read_sample = [
-    load_points,
+load_labels = dict(type='peridot.LoadPointLabels')
+# images, and the pixels of the points in them
+load_views = [
     dict(type='peridot.LoadImageViews'),
     dict(type='peridot.ProjectPoints', min_depth=1.0),
 ]
-augment = [
+augment_points = [
     dict(type='mmdet3d.GlobalRotScaleTrans', rot_range=[0.0, 6.283185307179586], scale_ratio_range=[1.0, 1.0]),
     dict(type='mmdet3d.RandomFlip3D', sync_2d=False, flip_ratio_bev_horizontal=0.5, flip_ratio_bev_vertical=0.5),
+]
+augment_views = [
     dict(type='peridot.DropCuboids', max_size=0.2, min_pairs=1024),
     dict(
         type='peridot.RandomResizedCropViews',
@@ -50,27 +51,20 @@ augment = [
         max_tries=20,
     ),
     dict(type='peridot.RandomFlipViews', prob=0.5),
-    dict(type='peridot.PackPaired'),
 ]
+resize_views = dict(type='peridot.ResizeViews', size=image_size)
+pack = dict(type='peridot.PackPaired')
+
+read_sample = [load_points, *load_views]
+augment = [*augment_points, *augment_views, pack]
 train_pipeline = [*read_sample, *augment]
-# whole images, nothing random, for pictures
-picture_pipeline = [
-    load_points,
-    dict(type='peridot.LoadPointLabels'),
-    dict(type='peridot.LoadImageViews'),
-    dict(type='peridot.ProjectPoints', min_depth=1.0),
-    dict(type='peridot.ResizeViews', size=image_size),
-    dict(type='peridot.PackPaired'),
-]
+# full images, nothing random, for figures
+picture_pipeline = [load_points, load_labels, *load_views, resize_views, pack]
 # points and their lidarseg classes for the linear probe, no images
-probe_pipeline = [
-    load_points,
-    dict(type='peridot.LoadPointLabels'),
-    dict(type='peridot.PackPaired'),
-]
+probe_pipeline = [load_points, load_labels, pack]
 
 train_dataset = dict(
-    type=dataset_type,
+    type='peridot.PairedDataset',
     data_root=data_root,
     ann_file='nuscenes_infos_train.pkl',
     data_prefix=data_prefix,
@@ -78,36 +72,9 @@ train_dataset = dict(
     dataset='nuscenes',
     pipeline=train_pipeline,
 )
-picture_dataset = dict(
-    type=dataset_type,
-    data_root=data_root,
-    ann_file='nuscenes_infos_val.pkl',
-    data_prefix=data_prefix,
-    cameras=cameras,
-    dataset='nuscenes',
-    pipeline=picture_pipeline,
-    test_mode=True,
-)
-probe_train_dataset = dict(
-    type=dataset_type,
-    data_root=data_root,
-    ann_file='nuscenes_infos_train.pkl',
-    data_prefix=data_prefix,
-    cameras=[],
-    dataset='nuscenes',
-    pipeline=probe_pipeline,
-    test_mode=True,
-)
-probe_val_dataset = dict(
-    type=dataset_type,
-    data_root=data_root,
-    ann_file='nuscenes_infos_val.pkl',
-    data_prefix=data_prefix,
-    cameras=[],
-    dataset='nuscenes',
-    pipeline=probe_pipeline,
-    test_mode=True,
-)
+picture_dataset = dict(train_dataset, ann_file='nuscenes_infos_val.pkl', pipeline=picture_pipeline, test_mode=True)
+probe_train_dataset = dict(train_dataset, cameras=[], pipeline=probe_pipeline, test_mode=True)
+probe_val_dataset = dict(probe_train_dataset, ann_file='nuscenes_infos_val.pkl')
 
 train_dataloader = dict(
     batch_size=4,

@@ -6,7 +6,7 @@ demo_data = dict(data_root='data/demo/', data_prefix=dict(pts_semantic_mask='lid
 
 # six times the supervision of a sample: the demo is short
 all_cameras = dict(type='peridot.ChooseCamera', min_points=17, min_depth=1.0, num_cameras=None)
-train_pipeline = [*_base_.train_pipeline[:2], all_cameras, *_base_.train_pipeline[3:]]
+train_pipeline = [_base_.load_points, _base_.voxels, all_cameras, *_base_.augment, _base_.nus_features, _base_.pack]
 
 train_dataloader = dict(batch_size=1, num_workers=1, dataset=dict(demo_data, pipeline=train_pipeline))
 val_dataloader = dict(num_workers=1, dataset=demo_data)

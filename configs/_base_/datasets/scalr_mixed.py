@@ -1,7 +1,7 @@
 """ScaLR's joint pre-training: nuScenes, SemanticKITTI and PandaSet's two lidars one after another (55 100 samples).
 
-`train_dataloader.dataset.balance='sqrt'` or `'equal'` gives small datasets larger shares. Linear probe and pictures
-are those of nuScenes.
+`train_dataloader.dataset.balance='sqrt'` or `'equal'` gives small datasets a larger part of an epoch. Linear
+probe and figures are those of nuScenes.
 """
 
 _base_ = './scalr_nus.py'

@@ -1,11 +1,11 @@
-"""Samples of ScaLR: one camera and the points it sees. nuScenes for training; the other datasets stand ready for mixes.
+"""Samples of ScaLR, one camera and the points it sees: nuScenes for training, the other datasets for mixtures.
 
 A point of the network has eight columns, x, y, z and WaffleIron's five features, see peridot.AppendPointFeatures.
-`scalr_mixed.py` trains on all four datasets, `scalr_semantickitti.py`, `scalr_pandar64.py` and `scalr_pandargt.py` on
-another one alone. As mmengine's configs copy values, a changed pipeline must also be put into its dataset.
+`scalr_mixed.py` trains on all four datasets; docs/mixed_datasets.md shows how to train on another one alone. As
+mmengine's configs copy values, a changed pipeline must also be put into its dataset.
 
 Published: order of the steps, voxels, limits, ranges, image size and intensities (mean and standard deviation).
-Different from the released code:
+Differences from the released code:
 - pixel positions stay continuous (there: rounded down before and after the resizing);
 - points must lie `min_depth` in front of the camera, for SemanticKITTI, too (there: 1 m in front of the lidar);
 - PandaSet's voxels lie in the vehicle's frame (there: in the world);
@@ -25,6 +25,7 @@ load_four = dict(type='peridot.LoadPoints', load_dim=4, use_dim=4)
 voxels = dict(type='peridot.VoxelDownsample', voxel_size=0.1)
 far_camera = dict(type='peridot.ChooseCamera', min_points=17, min_depth=1.0)
 any_camera = dict(type='peridot.ChooseCamera', min_points=17, min_depth=0.0)
+resize_views = dict(type='peridot.ResizeViews', size=image_size)
 augment = [
     dict(type='peridot.LimitPoints', max_points=20000),
     dict(
@@ -33,37 +34,23 @@ augment = [
         scale_ratio_range=[0.9, 1.1],
     ),
     dict(type='peridot.RandomFlipAxis', prob=2 / 3),
-    dict(type='peridot.ResizeViews', size=image_size),
+    resize_views,
 ]
-pack = dict(type='peridot.PackPaired')
 
-train_pipeline = [_base_.load_points, voxels, far_camera, *augment, nus_features, pack]
-# whole images and clouds, nothing random, for pictures
-picture_pipeline = [
-    *_base_.picture_pipeline[:4],
-    dict(type='peridot.ResizeViews', size=image_size),
-    nus_features,
-    pack,
-]
+train_pipeline = [_base_.load_points, voxels, far_camera, *augment, nus_features, _base_.pack]
+# full images and clouds, nothing random, for figures
+picture_pipeline = [_base_.load_points, _base_.load_labels, *_base_.load_views, resize_views, nus_features, _base_.pack]
 # points and their classes for the linear probe, no images
-probe_pipeline = [*_base_.probe_pipeline[:2], nus_features, pack]
+probe_pipeline = [_base_.load_points, _base_.load_labels, nus_features, _base_.pack]
 
-nus_train = dict(
-    type='peridot.PairedDataset',
-    data_root=_base_.data_root,
-    ann_file='nuscenes_infos_train.pkl',
-    data_prefix=_base_.data_prefix,
-    cameras=_base_.cameras,
-    dataset='nuscenes',
-    pipeline=train_pipeline,
-)
+nus_train = dict(_base_.train_dataset, pipeline=train_pipeline)
 semantickitti_train = dict(
     type='peridot.PairedDataset',
     data_root='data/semantickitti/',
     ann_file='semantickitti_infos_train.pkl',
     cameras=['CAM2'],
     dataset='semantickitti',
-    pipeline=[load_four, voxels, far_camera, *augment, semantickitti_features, pack],
+    pipeline=[load_four, voxels, far_camera, *augment, semantickitti_features, _base_.pack],
 )
 pandar64_train = dict(
     type='peridot.PairedDataset',
@@ -78,7 +65,7 @@ pandar64_train = dict(
         'right_camera',
     ],
     dataset='pandar64',
-    pipeline=[load_four, voxels, any_camera, *augment, pandar64_features, pack],
+    pipeline=[load_four, voxels, any_camera, *augment, pandar64_features, _base_.pack],
 )
 # looks ahead only
 pandargt_train = dict(
@@ -87,7 +74,7 @@ pandargt_train = dict(
     ann_file='pandargt_infos_train.pkl',
     cameras=['front_camera'],
     dataset='pandargt',
-    pipeline=[load_four, voxels, any_camera, *augment, pandargt_features, pack],
+    pipeline=[load_four, voxels, any_camera, *augment, pandargt_features, _base_.pack],
 )
 
 train_dataloader = dict(batch_size=8, dataset=dict(pipeline=train_pipeline))

@@ -9,10 +9,10 @@ _base_ = './nus_paired.py'
 load_points = dict(type='peridot.LoadPoints', load_dim=4, use_dim=4)
 load_labels = dict(type='peridot.LoadPointLabels', dtype='uint32')
 
-read_sample = [load_points, *_base_.read_sample[1:]]
+read_sample = [load_points, *_base_.load_views]
 train_pipeline = [*read_sample, *_base_.augment]
-picture_pipeline = [load_points, load_labels, *_base_.picture_pipeline[2:]]
-probe_pipeline = [load_points, load_labels, *_base_.probe_pipeline[2:]]
+picture_pipeline = [load_points, load_labels, *_base_.load_views, _base_.resize_views, _base_.pack]
+probe_pipeline = [load_points, load_labels, _base_.pack]
 
 paired = dict(
     data_root='data/semantickitti/', data_prefix=dict(_delete_=True), cameras=['CAM2'], dataset='semantickitti'

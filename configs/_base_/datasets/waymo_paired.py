@@ -8,9 +8,9 @@ _base_ = './nus_paired.py'
 # x, y, z, intensity; elongation and timestamp are left out
 load_points = dict(type='peridot.LoadPoints', load_dim=6, use_dim=4)
 
-read_sample = [load_points, *_base_.read_sample[1:]]
+read_sample = [load_points, *_base_.load_views]
 train_pipeline = [*read_sample, *_base_.augment]
-picture_pipeline = [load_points, *_base_.picture_pipeline[2:]]
+picture_pipeline = [load_points, *_base_.load_views, _base_.resize_views, _base_.pack]
 
 paired = dict(
     data_root='data/waymo/kitti_format/',

@@ -1,7 +1,6 @@
-"""Added to mmdet3d's own detector configs: weights of a pre-training, verified."""
+"""Added to mmdet3d's own configs: initial weights of a pre-training run, verified."""
 
-custom_imports = dict(
-    imports=['peridot.datasets', 'peridot.evaluation', 'peridot.hooks', 'peridot.models'], allow_failed_imports=False
-)
+_base_ = '../imports.py'
+
 custom_hooks = [dict(type='peridot.VerifyLoadingHook')]
 randomness = dict(seed=0)

@@ -1,17 +1,16 @@
 """mmdet3d's MinkUNet34, fine-tuned as SLidR and OLIVINE do.
 
-Their voxels and input feature (those of pre-training), cross-entropy + Lovasz, SGD with a learning rate of its own
+Their voxels and input feature (those of pre-training), cross-entropy + Lovasz, SGD with a separate learning rate
 for the new head, 100 epochs; no test-time augmentation, evaluation on all original points.
 """
 
-_base_ = 'mmdet3d::minkunet/minkunet34_w32_spconv_8xb2-laser-polar-mix-3x_semantickitti.py'
+_base_ = [
+    'mmdet3d::minkunet/minkunet34_w32_spconv_8xb2-laser-polar-mix-3x_semantickitti.py',
+    './hooks.py',
+]
 
-custom_imports = dict(
-    imports=['peridot.datasets', 'peridot.evaluation', 'peridot.hooks', 'peridot.models'], allow_failed_imports=False
-)
-# weights of a pre-training; None starts from random ones
+# weights of a pre-training run; None starts from random ones
 load_from = 'work_dirs/olivine_nus/backbone.pth'
-custom_hooks = [dict(type='peridot.VerifyLoadingHook')]
 
 model = dict(
     data_preprocessor=dict(
@@ -49,4 +48,3 @@ train_cfg = dict(max_epochs=epochs, val_interval=10)
 random_init_options = {'optim_wrapper.optimizer.lr': 0.05, 'optim_wrapper.paramwise_cfg': None}
 
 default_hooks = dict(checkpoint=dict(interval=1, max_keep_ckpts=1))
-randomness = dict(seed=0)

@@ -1,20 +1,19 @@
 """mmdet3d's segmentor on WaffleIron 48x768, fine-tuned as ScaLR does.
 
-Batch normalization and a linear layer that starts at zero in place of the distillation head, cross-entropy + Lovasz,
-AdamW with a learning rate that decays from the head to the embedding, stochastic depth; the features are turned and
-scaled apart from the geometry. No test-time augmentation, evaluation on all original points, last epoch.
+Batch normalization and a linear layer that starts at zero replace the distillation head, cross-entropy + Lovasz,
+AdamW with a learning rate that decays from the head to the embedding, stochastic depth; the features are rotated and
+scaled separately from the geometry. No test-time augmentation, evaluation on all original points, last epoch.
 
-After ScaLR+: model.backbone.activation=gelu, optim_wrapper.optimizer.lr=1e-4, and decay 0.99 for all shares.
+After ScaLR+: model.backbone.activation=gelu, optim_wrapper.optimizer.lr=1e-4, and decay 0.99 for all fractions.
 """
 
-_base_ = 'mmdet3d::minkunet/minkunet34_w32_spconv_8xb2-laser-polar-mix-3x_semantickitti.py'
+_base_ = [
+    'mmdet3d::minkunet/minkunet34_w32_spconv_8xb2-laser-polar-mix-3x_semantickitti.py',
+    './hooks.py',
+]
 
-custom_imports = dict(
-    imports=['peridot.datasets', 'peridot.evaluation', 'peridot.hooks', 'peridot.models'], allow_failed_imports=False
-)
-# weights of a pre-training; None starts from random ones
+# weights of a pre-training run; None starts from random ones
 load_from = 'work_dirs/scalr_wi48x768_nus-kitti-pandaset/backbone.pth'
-custom_hooks = [dict(type='peridot.VerifyLoadingHook')]
 
 # x, y, z in meters; the cells of 0.5 m are those of pre-training
 point_cloud_range = (-64, -64, -8, 64, 64, 8)
@@ -59,7 +58,6 @@ train_dataloader = dict(batch_size=8)
 val_evaluator = dict(type='peridot.PointSegMetric')
 test_evaluator = val_evaluator
 
-epochs, warmup = 25, 2
 optim_wrapper = dict(
     _delete_=True,
     type='OptimWrapper',
@@ -68,31 +66,20 @@ optim_wrapper = dict(
     paramwise_cfg=dict(decay_rate=0.99),
 )
 param_scheduler = [
-    dict(type='LinearLR', start_factor=1e-6, by_epoch=True, end=warmup, convert_to_iter_based=True),
-    dict(
-        type='CosineAnnealingLR',
-        T_max=epochs - warmup,
-        begin=warmup,
-        end=epochs,
-        eta_min=0.0,
-        by_epoch=True,
-        convert_to_iter_based=True,
-    ),
+    dict(type='LinearLR', start_factor=1e-6, by_epoch=True, end=2, convert_to_iter_based=True),
+    dict(type='CosineAnnealingLR', T_max=23, begin=2, end=25, eta_min=0.0, by_epoch=True, convert_to_iter_based=True),
 ]
 # for 1 and 10 % of the labels: 45 epochs, 4 of them warm-up
 few_labels_scheduler = [
     dict(type='LinearLR', start_factor=1e-6, by_epoch=True, end=4, convert_to_iter_based=True),
-    dict(
-        type='CosineAnnealingLR',
-        T_max=41,
-        begin=4,
-        end=45,
-        eta_min=0.0,
-        by_epoch=True,
-        convert_to_iter_based=True,
-    ),
+    dict(type='CosineAnnealingLR', T_max=41, begin=4, end=45, eta_min=0.0, by_epoch=True, convert_to_iter_based=True),
 ]
-train_cfg = dict(max_epochs=epochs, val_interval=5)
+# for linear probing: 20 epochs, 2 of them warm-up
+probe_scheduler = [
+    dict(type='LinearLR', start_factor=1e-6, by_epoch=True, end=2, convert_to_iter_based=True),
+    dict(type='CosineAnnealingLR', T_max=18, begin=2, end=20, eta_min=1e-5, by_epoch=True, convert_to_iter_based=True),
+]
+train_cfg = dict(max_epochs=25, val_interval=5)
 # a network without pre-training: settings of WaffleIron alone, which tools/benchmark.py sets for it
 random_init_options = {
     'optim_wrapper.optimizer.lr': 1e-3,
@@ -103,4 +90,3 @@ random_init_options = {
 
 default_hooks = dict(checkpoint=dict(interval=1, max_keep_ckpts=1))
 auto_scale_lr = dict(enable=False, base_batch_size=8)
-randomness = dict(seed=0)

@@ -1,7 +1,7 @@
-"""ScaLR with a text-aligned teacher: CLIP's patch features, so that points can be asked for in words.
+"""ScaLR with a text-aligned teacher: CLIP's patch features, so that points can be queried in words.
 
-The teacher is made dense as in MaskCLIP ("Extract Free Dense Labels from CLIP", ECCV 2022). Which text-aligned teacher,
-prompts and figures ScaLR's authors had is not published in what we could read: this protocol and its figures are ours.
+The teacher is made dense as in MaskCLIP ("Extract Free Dense Labels from CLIP", ECCV 2022). The text-aligned teacher,
+prompts and numbers of ScaLR's authors were not available to us: this protocol and its numbers are ours.
 A config on top takes `model.teacher`, `heads` and `objectives` as from scalr.py, and validates with `val_cfg=zero_shot`
 on a dataset with images and labels (`picture_dataset`).
 """

@@ -2,19 +2,16 @@
 
 from peridot.datasets import transforms
 from peridot.datasets.camera_images import CameraImageDataset
+from peridot.datasets.catalog import CATALOG
 from peridot.datasets.lidar_folder import LidarFolder
 from peridot.datasets.mixed_dataset import MixedDataset
-from peridot.datasets.paired_dataset import (
-    PairedDataset,
-    nuscenes_lidarseg_meta,
-    pandaset_meta,
-    semantickitti_meta,
-)
+from peridot.datasets.paired_dataset import PairedDataset
 from peridot.datasets.projection import project_to_cameras
 from peridot.datasets.sampler import SampleKey, SeededSampler, seeded_sample
 from peridot.datasets.splits import Split, label_fraction, make_splits, read_split
 
 __all__ = [
+    'CATALOG',
     'CameraImageDataset',
     'LidarFolder',
     'MixedDataset',
@@ -24,11 +21,8 @@ __all__ = [
     'Split',
     'label_fraction',
     'make_splits',
-    'nuscenes_lidarseg_meta',
-    'pandaset_meta',
     'project_to_cameras',
     'read_split',
     'seeded_sample',
-    'semantickitti_meta',
     'transforms',
 ]

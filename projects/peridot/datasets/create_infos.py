@@ -14,9 +14,10 @@ from types import ModuleType
 
 from mmengine.registry import DefaultScope
 
+from peridot.datasets.catalog import CATALOG, create_command, lookup
+from peridot.datasets.catalog.nuscenes import VERSIONS
 from peridot.errors import ConfigError, DataError
 
-SPLITS = {'v1.0-mini': ('train', 'val'), 'v1.0-trainval': ('train', 'val'), 'v1.0-test': ('test',)}
 _TABLES = ('category', 'attribute', 'visibility', 'instance', 'sensor', 'calibrated_sensor', 'ego_pose', 'log')
 _TABLES += ('scene', 'sample', 'sample_data', 'map')
 
@@ -49,7 +50,7 @@ def create_nuscenes_infos(
         (work / 'v1').mkdir()
         (work / 'v2').mkdir()
         converter.create_nuscenes_infos(str(root), f'{work.name}/v1/nuscenes', version, max_sweeps)
-        for split in SPLITS[version]:
+        for split in VERSIONS[version]:
             updater.update_nuscenes_infos(f'{work}/v1/nuscenes_infos_{split}.pkl', f'{work}/v2')
         return [move_into(path, root) for path in sorted((work / 'v2').iterdir())]
 
@@ -62,7 +63,7 @@ def create_gt_database(root: str | os.PathLike, dataset: str, verbose: bool = Fa
 
     Args:
         root: folder with `{dataset}_infos_train.pkl`.
-        dataset: 'nuscenes' | 'kitti'.
+        dataset: One whose catalog entry has `detection`: 'nuscenes' | 'kitti'.
         verbose: let the converter talk.
 
     Returns:
@@ -73,24 +74,26 @@ def create_gt_database(root: str | os.PathLike, dataset: str, verbose: bool = Fa
         DataError: the info file is missing.
     """
     root = Path(root).resolve()
-    classes = {'nuscenes': 'NuScenesDataset', 'kitti': 'KittiDataset'}
-    if dataset not in classes:
-        raise ConfigError(f'dataset {dataset!r}: object databases exist for {", ".join(classes)}')
-    infos = root / f'{dataset}_infos_train.pkl'
+    entry = lookup(dataset)
+    if entry.detection is None:
+        known = ', '.join(name for name, other in CATALOG.items() if other.detection)
+        raise ConfigError(f'dataset {dataset!r}: object databases exist for {known}')
+    infos = root / entry.info_file('train')
     if not infos.is_file():
-        raise DataError(f'{infos} is missing: make it with `python tools/create_data.py {dataset} --root {root}`')
+        raise DataError(f'{infos} is missing: make it with `{create_command(root, dataset)}`')
+    kind = entry.detection['type'].removeprefix('mmdet3d.')
     create = load_converter('create_gt_database').create_groundtruth_database
     names = f'{dataset}_gt_database', f'{dataset}_dbinfos_train.pkl'
     with unfinished_folder(root) as work, converter_output(verbose), DefaultScope.overwrite_default_scope('mmdet3d'):
         database, db_infos = (str(work / name) for name in names)
-        create(classes[dataset], f'{root}/', dataset, infos.name, None, None, database, db_infos)
+        create(kind, f'{root}/', dataset, infos.name, None, None, database, db_infos)
         shutil.rmtree(root / names[0], ignore_errors=True)
         return [move_into(work / name, root) for name in names][-1]
 
 
 def _check(root: Path, version: str) -> None:
-    if version not in SPLITS:
-        raise ConfigError(f'version {version!r}: nuScenes has {", ".join(SPLITS)}')
+    if version not in VERSIONS:
+        raise ConfigError(f'version {version!r}: nuScenes has {", ".join(VERSIONS)}')
     wanted = [root / 'samples' / 'LIDAR_TOP', root / version]
     names = _TABLES if version == 'v1.0-test' else (*_TABLES, 'sample_annotation')
     wanted += [root / version / f'{name}.json' for name in names]

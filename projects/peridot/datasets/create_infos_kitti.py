@@ -10,6 +10,7 @@ from types import ModuleType
 
 import numpy as np
 
+from peridot.datasets.catalog.semantickitti import SEMANTICKITTI
 from peridot.datasets.create_infos import converter_output, load_converter, move_into, unfinished_folder
 from peridot.errors import DataError
 from peridot.files import atomic_path
@@ -58,13 +59,13 @@ def create_semantickitti_infos(root: str | os.PathLike, verbose: bool = False) -
     cameras = {f'{number:02d}': _sequence_camera(root, number, len(scans)) for number, scans in sequences.items()}
     paths = []
     for split, content in contents.items():
-        content['metainfo'].update(dataset='semantickitti', info_version='1.1')
+        content['metainfo'].update(dataset=SEMANTICKITTI.name, info_version='1.1')
         for info in content['data_list']:
             _, sequence, _, name = info['lidar_points']['lidar_path'].split('/')
             if cameras[sequence]:
                 image = f'sequences/{sequence}/image_2/{name.removesuffix(".bin")}.png'
                 info['images'] = {'CAM2': {'img_path': image, **cameras[sequence]}}
-        paths.append(_dump(content, root / f'semantickitti_infos_{split}.pkl'))
+        paths.append(_dump(content, root / SEMANTICKITTI.info_file(split)))
         if verbose:
             images = sum('images' in info for info in content['data_list'])
             print(f'{split}: {len(content["data_list"])} scans, {images} with an image')

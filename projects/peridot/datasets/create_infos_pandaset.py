@@ -14,20 +14,19 @@ import numpy as np
 from scipy.spatial.transform import Rotation
 from tqdm import tqdm
 
+from peridot.datasets.catalog.pandaset import LIDARS, PANDAR64
 from peridot.errors import DataError
 from peridot.files import atomic_path
 
 if TYPE_CHECKING:
     from pandas import DataFrame
 
-LIDARS = ('pandar64', 'pandargt')  # their numbers in column `d`
-CAMERAS = ('back_camera', 'front_camera', 'front_left_camera', 'front_right_camera', 'left_camera', 'right_camera')
 # sequences that start north of it (San Francisco) are for training, the others (El Camino Real) for validation
 BORDER_LATITUDE = 37.6
 # from the vehicle's origin, about on the road, to where clouds have theirs: the road lies at -1.7 m as in nuScenes
 ORIGIN_HEIGHT = 1.6
 _LIDAR_COLUMNS = ['x', 'y', 'z', 'i', 'd']
-_MAX_LABEL = 42
+_MAX_LABEL = max(PANDAR64.segmentation_meta()['seg_label_mapping'])
 
 _RESTORE = 'unpack the sequence again'
 # all that a table of numbers with names needs, as pandas 0.25 to 3 have stored it
@@ -74,21 +73,22 @@ def create_pandaset_infos(root: str | os.PathLike, verbose: bool = False) -> lis
     """
     root = Path(root).resolve()
     sequences = _sequences(root)
-    infos = {(lidar, split): [] for lidar in LIDARS for split in ('train', 'val')}
+    infos = {entry.name: {'train': [], 'val': []} for entry in LIDARS}
     for folder in tqdm(sequences, desc='PandaSet', unit='sequence', disable=not verbose):
         split = 'train' if _latitude(folder) > BORDER_LATITUDE else 'val'
         for frame, lidar, info in _convert(root, folder):
-            infos[lidar, split].append({'sample_idx': f'{folder.name}/{frame}', **info})
+            infos[lidar][split].append({'sample_idx': f'{folder.name}/{frame}', **info})
     paths = []
-    for (lidar, split), samples in infos.items():
-        if not samples:
-            continue
-        path = root / f'{lidar}_infos_{split}.pkl'
-        metainfo = {'dataset': lidar, 'info_version': '1.1', 'split': split}
-        _write(path, pickle.dumps({'metainfo': metainfo, 'data_list': samples}))
-        paths.append(path)
-        if verbose:
-            print(f'{lidar}, {split}: {len(samples)} sweeps')
+    for entry in LIDARS:
+        for split, samples in infos[entry.name].items():
+            if not samples:
+                continue
+            path = root / entry.info_file(split)
+            metainfo = {'dataset': entry.name, 'info_version': '1.1', 'split': split}
+            _write(path, pickle.dumps({'metainfo': metainfo, 'data_list': samples}))
+            paths.append(path)
+            if verbose:
+                print(f'{entry.name}, {split}: {len(samples)} sweeps')
     return paths
 
 
@@ -149,9 +149,9 @@ def _convert(root: Path, folder: Path) -> Iterator[tuple[str, str, dict]]:
     frames = _frames(folder)
     ego = _poses(folder / 'lidar' / 'poses.json', len(frames))
     ego[:, :3, 3] += ORIGIN_HEIGHT * ego[:, :3, 2]
-    cameras = {name: _camera(folder, name, frames, ego) for name in CAMERAS}
+    cameras = {name: _camera(folder, name, frames, ego) for name in PANDAR64.cameras}
     for number, frame in enumerate(frames):
-        stems = {lidar: f'{lidar}/{folder.name}/{frame}' for lidar in LIDARS}
+        stems = {entry.name: f'{entry.name}/{folder.name}/{frame}' for entry in LIDARS}
         if not all((root / f'{stem}{end}').is_file() for stem in stems.values() for end in ('.bin', '.label')):
             _write_clouds(root, folder, frame, ego[number], stems)
         images = {name: infos[number] for name, infos in cameras.items()}
@@ -160,7 +160,7 @@ def _convert(root: Path, folder: Path) -> Iterator[tuple[str, str, dict]]:
                 frame,
                 lidar,
                 {
-                    'lidar_points': {'lidar_path': f'{stem}.bin', 'num_pts_feats': 4},
+                    'lidar_points': {'lidar_path': f'{stem}.bin', 'num_pts_feats': len(PANDAR64.columns)},
                     'pts_semantic_mask_path': f'{stem}.label',
                     'images': images,
                 },
@@ -183,7 +183,7 @@ def _write_clouds(root: Path, folder: Path, frame: str, ego: np.ndarray, stems: 
         raise DataError(f'{label_path} has classes outside 0 to {_MAX_LABEL}: {_RESTORE}')
     local = (points[:, :3] - ego[:3, 3]) @ ego[:3, :3]
     cloud = np.c_[local, points[:, 3]].astype(np.float32)
-    for number, lidar in enumerate(LIDARS):
+    for number, lidar in enumerate(stems):
         own = points[:, 4] == number
         _write(root / f'{stems[lidar]}.label', classes[own].astype(np.uint8).tobytes())
         _write(root / f'{stems[lidar]}.bin', cloud[own].tobytes())

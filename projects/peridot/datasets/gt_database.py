@@ -7,6 +7,7 @@ import numpy as np
 from mmengine.dataset import BaseDataset
 from mmengine.fileio import dump, load
 
+from peridot.datasets.catalog import create_command, lookup
 from peridot.datasets.splits import Split, parsed_infos, sample_ids
 from peridot.errors import ConfigError, DataError
 from peridot.files import atomic_path
@@ -33,8 +34,7 @@ def cut_database(split: Split, database: str | os.PathLike, root: str | os.PathL
     path = Path(root) / database
     if not path.is_file():
         raise DataError(
-            f'the ground-truth database {path} is missing: make it with '
-            f'`python tools/create_data.py {split.dataset} --root {root}`'
+            f'the ground-truth database {path} is missing: make it with `{create_command(root, split.dataset)}`'
         )
     objects = load(str(path))
     dataset = _detection_dataset(split.dataset, root)
@@ -49,17 +49,10 @@ def cut_database(split: Split, database: str | os.PathLike, root: str | os.PathL
 
 
 def _detection_dataset(name: str, root: str | os.PathLike) -> BaseDataset:
-    kinds = {
-        'kitti': dict(type='mmdet3d.KittiDataset', data_prefix=dict(pts='training/velodyne_reduced')),
-        'nuscenes': dict(
-            type='mmdet3d.NuScenesDataset',
-            data_prefix=dict(pts='samples/LIDAR_TOP', img='', sweeps='sweeps/LIDAR_TOP'),
-            use_valid_flag=True,
-        ),
-    }
-    if name not in kinds:
+    entry = lookup(name)
+    if entry.detection is None:
         raise ConfigError(f'{name} has no ground-truth database: leave --dbinfos out')
-    return DATASETS.build(dict(kinds[name], data_root=str(root), ann_file=f'{name}_infos_train.pkl'))
+    return DATASETS.build(dict(entry.detection, data_root=str(root), ann_file=entry.info_file('train')))
 
 
 def _frames_of(objects: dict, dataset: BaseDataset, ids: list[str], path: Path) -> dict[int, str]:
@@ -78,7 +71,7 @@ def _frames_of(objects: dict, dataset: BaseDataset, ids: list[str], path: Path) 
             return frames
     raise DataError(
         f'the boxes of {path} are not those of {dataset.ann_file}: make both again with '
-        f'`python tools/create_data.py {path.name.split("_")[0]} --root {path.parent}`'
+        f'`{create_command(path.parent, path.name.split("_")[0])}`'
     )
 
 

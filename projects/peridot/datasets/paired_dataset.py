@@ -5,133 +5,19 @@ from __future__ import annotations
 import logging
 import os.path as osp
 import pickle
-from collections.abc import Sequence
-from functools import lru_cache
+from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 from mmengine.dataset import BaseDataset
 from mmengine.fileio import load
-from mmengine.hub import get_config
 from mmengine.logging import print_log
 
+from peridot.datasets.catalog import create_command, lookup
+from peridot.datasets.frames import FrameRule, join_frames, lidar2global_of, link_frames, timestamp_of
 from peridot.datasets.sampler import SampleKey, seeded_sample
-from peridot.errors import DataError
+from peridot.errors import ConfigError, DataError
+from peridot.maps.named import open_maps
 from peridot.registry import DATASETS
-
-NUSCENES_CAMERAS = (
-    'CAM_FRONT',
-    'CAM_FRONT_RIGHT',
-    'CAM_BACK_RIGHT',
-    'CAM_BACK',
-    'CAM_BACK_LEFT',
-    'CAM_FRONT_LEFT',
-)
-
-# name, color (RGB) and the ids in nuScenes' own 32 lidarseg categories that make the class
-_LIDARSEG = (
-    ('barrier', (112, 128, 144), (9,)),
-    ('bicycle', (220, 20, 60), (14,)),
-    ('bus', (255, 127, 80), (15, 16)),
-    ('car', (255, 158, 0), (17,)),
-    ('construction_vehicle', (233, 150, 70), (18,)),
-    ('motorcycle', (255, 61, 99), (21,)),
-    ('pedestrian', (0, 0, 230), (2, 3, 4, 6)),
-    ('traffic_cone', (47, 79, 79), (12,)),
-    ('trailer', (255, 140, 0), (22,)),
-    ('truck', (255, 99, 71), (23,)),
-    ('driveable_surface', (0, 207, 191), (24,)),
-    ('other_flat', (175, 0, 75), (25,)),
-    ('sidewalk', (75, 0, 75), (26,)),
-    ('terrain', (112, 180, 60), (27,)),
-    ('manmade', (222, 184, 135), (28,)),
-    ('vegetation', (0, 175, 0), (30,)),
-)
-_NUM_RAW_LIDARSEG = 32
-
-# name, color (RGB) and PandaSet's own ids that make the class, grouped as in ScaLR's released code
-_PANDASET = (
-    ('road', (128, 64, 128), (7,)),
-    ('traffic_sign', (220, 220, 0), (36, 38)),
-    ('barrier', (112, 128, 144), (35, 39)),
-    ('pedestrian', (220, 20, 60), (30, 31)),
-    ('vegetation', (107, 142, 35), (5,)),
-    ('road_marking', (230, 230, 230), (8, 9, 10)),
-    ('sidewalk', (244, 35, 232), (11,)),
-    ('manmade', (222, 184, 135), (41, 42)),
-    ('traffic_cone', (255, 140, 0), (34, 37)),
-    ('car', (0, 0, 142), (13,)),
-    ('motorcycle', (0, 0, 230), (18,)),
-    ('truck', (0, 0, 70), (14, 15, 16)),
-    ('bus', (0, 60, 100), (23,)),
-    ('bicycle', (119, 11, 32), (26,)),
-    ('other_vehicle', (0, 80, 130), (17, 19, 20, 21, 27, 28, 29)),
-    ('ground', (152, 251, 152), (6,)),
-    ('driveway', (250, 170, 160), (12,)),
-)
-_NUM_RAW_PANDASET = 43
-
-
-def nuscenes_lidarseg_meta() -> dict:
-    """Classes of the nuScenes lidar segmentation challenge in MMDetection3D's convention.
-
-    Returns:
-        dict: `classes` (16 names), `palette`, `ignore_index` (16, the number of classes), `label2cat` and
-        `seg_label_mapping` ({raw lidarseg id: class}, the 32 raw ids of nuScenes).
-    """
-    return _grouped(_LIDARSEG, _NUM_RAW_LIDARSEG)
-
-
-def pandaset_meta() -> dict:
-    """PandaSet's 17 classes as grouped for ScaLR.
-
-    Returns:
-        dict: `classes` (17 names), `palette`, `ignore_index` (17), `label2cat` and `seg_label_mapping`
-        ({raw id: class}, PandaSet's ids 1 to 42 and 0 for points without label).
-    """
-    return _grouped(_PANDASET, _NUM_RAW_PANDASET)
-
-
-@lru_cache(maxsize=1)
-def semantickitti_meta() -> dict:
-    """Classes of SemanticKITTI's single-scan benchmark as in MMDetection3D's config, names included.
-
-    Returns:
-        dict: `classes` (19 names), `palette`, `ignore_index` (19), `label2cat` and `seg_label_mapping`
-        ({raw id: class}, the 34 raw ids of SemanticKITTI).
-    """
-    from mmdet3d.datasets import SemanticKittiDataset
-
-    names = SemanticKittiDataset.METAINFO['classes']
-    return {
-        'classes': names,
-        'palette': SemanticKittiDataset.METAINFO['palette'],
-        'ignore_index': len(names),
-        'label2cat': dict(enumerate(names)),
-        'seg_label_mapping': dict(get_config('mmdet3d::_base_/datasets/semantickitti.py').labels_map),
-    }
-
-
-def _grouped(groups: Sequence[tuple[str, tuple, tuple]], num_raw: int) -> dict:
-    ignore = len(groups)
-    mapping = dict.fromkeys(range(num_raw), ignore)
-    for label, (_, _, raw_ids) in enumerate(groups):
-        mapping.update(dict.fromkeys(raw_ids, label))
-    names = tuple(name for name, _, _ in groups)
-    return {
-        'classes': names,
-        'palette': [list(color) for _, color, _ in groups],
-        'ignore_index': ignore,
-        'label2cat': dict(enumerate(names)),
-        'seg_label_mapping': mapping,
-    }
-
-
-_SEGMENTATION_META = {
-    'nuscenes': nuscenes_lidarseg_meta,
-    'semantickitti': semantickitti_meta,
-    'pandar64': pandaset_meta,
-    'pandargt': pandaset_meta,
-}
 
 
 @DATASETS.register_module()
@@ -145,14 +31,25 @@ class PairedDataset(BaseDataset):
     Without cameras (`cameras=[]`) it serves mmdet3d's segmentation networks too, with `Pack3DDetInputs`, `SegMetric`
     and transforms that mix samples: nuScenes and SemanticKITTI bring their classes, the ignored one last.
 
-    Keys handed to the pipeline: `token` (the lidar file's path in the info file, without suffix, where a sample has
-    none), `lidar_points`, `lidar_path`, `cameras` (names), `img_paths`,
-    `img_tokens` (camera sample_data tokens or None), `lidar2cam` (V, 4, 4) and `cam2img` (V, 4, 4) float64,
-    `data_root`, `ann_file`, `dataset_name`, and, where the info has it, `pts_semantic_mask_path` with
-    `seg_label_mapping` ((M,) int64 class of every raw label, -1 where there is none); in test mode also an empty
-    `eval_ann_info`, else `dataset`, this dataset, and `skipped`, how many samples the pipeline gave up (made None of)
-    before this one. With `num_sweeps` also `lidar_sweeps`, a list of dicts: `lidar_path` of an earlier sweep and
-    `sensor2lidar` (4, 4) float64, from its frame into the keyframe's.
+    Keys handed to the pipeline:
+
+    - `token`: the lidar file's path in the info file, without suffix, where a sample has none;
+    - `lidar_points`, `lidar_path`;
+    - `cameras` (names), `img_paths`, `img_tokens` (camera sample_data tokens or None), `lidar2cam` (V, 4, 4) and
+      `cam2img` (V, 4, 4) float64;
+    - `maps`: the opened folders of `maps` by name;
+    - `data_root`, `ann_file`, `dataset_name`;
+    - where the info has it, `pts_semantic_mask_path` with `seg_label_mapping`, (M,) int64 class of every raw label, -1
+      where there is none;
+    - in test mode an empty `eval_ann_info`, else `dataset`, this dataset, and `skipped`, how many samples the pipeline
+      gave up before this one;
+    - with `num_sweeps`, `lidar_sweeps`, a list of dicts: `lidar_path` of an earlier sweep, `time` in seconds from the
+      keyframe, and `sensor2lidar` (4, 4) float64, from its frame into the keyframe's;
+    - with `frames`, in every frame: `frame`, `time` and `to_sample` (see `link_frames`), and `frames_seed`, the same in
+      all frames of a sample.
+
+    With `frames` a sample is several frames of a drive. The pipeline runs on each of them, and what it packs is joined
+    (`join_frames`): extra scans and images of the batch. Frames that the pipeline gives up are left out.
 
     Args:
         data_root (str): Folder of the dataset.
@@ -160,15 +57,18 @@ class PairedDataset(BaseDataset):
         data_prefix (dict): Folders below `data_root`: `pts`, `sweeps`, `pts_semantic_mask`, and one per camera name or
             `img` for all cameras, as in MMDetection3D's datasets; those left out are `data_root` itself.
         cameras (Sequence[str], optional): Names of the cameras in the wanted order. None takes all that have
-            an image, nuScenes cameras in their canonical order, others by name; an empty list takes none.
+            an image, in the order of the catalog, unknown ones by name; an empty list takes none.
         dataset (str, optional): Name that the info file's `metainfo['dataset']` must have; None accepts any.
         num_sweeps (int): Sweeps before each keyframe to keep, the latest first, where the info lists them.
+        maps (Mapping, optional): Folders of per-pixel maps (labels, superpixels, teacher features) by name, see
+            `open_maps`. Transforms read them by name; all of them must exist for all images.
+        frames (Mapping, optional): Other frames of a sample, the settings of `FrameRule`, e.g.
+            `dict(keyframes=(-1, 1))`.
         **kwargs: Those of mmengine's `BaseDataset` (`pipeline`, `indices`, `metainfo`, `test_mode`, ...).
 
     Raises:
         DataError: The data root or the info file is missing, the info file has another format or belongs to
-            another dataset, a camera has no calibration, a sweep no pose, or the pipeline reads maps (labels,
-            superpixels) that do not exist for all images.
+            another dataset, a camera has no calibration, a sweep or frame no pose, or maps do not exist for all images.
     """
 
     def __init__(
@@ -179,16 +79,21 @@ class PairedDataset(BaseDataset):
         cameras: Sequence[str] | None = None,
         dataset: str | None = None,
         num_sweeps: int = 0,
+        maps: Mapping[str, str | Mapping] | None = None,
+        frames: Mapping | None = None,
         **kwargs,
     ) -> None:
         self.cameras = None if cameras is None else list(cameras)
         self.dataset = dataset
-        self.num_sweeps = num_sweeps
+        self.frame_rule = _frame_rule(frames)
+        self.num_sweeps = max([num_sweeps, *(self.frame_rule.sweeps if frames else ())])
+        self.maps = dict(maps or {})
+        self.map_folders: dict = {}
         prefixes = {'pts': '', 'sweeps': '', 'pts_semantic_mask': '', 'img': '', **(data_prefix or {})}
         super().__init__(ann_file=ann_file, data_root=data_root, data_prefix=prefixes, **kwargs)
 
     def full_init(self) -> None:
-        """Read the info file, then check that every map the pipeline reads exists."""
+        """Read the info file, then check that every map exists."""
         if not self._fully_initialized:
             wanted = self._indices
             if wanted is not None and not (wanted if isinstance(wanted, int) else len(wanted)):
@@ -197,24 +102,21 @@ class PairedDataset(BaseDataset):
             self.check_maps()
 
     def check_maps(self) -> None:
-        """Raise a DataError when the pipeline's map folders lack maps of some images; no map is opened.
-
-        Transforms that read maps have a method `map_folders(data_root)`.
-        """
-        steps = [step for step in self.pipeline.transforms if hasattr(step, 'map_folders')]
-        folders = [folder for step in steps for folder in step.map_folders(self.data_root)]
-        if not folders:
+        """Open the folders of `maps`; a DataError tells which lack maps of some images. No map is read."""
+        if not self.maps:
             return
+        self.map_folders = open_maps(self.maps, self.data_root)
         infos = map(super().get_data_info, range(len(self)))
-        images = [image for info in infos for image in zip(info['img_paths'], info['img_tokens'])]
-        for folder in folders:
+        frames = (frame for info in infos for frame in (info, *info.get('frames', ())))
+        images = list(dict.fromkeys(image for info in frames for image in zip(info['img_paths'], info['img_tokens'])))
+        for folder in self.map_folders.values():
             folder.check_exist(images)
             print_log(folder.describe(), 'current', logging.INFO if folder.is_finished else logging.WARNING)
 
     def __getitem__(self, key: int | SampleKey) -> dict:
         """Run the pipeline on one sample, under the key's seed when it has one.
 
-        A sample of which the pipeline makes None is replaced by a random one; `skipped` counts how often.
+        If the pipeline returns None, another random sample is used; `skipped` counts how often.
 
         Raises:
             DataError: None of `max_refetch` + 1 samples is of use, or one is not in test mode.
@@ -234,14 +136,35 @@ class PairedDataset(BaseDataset):
         )
 
     def prepare_data(self, idx: int, skipped: int = 0) -> dict | None:
-        """Run the pipeline; in training it also gets the dataset itself, for transforms that mix samples."""
-        info = self.get_data_info(idx)
-        return self.pipeline(info if self.test_mode else {**info, 'dataset': self, 'skipped': skipped})
+        """Run the pipeline on all frames; in training it also gets the dataset itself, to mix samples."""
+        shared = {} if self.test_mode else {'dataset': self, 'skipped': skipped}
+        packed = []
+        for info in self._frames(self.get_data_info(idx)):
+            packed.append(self.pipeline({**info, **shared}))
+            if packed[0] is None:
+                return None
+        packed = [frame for frame in packed if frame is not None]
+        return packed[0] if self.frame_rule is None else join_frames(packed)
 
     def get_data_info(self, idx: int) -> dict:
         """The parsed info of one sample, with what all samples share."""
-        info = super().get_data_info(idx)
+        return self._with_shared(super().get_data_info(idx))
+
+    def _frames(self, info: dict) -> Iterator[dict]:
+        """The sample's keyframe, then its other frames."""
+        others = info.pop('frames', ())
+        if self.frame_rule is None:
+            yield info
+            return
+        seed = {'frames_seed': np.random.randint(2**32)}
+        yield {**info, **seed, 'frame': 0, 'time': 0.0, 'to_sample': np.eye(4)}
+        for other in others:
+            yield {**self._with_shared(other), **seed}
+
+    def _with_shared(self, info: dict) -> dict:
+        """An info with what all samples share."""
         info.update(data_root=self.data_root, ann_file=self.ann_file, dataset_name=self._metainfo['dataset'])
+        info['maps'] = self.map_folders
         if 'pts_semantic_mask_path' in info and 'seg_label_mapping' in self._metainfo:
             info['seg_label_mapping'] = self._label_table()
         if self.test_mode:
@@ -259,12 +182,15 @@ class PairedDataset(BaseDataset):
                 f'{self.ann_file} describes the dataset {found!r}, but the config expects {self.dataset!r}: '
                 'set ann_file (and data_root) to the info file of that dataset'
             )
-        defaults = {**_SEGMENTATION_META.get(found, dict)(), **metainfo, 'dataset': found or 'unknown'}
+        defaults = {**lookup(found).segmentation_meta(), **metainfo, 'dataset': found or 'unknown'}
         for name, value in defaults.items():
             self._metainfo.setdefault(name, value)
         if not content['data_list']:
             raise DataError(f'{self.ann_file} holds no sample: make it again ({self._create_command()})')
-        return [self.parse_data_info(info) for info in content['data_list']]
+        infos = [self.parse_data_info(info) for info in content['data_list']]
+        if self.frame_rule is not None:
+            link_frames(infos, self.frame_rule)
+        return infos
 
     def parse_data_info(self, info: dict) -> dict:
         """Keep what pre-training needs of one raw info, with full paths and stacked calibrations."""
@@ -293,12 +219,16 @@ class PairedDataset(BaseDataset):
             parsed['pts_semantic_mask_path'] = osp.join(
                 self.data_prefix['pts_semantic_mask'], info['pts_semantic_mask_path']
             )
-        if self.num_sweeps:
+        if self.frame_rule is not None:
+            parsed['timestamp'] = timestamp_of(info, self.ann_file)
+            parsed['lidar2global'] = lidar2global_of(info, self.ann_file)
+        if self.num_sweeps or self.frame_rule is not None:
             sweeps = info.get('lidar_sweeps', [])[: self.num_sweeps]
-            parsed['lidar_sweeps'] = [self._sweep(sweep['lidar_points'], token) for sweep in sweeps]
+            parsed['lidar_sweeps'] = [self._sweep(sweep, info, token) for sweep in sweeps]
         return parsed
 
-    def _sweep(self, lidar: dict, token: str) -> dict:
+    def _sweep(self, sweep: dict, info: dict, token: str) -> dict:
+        lidar = sweep['lidar_points']
         # infos hold whole paths of sweeps; mmdet3d, too, takes the file's name alone
         folder = 'pts' if 'samples' in lidar['lidar_path'] else 'sweeps'
         lidar2sensor = np.asarray(lidar.get('lidar2sensor'), dtype=np.float64)
@@ -309,6 +239,7 @@ class PairedDataset(BaseDataset):
             )
         return {
             'lidar_path': osp.join(self.data_prefix[folder], osp.basename(lidar['lidar_path'])),
+            'time': float(sweep.get('timestamp', np.nan)) - float(info.get('timestamp', np.nan)),
             'sensor2lidar': np.linalg.inv(lidar2sensor),
         }
 
@@ -324,15 +255,13 @@ class PairedDataset(BaseDataset):
             raise DataError(f'the info file {self.ann_file} does not exist: make it with `{self._create_command()}`')
 
     def _create_command(self) -> str:
-        return _create_command(self.data_root, self.dataset)
+        return create_command(self.data_root, self.dataset)
 
     def _camera_names(self, images: dict, token: str) -> list[str]:
         # KITTI's infos list cameras without images, and a matrix called R0_rect, beside the cameras
         available = [name for name, cam in images.items() if isinstance(cam, dict) and cam.get('img_path')]
         if self.cameras is None:
-            return [name for name in NUSCENES_CAMERAS if name in available] + sorted(
-                set(available).difference(NUSCENES_CAMERAS)
-            )
+            return lookup(self._metainfo['dataset']).sort_cameras(available)
         absent = [name for name in self.cameras if name not in available]
         if absent:
             raise DataError(
@@ -366,6 +295,13 @@ class PairedDataset(BaseDataset):
         return table
 
 
+def _frame_rule(settings: Mapping | None) -> FrameRule | None:
+    try:
+        return None if settings is None else FrameRule(**settings)
+    except TypeError as error:
+        raise ConfigError(f'frames={dict(settings)}: {error}: set keyframes, sweeps, cameras and max_gap') from None
+
+
 def read_info_file(path: str, data_root: str) -> dict:
     """Load an MMDetection3D info file of version 2.
 
@@ -379,7 +315,7 @@ def read_info_file(path: str, data_root: str) -> dict:
     Raises:
         DataError: The file is missing, unreadable or of another version.
     """
-    remake = f'make it with `{_create_command(data_root)}`'
+    remake = f'make it with `{create_command(data_root)}`'
     try:
         content = load(path)
     except (pickle.UnpicklingError, EOFError, ValueError, AttributeError, ImportError, IndexError) as error:
@@ -392,11 +328,3 @@ def read_info_file(path: str, data_root: str) -> dict:
     if not version.startswith('1.'):
         raise DataError(f'{path} has info version {version}, but 1.x is needed: {remake}')
     return content
-
-
-def _create_command(data_root: str, dataset: str | None = None) -> str:
-    folder = str(data_root).lower()
-    guess = next((name for name in ('semantickitti', 'kitti', 'pandaset') if name in folder), 'nuscenes')
-    # one command makes both of PandaSet's lidars
-    name = 'pandaset' if str(dataset).startswith('pandar') else dataset or guess
-    return f'python tools/create_data.py {name} --root {data_root}'

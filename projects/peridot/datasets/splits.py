@@ -16,17 +16,14 @@ import numpy as np
 from mmengine.dataset import BaseDataset
 from mmengine.logging import print_log
 
+from peridot.datasets.catalog import CATALOG, create_command
 from peridot.datasets.paired_dataset import read_info_file
 from peridot.errors import ConfigError, DataError
 from peridot.files import atomic_path
 from peridot.registry import DATASETS
 
 # by which rules a dataset can be divided; the first is the default
-RULES = {
-    'nuscenes': ('slidr', 'also', 'random'),
-    'semantickitti': ('slidr', 'random'),
-    'kitti': ('random', 'stride'),
-}
+RULES = {name: entry.split_rules for name, entry in CATALOG.items() if entry.split_rules}
 
 # scene numbers that SLidR and ALSO hold out of nuScenes' 700 training scenes to choose hyperparameters
 VERIFYING_SCENES = frozenset(
@@ -245,12 +242,12 @@ def make_splits(
         raise ConfigError(f'--scenes {scenes} is for nuscenes with rule slidr or random: leave it out')
     part = 'parametrizing' if rule == 'also' else scenes
     units, available = _units(dataset, Path(root), part)
-    unit = {'nuscenes': 'training scenes', 'semantickitti': 'training scans', 'kitti': 'training frames'}[dataset]
-    unit = unit if part == 'all' else f'{part} {unit}'
+    entry = CATALOG[dataset]
+    unit = f'training {entry.split_unit}' if part == 'all' else f'{part} training {entry.split_unit}'
     splits = []
     for percent in percents:
         share = f'{percent:g}'
-        chosen, how = _choose(list(units), rule, percent, seed, by_scene=dataset == 'nuscenes')
+        chosen, how = _choose(list(units), rule, percent, seed, by_scene=entry.split_unit == 'scenes')
         if not chosen:
             raise DataError(
                 f'rule {rule} selects none of the {len(units)} {unit} below {root} with --percent {share}: give a '
@@ -271,13 +268,15 @@ def make_splits(
 
 def _units(dataset: str, root: Path, part: str) -> tuple[dict[str, list[str]], int]:
     """Sample ids of every scene (nuScenes), scan or frame in the rules' order, and the samples of the info file."""
-    info_file = root / f'{dataset}_infos_train.pkl'
+    entry = CATALOG[dataset]
+    info_file = root / entry.info_file('train')
     if not info_file.is_file():
-        raise DataError(f'{info_file} is missing: make it with `python tools/create_data.py {dataset} --root {root}`')
+        raise DataError(f'{info_file} is missing: make it with `{create_command(root, dataset)}`')
     content = read_info_file(str(info_file), str(root))
     ids = list(sample_ids(content['data_list']))
-    units = {sample: [sample] for sample in sorted(ids)} if dataset != 'nuscenes' else _scenes(root, content, ids, part)
-    return units, len(ids)
+    if entry.split_unit == 'scenes':
+        return _scenes(info_file, content, ids, part), len(ids)
+    return {sample: [sample] for sample in sorted(ids)}, len(ids)
 
 
 def _choose(units: list[str], rule: str, percent: float, seed: int, by_scene: bool) -> tuple[list[str], str]:
@@ -304,17 +303,17 @@ def _choose(units: list[str], rule: str, percent: float, seed: int, by_scene: bo
     return chosen, f'number {step}, {2 * step}, {3 * step}, ... in the order of the scene table'
 
 
-def _scenes(root: Path, content: dict, ids: Sequence[str], part: str) -> dict[str, list[str]]:
+def _scenes(info_file: Path, content: dict, ids: Sequence[str], part: str) -> dict[str, list[str]]:
     """Sample ids of every scene of the info file, in the order of nuScenes' scene table."""
-    version = content['metainfo'].get('version', 'v1.0-trainval')
+    root, version = info_file.parent, content['metainfo'].get('version', 'v1.0-trainval')
     scenes, samples = (_table(root / version / f'{name}.json') for name in ('scene', 'sample'))
     scene_of = {sample['token']: sample['scene_token'] for sample in samples}
     members: dict[str, list[str]] = {scene['token']: [] for scene in scenes}
     for sample in ids:
         if sample not in scene_of:
             raise DataError(
-                f'sample {sample} of {root / "nuscenes_infos_train.pkl"} is not in {root / version}: make the info '
-                f'file again with `python tools/create_data.py nuscenes --root {root} --version {version}`'
+                f'sample {sample} of {info_file} is not in {root / version}: make the info file again with '
+                f'`{create_command(root, "nuscenes")} --version {version}`'
             )
         members[scene_of[sample]].append(sample)
     named = {scene['name']: members[scene['token']] for scene in scenes if members[scene['token']]}

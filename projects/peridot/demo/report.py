@@ -70,7 +70,7 @@ def _network(config: Config, seed: int, run_dir: Path | None = None) -> nn.Modul
 @torch.no_grad()
 def _features(model: nn.Module, sample: dict) -> Tensor:
     inputs = model.data_preprocessor(pseudo_collate([sample]))['inputs']
-    return model.extract_features(inputs['points'])[0].float()
+    return model.embed_points(inputs['points'])[0].float()
 
 
 def _headline(results: dict, methods: list[str]) -> str:

@@ -202,7 +202,8 @@ class DiscoveryLoop(ValLoop):
         self.runner.call_hook('before_val_iter', batch_idx=idx, data_batch=data_batch)
         model = unwrap(self.runner.model)
         data = model.data_preprocessor(data_batch, False)
-        embeddings = embed_points(model, data['inputs']['points'], self.head)
+        # students may interpolate between embeddings
+        embeddings = [F.normalize(e.float(), dim=1) for e in model.embed_points(data['inputs']['points'], self.head)]
         prototypes = self._prototypes(model, data['inputs'], data_batch)
         for sample, values, seeds in zip(data['data_samples'], embeddings, prototypes):
             sample.pred_foreground = self.predict(values, seeds)
@@ -266,21 +267,6 @@ def observe(teacher: nn.Module, images: Tensor, threshold: float) -> tuple[Tenso
     seen = attend(teacher, images)
     seed, background = found_background(seen.attention, seen.keys, threshold)
     return seen.features, background, seen.features[torch.arange(len(seed), device=seed.device), seed]
-
-
-def embed_points(model: nn.Module, points: Sequence[Tensor], head: str) -> list[Tensor]:
-    """Unit embeddings (N_i, F) of all points of every scan through a head of a pre-trainer.
-
-    Args:
-        model: `peridot.Pretrainer`.
-        points: Clouds (N_i, C).
-        head: Name of the head.
-    """
-    lengths = [len(cloud) for cloud in points]
-    rows = torch.arange(sum(lengths), device=points[0].device)
-    embedded = model.student(list(points)).at(rows, model.heads[head].embed_student)
-    # students may interpolate between embeddings
-    return list(F.normalize(embedded.float(), dim=1).split(lengths))
 
 
 def discovery_picture(

@@ -7,26 +7,11 @@ from mmengine.evaluator import BaseMetric
 from mmengine.logging import MMLogger, print_log
 from terminaltables import AsciiTable
 
+from peridot.datasets.catalog import lookup
 from peridot.errors import ConfigError, DataError
 from peridot.evaluation.confusion import confusion_matrix
 from peridot.registry import METRICS
 
-# things that stand or move on the ground
-FOREGROUND = {
-    'nuscenes': (
-        'barrier',
-        'bicycle',
-        'bus',
-        'car',
-        'construction_vehicle',
-        'motorcycle',
-        'pedestrian',
-        'traffic_cone',
-        'trailer',
-        'truck',
-    ),
-    'semantickitti': ('car', 'bicycle', 'motorcycle', 'truck', 'bus', 'person', 'bicyclist', 'motorcyclist'),
-}
 IGNORED = 2
 MEASURES = ('iou_fg', 'iou_bg', 'iou_mean', 'f1_fg', 'accuracy')
 
@@ -42,8 +27,8 @@ class ForegroundMetric(BaseMetric):
     The dataset's `metainfo` gives `classes`, `ignore_index` and `dataset`.
 
     Args:
-        foreground: Names of the foreground classes; None knows those of nuScenes and SemanticKITTI. All other
-            classes are background.
+        foreground: Names of the foreground classes; None takes those of the catalog, which has
+            them for nuScenes and SemanticKITTI. All other classes are background.
         **kwargs: Those of mmengine's `BaseMetric` (`prefix`, `collect_device`).
 
     Raises:
@@ -91,7 +76,7 @@ def binary_truth(labels: np.ndarray, meta: Mapping, foreground: Sequence[str] | 
         int64 (N,).
     """
     classes, labels = list(meta['classes']), np.asarray(labels, dtype=np.int64)
-    names = foreground or FOREGROUND.get(meta.get('dataset'), ())
+    names = foreground or lookup(meta.get('dataset')).foreground
     if unknown := set(names).difference(classes):
         raise ConfigError(
             f'ForegroundMetric: {sorted(unknown)[0]!r} is not among the classes {", ".join(classes)}: set '

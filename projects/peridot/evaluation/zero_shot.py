@@ -9,7 +9,7 @@ from mmengine.runner import ValLoop, autocast
 from torch import Tensor, nn
 
 from peridot.errors import ConfigError, DataError
-from peridot.models.step import StepContext
+from peridot.models.batch import EncodedBatch
 from peridot.registry import LOOPS
 from peridot.text import TextEmbeddings
 
@@ -91,27 +91,24 @@ class ZeroShotLoop(ValLoop):
         self.runner.call_hook('after_val_iter', batch_idx=idx, data_batch=data_batch, outputs=samples)
 
     def _read(self, inputs: dict, samples: list) -> None:
-        points, embed = inputs['points'], self.model.heads[self.head].embed_student
-        has_views = 'images' in inputs or 'teacher_maps' in inputs
-        step = self.model.context(inputs, samples) if has_views else None
-        student = step.student if step else self.model.student(points)
-        rows = torch.arange(sum(map(len, points)), device=points[0].device)
-        predicted = self.texts.scores(student.at(rows, embed)).argmax(1)
+        points, batch = inputs['points'], self.model.encode(inputs, samples)
+        rows = torch.arange(len(batch.points), device=batch.device)
+        predicted = self.texts.scores(batch.embed_points(self.head, rows)).argmax(1)
         self._process('student', predicted, torch.ones_like(rows, dtype=torch.bool), points, samples)
-        if step:
-            visible, features = self._at_pixels(step)
+        if 'images' in inputs or 'teacher_maps' in inputs:
+            visible, features = self._at_pixels(batch)
             of_teacher = self.texts.scores(features).argmax(1)
             self._process('teacher', of_teacher, visible, points, samples)
             self._process('student_visible', predicted, visible, points, samples)
 
-    def _at_pixels(self, step: StepContext) -> tuple[Tensor, Tensor]:
+    def _at_pixels(self, batch: EncodedBatch) -> tuple[Tensor, Tensor]:
         """Which points a camera sees, bool (N,), and sums (N, F) of the teacher's unit features at their pixels."""
-        visible = torch.zeros(len(step.points), dtype=torch.bool, device=step.device)
+        visible = torch.zeros(len(batch.points), dtype=torch.bool, device=batch.device)
         sums = self.texts.vectors.new_zeros(len(visible), self.texts.vectors.shape[1])
-        if step.num_pairs:
-            every = torch.arange(step.num_pairs, device=step.device)
-            sums.index_add_(0, step.pairs.point, step.embed_teacher(self.head, every))
-            visible[step.pairs.point] = True
+        if batch.num_pairs:
+            every = torch.arange(batch.num_pairs, device=batch.device)
+            sums.index_add_(0, batch.pairs.point, batch.embed_teacher(self.head, every))
+            visible[batch.pairs.point] = True
         return visible, sums
 
     def _process(self, reading: str, predicted: Tensor, evaluated: Tensor, points: list[Tensor], samples: list) -> None:
@@ -144,8 +141,7 @@ def embed_sample(model: nn.Module, sample: dict, head: str) -> Tensor:
     if head not in getattr(model, 'heads', {}):
         raise ConfigError(f'{type(model).__name__} has no head {head!r}: {_heads_of(model)}')
     points = model.data_preprocessor(pseudo_collate([sample]), False)['inputs']['points']
-    rows = torch.arange(len(points[0]), device=points[0].device)
-    return model.student(points).at(rows, model.heads[head].embed_student).cpu()
+    return model.embed_points(points, head)[0].cpu()
 
 
 @torch.no_grad()

@@ -33,5 +33,5 @@ class FeaturePictureHook(PictureHook):
         if self.query is not None:
             query = int((points[:, :2] - points.new_tensor(self.query)).norm(dim=1).argmin())
         view = TopView.fit(points.cpu().numpy(), front_camera(dataset.get_data_info(self.index)))
-        features = model.extract_features([points])[0]
+        features = model.embed_points([points])[0]
         return feature_picture(features, points, inputs.get('images', ()), inputs['pairs'], query, view)

@@ -19,10 +19,9 @@ from torch import nn
 
 from peridot.cli import add_config_arguments, load_config
 from peridot.datasets.transforms import ResizeViews
-from peridot.datasets.transforms.teacher_features import RANDOM
 from peridot.errors import ConfigError, DataError, PeridotError
 from peridot.files import usable_cores
-from peridot.labels.command import own_command, start_distributed, without_pipeline
+from peridot.labels.command import _values, own_command, start_distributed, without_pipeline
 from peridot.labels.runner import in_first_process, progress, raise_together, run_parallel
 from peridot.maps.folder import MANIFEST
 from peridot.maps.images import ImageSource, images_of
@@ -37,6 +36,7 @@ from peridot.registry import DATASETS, MODELS
 from peridot.structures import ImageViews
 
 GB = 1e9
+RANDOM = ('peridot.RandomFlipViews', 'peridot.RandomResizedCropViews')
 
 
 def make_features_command() -> None:
@@ -103,8 +103,7 @@ def image_size_of(config: Config) -> tuple[int, int]:
         ConfigError: They augment images, or resize them to no size or to several.
     """
     steps = list(_steps(_training_set(config)))
-    names = [f'peridot.{item.__name__}' for item in RANDOM]
-    random = next((step['type'] for step in steps if step['type'] in names), None)
+    random = next((step['type'] for step in steps if step['type'] in RANDOM), None)
     if random:
         raise ConfigError(
             f'{config.filename}: the training pipeline augments images with {random}, so that no map could be used '
@@ -171,8 +170,8 @@ def _parse_args() -> argparse.Namespace:
     add_config_arguments(parser)
     parser.add_argument(
         '--out',
-        help='folder of the maps, relative to the data root (default: that of LoadTeacherFeatures in the training '
-        'pipeline, else teacher_features/MODEL_HxW)',
+        help='folder of the maps, relative to the data root (default: maps.teacher_features of the training set, '
+        'else teacher_features/MODEL_HxW)',
     )
     parser.add_argument('--overwrite', action='store_true', help='replace maps made with other settings')
     parser.add_argument('--yes', action='store_true', help='begin even if the disk seems too small')
@@ -204,9 +203,10 @@ def _steps(settings) -> Iterator[Mapping]:
 
 
 def _folder_of(config: Config) -> str | None:
-    """The folder that the training pipeline reads."""
-    steps = _steps(_training_set(config))
-    return next((step['folder'] for step in steps if step['type'] == 'peridot.LoadTeacherFeatures'), None)
+    """The folder that the training set reads."""
+    named = _values(_training_set(config), 'maps')
+    folders = [maps['teacher_features'] for maps in named if 'teacher_features' in maps]
+    return next((item if isinstance(item, str) else item['folder'] for item in folders), None)
 
 
 def _parts(dataset) -> list:

@@ -40,14 +40,14 @@ class OracleGenerator(LabelGenerator):
     ignore = 255
 
     def __init__(self, class_noise: float = 0.0, border_noise: float = 0.0, seed: int = 0) -> None:
-        from peridot.datasets.paired_dataset import nuscenes_lidarseg_meta
+        from peridot.datasets.catalog import CATALOG
 
         if not 0 <= class_noise <= 1:
             raise ConfigError(f'oracle: class_noise={class_noise} is a share and must lie between 0 and 1')
         if border_noise < 0 or seed < 0:
             raise ConfigError(f'oracle: border_noise={border_noise} and seed={seed} must not be negative')
         self.class_noise, self.border_noise, self.seed = float(class_noise), float(border_noise), int(seed)
-        meta = nuscenes_lidarseg_meta()
+        meta = CATALOG['nuscenes'].segmentation_meta()
         self.classes = meta['classes']
         self._table = np.full(max(meta['seg_label_mapping']) + 1, self.ignore, np.uint8)
         for raw, label in meta['seg_label_mapping'].items():

@@ -11,7 +11,8 @@ from skimage.measure import label as connected_regions
 from skimage.measure import regionprops
 from tqdm import tqdm
 
-from peridot.datasets.paired_dataset import nuscenes_lidarseg_meta, read_info_file
+from peridot.datasets.catalog import CATALOG
+from peridot.datasets.paired_dataset import read_info_file
 from peridot.errors import DataError
 from peridot.files import atomic_path
 from peridot.labels.oracle import OracleGenerator
@@ -38,15 +39,15 @@ def write_prototypes(root: str | os.PathLike, per_class: int, progress: bool = T
         ConfigError: The dataset is not synthetic.
         DataError: No image shows one of the classes.
     """
-    root, meta = Path(root), nuscenes_lidarseg_meta()
+    root, nuscenes = Path(root), CATALOG['nuscenes']
     oracle = OracleGenerator()
     oracle.open_dataset(root)
-    infos = read_info_file(str(root / 'nuscenes_infos_train.pkl'), str(root))['data_list']
-    paths = [root / 'samples' / name / cam['img_path'] for info in infos for name, cam in info['images'].items()]
-    found = {name: [] for name in meta['classes']}
+    infos = read_info_file(str(root / nuscenes.info_file('train')), str(root))['data_list']
+    paths = [root / nuscenes.cameras[name] / cam['img_path'] for info in infos for name, cam in info['images'].items()]
+    found = {item.name: [] for item in nuscenes.classes}
     for path in tqdm(paths, 'prototypes', unit='image', disable=not progress):
         for label, region in largest_regions(oracle.generate(ImageSource(str(path)))).items():
-            found[meta['classes'][label]].append((region.area, path, region.bbox))
+            found[nuscenes.classes[label].name].append((region.area, path, region.bbox))
     for name, regions in found.items():
         if not regions:
             raise DataError(f'no image of {root} shows {name}: make the dataset with more --keyframes')

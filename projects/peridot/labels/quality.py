@@ -221,12 +221,12 @@ def _labeled_dataset(config: Config, folders: Sequence[str]) -> PairedDataset:
         )
     own = {step['type']: step for step in settings.get('pipeline', [])}
     steps = [own.get(name, {'type': name}) for name in READING_STEPS]
-    steps.append({'type': 'peridot.LoadViewMaps', **{folder: folder for folder in folders}})
-    return DATASETS.build({**settings, 'pipeline': steps})
+    steps.append({'type': 'peridot.LoadViewMaps', 'names': folders})
+    return DATASETS.build({**settings, 'maps': {folder: folder for folder in folders}, 'pipeline': steps})
 
 
 def _folders(dataset: PairedDataset) -> list[MapFolder]:
-    return dataset.pipeline.transforms[-1].map_folders(dataset.data_root)
+    return list(dataset.map_folders.values())
 
 
 def _table(rows: np.ndarray, columns: np.ndarray, shape: tuple[int, int]) -> np.ndarray:

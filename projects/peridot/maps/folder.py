@@ -292,6 +292,13 @@ class MapFolder:
         """
         return self.read_file(self.path_for(img_path, token), image_size)
 
+    def ids(self, values: np.ndarray) -> np.ndarray:
+        """Ids or classes that values of a map stand for, int32, -1 where there is none."""
+        ids = values.astype(np.int32)
+        if self.ignore is not None:
+            ids[values == self.ignore] = -1
+        return ids
+
     def read_file(self, path: Path, image_size: tuple[int, int] | None = None) -> np.ndarray:
         """Like `read`, for the path of the map itself; any size is right when `image_size` is None."""
         array = self._decode(path)

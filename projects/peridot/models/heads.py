@@ -1,4 +1,4 @@
-"""Projection of student and teacher features into one embedding space."""
+"""Heads between the student's features, the teacher's, and what objectives compare."""
 
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -7,13 +7,35 @@ from peridot.errors import ConfigError
 from peridot.registry import MODELS
 
 
+class Head(nn.Module):
+    """Base of the heads.
+
+    Attributes:
+        channels: Width D of the embeddings.
+    """
+
+    channels: int
+
+    def embed_student(self, features: Tensor) -> Tensor:
+        """(P, C_student) to embeddings (P, D)."""
+        raise NotImplementedError
+
+    def embed_teacher(self, features: Tensor) -> Tensor:
+        """(P, C_teacher) to embeddings (P, D)."""
+        raise NotImplementedError
+
+    def project_teacher_map(self, feature_map: Tensor) -> Tensor:
+        """(V, C_teacher, h, w) to (V, D, h, w), not normalized: upsampling comes first."""
+        raise NotImplementedError
+
+
 @MODELS.register_module()
-class ProjectionHead(nn.Module):
+class ProjectionHead(Head):
     """Linear map and L2 normalization on either side of the contrast.
 
     SLidR and OLIVINE use a 1x1 convolution on the teacher's map followed by bilinear upsampling; both are
     linear and bilinear weights add up to one, so a linear layer on the features read at the pairs gives the
-    same numbers from P rows instead of whole maps.
+    same numbers from P rows instead of full maps.
 
     Args:
         student_channels: Channels of the student's features.
@@ -23,24 +45,25 @@ class ProjectionHead(nn.Module):
 
     def __init__(self, student_channels: int, teacher_channels: int | None, channels: int = 64) -> None:
         super().__init__()
+        self.channels = channels
         self.student = nn.Linear(student_channels, channels)
         self.teacher = nn.Linear(teacher_channels, channels) if teacher_channels else None
 
     def embed_student(self, features: Tensor) -> Tensor:
-        """(P, C_student) to unit float32 vectors (P, channels)."""
+        """(P, C_student) to unit float32 vectors (P, D)."""
         return F.normalize(self.student(features).float(), dim=1)
 
     def embed_teacher(self, features: Tensor) -> Tensor:
-        """(P, C_teacher) to unit float32 vectors (P, channels)."""
+        """(P, C_teacher) to unit float32 vectors (P, D)."""
         return F.normalize(self.teacher(features).float(), dim=1)
 
     def project_teacher_map(self, feature_map: Tensor) -> Tensor:
-        """(M, C_teacher, h, w) to (M, channels, h, w), not normalized: upsampling comes first."""
+        """See `Head`."""
         return self.teacher(feature_map.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
 
 
 @MODELS.register_module()
-class LatentHead(nn.Module):
+class LatentHead(Head):
     """Linear map of the student's features to latent vectors, for objectives without a teacher.
 
     Args:
@@ -51,15 +74,16 @@ class LatentHead(nn.Module):
 
     def __init__(self, student_channels: int, teacher_channels: int | None = None, channels: int = 128) -> None:
         super().__init__()
+        self.channels = channels
         self.student = nn.Linear(student_channels, channels)
 
     def embed_student(self, features: Tensor) -> Tensor:
-        """(P, C_student) to (P, channels)."""
+        """(P, C_student) to (P, D), not normalized."""
         return self.student(features)
 
 
 @MODELS.register_module()
-class DistillationHead(nn.Module):
+class DistillationHead(Head):
     """Map of the student's features into the teacher's own space, whose features stay as they are.
 
     ScaLR's head is linear, that of ScaLR+ has a hidden layer of 2048 channels with ReLU.
@@ -77,6 +101,7 @@ class DistillationHead(nn.Module):
         super().__init__()
         if not teacher_channels:
             raise ConfigError('peridot.DistillationHead maps into the space of a teacher: set model.teacher')
+        self.channels = teacher_channels
         if hidden_channels is None:
             self.student = nn.Linear(student_channels, teacher_channels)
         else:

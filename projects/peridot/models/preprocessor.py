@@ -6,16 +6,16 @@ from torch import Tensor
 
 from peridot.errors import ConfigError
 from peridot.registry import MODELS
-from peridot.structures import Pairs, Queries
+from peridot.structures import Frames, Pairs, Queries
 
 
 @MODELS.register_module()
 class PairedDataPreprocessor(BaseDataPreprocessor):
-    """Moves a collated batch to the device and joins it.
+    """Moves a collated batch to the device and joins it; the scans of all frames of all samples stand in a row.
 
-    `points` stays a list of (N_i, C) clouds, `images` becomes uint8 (sum of cameras, 3, H, W), `pairs` one
-    `Pairs` over concatenated clouds and stacked images, each map int (sum of cameras, H, W). `teacher_maps`, which
-    may stand in for the images, become float32 (sum of cameras, C, h, w) in channels-last memory. `queries` become one
+    `points` becomes a list of S clouds (N_i, C), `frames` one `Frames` of S rows, `images` uint8 (V, 3, H, W) of all
+    cameras, `pairs` one `Pairs` over concatenated clouds and stacked images, each map int (V, H, W). `teacher_maps`,
+    which may stand in for the images, become float32 (V, C, h, w) in channels-last memory. `queries` become one
     `Queries`.
     """
 
@@ -23,21 +23,27 @@ class PairedDataPreprocessor(BaseDataPreprocessor):
         """Join the lists that mmengine's `pseudo_collate` made."""
         data = self.cast_data(data)
         inputs = dict(data['inputs'])
-        views = inputs.get('images', inputs.get('teacher_maps'))
-        if 'pairs' in inputs:
-            cameras = [0] * len(inputs['points']) if views is None else [len(images) for images in views]
-            inputs['pairs'] = Pairs.batch(inputs['pairs'], [len(p) for p in inputs['points']], cameras)
-        if 'queries' in inputs:
-            inputs['queries'] = Queries.batch(inputs['queries'])
         if 'images' in inputs:
             _check_sizes(inputs['images'], data.get('data_samples'))
             inputs['images'] = torch.cat(list(inputs['images']))
+        inputs['points'] = _by_scan(inputs['points'])
+        inputs['frames'] = Frames.batch(inputs['frames'])
+        if 'pairs' in inputs:
+            lengths, num_images = map(len, inputs['points']), inputs['frames'].num_images.tolist()
+            inputs['pairs'] = Pairs.batch(_by_scan(inputs['pairs']), list(lengths), num_images)
+        if 'queries' in inputs:
+            inputs['queries'] = Queries.batch(_by_scan(inputs['queries']))
         if 'teacher_maps' in inputs:
             maps = torch.cat(list(inputs['teacher_maps'])).float()
             inputs['teacher_maps'] = maps.contiguous(memory_format=torch.channels_last)
         if 'maps' in inputs:
             inputs['maps'] = {name: torch.cat(list(maps)) for name, maps in inputs['maps'].items()}
         return dict(inputs=inputs, data_samples=data.get('data_samples'))
+
+
+def _by_scan(samples: list) -> list:
+    """What the samples hold of each scan, in a row: a sample of several frames brings a list."""
+    return [part for sample in samples for part in (sample if isinstance(sample, (list, tuple)) else [sample])]
 
 
 def _check_sizes(images: list[Tensor], data_samples: list | None) -> None:

@@ -6,10 +6,8 @@ from mmengine.model import BaseModel
 from torch import Tensor, nn
 
 from peridot.errors import ConfigError, PeridotError
-from peridot.models.step import StepContext
+from peridot.models.batch import EncodedBatch
 from peridot.registry import MODELS
-
-IMAGE_FREE = torch.Size((0, 0))
 
 
 @MODELS.register_module()
@@ -21,12 +19,15 @@ class Pretrainer(BaseModel):
 
     Args:
         student: Config of the lidar network, e.g. `peridot.SparseUNetStudent`.
-        objectives: Config of each objective by name; the name prefixes its logged losses.
+        objectives: Config of each `Objective` by name; the name prefixes its logged losses.
         teacher: Config of the frozen image network, e.g. `peridot.TimmTeacher`.
         heads: Settings of each projection head by name, e.g. `dict(instance=dict(channels=64))`, of type
             `peridot.ProjectionHead` unless they say another. Heads belong to the pre-trainer because objectives
             share them (OLIVINE's second and third do).
         data_preprocessor: Config of the batching, `peridot.PairedDataPreprocessor` by default.
+
+    Raises:
+        ConfigError: An objective names a head that is not in `heads`, or a head belongs to no objective.
     """
 
     def __init__(
@@ -47,71 +48,99 @@ class Pretrainer(BaseModel):
             head = {'type': 'peridot.ProjectionHead', **settings}
             channels = dict(student_channels=self.student.out_channels, teacher_channels=teacher_channels)
             self.heads[name] = MODELS.build({**head, **channels})
-        self.objectives = nn.ModuleDict({k: MODELS.build(v) for k, v in objectives.items()})
-        for name, objective in self.objectives.items():
-            head = getattr(objective, 'head', None)
-            if head is not None and head not in self.heads:
-                raise ConfigError(f'objective {name!r} wants head {head!r}: add it to model.heads')
+        self.objectives = nn.ModuleDict()
+        for name, settings in objectives.items():
+            self.objectives[name] = self._connected(name, MODELS.build(settings))
+        unused = sorted(set(self.heads) - {objective.head for objective in self.objectives.values()})
+        if unused:
+            raise ConfigError(f'no objective uses the head {unused[0]!r}: take it out of model.heads')
         # counts training steps; with the run's seed it determines every random draw of a step
-        self.register_buffer('step', torch.zeros((), dtype=torch.int64))
+        self.register_buffer('iteration', torch.zeros((), dtype=torch.int64))
 
     def forward(self, inputs: dict, data_samples: list | None = None, mode: str = 'tensor'):
         """Run the student on a batch.
 
         Args:
-            inputs: `points`, and for camera objectives `images` or `teacher_maps`, `pairs`, `maps`, as batched
-                by `PairedDataPreprocessor`. With `teacher_maps` the teacher does not run.
-            data_samples: One `Det3DDataSample` per scan.
+            inputs: `points`, `frames`, and for camera objectives `images` or `teacher_maps`, `pairs`, `maps`, as
+                batched by `PairedDataPreprocessor`. With `teacher_maps` the teacher does not run.
+            data_samples: One `Det3DDataSample` per sample.
             mode: 'loss' gives the dict of losses and logged numbers, 'tensor' a list with the features
                 (N_i, C) of every scan's points.
         """
         if mode == 'loss':
             return self.loss(inputs, data_samples)
         if mode == 'tensor':
-            return self.extract_features(inputs['points'])
+            return self.embed_points(inputs['points'])
         raise ConfigError(f'mode {mode!r}: the pre-trainer knows "loss" and "tensor"')
 
-    def extract_features(self, points: list[Tensor]) -> list[Tensor]:
-        """Student features (N_i, C) of every point of every scan (before any projection head)."""
+    def embed_points(self, points: list[Tensor], head: str | None = None) -> list[Tensor]:
+        """Features of every point of every scan.
+
+        Args:
+            points: Clouds (N_i, >=3).
+            head: Name of the head that embeds them; None for the student's own features.
+
+        Returns:
+            For each scan (N_i, C), or (N_i, D) with a head.
+        """
         lengths = [len(p) for p in points]
         rows = torch.arange(sum(lengths), device=points[0].device)
-        return list(self.student(points).at(rows).split(lengths))
+        embed = self.heads[head].embed_student if head else None
+        return list(self.student(points).at(rows, embed).split(lengths))
 
     def loss(self, inputs: dict, data_samples: list) -> dict[str, Tensor]:
         """Losses and logged numbers of all objectives, named `<objective>/<name>`."""
-        step = self.context(inputs, data_samples)
+        batch = self.encode(inputs, data_samples)
         results = {}
         for name, objective in self.objectives.items():
-            for key, value in objective(step).items():
+            for key, value in objective(batch).items():
                 results[f'{name}/{key}'] = value
+        first = next(name for name in results if 'loss' in name)
+        results[first] = results[first] + self._graph_zero(batch)
         results.update(_data_counts(data_samples))
         self._check_finite(results, data_samples)
-        self.step += 1
+        self.iteration += 1
         return results
 
-    def context(self, inputs: dict, data_samples: list) -> StepContext:
+    def encode(self, inputs: dict, data_samples: list | None) -> EncodedBatch:
         """One forward pass of the student over a batch, ready for objectives; the teacher runs when one asks for it."""
         points = inputs['points']
-        student, pairs = self.student(points), inputs.get('pairs')
-        if pairs is not None and student.inside is not None:
+        student, pairs = self.student(points), inputs['pairs']
+        if student.inside is not None:
             pairs = pairs[student.inside[pairs.point]]
-        generator = torch.Generator(points[0].device)
-        generator.manual_seed(hash((torch.initial_seed(), int(self.step), get_rank())) & 0x7FFFFFFFFFFFFFFF)
-        return StepContext(
+        return EncodedBatch(
             points=torch.cat(points),
+            scan=scan_of_points(points),
             student=student,
+            frames=inputs['frames'],
             pairs=pairs,
             heads=self.heads,
-            teacher_map=lambda: self._teacher_map(inputs, data_samples),
+            generator=self._generator(points[0].device),
+            make_teacher_map=lambda: self._teacher_map(inputs, data_samples),
             image_size=_image_size(inputs, data_samples),
             align_corners=getattr(self.teacher, 'align_corners', True),
-            generator=generator,
-            label_classes=data_samples[0].metainfo.get('label_classes') if data_samples else None,
-            maps=inputs.get('maps'),
-            map_ids=data_samples[0].metainfo.get('map_ids') if data_samples else None,
-            scan=scan_of_points(points),
+            label_classes=_label_classes(data_samples),
+            maps=inputs.get('maps', {}),
+            map_ids=_map_ids(data_samples),
             queries=inputs.get('queries'),
         )
+
+    def _connected(self, name: str, objective: nn.Module) -> nn.Module:
+        """The objective, after it was told the width of its head."""
+        if objective.head not in self.heads:
+            raise ConfigError(f'objective {name!r} wants head {objective.head!r}: add it to model.heads')
+        objective.connect(self.heads[objective.head].channels)
+        return objective
+
+    def _generator(self, device: torch.device) -> torch.Generator:
+        """The source of a step's random draws: the run's seed, the iteration and the process decide them."""
+        seed = hash((torch.initial_seed(), int(self.iteration), get_rank())) & 0x7FFFFFFFFFFFFFFF
+        return torch.Generator(device).manual_seed(seed)
+
+    def _graph_zero(self, batch: EncodedBatch) -> Tensor:
+        """Zero that depends on all that learns: also without pairs every parameter gets a gradient, as DDP wants."""
+        learning = [p for part in (self.heads, self.objectives) for p in part.parameters()]
+        return 0.0 * (batch.student.at(batch.pairs.point[:0]).sum() + sum(p.sum() for p in learning))
 
     def _teacher_map(self, inputs: dict, data_samples: list) -> Tensor:
         """Features (images, C, h, w) of the teacher, from the batch where it brings them."""
@@ -133,7 +162,7 @@ class Pretrainer(BaseModel):
             bad = ', '.join(f'{k}={float(v):g}' for k, v in losses.items() if not torch.isfinite(v).all())
             tokens = ', '.join(str(s.metainfo.get('token')) for s in data_samples or [])
             raise PeridotError(
-                f'{bad} at step {int(self.step)}, samples {tokens}: training stopped before the weights changed; '
+                f'{bad} at step {int(self.iteration)}, samples {tokens}: training stopped before the weights changed; '
                 'lower optim_wrapper.optimizer.lr or look at these samples, then continue with --resume'
             )
 
@@ -144,13 +173,33 @@ def scan_of_points(points: list[Tensor]) -> Tensor:
     return torch.arange(len(points), device=lengths.device).repeat_interleave(lengths)
 
 
-def _image_size(inputs: dict, data_samples: list | None) -> tuple[int, int]:
+def _image_size(inputs: dict, data_samples: list | None) -> tuple[int, int] | None:
     """(H, W) of the images that the pairs refer to."""
     if 'images' in inputs:
         return tuple(inputs['images'].shape[-2:])
     if 'teacher_maps' in inputs:
         return tuple(data_samples[0].metainfo['teacher_features']['image_size'])
-    return IMAGE_FREE
+    return None
+
+
+def _label_classes(data_samples: list | None) -> int | None:
+    """Number of weak label classes, on which all samples with labels must agree."""
+    found = {s.metainfo['label_classes'] for s in data_samples or [] if 'label_classes' in s.metainfo}
+    if len(found) > 1:
+        raise ConfigError(
+            f'a batch has label maps of {" and of ".join(map(str, sorted(found)))} classes: give all datasets of the '
+            'mix maps of the same classes (maps.labels)'
+        )
+    return found.pop() if found else None
+
+
+def _map_ids(data_samples: list | None) -> dict[str, int]:
+    """Number of ids of each map, the largest of all samples."""
+    ids = {}
+    for sample in data_samples or []:
+        for name, count in sample.metainfo.get('map_ids', {}).items():
+            ids[name] = max(count, ids.get(name, 0))
+    return ids
 
 
 def _data_counts(data_samples: list | None) -> dict[str, Tensor]:

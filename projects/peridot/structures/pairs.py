@@ -8,7 +8,8 @@ import torch
 from mmengine.structures import InstanceData
 from torch import Tensor
 
-IGNORE_LABEL = 255
+# of pairs, points and pixels that belong to nothing
+NO_LABEL = -1
 
 
 class Pairs(InstanceData):
@@ -22,7 +23,7 @@ class Pairs(InstanceData):
         point (Tensor): (P,) int64, row of the sample's point cloud; in a batch, of the concatenated clouds.
         camera (Tensor): (P,) int64, index into the sample's cameras; in a batch, into the stacked images.
         position (Tensor): (P, 2) float32, (row, column).
-        label (Tensor, optional): (P,) int64 weak label, `IGNORE_LABEL` where there is none.
+        label (Tensor, optional): (P,) int64 weak label, `NO_LABEL` where there is none.
 
     Example:
         >>> pairs = Pairs(point=torch.tensor([0, 2]), camera=torch.tensor([0, 1]), position=torch.zeros(2, 2))
@@ -110,7 +111,7 @@ class Pairs(InstanceData):
     def batch(cls, pairs: Sequence[Pairs], num_points: Sequence[int], num_cameras: Sequence[int]) -> Pairs:
         """Pairs of several samples as pairs of the concatenated clouds and stacked images.
 
-        The optional `label` is kept when at least one sample has it; `IGNORE_LABEL` fills the others.
+        The optional `label` is kept when at least one sample has it; `NO_LABEL` fills the others.
 
         Args:
             pairs (Sequence[Pairs]): The samples' pairs.
@@ -129,7 +130,7 @@ class Pairs(InstanceData):
         ]
         if any('label' in p for p in pairs):
             for fields, p in zip(moved, pairs):
-                fields['label'] = p.label if 'label' in p else torch.full_like(p.point, IGNORE_LABEL)
+                fields['label'] = p.label if 'label' in p else torch.full_like(p.point, NO_LABEL)
         if not moved:
             return cls.empty()
         return cls(**{name: torch.cat([fields[name] for fields in moved]) for name in moved[0]})

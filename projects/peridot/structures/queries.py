@@ -1,4 +1,4 @@
-"""Occupancy queries: places around a scan of which it is known whether matter is there."""
+"""Occupancy queries: places around a scan of which it is known whether they are occupied."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ class Queries(InstanceData):
         occupied (Tensor): (M,) bool.
         intensity (Tensor): (M,) float32 reflectance of the return, in [0, 1]; 0 where it is unknown.
         has_intensity (Tensor): (M,) bool, whether the intensity is known.
-        scan (Tensor, optional): (M,) int64 sample of the batch, see `batch`.
+        scan (Tensor, optional): (M,) int64 scan of the batch, see `batch`.
     """
 
     @classmethod
     def batch(cls, queries: Sequence[Queries]) -> Queries:
-        """Queries of several samples in a row, with the number of their sample."""
+        """Queries of several scans in a row, with the number of their scan."""
         device = queries[0].position.device
         lengths = torch.tensor([len(q.position) for q in queries], device=device)
         scan = torch.repeat_interleave(torch.arange(len(queries), device=device), lengths)

@@ -13,6 +13,7 @@ from mmengine.runner import load_checkpoint
 from PIL import Image
 from torch import Tensor, nn
 
+from peridot.datasets.catalog import lookup
 from peridot.datasets.paired_dataset import read_info_file
 from peridot.datasets.projection import project_to_cameras
 from peridot.datasets.splits import parsed_infos, sample_ids
@@ -21,16 +22,6 @@ from peridot.registry import DATASETS, MODELS
 from peridot.structures import Pairs
 from peridot.visualization.pictures import caption
 from peridot.weights import check_same_network, read_checkpoint, verify_loading
-
-# as they stand in a picture: the front in the middle of the first row
-CAMERA_ORDER = (
-    'CAM_FRONT_LEFT',
-    'CAM_FRONT',
-    'CAM_FRONT_RIGHT',
-    'CAM_BACK_LEFT',
-    'CAM_BACK',
-    'CAM_BACK_RIGHT',
-)
 
 
 @dataclass(frozen=True)
@@ -81,7 +72,8 @@ class Scenes:
             )
         self.dataset.full_init()
         self.rows = [i * len(self.dataset) // count for i in range(min(count, len(self.dataset)))]
-        infos = read_info_file(self.dataset.ann_file, self.dataset.data_root)['data_list']
+        content = read_info_file(self.dataset.ann_file, self.dataset.data_root)
+        infos, self._entry = content['data_list'], lookup(content['metainfo'].get('dataset'))
         self._images = {key: info.get('images', {}) for key, info in zip(sample_ids(infos), infos)}
         self._ids = list(sample_ids(parsed_infos(self.dataset), self.dataset.data_prefix.get('pts', '')))
 
@@ -95,7 +87,7 @@ class Scenes:
         cameras = {name: camera for name, camera in self._images[self._ids[row]].items() if _is_complete(camera)}
         if not cameras:
             return Cameras(np.zeros((0, 1, 1, 3), np.uint8), np.zeros((0, 4, 4)), np.zeros((0, 4, 4)), None)
-        names = [name for name in CAMERA_ORDER if name in cameras] + sorted(set(cameras).difference(CAMERA_ORDER))
+        names = self._entry.sort_cameras(cameras, in_figure=True)
         images = [Image.open(self._path(name, cameras[name]['img_path'])).convert('RGB') for name in names]
         width = wide if len(images) == 1 else narrow
         size = (width, round(images[0].height * width / images[0].width))
@@ -104,17 +96,17 @@ class Scenes:
         scale = np.array([[size[0] / image.width, size[1] / image.height] for image in images])
         # a pixel's center has integer coordinates
         cam2img[:, :2] = scale[:, :, None] * cam2img[:, :2] + (scale - 1)[:, :, None] / 2 * cam2img[:, 2:3]
-        front = lidar2cam[names.index('CAM_FRONT') if 'CAM_FRONT' in names else 0]
+        front = lidar2cam[self._entry.front_index(names)]
         pictures = np.stack([np.asarray(image.resize(size)) for image in images])
         for picture, name in zip(pictures, names):
             caption(picture, name)
         return Cameras(pictures, lidar2cam, cam2img, front)
 
     def _path(self, name: str, path: str) -> Path:
-        """An image file: lidar configs do not say where images lie, so the usual folders are tried too."""
+        """An image file: lidar configs do not say where images lie, so the catalog's folder is tried too."""
         prefix, root = self.dataset.data_prefix, Path(self.dataset.data_root)
         folders = [prefix[key] for key in (name, 'img') if key in prefix]
-        folders += [root, root / 'samples' / name, root / 'training' / name.lower().replace('cam', 'image_')]
+        folders += [root, root / self._entry.cameras.get(name, '')]
         found = next((Path(folder) / path for folder in folders if (Path(folder) / path).is_file()), None)
         if found is None:
             raise DataError(f'image {path} of {name} is not below {root}: set data_prefix.{name} of the test dataset')
@@ -150,8 +142,8 @@ def point_features(model: nn.Module, sample: dict) -> Tensor:
         ConfigError: The model is neither a pre-training nor one of mmdet3d's MinkUNet segmentors.
     """
     data = model.data_preprocessor(pseudo_collate([sample]), False)
-    if hasattr(model, 'extract_features'):
-        return model.extract_features(data['inputs']['points'])[0].float().cpu()
+    if hasattr(model, 'embed_points'):
+        return model.embed_points(data['inputs']['points'])[0].float().cpu()
     if not hasattr(model, 'decode_head') or 'voxels' not in data['inputs']:
         raise ConfigError(
             f'{type(model).__name__} has no point features: give the config of a pre-training or of a MinkUNet'
@@ -180,12 +172,10 @@ def _square(matrix) -> np.ndarray:
 
 
 def front_camera(info: dict) -> np.ndarray | None:
-    """`lidar2cam` (4, 4) of the camera that looks ahead: nuScenes' front camera, otherwise the first one, if any.
+    """`lidar2cam` (4, 4) of the camera that looks ahead: by the catalog, otherwise the first one, if any.
 
     Args:
         info: What `PairedDataset.get_data_info` gives.
     """
-    names = list(info['cameras'])
-    if not names:
-        return None
-    return info['lidar2cam'][names.index('CAM_FRONT') if 'CAM_FRONT' in names else 0]
+    names = info['cameras']
+    return info['lidar2cam'][lookup(info['dataset_name']).front_index(names)] if names else None

@@ -6,24 +6,7 @@ from numbers import Number
 
 from torch import Tensor, nn
 
-POINT_COLUMNS = {
-    'nuscenes': ('x', 'y', 'z', 'intensity', 'ring'),
-    'semantickitti': ('x', 'y', 'z', 'intensity'),
-    'kitti': ('x', 'y', 'z', 'intensity'),
-    'pandar64': ('x', 'y', 'z', 'intensity'),
-    'pandargt': ('x', 'y', 'z', 'intensity'),
-    'kitti360': ('x', 'y', 'z', 'intensity'),
-    'once': ('x', 'y', 'z', 'intensity'),
-}
-INTENSITY_RANGES = {
-    'nuscenes': (0, 255),
-    'semantickitti': (0, 1),
-    'kitti': (0, 1),
-    'pandar64': (0, 255),
-    'pandargt': (0, 255),
-    'kitti360': (0, 1),
-    'once': (0, 255),
-}
+from peridot.datasets.catalog import lookup
 
 
 def input_features(config: Mapping, student: nn.Module) -> dict | None:
@@ -34,8 +17,9 @@ def input_features(config: Mapping, student: nn.Module) -> dict | None:
         student: Its student.
 
     Returns:
-        `dataset`, `columns` (names; 'zero' for those that the files lack), `intensity_range` and `normalization`; of
-        several datasets mixed `datasets`, the same of each. None when a training set is of an unknown kind.
+        `dataset`, `columns` (names; 'zero' for those that the files lack), `intensity_range` (None without limits)
+        and `normalization`; of several datasets mixed `datasets`, the same of each. None when a training set is not
+        in the catalog.
     """
     dataset = config.get('train_dataloader', {}).get('dataset', {})
     while 'dataset' in dataset and isinstance(dataset['dataset'], Mapping):
@@ -47,13 +31,13 @@ def input_features(config: Mapping, student: nn.Module) -> dict | None:
 
 
 def _dataset_features(dataset: Mapping, student: nn.Module) -> dict | None:
-    name = dataset.get('dataset')
+    entry = lookup(dataset.get('dataset'))
     loading = _transform(dataset, 'LoadPoints')
-    if name not in POINT_COLUMNS or loading is None:
+    if not entry.columns or loading is None:
         return None
     used = loading.get('use_dim', 4)
     used = range(used) if isinstance(used, int) else used
-    columns = [POINT_COLUMNS[name][column] for column in used]
+    columns = [entry.columns[column] for column in used]
     scale = loading.get('intensity_scale', 1)
     normalization = 'none, values as in the files' if scale == 1 else f'intensity / {scale:g}'
     normalization = 'tanh of the intensity' if loading.get('norm_intensity') else normalization
@@ -63,9 +47,9 @@ def _dataset_features(dataset: Mapping, student: nn.Module) -> dict | None:
         normalization = f'(intensity - {appended.get("mean", 0)}) / {appended.get("std", 1)}'
     read = getattr(student, 'feature_columns', None) or range(getattr(student, 'point_columns', len(columns)))
     return dict(
-        dataset=name,
+        dataset=entry.name,
         columns=[columns[column] if column < len(columns) else 'zero' for column in read],
-        intensity_range=list(INTENSITY_RANGES[name]),
+        intensity_range=entry.intensity_range and list(entry.intensity_range),
         normalization=normalization,
     )
 

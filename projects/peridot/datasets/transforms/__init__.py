@@ -1,5 +1,6 @@
 """Transforms of paired samples; rotation, scaling and flips of the cloud are mmdet3d's own."""
 
+from peridot.datasets.transforms.augmentation import SameInAllFrames
 from peridot.datasets.transforms.loading import (
     LoadImageViews,
     LoadPairLabels,
@@ -18,7 +19,6 @@ from peridot.datasets.transforms.points import (
 )
 from peridot.datasets.transforms.sampling import ChooseCamera, LimitPoints, VoxelDownsample
 from peridot.datasets.transforms.sweeps import LoadSecondSweep
-from peridot.datasets.transforms.teacher_features import LoadTeacherFeatures
 from peridot.datasets.transforms.views import RandomFlipViews, RandomResizedCropViews, ResizeViews
 
 __all__ = [
@@ -32,7 +32,6 @@ __all__ = [
     'LoadPointLabels',
     'LoadPoints',
     'LoadSecondSweep',
-    'LoadTeacherFeatures',
     'LoadViewMaps',
     'PackPaired',
     'ProjectPoints',
@@ -40,6 +39,7 @@ __all__ = [
     'RandomFlipViews',
     'RandomResizedCropViews',
     'ResizeViews',
+    'SameInAllFrames',
     'SampleOccupancyQueries',
     'SamplePoints',
     'VoxelDownsample',

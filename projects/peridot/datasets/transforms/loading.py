@@ -13,8 +13,9 @@ from mmdet3d.datasets.transforms import LoadPointsFromFile
 from peridot.datasets.projection import project_to_cameras
 from peridot.errors import ConfigError, DataError
 from peridot.maps.folder import MapFolder
+from peridot.maps.named import maps_called
 from peridot.registry import TRANSFORMS
-from peridot.structures import IGNORE_LABEL, ImageViews, Pairs
+from peridot.structures import ImageViews, Pairs
 
 
 @TRANSFORMS.register_module()
@@ -158,61 +159,31 @@ class ProjectPoints(BaseTransform):
         return results
 
 
-class _MapReader:
-    """Opens a map folder once per data root and reads the maps of a sample's cameras."""
-
-    def __init__(self, folder: str, kind: str | None = None, generator: str | None = None) -> None:
-        self.folder = folder
-        self.asked = {'kind': kind, 'generator': generator}
-        self._opened: dict[str, MapFolder] = {}
-
-    def open(self, data_root: str) -> MapFolder:
-        if data_root not in self._opened:
-            self._opened[data_root] = MapFolder(self.folder, data_root, **self.asked)
-        return self._opened[data_root]
-
-    def read(self, results: dict) -> list[np.ndarray]:
-        folder, sizes = self.open(results['data_root']), results['views'].file_size
-        return [
-            folder.read(path, (int(size[0]), int(size[1])), token)
-            for path, size, token in zip(results['img_paths'], sizes, results['img_tokens'])
-        ]
-
-
 @TRANSFORMS.register_module()
 class LoadPairLabels(BaseTransform):
-    """Weak label of every pair, read from a folder of label maps at full resolution.
+    """Weak label of every pair, read from label maps at full resolution.
 
     Must come right after `ProjectPoints`, while positions refer to the image files. The map is read at the
     rounded position, as in OLIVINE.
 
     Args:
-        folder (str): Label map folder, relative to the data root unless absolute.
-        ignore_labels (Sequence[int]): Classes to treat as unlabeled, beside the folder's own ignore value.
+        name (str): Name of the maps in the dataset's `maps`.
 
     Raises:
-        DataError: A map is missing, has another size than its image or holds a value outside its classes.
+        ConfigError: The dataset has no label maps of that name.
+        DataError: A map is missing or wrong.
     """
 
-    def __init__(self, folder: str, ignore_labels: Sequence[int] = ()) -> None:
-        self.reader = _MapReader(folder, 'labels')
-        self.ignore_labels = list(ignore_labels)
-
-    def map_folders(self, data_root: str) -> list[MapFolder]:
-        """The folder that is read for a dataset, for checks before the first sample."""
-        return [self.reader.open(data_root)]
+    def __init__(self, name: str = 'labels') -> None:
+        self.name = name
 
     def transform(self, results: dict) -> dict:
-        """Add `pairs.label` and `label_classes` (int)."""
-        pairs, folder = results['pairs'], self.reader.open(results['data_root'])
-        if folder.num_classes > IGNORE_LABEL:
-            raise DataError(
-                f'{folder.folder} has {folder.num_classes} classes, at most {IGNORE_LABEL} are supported: merge classes'
-            )
-        label = values_at_pairs(self.reader.read(results), pairs)
-        unlabeled = self.ignore_labels if folder.ignore is None else [*self.ignore_labels, folder.ignore]
-        label[np.isin(label, unlabeled)] = IGNORE_LABEL
-        pairs.label = torch.from_numpy(label)
+        """Add the label of every pair, -1 where there is none, and `label_classes` (int)."""
+        folder = maps_called(self.name, results)
+        if folder.num_classes is None:
+            raise ConfigError(f'maps.{self.name} of the dataset names superpixels ({folder.folder}): name label maps')
+        values = values_at_pairs(_read_maps(folder, results), results['pairs'])
+        results['pairs'] = results['pairs'].replace(label=torch.from_numpy(folder.ids(values)).long())
         results['label_classes'] = folder.num_classes
         return results
 
@@ -222,32 +193,44 @@ class LoadViewMaps(BaseTransform):
     """Per-pixel maps (superpixels, labels) that follow crops, resizes and flips of their images.
 
     Args:
-        **folders (str | dict): Map folders by the name that the packed map gets, relative to the data root unless
-            absolute, e.g. `superpixels='superpixels/slic'`. A dict also says what the folder's manifest must:
-            `superpixels=dict(folder='superpixels/slic', kind='superpixels', generator='slic')`.
+        names (Sequence[str]): Names of the maps in the dataset's `maps`; the packed maps are called the same.
 
     Raises:
-        DataError: A manifest or map is missing, wrong, or not of the kind or generator that is asked for.
+        ConfigError: The dataset has no maps of one of the names.
+        DataError: A map is missing or wrong.
     """
 
-    def __init__(self, **folders: str | dict) -> None:
-        asked = {name: {'folder': item} if isinstance(item, str) else item for name, item in folders.items()}
-        self.readers = {name: _MapReader(**item) for name, item in asked.items()}
-
-    def map_folders(self, data_root: str) -> list[MapFolder]:
-        """The folders that are read for a dataset, for checks before the first sample."""
-        return [reader.open(data_root) for reader in self.readers.values()]
+    def __init__(self, names: Sequence[str] = ('superpixels',)) -> None:
+        self.names = tuple(names)
 
     def transform(self, results: dict) -> dict:
         """Add the maps to `views.maps` (-1 at pixels without id), and `map_ids` (number of ids by name)."""
         results.setdefault('map_ids', {})
-        for name, reader in self.readers.items():
-            folder, maps = reader.open(results['data_root']), reader.read(results)
-            if folder.ignore is not None:
-                maps = [np.where(ids == folder.ignore, -1, ids.astype(np.int32)) for ids in maps]
-            results['views'].maps[name] = maps
+        for name in self.names:
+            folder = maps_called(name, results)
+            results['views'].maps[name] = [folder.ids(values) for values in _read_maps(folder, results)]
             results['map_ids'][name] = folder.num_ids or folder.num_classes
         return results
+
+
+class _MapReader:
+    """Opens a map folder once per data root."""
+
+    def __init__(self, folder: str, kind: str | None = None) -> None:
+        self.folder, self.kind = folder, kind
+        self._opened: dict[str, MapFolder] = {}
+
+    def open(self, data_root: str) -> MapFolder:
+        if data_root not in self._opened:
+            self._opened[data_root] = MapFolder(self.folder, data_root, self.kind)
+        return self._opened[data_root]
+
+
+def _read_maps(folder: MapFolder, results: dict) -> list[np.ndarray]:
+    """Maps of a sample's cameras, with the values of the files."""
+    sizes = results['views'].file_size.tolist()
+    images = zip(results['img_paths'], sizes, results['img_tokens'])
+    return [folder.read(path, tuple(size), token) for path, size, token in images]
 
 
 def values_at_pairs(maps: Sequence[np.ndarray], pairs: Pairs) -> np.ndarray:

@@ -8,11 +8,11 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from mmcv.transforms import BaseTransform
-from mmdet3d.models.layers.fusion_layers.coord_transform import apply_3d_transformation
 from torch import Tensor
 
+from peridot.datasets.transforms.augmentation import follow_augmentation
 from peridot.datasets.transforms.sampling import keep_points
-from peridot.errors import ConfigError, DataError
+from peridot.errors import DataError
 from peridot.registry import TRANSFORMS
 from peridot.structures import Queries
 
@@ -149,25 +149,6 @@ class SampleOccupancyQueries(BaseTransform):
                 f"{results.get('lidar_path')}: results['sensor_origin'] of shape {np.shape(origin)} gives no finite "
                 f'place (3,), nor one (N, 3) for each of the {len(points)} points: correct the transform that adds it'
             )
-
-
-def follow_augmentation(xyz: Tensor, results: dict) -> Tensor:
-    """Places (M, 3) of the loaded cloud after what mmdet3d's transforms did to it.
-
-    Raises:
-        ConfigError: A transform was used twice.
-    """
-    flow = results.get('transformation_3d_flow', [])
-    if len(set(flow)) < len(flow):
-        raise ConfigError(
-            f'the cloud was augmented twice in the same way ({", ".join(flow)}) before SampleOccupancyQueries, and '
-            'mmdet3d keeps the last values only: merge these transforms, or move one behind it'
-        )
-    if not flow:
-        return xyz
-    # mmdet3d copies the matrix, which torch takes without a warning from numpy only
-    rotation = np.asarray(results.get('pcd_rotation', np.eye(3)))
-    return apply_3d_transformation(xyz, 'LIDAR', {**results, 'pcd_rotation': rotation})
 
 
 def first_of_voxels(xyz: Tensor, size: float) -> Tensor:

@@ -4,27 +4,37 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import numpy as np
 import torch
 from mmcv.transforms import BaseTransform
 from mmdet3d.structures import Det3DDataSample, PointData
 
+from peridot.datasets.transforms.augmentation import augmentation_of
+from peridot.errors import ConfigError
+from peridot.maps.teacher_features import TOOL, FeatureFolder
 from peridot.registry import TRANSFORMS
-from peridot.structures import Pairs
+from peridot.structures import Frames, ImageViews, Pairs
 
 
 @TRANSFORMS.register_module()
 class PackPaired(BaseTransform):
     """Decode the images and pack a sample for mmengine's `pseudo_collate`.
 
-    `inputs`: `points` float32 (N, C); `images` uint8 (V, 3, h, w) RGB, absent without cameras; `pairs`
-    (Pairs, none at all without `ProjectPoints`); `maps` {name: int64 (V, h, w)} where maps were loaded;
-    `teacher_maps` float16 (V, C, h, w) in place of `images` where `LoadTeacherFeatures` read them; `queries`
-    (Queries) where `SampleOccupancyQueries` drew them.
+    `inputs`: `points` float32 (N, C); `frames` (Frames of one row); `images` uint8 (V, 3, h, w) RGB, absent without
+    cameras; `pairs` (Pairs, none at all without `ProjectPoints`); `maps` {name: int64 (V, h, w)} where maps were
+    loaded; `queries` (Queries) where `SampleOccupancyQueries` drew them.
+    Where the dataset's `maps` name `teacher_features`, `teacher_maps` float16 (V, C, h, w) are read in place of
+    `images`, which are then not decoded. A map belongs to the whole image: images may be resized, by `ResizeViews` to
+    the size that the maps were made for, but not cropped or flipped.
     `data_samples`: a Det3DDataSample with metainfo and, where labels were loaded,
     `gt_pts_seg.pts_semantic_mask` int64 (N,).
 
     Args:
         meta_keys (Sequence[str]): Keys to keep as metainfo where present.
+
+    Raises:
+        ConfigError: Images were cropped, flipped or resized to another size than the teacher's maps are for.
+        DataError: A map of the teacher is missing or damaged.
     """
 
     def __init__(
@@ -45,15 +55,16 @@ class PackPaired(BaseTransform):
 
     def transform(self, results: dict) -> dict:
         """Return `inputs` and `data_samples`."""
-        inputs = {'points': results['points'].tensor.float(), 'pairs': results.get('pairs', Pairs.empty())}
+        views = results.get('views') or ()
+        inputs = {
+            'points': results['points'].tensor.float(),
+            'pairs': results.get('pairs', Pairs.empty()),
+            'frames': _frame(results, len(views)),
+        }
         if 'queries' in results:
             inputs['queries'] = results['queries']
-        views = results.get('views')
-        if views is not None and len(views):
-            if 'teacher_maps' in results:
-                inputs['teacher_maps'] = results['teacher_maps']
-            else:
-                inputs['images'] = torch.from_numpy(views.decode())
+        if len(views):
+            inputs.update(_images(results, views))
             if views.maps:
                 inputs['maps'] = {name: torch.from_numpy(views.warp_maps(name)).long() for name in views.maps}
         return {'inputs': inputs, 'data_samples': self._data_sample(results)}
@@ -67,3 +78,43 @@ class PackPaired(BaseTransform):
         if 'eval_ann_info' in results:
             sample.eval_ann_info = results['eval_ann_info']
         return sample
+
+
+def _frame(results: dict, num_images: int) -> Frames:
+    if 'frame' not in results:
+        return Frames.single(num_images)
+    to_sample = torch.linalg.solve(augmentation_of(results), torch.from_numpy(results['to_sample']), left=False)
+    return Frames.single(num_images, results['frame'], results['time'], to_sample)
+
+
+def _images(results: dict, views: ImageViews) -> dict:
+    """The images, or the teacher's maps in their place."""
+    folder = results.get('maps', {}).get('teacher_features')
+    if folder is None:
+        return {'images': torch.from_numpy(views.decode())}
+    check_whole(views, folder)
+    results['teacher_features'] = {'folder': str(folder.folder), 'image_size': tuple(folder.manifest.image_size)}
+    maps = np.stack([folder.read(path) for path in results['img_paths']])
+    # (V, C, h, w) in channels-last memory
+    return {'teacher_maps': torch.from_numpy(maps).permute(0, 3, 1, 2)}
+
+
+def check_whole(views: ImageViews, folder: FeatureFolder) -> None:
+    """Refuse views that are not whole images, resized to the size that the folder's maps were made for.
+
+    Raises:
+        ConfigError: Naming both sizes, or saying that views are cropped or flipped.
+    """
+    found, image_size = views.common_size(), tuple(folder.manifest.image_size)
+    if found != image_size:
+        raise ConfigError(
+            f'images of {found} pixels, but the teacher features in {folder.folder} were made for {image_size}: set '
+            f'size={image_size} of ResizeViews, or make others with `python {TOOL} CONFIG`'
+        )
+    ratio = views.file_size / np.array(image_size)
+    if not (np.allclose(views.scale, ratio) and np.allclose(views.offset, 0.5 * ratio - 0.5)):
+        raise ConfigError(
+            f'the pipeline crops or flips images, but the teacher features in {folder.folder} belong to whole images: '
+            'take RandomFlipViews and RandomResizedCropViews out (ResizeViews may stay), or train with the teacher '
+            'itself'
+        )

@@ -69,9 +69,13 @@ class RandomFlipAxis(BaseTransform):
         self.prob = prob
 
     def transform(self, results: dict) -> dict:
-        """Change the first two columns of `points`."""
+        """Change the first two columns of `points`, and note it as mmdet3d's `RandomFlip3D` does."""
         if np.random.rand() < self.prob:
-            results['points'].tensor[:, np.random.randint(2)] *= -1
+            axis = np.random.randint(2)
+            results['points'].tensor[:, axis] *= -1
+            name, flow = (('pcd_vertical_flip', 'VF'), ('pcd_horizontal_flip', 'HF'))[axis]
+            results[name] = True
+            results['transformation_3d_flow'] = [*results.get('transformation_3d_flow', []), flow]
         return results
 
 

@@ -1,6 +1,7 @@
 """Objectives: what a point's feature should know. One file each; a method is a list of them in a config."""
 
 from peridot.models.objectives.feature_distance import FeatureDistance
+from peridot.models.objectives.objective import Objective
 from peridot.models.objectives.occupancy import OccupancyReconstruction
 from peridot.models.objectives.point_pixel_infonce import PointPixelInfoNCE
 from peridot.models.objectives.superpixel_infonce import SuperpixelInfoNCE
@@ -9,6 +10,7 @@ from peridot.models.objectives.weakly_supervised_contrast import WeaklySupervise
 
 __all__ = [
     'FeatureDistance',
+    'Objective',
     'OccupancyReconstruction',
     'PointPixelInfoNCE',
     'SuperpixelInfoNCE',

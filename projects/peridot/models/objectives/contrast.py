@@ -1,14 +1,13 @@
 """What contrastive objectives share."""
 
-from collections.abc import Callable
+from torch import Tensor
 
-from torch import Tensor, nn
-
+from peridot.models.batch import EncodedBatch
 from peridot.models.functional import info_nce_of, retrieval_accuracy, similarity
-from peridot.models.step import StepContext
+from peridot.models.objectives.objective import Objective
 
 
-class Contrast(nn.Module):
+class Contrast(Objective):
     """Base of the objectives that contrast student embeddings with image embeddings.
 
     Args:
@@ -22,31 +21,25 @@ class Contrast(nn.Module):
     def __init__(
         self, head: str, temperature: float = 0.07, loss_weight: float = 1.0, gather_negatives: bool = False
     ) -> None:
-        super().__init__()
-        self.head = head
+        super().__init__(head)
         self.temperature = temperature
         self.loss_weight = loss_weight
         self.gather_negatives = gather_negatives
 
-    def idle(self, anchors: int) -> bool:
-        """Whether a step has nothing to contrast; other processes may need this one's part even without anchors."""
-        return not anchors and not self.gather_negatives
+    def can_skip(self, num_anchors: int) -> bool:
+        """Whether there is nothing to contrast; other processes may need this one's candidates even without anchors."""
+        return not num_anchors and not self.gather_negatives
 
-    def info_nce(
-        self, step: StepContext, anchors: int, embed: Callable[[], tuple[Tensor, Tensor]]
-    ) -> dict[str, Tensor]:
-        """InfoNCE of a step.
-
-        Args:
-            step: The current step.
-            anchors: Number M of anchors.
-            embed: Gives the (M, D) anchors and the (M, D) candidates they shall find; called unless `idle`.
+    def info_nce(self, k: Tensor, q: Tensor) -> dict[str, Tensor]:
+        """InfoNCE of anchors k (M, D) and the candidates q (M, D) that they should find.
 
         Returns:
-            `loss`; `accuracy`, the share of anchors whose own candidate is the most similar.
+            `loss`; `accuracy`, the ratio of anchors whose own candidate is the most similar.
         """
-        zero = step.graph_zero()
-        if self.idle(anchors):
-            return {'loss': zero, 'accuracy': zero.detach()}
-        similar = similarity(*embed(), self.temperature, self.gather_negatives)
-        return {'loss': self.loss_weight * info_nce_of(similar) + zero, 'accuracy': retrieval_accuracy(similar)}
+        similar = similarity(k, q, self.temperature, self.gather_negatives)
+        return {'loss': self.loss_weight * info_nce_of(similar), 'accuracy': retrieval_accuracy(similar)}
+
+    @staticmethod
+    def nothing(batch: EncodedBatch) -> dict[str, Tensor]:
+        """What `info_nce` gives where there is nothing to contrast."""
+        return {'loss': batch.log(0), 'accuracy': batch.log(0)}

@@ -1,18 +1,19 @@
 """Distance of normalized features."""
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from peridot.errors import ConfigError
-from peridot.models.step import StepContext
+from peridot.models.batch import EncodedBatch
+from peridot.models.objectives.objective import Objective
 from peridot.registry import MODELS
 
 DISTANCES = ('l2', 'cosine', 'squared')
 
 
 @MODELS.register_module()
-class FeatureDistance(nn.Module):
-    """A point's embedding shall equal the teacher's feature at its pixel: ScaLR's loss.
+class FeatureDistance(Objective):
+    """A point's embedding should equal the teacher's feature at its pixel: ScaLR's loss.
 
     With unit vectors u_i of the point and v_i of the pixel of pair i, P pairs in all,
 
@@ -33,32 +34,27 @@ class FeatureDistance(nn.Module):
     """
 
     def __init__(self, head: str = 'distill', distance: str = 'l2', loss_weight: float = 1.0) -> None:
-        super().__init__()
+        super().__init__(head)
         if distance not in DISTANCES:
             raise ConfigError(f'FeatureDistance: distance={distance!r}, choose from {", ".join(DISTANCES)}')
-        self.head = head
         self.distance = distance
         self.loss_weight = loss_weight
 
-    def forward(self, step: StepContext) -> dict[str, Tensor]:
-        """Compute the loss of a step.
+    def forward(self, batch: EncodedBatch) -> dict[str, Tensor]:
+        """Compute the loss of a batch.
 
         Returns:
             `loss`; `cosine`, the mean cosine similarity; `pairs`, their number.
         """
-        zero = step.graph_zero()
-        if not step.num_pairs:
-            return {'loss': zero, 'cosine': zero.detach(), 'pairs': zero.detach()}
-        u, v = step.embed(self.head, torch.arange(step.num_pairs, device=step.device))
-        weight = point_weights(step.pairs.point)
+        pairs = batch.log(batch.num_pairs)
+        if not batch.num_pairs:
+            return {'loss': batch.log(0), 'cosine': batch.log(0), 'pairs': pairs}
+        u, v = batch.embed(self.head, torch.arange(batch.num_pairs, device=batch.device))
+        weight = point_weights(batch.pairs.point)
         # no matrix product: autocast would halve its precision
         loss = (weight * feature_distance(u, v, self.distance)).sum()
         cosine = (weight * (u.detach() * v).sum(1)).sum()
-        return {
-            'loss': self.loss_weight * loss + zero,
-            'cosine': cosine,
-            'pairs': zero.detach() + step.num_pairs,
-        }
+        return {'loss': self.loss_weight * loss, 'cosine': cosine, 'pairs': pairs}
 
 
 def feature_distance(u: Tensor, v: Tensor, distance: str = 'l2') -> Tensor:
@@ -76,6 +72,7 @@ def feature_distance(u: Tensor, v: Tensor, distance: str = 'l2') -> Tensor:
     if distance == 'l2':
         return torch.linalg.vector_norm(difference, dim=1)
     squared = difference.square().sum(1)
+    # of unit vectors, |u - v|^2 = 2 (1 - u . v)
     return squared if distance == 'squared' else squared / 2
 
 

@@ -9,8 +9,9 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from peridot.errors import ConfigError
+from peridot.models.batch import EncodedBatch
 from peridot.models.functional import draw_neighbors
-from peridot.models.step import StepContext
+from peridot.models.objectives.objective import Objective
 from peridot.models.students.features import Supports
 from peridot.registry import MODELS
 from peridot.structures import Queries
@@ -72,8 +73,8 @@ class OccupancyDecoder(nn.Module):
 
 
 @MODELS.register_module()
-class OccupancyReconstruction(nn.Module):
-    """Every support shall tell, on its own, what is in the space around it.
+class OccupancyReconstruction(Objective):
+    """Every support point should tell, on its own, which space around it is occupied.
 
     For each query q (see `peridot.SampleOccupancyQueries`) and each support s within the radius, a point or a cell of
     a bird's-eye view, the decoder f predicts occupancy o and intensity i from the support's latent vector z_s:
@@ -87,7 +88,6 @@ class OccupancyReconstruction(nn.Module):
 
     Args:
         head: Head that gives the latent vectors, `peridot.LatentHead`.
-        channels: Channels of the latent vectors.
         radius: In meters.
         max_neighbors: Supports of a query that are used, a uniformly random choice where there are more; None uses
             all. The released code leaves the choice of 32 to a library.
@@ -98,41 +98,42 @@ class OccupancyReconstruction(nn.Module):
     def __init__(
         self,
         head: str = 'occupancy',
-        channels: int = 128,
         radius: float = 1.0,
         max_neighbors: int | None = 32,
         occupancy_weight: float = 1.0,
         intensity_weight: float = 1.0,
     ) -> None:
-        super().__init__()
-        self.head = head
+        super().__init__(head)
         self.radius = radius
         self.max_neighbors = max_neighbors
         self.occupancy_weight = occupancy_weight
         self.intensity_weight = intensity_weight
-        self.decoder = OccupancyDecoder(channels)
-        self._said_that_intensity_is_missing = False
+        self._warned = False
 
-    def forward(self, step: StepContext) -> dict[str, Tensor]:
-        """Compute the losses of a step.
+    def connect(self, channels: int) -> None:
+        """Make the decoder, for latent vectors of the head's width."""
+        self.decoder = OccupancyDecoder(channels)
+
+    def forward(self, batch: EncodedBatch) -> dict[str, Tensor]:
+        """Compute the losses of a batch.
 
         Returns:
-            `loss_occupancy` and `loss_intensity`, weighted; `iou`, the mean of the IoU of empty and occupied over the
+            `loss_occupancy` and `loss_intensity`, weighted; `iou`, the mean of the IoU of free and occupied over the
             pairs; `query_iou`, the same over the queries that have a support, predicted by the mean logit of theirs;
             `pairs`, the number of pairs.
 
         Raises:
             ConfigError: The batch has no queries.
         """
-        queries = step.queries
+        queries = batch.queries
         if queries is None:
             raise ConfigError(
                 'the batch has no occupancy queries: add dict(type="peridot.SampleOccupancyQueries", ...) to the '
                 'pipeline after GlobalRotScaleTrans and RandomFlip3D'
             )
-        latents = step.heads[self.head].embed_student
-        query, predicted = self.predict(step.supports, queries.position, queries.scan, latents, step.generator)
-        self._mention_missing_intensity(queries)
+        latents = batch.heads[self.head].embed_student
+        query, predicted = self.predict(batch.supports, queries.position, queries.scan, latents, batch.generator)
+        self._warn_without_intensity(queries)
         logit, intensity = predicted.unbind(1)
         occupied, known = queries.occupied[query], queries.has_intensity[query]
         error = (intensity - queries.intensity[query]).abs()[known]
@@ -140,10 +141,10 @@ class OccupancyReconstruction(nn.Module):
         seen = ~pooled.isnan()
         return dict(
             loss_occupancy=self.occupancy_weight * _mean(_cross_entropy(logit, occupied)),
-            loss_intensity=self.intensity_weight * _mean(error, predicted),
+            loss_intensity=self.intensity_weight * _mean(error),
             iou=occupancy_iou(logit > 0, occupied),
             query_iou=occupancy_iou(pooled[seen] > 0, queries.occupied[seen]),
-            pairs=logit.new_tensor(len(query)),
+            pairs=batch.log(len(query)),
         )
 
     def predict(
@@ -167,10 +168,10 @@ class OccupancyReconstruction(nn.Module):
         used, own = support.unique(return_inverse=True)
         return query, self.decoder(supports.read(used, latents), own, supports.offset(position[query], support))
 
-    def _mention_missing_intensity(self, queries: Queries) -> None:
-        if self._said_that_intensity_is_missing or not len(queries.position) or queries.has_intensity.any():
+    def _warn_without_intensity(self, queries: Queries) -> None:
+        if self._warned or not len(queries.position) or queries.has_intensity.any():
             return
-        self._said_that_intensity_is_missing = True
+        self._warned = True
         print_log('points have no intensity: occupancy is learned without it', 'current', logging.WARNING)
 
 
@@ -178,9 +179,9 @@ def _cross_entropy(logit: Tensor, occupied: Tensor) -> Tensor:
     return F.binary_cross_entropy_with_logits(logit, occupied.float(), reduction='none')
 
 
-def _mean(values: Tensor, graph: Tensor | None = None) -> Tensor:
-    """Mean, or without values a zero that has all gradients of `graph`."""
-    return values.mean() if len(values) else 0.0 * (values if graph is None else graph).sum()
+def _mean(values: Tensor) -> Tensor:
+    """Mean, or zero without values."""
+    return values.mean() if len(values) else values.sum()
 
 
 def mean_logits(query: Tensor, logit: Tensor, num_queries: int) -> Tensor:
@@ -196,7 +197,7 @@ def mean_logits(query: Tensor, logit: Tensor, num_queries: int) -> Tensor:
 
 
 def occupancy_iou(predicted: Tensor, occupied: Tensor) -> Tensor:
-    """Mean of the IoU of empty and occupied over bool (P,); what does not occur counts as the other. 0 if P = 0."""
+    """Mean of the IoU of free and occupied over bool (P,); what does not occur counts as the other. 0 if P = 0."""
     counts = torch.bincount(2 * occupied.long() + predicted.long(), minlength=4).view(2, 2).float()
     union = counts.sum(0) + counts.sum(1) - counts.diag()
     iou, present = counts.diag() / union.clamp(min=1), counts.sum(1) > 0

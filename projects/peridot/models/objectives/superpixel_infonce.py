@@ -2,15 +2,15 @@
 
 from torch import Tensor
 
+from peridot.models.batch import EncodedBatch
 from peridot.models.functional import group_mean, superpixel_mean
 from peridot.models.objectives.contrast import Contrast
-from peridot.models.step import StepContext
 from peridot.registry import MODELS
 
 
 @MODELS.register_module()
 class SuperpixelInfoNCE(Contrast):
-    """The mean embedding of a superpixel's points shall find the mean embedding of its pixels: SLidR's loss.
+    """The mean embedding of a superpixel's points should find the mean embedding of its pixels: SLidR's loss.
 
     For superpixel s with points P_s (one for each pair) and pixels Q_s, with unit embeddings k and q,
 
@@ -24,7 +24,7 @@ class SuperpixelInfoNCE(Contrast):
 
     Args:
         head: Projection head.
-        superpixels: Name of the maps, as in the pipeline's `LoadViewMaps(superpixels=FOLDER)`.
+        superpixels: Name of the maps, in the dataset's `maps` and the pipeline's `LoadViewMaps`.
         **contrast: See `Contrast`.
     """
 
@@ -32,28 +32,27 @@ class SuperpixelInfoNCE(Contrast):
         super().__init__(head, **contrast)
         self.superpixels = superpixels
 
-    def forward(self, step: StepContext) -> dict[str, Tensor]:
-        """Compute the loss of a step.
+    def forward(self, batch: EncodedBatch) -> dict[str, Tensor]:
+        """Compute the loss of a batch.
 
         Returns:
-            `loss`; `accuracy`, the share of superpixels whose own image feature is the most similar;
+            `loss`; `accuracy`, the ratio of superpixels whose own image feature is the most similar;
             `superpixels`, how many hold points.
         """
-        ids, num_ids = step.view_map(self.superpixels)
-        k, counts = group_mean(*self._points(step, ids, num_ids), len(ids) * num_ids)
+        ids, num_ids = batch.view_map(self.superpixels)
+        k, counts = group_mean(*self._points(batch, ids, num_ids), len(ids) * num_ids)
         filled = counts.nonzero()[:, 0]
+        if self.can_skip(len(filled)):
+            result = self.nothing(batch)
+        else:
+            q, _ = superpixel_mean(batch.project_teacher_map(self.head), ids, num_ids, batch.align_corners)
+            result = self.info_nce(k[filled], q.flatten(0, 1)[filled])
+        return {**result, 'superpixels': batch.log(len(filled))}
 
-        def embed() -> tuple[Tensor, Tensor]:
-            q, _ = superpixel_mean(step.project_teacher_map(self.head), ids, num_ids, step.align_corners)
-            return k[filled], q.flatten(0, 1)[filled]
-
-        result = self.info_nce(step, len(filled), embed)
-        return {**result, 'superpixels': step.graph_zero().detach() + len(filled)}
-
-    def _points(self, step: StepContext, ids: Tensor, num_ids: int) -> tuple[Tensor, Tensor]:
+    def _points(self, batch: EncodedBatch, ids: Tensor, num_ids: int) -> tuple[Tensor, Tensor]:
         """Student embeddings (P', D) of the pairs that lie in a superpixel, and its number in the batch (P',)."""
-        camera = step.pairs.camera
-        row, column = step.pairs.position.round().long().unbind(1)
+        camera = batch.pairs.camera
+        row, column = batch.pairs.position.round().long().unbind(1)
         own = ids[camera, row.clamp(0, ids.shape[1] - 1), column.clamp(0, ids.shape[2] - 1)]
         index = (own >= 0).nonzero()[:, 0]
-        return step.embed_student(self.head, index), (camera * num_ids + own)[index]
+        return batch.embed_student(self.head, index), (camera * num_ids + own)[index]

@@ -1,25 +1,25 @@
 """Class consistency by von Mises-Fisher distributions."""
 
 import math
-from collections.abc import Sequence
 
 import torch
 import torch.nn.functional as F
 from mmengine.dist import get_world_size
-from torch import Tensor, nn
+from torch import Tensor
 
 from peridot.errors import ConfigError
+from peridot.models.batch import EncodedBatch
 from peridot.models.functional import reduce_sum, vmf_concentration, vmf_log_normalizer
 from peridot.models.objectives.labels import labeled_pairs
-from peridot.models.step import StepContext
+from peridot.models.objectives.objective import Objective
 from peridot.registry import MODELS
 
 MIN_RESULTANT = 1e-6  # below, a class has no mean direction
 
 
 @MODELS.register_module()
-class VMFConsistency(nn.Module):
-    """Points of a weak class shall follow the class's von Mises-Fisher distribution: OLIVINE's L_kl.
+class VMFConsistency(Objective):
+    """Points of a weak class should follow the class's von Mises-Fisher distribution: OLIVINE's L_kl.
 
     For each class c an exponential moving average z_c of the mean student embedding gives the mean direction
     mu_c = z_c / R, R = |z_c|, and the concentration kappa_c = R (D - R^2) / (1 - R^2). The loss is the
@@ -39,14 +39,12 @@ class VMFConsistency(nn.Module):
     Args:
         num_classes: Number of weak label classes.
         head: Projection head.
-        channels: Dimension D of that head.
         momentum: Weight of the old average.
         warmup_steps: Steps without loss. 10001 were published for 1758 steps an epoch: with other data or
             batch size take about 5.7 epochs.
         freeze_after_warmup: Keep the distributions after warm-up.
         bias_correction: Divide the average by 1 - momentum^updates.
         max_concentration: Upper limit of kappa, which is the weight of the class in the gradient.
-        ignore_labels: Label values that take no part.
         loss_weight: Factor of the loss.
     """
 
@@ -54,16 +52,14 @@ class VMFConsistency(nn.Module):
         self,
         num_classes: int,
         head: str = 'semantic',
-        channels: int = 64,
         momentum: float = 0.9999,
         warmup_steps: int = 10001,
         freeze_after_warmup: bool = True,
         bias_correction: bool = False,
         max_concentration: float = 70.0,
-        ignore_labels: Sequence[int] = (255,),
         loss_weight: float = 1.0,
     ) -> None:
-        super().__init__()
+        super().__init__(head)
         if freeze_after_warmup and warmup_steps < 1:
             raise ConfigError(
                 'VMFConsistency: warmup_steps=0 leaves nothing to freeze: set warmup_steps or freeze_after_warmup=False'
@@ -71,31 +67,32 @@ class VMFConsistency(nn.Module):
         if not 0 < momentum < 1:
             raise ConfigError(f'VMFConsistency: momentum={momentum}, set a value between 0 and 1')
         self.num_classes = num_classes
-        self.head = head
-        self.channels = channels
         self.momentum = momentum
         self.warmup_steps = warmup_steps
         self.freeze_after_warmup = freeze_after_warmup
         self.bias_correction = bias_correction
         self.max_concentration = max_concentration
-        self.ignore_labels = tuple(ignore_labels)
         self.loss_weight = loss_weight
-        self.register_buffer('average', torch.zeros(num_classes, channels))
-        self.register_buffer('updates', torch.zeros(num_classes))
+
+    def connect(self, channels: int) -> None:
+        """Make the buffers, of width D."""
+        self.channels = channels
+        self.register_buffer('average', torch.zeros(self.num_classes, channels))
+        self.register_buffer('updates', torch.zeros(self.num_classes))
         self.register_buffer('steps', torch.zeros((), dtype=torch.int64))
 
-    def forward(self, step: StepContext) -> dict[str, Tensor]:
-        """Update the distributions where due and compute the loss of a step.
+    def forward(self, batch: EncodedBatch) -> dict[str, Tensor]:
+        """Update the distributions where due and compute the loss of a batch.
 
         Returns:
             `loss`; `kappa`, the mean concentration of the known classes; `classes`, how many known classes
             are in the joint batch.
         """
-        self._check_classes(step)
-        index, labels = labeled_pairs(step, self.ignore_labels, self.num_classes)
+        self._check_classes(batch)
+        index, labels = labeled_pairs(batch, self.num_classes)
         warming_up = int(self.steps) < self.warmup_steps
         with torch.set_grad_enabled(torch.is_grad_enabled() and not warming_up):
-            local = self._sums_and_counts(step.embed_student(self.head, index), labels)
+            local = self._sums_and_counts(batch.embed_student(self.head, index), labels)
         joint = reduce_sum(local)
         if self.training:
             self.steps += 1
@@ -103,11 +100,11 @@ class VMFConsistency(nn.Module):
                 self._update(joint)
         mean, kappa, known = self.distributions()
         present = known & (joint[:, -1] > 0)
-        loss = step.graph_zero()
+        loss = batch.log(0)
         if not warming_up:
-            loss = loss + self.loss_weight * self._loss(local, joint, mean, kappa, present)
+            loss = self.loss_weight * self._loss(local, joint, mean, kappa, present)
         kappa_of_known = kappa.sum() / known.sum().clamp(min=1)
-        return {'loss': loss, 'kappa': kappa_of_known, 'classes': present.sum().float()}
+        return {'loss': loss, 'kappa': batch.log(kappa_of_known), 'classes': batch.log(present.sum())}
 
     def distributions(self) -> tuple[Tensor, Tensor, Tensor]:
         """Mean directions (K, D), concentrations (K,) and which classes are known (K,); zero where not."""
@@ -121,20 +118,15 @@ class VMFConsistency(nn.Module):
         kappa = vmf_concentration(resultant, self.channels).clamp(max=self.max_concentration)
         return F.normalize(average, dim=1) * known[:, None], kappa * known, known
 
-    def _check_classes(self, step: StepContext) -> None:
-        if step.label_classes is not None and step.label_classes != self.num_classes:
+    def _check_classes(self, batch: EncodedBatch) -> None:
+        if batch.label_classes is not None and batch.label_classes != self.num_classes:
             raise ConfigError(
                 f'VMFConsistency: num_classes={self.num_classes} in the config, but the label maps have '
-                f'{step.label_classes} classes: set num_classes={step.label_classes}'
+                f'{batch.label_classes} classes: set num_classes={batch.label_classes}'
             )
 
     def _sums_and_counts(self, z: Tensor, labels: Tensor) -> Tensor:
         """Sum of embeddings and number of pairs of each class, (K, D + 1) float32."""
-        if z.shape[1] != self.channels:
-            raise ConfigError(
-                f'VMFConsistency: channels={self.channels}, but head {self.head!r} gives {z.shape[1]}: set '
-                f'channels={z.shape[1]}'
-            )
         rows = torch.cat([z.float(), torch.ones_like(z[:, :1], dtype=torch.float32)], 1)
         return rows.new_zeros(self.num_classes, self.channels + 1).index_add(0, labels, rows)
 

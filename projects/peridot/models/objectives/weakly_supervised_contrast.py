@@ -1,10 +1,9 @@
 """Weakly-supervised contrastive loss."""
 
-from collections.abc import Sequence
-
 from torch import Tensor
 
 from peridot.errors import ConfigError
+from peridot.models.batch import EncodedBatch
 from peridot.models.functional import (
     density_category_sampling,
     range_bins,
@@ -13,13 +12,12 @@ from peridot.models.functional import (
 )
 from peridot.models.objectives.contrast import Contrast
 from peridot.models.objectives.labels import labeled_pairs
-from peridot.models.step import StepContext
 from peridot.registry import MODELS
 
 
 @MODELS.register_module()
 class WeaklySupervisedContrast(Contrast):
-    """A point's embedding shall be nearer to pixels of its own weak class than to others: OLIVINE's L_sup.
+    """A point's embedding should be nearer to pixels of its own weak class than to others: OLIVINE's L_sup.
 
     Pairs are drawn evenly over horizontal range and weak class, so that neither the dense near field nor
     frequent classes crowd out the rest (density- and category-aware sampling).
@@ -31,7 +29,6 @@ class WeaklySupervisedContrast(Contrast):
             outside; their magnitudes differ, do not swap them without tuning `loss_weight`.
         sampling: 'density_category' or 'uniform'.
         range_bin: Width in meters of the range bins of the density.
-        ignore_labels: Label values that take no part.
         **contrast: See `Contrast`.
     """
 
@@ -42,7 +39,6 @@ class WeaklySupervisedContrast(Contrast):
         reduction: str = 'sup_in',
         sampling: str = 'density_category',
         range_bin: float = 0.1,
-        ignore_labels: Sequence[int] = (255,),
         **contrast,
     ) -> None:
         super().__init__(head, **contrast)
@@ -54,31 +50,26 @@ class WeaklySupervisedContrast(Contrast):
         self.reduction = reduction
         self.sampling = sampling
         self.range_bin = range_bin
-        self.ignore_labels = tuple(ignore_labels)
 
-    def forward(self, step: StepContext) -> dict[str, Tensor]:
-        """Compute the loss of a step.
+    def forward(self, batch: EncodedBatch) -> dict[str, Tensor]:
+        """Compute the loss of a batch.
 
         Returns:
             `loss`; `pairs` drawn; `classes`, how many weak classes are among them.
         """
-        index, labels = labeled_pairs(step, self.ignore_labels, step.label_classes)
-        drawn = self._draw(step, index, labels)
+        index, labels = labeled_pairs(batch, batch.label_classes)
+        drawn = self._draw(batch, index, labels)
         index, labels = index[drawn], labels[drawn]
-        zero = step.graph_zero()
-        if self.idle(len(index)):
-            return {'loss': zero, 'pairs': zero.detach(), 'classes': zero.detach()}
-        k, q = step.embed(self.head, index)
+        logged = {'pairs': batch.log(len(index)), 'classes': batch.log(len(labels.unique()))}
+        if self.can_skip(len(index)):
+            return {'loss': batch.log(0), **logged}
+        k, q = batch.embed(self.head, index)
         loss = weakly_supervised_contrastive(k, q, labels, self.temperature, self.reduction, self.gather_negatives)
-        return {
-            'loss': self.loss_weight * loss + zero,
-            'pairs': zero.detach() + len(index),
-            'classes': zero.detach() + len(labels.unique()),
-        }
+        return {'loss': self.loss_weight * loss, **logged}
 
-    def _draw(self, step: StepContext, index: Tensor, labels: Tensor) -> Tensor:
+    def _draw(self, batch: EncodedBatch, index: Tensor, labels: Tensor) -> Tensor:
         """Rows of `index` (P',) to contrast."""
         if self.sampling == 'uniform':
-            return sample_uniformly(len(index), self.num_pairs, step.generator, step.device)
-        bins = range_bins(step.xyz(index), self.range_bin)
-        return density_category_sampling(bins, labels, self.num_pairs, step.generator)
+            return sample_uniformly(len(index), self.num_pairs, batch.generator, batch.device)
+        bins = range_bins(batch.xyz(index), self.range_bin)
+        return density_category_sampling(bins, labels, self.num_pairs, batch.generator)

@@ -32,31 +32,29 @@ class BEVFeatures(PointFeatures):
         bev: Float (B, C, H, W), rows along y.
         scan: Int64 (N,) scan of every point.
         position: Float (N, 2) row and column of every point on the map.
-        inside: Bool (N,).
         lower: Float (2,) x, y of the map's lower corner in meters.
         cell: Float (2,) size of a cell along x and y in meters.
-        renormalize: Normalize what was read. Otherwise unit vectors are mixed, as published, and a point
-            beside an empty cell gets a shorter one.
+        inside: Bool (N,).
     """
 
     bev: Tensor
     scan: Tensor
     position: Tensor
+    lower: Tensor
+    cell: Tensor
     inside: Tensor
-    renormalize: bool = False
-    lower: Tensor | None = None
-    cell: Tensor | None = None
 
-    def at(self, points: Tensor, transform: Callable[[Tensor], Tensor] | None = None) -> Tensor:
-        """See `PointFeatures`; cells without any feature stay zero under the transform."""
+    def at(self, points: Tensor, embed: Callable[[Tensor], Tensor] | None = None) -> Tensor:
+        """See `PointFeatures`; unit vectors are mixed, as published: beside a cell
+        without any feature, which stays zero, a point gets a shorter one.
+        """
         height, width = size = self.bev.shape[-2:]
         rows, columns, weights = bilinear_corners(self.position[points], size, size, align_corners=True)
         cells, place = ((self.scan[points][:, None] * height + rows) * width + columns).unique(return_inverse=True)
         features = self.bev[cells // (height * width), :, cells // width % height, cells % width].float()
-        if transform is not None:
-            features = transform(features) * (features != 0).any(1, keepdim=True)
-        mixed = F.embedding_bag(place, features, mode='sum', per_sample_weights=weights)
-        return F.normalize(mixed, dim=1) if self.renormalize and transform is not None else mixed
+        if embed is not None:
+            features = embed(features) * (features != 0).any(1, keepdim=True)
+        return F.embedding_bag(place, features, mode='sum', per_sample_weights=weights)
 
     def supports(self, xyz: Tensor, scan: Tensor) -> Supports:
         """See `PointFeatures`: all cells of the map."""
@@ -76,7 +74,6 @@ class DetectorTrunk(nn.Module):
             'mmdet3d::second/second_hv_secfpn_8xb6-80e_kitti-3d-3class.py' or a path from the current folder.
         read_after: 'neck' trains the whole trunk; 'middle_encoder' the sparse encoder alone, as SLidR and
             OLIVINE published it.
-        renormalize: See `BEVFeatures`.
 
     Points need x, y, z in meters and intensity. Further columns that the detector reads are zero: for
     nuScenes' time lag that is what a keyframe alone has.
@@ -85,13 +82,12 @@ class DetectorTrunk(nn.Module):
         ConfigError: The config is absent or its detector is of another kind.
     """
 
-    def __init__(self, detector: str, read_after: str = 'neck', renormalize: bool = False) -> None:
+    def __init__(self, detector: str, read_after: str = 'neck') -> None:
         super().__init__()
         if read_after not in READ_AFTER:
             raise ConfigError(f'model.student.read_after={read_after!r}: set one of {READ_AFTER}')
         model = detector_model(detector)
         self.detector = detector
-        self.renormalize = renormalize
         self.prefix = 'pts_' if 'pts_middle_encoder' in model else ''
         self.parts = ('voxel_encoder', 'middle_encoder', 'backbone', 'neck')[: 2 if read_after != 'neck' else 4]
         for part in self.parts:
@@ -149,10 +145,9 @@ class DetectorTrunk(nn.Module):
             bev=bev,
             scan=torch.repeat_interleave(torch.arange(len(points), device=xyz.device), lengths),
             position=((xyz[:, :2] - limits[:2]) / cell).flip(1),
-            inside=((xyz >= limits[:3]) & (xyz < limits[3:])).all(1),
-            renormalize=self.renormalize,
             lower=limits[:2],
             cell=cell,
+            inside=((xyz >= limits[:3]) & (xyz < limits[3:])).all(1),
         )
 
     def _check_grid(self, model: ConfigDict) -> None:

@@ -21,16 +21,16 @@ class PointFeatures:
 
     inside: Tensor | None = None
 
-    def at(self, points: Tensor, transform: Callable[[Tensor], Tensor] | None = None) -> Tensor:
+    def at(self, points: Tensor, embed: Callable[[Tensor], Tensor] | None = None) -> Tensor:
         """Features of some points.
 
         Args:
             points: Int64 (P,) rows of the concatenated clouds.
-            transform: Maps rows of features (M, C) to (M, D). It is applied to what the network computed,
-                before anything is interpolated.
+            embed: Maps rows of features (M, C) to embeddings (M, D), `Head.embed_student`. It is applied to what the
+                network computed, before anything is interpolated.
 
         Returns:
-            (P, C), or (P, D) with a transform.
+            (P, C), or (P, D) with `embed`.
         """
         raise NotImplementedError
 
@@ -63,8 +63,8 @@ class Supports(Protocol):
     def offset(self, position: Tensor, supports: Tensor) -> Tensor:
         """(P, 3) meters from supports (P,) to places (P, 3)."""
 
-    def read(self, supports: Tensor, transform: Callable[[Tensor], Tensor]) -> Tensor:
-        """Transformed features (P, D) of supports (P,)."""
+    def read(self, supports: Tensor, embed: Callable[[Tensor], Tensor]) -> Tensor:
+        """Embeddings (P, D) of supports (P,)."""
 
 
 @dataclass
@@ -91,9 +91,9 @@ class PointSupports:
         """See `Supports`."""
         return position - self.xyz[supports]
 
-    def read(self, supports: Tensor, transform: Callable[[Tensor], Tensor]) -> Tensor:
+    def read(self, supports: Tensor, embed: Callable[[Tensor], Tensor]) -> Tensor:
         """See `Supports`."""
-        return self.student.at(self.rows[supports], transform)
+        return self.student.at(self.rows[supports], embed)
 
 
 @dataclass
@@ -120,10 +120,10 @@ class CellSupports:
         center = self.lower + (torch.stack([column, row], 1) + 0.5) * self.cell
         return torch.cat([position[:, :2] - center, position[:, 2:]], 1)
 
-    def read(self, supports: Tensor, transform: Callable[[Tensor], Tensor]) -> Tensor:
+    def read(self, supports: Tensor, embed: Callable[[Tensor], Tensor]) -> Tensor:
         """See `Supports`."""
         scan, row, column = self._place(supports)
-        return transform(self.bev[scan, :, row, column])
+        return embed(self.bev[scan, :, row, column])
 
     def _place(self, supports: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         height, width = self.bev.shape[-2:]

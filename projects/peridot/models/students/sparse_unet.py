@@ -23,10 +23,10 @@ class VoxelFeatures(PointFeatures):
     features: Tensor
     inverse: Tensor
 
-    def at(self, points: Tensor, transform: Callable[[Tensor], Tensor] | None = None) -> Tensor:
+    def at(self, points: Tensor, embed: Callable[[Tensor], Tensor] | None = None) -> Tensor:
         """See `PointFeatures`."""
         features = self.features[self.inverse[points]]
-        return transform(features) if transform else features
+        return embed(features) if embed else features
 
 
 @MODELS.register_module()

@@ -25,10 +25,10 @@ class TokenFeatures(PointFeatures):
     inverse: Tensor
     inside: Tensor
 
-    def at(self, points: Tensor, transform: Callable[[Tensor], Tensor] | None = None) -> Tensor:
+    def at(self, points: Tensor, embed: Callable[[Tensor], Tensor] | None = None) -> Tensor:
         """See `PointFeatures`."""
         features = self.features.index_select(0, self.inverse[points])
-        return transform(features) if transform else features
+        return embed(features) if embed else features
 
 
 @MODELS.register_module()

@@ -8,7 +8,9 @@ from peridot.registry import MODELS
 
 @MODELS.register_module()
 class StoredTeacher(nn.Module):
-    """Stands for an image network whose maps `peridot.LoadTeacherFeatures` reads; needs neither weights nor memory.
+    """Stands for an image network whose maps are read from disk, `maps.teacher_features` of the dataset.
+
+    It needs neither weights nor memory.
 
     Args:
         teacher: Config of the network; `tools/make_teacher_features.py` runs it.
@@ -30,7 +32,6 @@ class StoredTeacher(nn.Module):
             ConfigError: Always: it is called for batches without maps only.
         """
         raise ConfigError(
-            'model.teacher is peridot.StoredTeacher, but the batch has no teacher maps: put '
-            "dict(type='peridot.LoadTeacherFeatures', ...) before PackPaired in the training pipeline, or set "
-            'model.teacher to the network itself'
+            'model.teacher is peridot.StoredTeacher, but the batch has no teacher maps: set '
+            'maps=dict(teacher_features=FOLDER) of the training set, or model.teacher to the network itself'
         )

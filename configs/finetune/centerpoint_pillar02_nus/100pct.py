@@ -1,0 +1,23 @@
+"""Fine-tuning CenterPoint with pillars of 0.2 m on nuScenes; NDS and mAP are computed by the official devkit.
+
+Nothing was published for this detector.
+"""
+
+_base_ = [
+    'mmdet3d::centerpoint/centerpoint_pillar02_second_secfpn_8xb4-cyclic-20e_nus-3d.py',
+    '../../_base_/finetune/hooks.py',
+]
+
+# weights of a pre-training run; None starts from random ones
+load_from = 'work_dirs/olivine_centerpoint_pillar02_nus/backbone.pth'
+
+train_dataloader = dict(
+    dataset=dict(
+        dataset=dict(
+            _delete_=True,
+            type='peridot.LabelFraction',
+            split=None,
+            dataset=_base_.train_dataloader.dataset.dataset,
+        )
+    )
+)

@@ -1,9 +1,0 @@
-"""CenterPoint on nuScenes with 10 % of the training scenes; pasted objects come from these scenes alone.
-
-`python tools/make_splits.py nuscenes --root data/nuscenes --rule random --percent 10
---dbinfos nuscenes_dbinfos_train.pkl` makes both.
-"""
-
-_base_ = './centerpoint_voxel01_nus.py'
-
-train_dataloader = dict(dataset=dict(dataset=dict(split='splits/nuscenes_random_10pct.txt')))

@@ -1,0 +1,124 @@
+"""What the catalog says of one dataset."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, field
+from importlib import import_module
+from pathlib import Path
+
+
+@dataclass(frozen=True)
+class PointClass:
+    """A class of points.
+
+    Attributes:
+        name: As in the metainfo of a dataset.
+        color: RGB, 0 to 255.
+        raw_ids: Ids in the dataset's label files that make the class.
+        foreground: The class stands or moves on the ground.
+    """
+
+    name: str
+    color: tuple[int, int, int]
+    raw_ids: tuple[int, ...]
+    foreground: bool = False
+
+
+@dataclass(frozen=True)
+class Converter:
+    """How `tools/create_data.py` makes info files from a dataset as it is unpacked.
+
+    Attributes:
+        name: The tool's subcommand, by custom also the name of the folder.
+        layout: What the folder holds, for people.
+        function: 'module:function', called with the folder, `verbose` and the options; returns the info files.
+        options: Arguments of argparse's `add_argument` by option.
+    """
+
+    name: str
+    layout: str
+    function: str
+    options: Mapping[str, Mapping] = field(default_factory=dict)
+
+    def load(self) -> Callable[..., list[Path]]:
+        """The function; its module, which may need mmdet3d's converters or a devkit, is imported only now."""
+        module, _, name = self.function.partition(':')
+        return getattr(import_module(module), name)
+
+
+@dataclass(frozen=True)
+class CatalogEntry:
+    """All that Peridot knows of one dataset.
+
+    Attributes:
+        name: `metainfo['dataset']` of its info files, and the option `dataset` in configs.
+        columns: Names of the numbers of a point in its files.
+        intensity_range: Least and greatest intensity in its files, None where it has no limit.
+        classes: Classes of points, in the order of their labels.
+        ignored_ids: Ids in the label files that belong to no class.
+        cameras: Folder of each camera's images, below the dataset's folder, in canonical order.
+        figure_cameras: Cameras as they stand in a figure, the front one in the middle of the first row.
+        front_camera: The camera that looks ahead.
+        split_rules: Rules by which its training samples can be divided, the default first (docs/splits.md).
+        split_unit: What the rules count: 'scenes' (of nuScenes' tables), 'scans' or 'frames'.
+        converter: Makes the info files, None where mmdet3d alone does or none are needed.
+        detection: mmdet3d's dataset of its boxes, without `data_root` and `ann_file`, None without.
+    """
+
+    name: str
+    columns: tuple[str, ...] = ()
+    intensity_range: tuple[float, float] | None = None
+    classes: tuple[PointClass, ...] = ()
+    ignored_ids: tuple[int, ...] = ()
+    cameras: Mapping[str, str] = field(default_factory=dict)
+    figure_cameras: tuple[str, ...] = ()
+    front_camera: str | None = None
+    split_rules: tuple[str, ...] = ()
+    split_unit: str | None = None
+    converter: Converter | None = None
+    detection: Mapping | None = None
+
+    @property
+    def ignore_index(self) -> int:
+        """Label of points without a class, the number of classes."""
+        return len(self.classes)
+
+    @property
+    def foreground(self) -> tuple[str, ...]:
+        """Names of the foreground classes; empty where the foreground is not known."""
+        return tuple(item.name for item in self.classes if item.foreground)
+
+    def segmentation_meta(self) -> dict:
+        """Classes of points in MMDetection3D's convention.
+
+        Returns:
+            `classes` (names), `palette`, `ignore_index`, `label2cat` and `seg_label_mapping` ({raw id: label}); empty
+            where the dataset has no classes of points.
+        """
+        if not self.classes:
+            return {}
+        mapping = dict.fromkeys(self.ignored_ids, self.ignore_index)
+        for label, item in enumerate(self.classes):
+            mapping.update(dict.fromkeys(item.raw_ids, label))
+        names = tuple(item.name for item in self.classes)
+        return {
+            'classes': names,
+            'palette': [list(item.color) for item in self.classes],
+            'ignore_index': self.ignore_index,
+            'label2cat': dict(enumerate(names)),
+            'seg_label_mapping': dict(sorted(mapping.items())),
+        }
+
+    def sort_cameras(self, names: Collection[str], in_figure: bool = False) -> list[str]:
+        """Names of cameras in canonical order or in that of figures; unknown ones follow by name."""
+        known = self.figure_cameras if in_figure else tuple(self.cameras)
+        return [name for name in known if name in names] + sorted(set(names).difference(known))
+
+    def front_index(self, names: Sequence[str]) -> int:
+        """Index of the camera that looks ahead among at least one camera; the first where it is absent."""
+        return list(names).index(self.front_camera) if self.front_camera in names else 0
+
+    def info_file(self, split: str) -> str:
+        """Name of the info file of a split, e.g. 'train'."""
+        return f'{self.name}_infos_{split}.pkl'

@@ -1,0 +1,172 @@
+"""Samples of several frames: neighboring keyframes and earlier sweeps of the same drive."""
+
+from __future__ import annotations
+
+import os.path as osp
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from peridot.errors import ConfigError, DataError
+from peridot.structures import Frames
+
+# times above are microseconds (Waymo's info files), not seconds
+_LATEST_SECOND = 1e11
+
+
+@dataclass(frozen=True)
+class FrameRule:
+    """Which frames a sample has beside its keyframe.
+
+    Attributes:
+        keyframes: Offsets of other keyframes, e.g. (-1, 1) for the one before and the one after.
+        sweeps: Sweeps before the keyframe, 1 for the latest; they have no images.
+        cameras: Whether other keyframes bring their images.
+        max_gap: Longest time in seconds between successive keyframes; beyond it, and where a drive begins or ends, the
+            frame is left out.
+
+    Raises:
+        ConfigError: An offset is 0, a sweep below 1, or no frame is asked for.
+    """
+
+    keyframes: Sequence[int] = ()
+    sweeps: Sequence[int] = ()
+    cameras: bool = True
+    max_gap: float = 1.0
+
+    def __post_init__(self) -> None:
+        if 0 in self.keyframes or any(number < 1 for number in self.sweeps) or not (*self.keyframes, *self.sweeps):
+            raise ConfigError(
+                f'frames: keyframes={list(self.keyframes)} and sweeps={list(self.sweeps)}: set offsets other than 0, '
+                'numbers of sweeps from 1, and at least one of them'
+            )
+
+
+def link_frames(infos: list[dict], rule: FrameRule) -> None:
+    """Give each info the `frames` of its sample, a list of infos in the order of the rule.
+
+    An info of a frame has also `frame`, its place in the rule from 1, `time` in seconds from the sample's keyframe, and
+    `to_sample` (4, 4) float64, from its lidar frame into that of the keyframe. Frames that do not exist are left out.
+
+    Args:
+        infos: Parsed infos of the dataset, with `timestamp`, `lidar2global` and `lidar_sweeps`.
+        rule: Which frames.
+    """
+    drives = list(drives_of(infos, rule.max_gap))
+    # the infos of frames are those of keyframes before any has frames of its own
+    plain = [dict(info) for info in infos]
+    for drive in drives:
+        for place, row in enumerate(drive):
+            neighbors = [(i, place + offset) for i, offset in enumerate(rule.keyframes, 1)]
+            frames = [_keyframe(plain, row, drive[p], i, rule.cameras) for i, p in neighbors if 0 <= p < len(drive)]
+            infos[row]['frames'] = frames + _sweeps(plain[row], rule)
+
+
+def drives_of(infos: Sequence[dict], max_gap: float) -> Iterator[list[int]]:
+    """Rows of the keyframes of each drive, ordered by time.
+
+    A drive is recorded without a longer gap; its lidar files share folder and log, the part of their names before
+    `__` (nuScenes).
+    """
+    order = sorted(range(len(infos)), key=lambda row: (_log(infos[row]), infos[row]['timestamp']))
+    drive: list[int] = []
+    for row in order:
+        if drive and not _follows(infos[drive[-1]], infos[row], max_gap):
+            yield drive
+            drive = []
+        drive.append(row)
+    if drive:
+        yield drive
+
+
+def timestamp_of(info: dict, ann_file: str) -> float:
+    """Time of a raw info in seconds.
+
+    Raises:
+        DataError: It has none.
+    """
+    time = info.get('timestamp')
+    if time is None:
+        raise DataError(
+            f'the samples of {ann_file} have no timestamp, which `frames` of the dataset needs: make the info file '
+            'again with tools/create_data.py from data with times and poses, or take `frames` out'
+        )
+    return float(time) / 1e6 if float(time) > _LATEST_SECOND else float(time)
+
+
+def lidar2global_of(info: dict, ann_file: str) -> np.ndarray:
+    """(4, 4) float64 from the lidar's frame to a fixed one, of a raw info.
+
+    Raises:
+        DataError: It has no ego pose.
+    """
+    ego2global = info.get('ego2global')
+    lidar2ego = info['lidar_points'].get('lidar2ego', np.eye(4))
+    try:
+        matrix = np.asarray(ego2global, dtype=np.float64) @ np.asarray(lidar2ego, dtype=np.float64)
+        if matrix.shape != (4, 4) or not np.isfinite(matrix).all():
+            raise ValueError(matrix.shape)
+    except (TypeError, ValueError):
+        raise DataError(
+            f'sample {info.get("token", info.get("sample_idx"))} of {ann_file} has no ego pose (ego2global), which '
+            '`frames` of the dataset needs: make the info file again with tools/create_data.py from data with '
+            'poses, or take `frames` out'
+        ) from None
+    return matrix
+
+
+def join_frames(packed: Sequence[dict]) -> dict:
+    """One packed sample of the packed frames, the keyframe first.
+
+    Points, pairs and queries become lists of one item a scan; images and maps of all frames are stacked; the data
+    sample is the keyframe's.
+    """
+    inputs = [frame['inputs'] for frame in packed]
+    joined = {name: [part[name] for part in inputs] for name in ('points', 'pairs', 'queries') if name in inputs[0]}
+    joined['frames'] = Frames.cat([part['frames'] for part in inputs])
+    for name in ('images', 'teacher_maps'):
+        if found := [part[name] for part in inputs if name in part]:
+            joined[name] = torch.cat(found)
+    if maps := [part['maps'] for part in inputs if 'maps' in part]:
+        joined['maps'] = {name: torch.cat([part[name] for part in maps]) for name in maps[0]}
+    return {**packed[0], 'inputs': joined}
+
+
+def _log(info: dict) -> str:
+    folder, name = osp.split(info['lidar_path'])
+    return osp.join(folder, name.split('__')[0] if '__' in name else '')
+
+
+def _follows(earlier: dict, later: dict, max_gap: float) -> bool:
+    return _log(earlier) == _log(later) and later['timestamp'] - earlier['timestamp'] <= max_gap
+
+
+def _keyframe(infos: Sequence[dict], row: int, other: int, number: int, cameras: bool) -> dict:
+    own, info = infos[row], infos[other]
+    frame = dict(info) if cameras else {**info, **_no_cameras(info)}
+    time = info['timestamp'] - own['timestamp']
+    to_sample = np.linalg.solve(own['lidar2global'], info['lidar2global'])
+    return {**frame, 'frame': number, 'time': time, 'to_sample': to_sample}
+
+
+def _sweeps(info: dict, rule: FrameRule) -> list[dict]:
+    sweeps, first = info['lidar_sweeps'], 1 + len(rule.keyframes)
+    shared = {key: info[key] for key in ('token', 'sample_idx') if key in info} | _no_cameras(info)
+    return [
+        {
+            **shared,
+            'lidar_path': sweeps[number - 1]['lidar_path'],
+            'lidar_points': {**info['lidar_points'], 'lidar_path': sweeps[number - 1]['lidar_path']},
+            'frame': first + i,
+            'time': sweeps[number - 1]['time'],
+            'to_sample': sweeps[number - 1]['sensor2lidar'],
+        }
+        for i, number in enumerate(rule.sweeps)
+        if number <= len(sweeps)
+    ]
+
+
+def _no_cameras(info: dict) -> dict:
+    return {key: info[key][:0] for key in ('cameras', 'img_paths', 'img_tokens', 'lidar2cam', 'cam2img')}

@@ -1,0 +1,55 @@
+"""The maps of a dataset by name."""
+
+import os
+from collections.abc import Mapping
+
+from peridot.errors import ConfigError
+from peridot.maps.folder import MapFolder
+from peridot.maps.teacher_features import FeatureFolder
+
+
+def open_maps(
+    maps: Mapping[str, str | Mapping], data_root: str | os.PathLike = '.'
+) -> dict[str, MapFolder | FeatureFolder]:
+    """Open the folders that a dataset's `maps` names.
+
+    Args:
+        maps: Folder of each kind of map by name, relative to `data_root` unless absolute. A dict says with `folder`
+            also what its manifest must: `dict(folder='superpixels/slic', kind='superpixels', generator='slic')` for a
+            `MapFolder`, `dict(folder='teacher_features/x', teacher=model.teacher)` for a `FeatureFolder`.
+        data_root: Root of the dataset.
+
+    Raises:
+        ConfigError: A setting is unknown, or feature maps are of another teacher.
+        DataError: A manifest is missing or wrong, or of another kind or generator than asked for.
+    """
+    opened = {}
+    for name, asked in maps.items():
+        asked = {'folder': asked} if isinstance(asked, (str, os.PathLike)) else dict(asked)
+        opener = FeatureFolder if 'teacher' in asked else MapFolder
+        try:
+            opened[name] = opener(data_root=data_root, **asked)
+        except TypeError as error:
+            raise ConfigError(f'maps.{name}={asked}: {error}: set folder, and kind, generator or teacher') from None
+    return opened
+
+
+def maps_called(name: str, results: Mapping, cls: type = MapFolder) -> MapFolder | FeatureFolder:
+    """The folder that a sample's dataset calls `name`.
+
+    Args:
+        name: As in the `maps` of the dataset.
+        results: The sample, as the dataset hands it to its pipeline.
+        cls: Kind of the folder.
+
+    Raises:
+        ConfigError: The dataset has no maps of that name, or of another kind.
+    """
+    folder = results.get('maps', {}).get(name)
+    if not isinstance(folder, cls):
+        what = f'calls {folder.folder} {name!r}' if folder else f'has no maps called {name!r}'
+        raise ConfigError(
+            f'the dataset {what}, but its pipeline reads a {cls.__name__} of that name: set '
+            f'maps=dict({name}=FOLDER) of the dataset'
+        )
+    return folder

@@ -1,0 +1,126 @@
+"""What objectives see of a training step."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import cached_property
+
+import torch
+from torch import Tensor, nn
+
+from peridot.errors import ConfigError, DataError
+from peridot.models.functional import read_at
+from peridot.models.students.features import PointFeatures, Supports
+from peridot.structures import Frames, Pairs, Queries
+
+
+@dataclass
+class EncodedBatch:
+    """A batch after one forward pass of the student, with the teacher's features on demand.
+
+    The teacher runs when an objective first asks for its features, and once a batch at most. Scans and images of all
+    samples stand in a row; `frames` says what belongs together.
+
+    Attributes:
+        points: Float (N, >=3) concatenated clouds, x, y, z in meters first.
+        scan: Int64 (N,) scan of every point.
+        student: Features of the points.
+        frames: Sample, frame and time of the scans and images, and the transforms between them.
+        pairs: Pairs of `points` and the stacked images.
+        heads: Projection heads by name.
+        generator: Source of all random draws of the step, on the device of the points.
+        make_teacher_map: Gives the teacher's feature map (images, C, h, w).
+        image_size: (H, W) of the images that `pairs.position` refers to; None without images.
+        align_corners: How the teacher's map lies over the image, see `read_at`.
+        label_classes: Number of weak label classes, None without labels.
+        maps: Per-pixel maps of the images by name, int64 (images, H, W), -1 where there is no id.
+        map_ids: Number of ids of each map; within an image every id is below it.
+        queries: Occupancy queries, None without.
+    """
+
+    points: Tensor
+    scan: Tensor
+    student: PointFeatures
+    frames: Frames
+    pairs: Pairs
+    heads: nn.ModuleDict
+    generator: torch.Generator
+    make_teacher_map: Callable[[], Tensor]
+    image_size: tuple[int, int] | None = None
+    align_corners: bool = True
+    label_classes: int | None = None
+    maps: dict[str, Tensor] = field(default_factory=dict)
+    map_ids: dict[str, int] = field(default_factory=dict)
+    queries: Queries | None = None
+
+    @property
+    def device(self) -> torch.device:
+        """Device of the batch."""
+        return self.points.device
+
+    @property
+    def num_pairs(self) -> int:
+        """Number of pairs."""
+        return len(self.pairs.point)
+
+    def log(self, value: float | Tensor) -> Tensor:
+        """A number for the log: float32 scalar without gradient."""
+        return torch.as_tensor(value, dtype=torch.float32, device=self.device).detach()
+
+    @cached_property
+    def teacher_map(self) -> Tensor:
+        """Teacher features (images, C, h, w), without gradient."""
+        return self.make_teacher_map()
+
+    @cached_property
+    def supports(self) -> Supports:
+        """Support points: places that have a feature and describe the space around them."""
+        return self.student.supports(self.points[:, :3], self.scan)
+
+    def view_map(self, name: str) -> tuple[Tensor, int]:
+        """The named maps (images, H, W) and their number of ids.
+
+        Raises:
+            ConfigError: The pipeline loads no maps of this name.
+            DataError: An id is not below the declared number: ids >= num_ids would collide with the next image's.
+        """
+        if name not in self.maps:
+            raise ConfigError(
+                f'the batch has no maps called {name!r}: add maps=dict({name}=FOLDER) to the dataset and '
+                f'dict(type="peridot.LoadViewMaps", names=["{name}"]) to its pipeline after ProjectPoints '
+                '(tools/make_superpixels.py makes the maps)'
+            )
+        ids, num_ids = self.maps[name], self.map_ids[name]
+        if ids.numel() and int(ids.max()) >= num_ids:
+            raise DataError(
+                f'{name} maps hold id {int(ids.max())}, but their manifest declares {num_ids}: '
+                'remake them with tools/make_superpixels.py --overwrite'
+            )
+        return ids, num_ids
+
+    def xyz(self, index: Tensor) -> Tensor:
+        """Coordinates (M, 3) in meters of the points of the pairs `index` (M,)."""
+        return self.points[self.pairs.point[index], :3]
+
+    def embed_points(self, head: str, rows: Tensor) -> Tensor:
+        """Student embeddings (M, D) of the points `rows` (M,) through the named head."""
+        return self.student.at(rows, self.heads[head].embed_student)
+
+    def embed_student(self, head: str, index: Tensor) -> Tensor:
+        """Student embeddings (M, D) of the pairs `index` (M,) through the named head."""
+        return self.embed_points(head, self.pairs.point[index])
+
+    def embed_teacher(self, head: str, index: Tensor) -> Tensor:
+        """Teacher embeddings (M, D) of the pairs `index` (M,) through the named head."""
+        pairs = self.pairs
+        features = read_at(
+            self.teacher_map, pairs.camera[index], pairs.position[index], self.image_size, self.align_corners
+        )
+        return self.heads[head].embed_teacher(features)
+
+    def project_teacher_map(self, head: str) -> Tensor:
+        """Teacher map (images, D, h, w) through the named head, not normalized."""
+        return self.heads[head].project_teacher_map(self.teacher_map)
+
+    def embed(self, head: str, index: Tensor) -> tuple[Tensor, Tensor]:
+        """Student and teacher embeddings of the pairs `index`, see above."""
+        return self.embed_student(head, index), self.embed_teacher(head, index)

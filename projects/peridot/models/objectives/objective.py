@@ -1,0 +1,33 @@
+"""What every objective is."""
+
+from torch import Tensor, nn
+
+from peridot.models.batch import EncodedBatch
+
+
+class Objective(nn.Module):
+    """Says what the feature of a point should know, as losses of an `EncodedBatch`.
+
+    Args:
+        head: Name of the projection head in `model.heads` that it reads the student through.
+    """
+
+    def __init__(self, head: str) -> None:
+        super().__init__()
+        self.head = head
+
+    def connect(self, channels: int) -> None:
+        """Make what depends on the width of the head; called once, when the model is built.
+
+        Args:
+            channels: Width D of the head's embeddings.
+        """
+
+    def forward(self, batch: EncodedBatch) -> dict[str, Tensor]:
+        """Compute the losses of a batch.
+
+        Returns:
+            Scalars by name: losses, whose names begin with `loss` and which are summed over all objectives, and numbers
+            for the log (`batch.log`).
+        """
+        raise NotImplementedError

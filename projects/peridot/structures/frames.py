@@ -1,0 +1,71 @@
+"""Frames: which scan of a batch belongs to which sample, when it was taken, and how it lies to the others."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from mmengine.structures import InstanceData
+from torch import Tensor
+
+
+class Frames(InstanceData):
+    """One row per scan. A sample is its keyframe and, with `PairedDataset(frames=...)`, other frames of the same drive.
+
+    Fields (S scans):
+        sample (Tensor): (S,) int64, sample of the batch.
+        frame (Tensor): (S,) int64, 0 for the keyframe, i for the i-th frame that the dataset was asked for.
+        time (Tensor): (S,) float64, seconds from the sample's keyframe; images have the time of their scan.
+        num_images (Tensor): (S,) int64, images that were taken with the scan.
+        to_sample (Tensor): (S, 4, 4) float64, takes points of the scan, as the network reads them (augmented), into a
+            frame that all scans of the sample share.
+
+    Example:
+        >>> frames = Frames.batch([Frames.single(num_images=6), Frames.single(num_images=1)])
+        >>> frames.sample, frames.image_scan
+        (tensor([0, 1]), tensor([0, 0, 0, 0, 0, 0, 1]))
+    """
+
+    @classmethod
+    def single(cls, num_images: int = 0, frame: int = 0, time: float = 0.0, to_sample: Tensor | None = None) -> Frames:
+        """One scan.
+
+        Args:
+            num_images (int): Images taken with it.
+            frame (int): See `Frames`.
+            time (float): Seconds.
+            to_sample (Tensor, optional): (4, 4); the identity for a sample of one scan.
+        """
+        return cls(
+            sample=torch.zeros(1, dtype=torch.int64),
+            frame=torch.tensor([frame]),
+            time=torch.tensor([time], dtype=torch.float64),
+            num_images=torch.tensor([num_images]),
+            to_sample=torch.eye(4, dtype=torch.float64)[None] if to_sample is None else to_sample[None].double(),
+        )
+
+    @classmethod
+    def batch(cls, frames: Sequence[Frames]) -> Frames:
+        """Scans of several samples, in a row."""
+        joined = cls.cat(list(frames))
+        lengths = torch.tensor([len(f.frame) for f in frames], device=joined.frame.device)
+        joined.sample = torch.arange(len(frames), device=lengths.device).repeat_interleave(lengths)
+        return joined
+
+    @property
+    def image_scan(self) -> Tensor:
+        """(V,) int64, scan of every image of the batch."""
+        return torch.arange(len(self.frame), device=self.frame.device).repeat_interleave(self.num_images)
+
+    def between(self, source: Tensor, target: Tensor) -> Tensor:
+        """Transforms between scans of one sample.
+
+        Args:
+            source (Tensor): (M,) int64 scans.
+            target (Tensor): (M,) int64 scans.
+
+        Returns:
+            Tensor: (M, 4, 4) float64, takes points of scan `source[i]` to where they lie in scan `target[i]`. Things
+            that move by themselves meanwhile lie elsewhere.
+        """
+        return torch.linalg.solve(self.to_sample[target], self.to_sample[source])
