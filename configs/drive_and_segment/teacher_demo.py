@@ -17,7 +17,7 @@ geometry = [
     dict(type='mmseg.RandomCrop', crop_size=(192, 192)),
     dict(type='RandomFlip', prob=0.5),
 ]
-train_pipeline = [*_base_.load_labels, *geometry, *_base_.pack_labels]
+train_pipeline = [*_base_.load_hard, *geometry, *_base_.pack_hard]
 train_dataloader = dict(
     **{**_base_.loader, 'batch_size': 8, 'num_workers': 1},
     dataset=dict(

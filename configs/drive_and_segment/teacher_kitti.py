@@ -17,7 +17,7 @@ geometry = [
     dict(type='RandomResize', scale=image_scale, ratio_range=(0.5, 2.0), keep_ratio=True, resize_type='mmseg.Resize'),
     *_base_.geometry[1:],
 ]
-train_pipeline = [*_base_.load_labels, *geometry, *_base_.pack_labels]
+train_pipeline = [*_base_.load_hard, *geometry, *_base_.pack_hard]
 train_dataloader = dict(
     **_base_.loader,
     dataset=dict(

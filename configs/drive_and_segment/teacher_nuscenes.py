@@ -6,7 +6,7 @@ _base_ = [
     '../_base_/methods/drive_and_segment.py',
 ]
 
-train_pipeline = [*_base_.load_labels, *_base_.geometry, *_base_.pack_labels]
+train_pipeline = [*_base_.load_hard, *_base_.geometry, *_base_.pack_hard]
 train_dataloader = dict(
     **_base_.loader,
     dataset=dict(

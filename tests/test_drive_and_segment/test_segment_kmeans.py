@@ -12,7 +12,7 @@ from peridot.errors import ConfigError, DataError
 from peridot.labels import MapJob, make_maps
 from peridot.maps import MapFolder
 from peridot.registry import DATASETS
-from peridot.structures import IGNORE_LABEL
+from peridot.structures import NO_LABEL
 
 REPO = Path(__file__).resolve().parents[2]
 DEMO = REPO / 'configs' / 'drive_and_segment' / 'demo.py'
@@ -96,12 +96,11 @@ def test_clusters_of_other_images(folder, generator, demo_root, tmp_path):
 def test_maps_serve_as_weak_labels_of_olivine(folder, generator, demo_root, tmp_path):
     maps = make_maps(generator(), MapJob(folder[1], demo_root, tmp_path / 'labels'))
     config = Config.fromfile(REPO / 'configs' / 'demo' / 'olivine_demo.py').train_dataloader.dataset
-    (reader,) = (step for step in config.pipeline if step.type == 'peridot.LoadPairLabels')
-    reader.folder = str(maps.folder)
-    dataset = DATASETS.build({**config, 'data_root': str(demo_root), 'indices': 2})
+    own = dict(data_root=str(demo_root), indices=2, maps=dict(labels=str(maps.folder)))
+    dataset = DATASETS.build({**config, **own})
     inputs = dataset[0]['inputs']
     labels = inputs['pairs'].label
-    assert set(labels.tolist()) <= {*range(5), IGNORE_LABEL} and len(set(labels.tolist())) > 3
+    assert set(labels.tolist()) <= {*range(5), NO_LABEL} and len(set(labels.tolist())) > 3
 
 
 def test_fewer_segments_than_clusters(folder, generator, demo_root, tmp_path):

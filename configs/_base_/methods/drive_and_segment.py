@@ -41,16 +41,16 @@ geometry = [
     dict(type='RandomFlip', prob=0.5),
 ]
 
-# what comes before and after the geometry where a network learns labels,
-load_labels = [dict(type='peridot.LoadCameraImage'), dict(type='peridot.LoadLabelMap')]
-pack_labels = [
+# before and after the geometry, for networks that learn labels,
+load_hard = [dict(type='peridot.LoadCameraImage'), dict(type='peridot.LoadLabelMap')]
+pack_hard = [
     dict(type='peridot.KeepLabeled'),
     dict(type='mmseg.PhotoMetricDistortion'),
     dict(type='mmseg.PackSegInputs'),
 ]
-# and where it learns soft targets too: its teacher sees colors that are not distorted
+# and for a student with soft targets, whose teacher sees undistorted colors
 soft_maps = dict(labels=pseudo_labels_folder, **region_maps)
-load_soft = [*load_labels, dict(type='peridot.LoadRegionMap')]
+load_soft = [*load_hard, dict(type='peridot.LoadRegionMap')]
 pack_soft = [
     dict(type='peridot.KeepTeacherView'),
     dict(type='mmseg.PhotoMetricDistortion'),

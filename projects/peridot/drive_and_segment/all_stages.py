@@ -20,7 +20,7 @@ from peridot.drive_and_segment.proposals.generator import FOLDER as PROPOSALS
 from peridot.drive_and_segment.pseudo_labels.pixel_kmeans import PixelClusters
 from peridot.drive_and_segment.segmentor.segment_images import ImageSegmentor
 from peridot.errors import ConfigError
-from peridot.evaluation.matched_miou import UNMATCHED, MatchedMeanIoU
+from peridot.evaluation.matched_miou import MatchedMeanIoU
 from peridot.labels.command import training_set
 from peridot.labels.runner import progress
 from peridot.maps.folder import MapFolder
@@ -210,15 +210,14 @@ class DriveAndSegment(Stages):
 
 
 def clusters_of(maps: MapFolder, path: str, image: np.ndarray) -> np.ndarray:
-    """Pseudo-labels of an image, int64 (H, W), -1 for none.
+    """Pseudo-labels of an image, int32 (H, W), -1 for none.
 
     Args:
         maps: Folder of the pseudo-labels.
         path: File of the image.
         image: (H, W, 3) its pixels.
     """
-    labels = maps.read(path, image.shape[:2]).astype(np.int64)
-    return np.where(labels == maps.ignore, UNMATCHED, labels)
+    return maps.ids(maps.read(path, image.shape[:2]))
 
 
 def score(metric: MatchedMeanIoU, sample: BaseDataElement, clusters: np.ndarray) -> None:

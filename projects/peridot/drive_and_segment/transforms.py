@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 import numpy as np
 from mmcv.transforms import BaseTransform
 
@@ -12,6 +10,7 @@ from peridot.drive_and_segment.segmentor.region_joining import AttachmentRule, j
 from peridot.errors import ConfigError, DataError
 from peridot.maps.folder import MapFolder
 from peridot.maps.images import ImageSource
+from peridot.maps.named import maps_called
 from peridot.registry import TRANSFORMS
 
 
@@ -29,46 +28,6 @@ class LoadCameraImage(BaseTransform):
         return {**results, 'img': image, 'img_shape': image.shape[:2], 'ori_shape': image.shape[:2]}
 
 
-class NamedMaps:
-    """The maps that a `CameraImageDataset` has under a name; each folder is opened once.
-
-    Args:
-        name: Key of the dataset's `maps`.
-        kind: 'labels' or 'superpixels'.
-    """
-
-    def __init__(self, name: str, kind: str) -> None:
-        self.name = name
-        self.kind = kind
-        self._opened: dict[tuple[str, str], MapFolder] = {}
-
-    def open(self, data_root: str, maps: Mapping[str, str]) -> MapFolder:
-        """Their folder.
-
-        Args:
-            data_root: Root of the dataset.
-            maps: The dataset's folders by name.
-
-        Raises:
-            ConfigError: The dataset has no maps of the name.
-            DataError: The folder is absent or of another kind.
-        """
-        if self.name not in maps:
-            raise ConfigError(
-                f'the dataset has no maps called {self.name!r}: add {self.name}=FOLDER to its `maps` '
-                f'(train_dataloader.dataset.maps.{self.name})'
-            )
-        place = (data_root, maps[self.name])
-        if place not in self._opened:
-            self._opened[place] = MapFolder(maps[self.name], data_root, self.kind)
-        return self._opened[place]
-
-    def read(self, results: dict) -> np.ndarray:
-        """(H, W) map of a sample's image."""
-        folder = self.open(results['data_root'], results['maps'])
-        return folder.read(results['img_path'], results['ori_shape'], results['img_token'])
-
-
 @TRANSFORMS.register_module()
 class LoadLabelMap(BaseTransform):
     """Read the label map of an image; must come right after `LoadCameraImage`.
@@ -77,28 +36,22 @@ class LoadLabelMap(BaseTransform):
         name (str): Name of the maps in the dataset's `maps`.
 
     Raises:
-        ConfigError: The dataset has no maps of the name.
-        DataError: The folder or a map is absent, a map has another size than its image or holds another value than
-            classes, or the classes are more than 255.
+        ConfigError: The dataset has no label maps of that name.
+        DataError: A map is missing or wrong, or the classes are more than 255.
     """
 
     def __init__(self, name: str = 'labels') -> None:
-        self.labels = NamedMaps(name, 'labels')
-
-    def map_folders(self, data_root: str, maps: Mapping[str, str]) -> dict[str, MapFolder]:
-        """The folder that is read for a dataset, for checks before the first sample."""
-        folder = self.labels.open(data_root, maps)
-        if folder.num_classes > IGNORED:
-            raise DataError(f'{folder.folder} has {folder.num_classes} classes, at most {IGNORED} fit: merge classes')
-        return {self.labels.name: folder}
+        self.name = name
 
     def transform(self, results: dict) -> dict:
         """Add `gt_seg_map` (H, W) uint8, 255 where no class is, also to `seg_fields`."""
-        (folder,) = self.map_folders(results['data_root'], results['maps']).values()
-        labels = self.labels.read(results)
-        if folder.ignore is not None:
-            labels = np.where(labels == folder.ignore, IGNORED, labels)
-        results['gt_seg_map'] = labels.astype(np.uint8)
+        folder = maps_called(self.name, results)
+        if folder.num_classes is None:
+            raise ConfigError(f'maps.{self.name} of the dataset names superpixels ({folder.folder}): name label maps')
+        if folder.num_classes > IGNORED:
+            raise DataError(f'{folder.folder} has {folder.num_classes} classes, at most {IGNORED} fit: merge classes')
+        labels = folder.ids(_read_map(folder, results))
+        results['gt_seg_map'] = np.where(labels < 0, IGNORED, labels).astype(np.uint8)
         results['seg_fields'].append('gt_seg_map')
         return results
 
@@ -116,26 +69,27 @@ class LoadRegionMap(BaseTransform):
 
     Raises:
         ConfigError: The dataset has no maps of a name.
-        DataError: A folder or map is absent, the superpixels leave pixels out, or a map has another size than its
-            image.
+        DataError: A map is missing or wrong, or the superpixels leave pixels out.
     """
 
     def __init__(self, proposals: str = 'proposals', superpixels: str = 'superpixels', **rule: float) -> None:
-        self.proposals = NamedMaps(proposals, 'superpixels')
-        self.superpixels = NamedMaps(superpixels, 'superpixels')
+        self.proposals = proposals
+        self.superpixels = superpixels
         self.rule = AttachmentRule(**rule)
-
-    def map_folders(self, data_root: str, maps: Mapping[str, str]) -> dict[str, MapFolder]:
-        """The folders that are read for a dataset, for checks before the first sample."""
-        folders = {reader.name: reader.open(data_root, maps) for reader in (self.proposals, self.superpixels)}
-        require_partition(folders[self.superpixels.name])
-        return folders
 
     def transform(self, results: dict) -> dict:
         """Add `gt_region_map` (H, W) int32, also to `seg_fields`."""
-        results['gt_region_map'] = join_regions(self.proposals.read(results), self.superpixels.read(results), self.rule)
+        proposals, superpixels = (maps_called(name, results) for name in (self.proposals, self.superpixels))
+        require_partition(superpixels)
+        maps = [_read_map(folder, results) for folder in (proposals, superpixels)]
+        results['gt_region_map'] = join_regions(*maps, self.rule)
         results['seg_fields'].append('gt_region_map')
         return results
+
+
+def _read_map(folder: MapFolder, results: dict) -> np.ndarray:
+    """(H, W) map of a sample's image, with the values of the file."""
+    return folder.read(results['img_path'], results['ori_shape'], results['img_token'])
 
 
 @TRANSFORMS.register_module()

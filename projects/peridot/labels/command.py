@@ -121,7 +121,7 @@ def add_map_arguments(parser: argparse.ArgumentParser, folder: str) -> None:
 
 
 def training_set(config: Config) -> tuple:
-    """Training dataset without its pipeline, and the data root."""
+    """Training dataset without its pipeline and its maps, which need not exist, and the data root."""
     if 'train_dataloader' not in config:
         raise ConfigError('the config has no train_dataloader, whose images are wanted: give a pre-training config')
     settings = config.train_dataloader.dataset
@@ -135,9 +135,10 @@ def training_set(config: Config) -> tuple:
 
 
 def without_pipeline(settings):
-    """The same dataset config, but no dataset in it transforms anything."""
+    """The same dataset config, but no dataset in it transforms anything or has maps."""
     if isinstance(settings, dict):
-        return {key: [] if key == 'pipeline' else without_pipeline(value) for key, value in settings.items()}
+        empty = {'pipeline': [], 'maps': {}}
+        return {key: empty[key] if key in empty else without_pipeline(value) for key, value in settings.items()}
     return [without_pipeline(item) for item in settings] if isinstance(settings, list) else settings
 
 
