@@ -1,10 +1,10 @@
 #!/usr/bin/env python3
-"""Proposals from lidar (stage A of Drive&Segment): time, speed against a search in Python, agreement with the truth.
+"""Proposals from lidar (Drive&Segment): time, speed against a search in Python, agreement with the truth.
 
 One sweep of every synthetic street, like nuScenes' (32 beams), with six cameras of 1600 x 900 pixels. Clusters are
 compared with a breadth-first search over the same range image, which must find the same segments. True objects are
 things with at least ten points; one is found if a segment has an IoU of 0.5 or more with it, over points. Purity is the
-share of a segment's points that belong to its most frequent object or, where they belong to none, category.
+fraction of a segment's points that belong to its most frequent object or, where they belong to none, category.
 """
 
 import math

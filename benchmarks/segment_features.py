@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Features of lidar segments (stage B of Drive&Segment): crops a second, beside those of the network alone.
+"""Features of lidar segments (Drive&Segment): crops a second, beside those of the network alone.
 
 Proposals of one sweep with six cameras of 1600 x 900 pixels; DINO's network (ViT-S/16, random weights) sees crops of
 224 x 224 pixels in batches that span images. Cutting the crops and decoding the images is the difference.
@@ -28,18 +28,17 @@ def main() -> None:
     device = 'cuda' if torch.cuda.is_available() else 'cpu'
     encoder = SegmentEncoder(TEACHER, 'class').to(device)
     files, maps = make_images()
-    clock, segments = {'network': 0.0}, 0
-    start = time.perf_counter()
+    segments, start = 0, time.perf_counter()
     images = (
         crop_segments(cv2.imdecode(file, cv2.IMREAD_COLOR)[..., ::-1].copy(), regions, 224)
         for file, regions in zip(files, maps)
     )
-    for features in encode_images(encoder, images, BATCH, clock):
+    for _, features in encode_images(encoder, images, BATCH):
         segments += len(features)
     total = time.perf_counter() - start
-    network = clock['network']
-    print(f'{segments} crops on {device}: {segments / total:.1f} a second, network alone {segments / network:.1f}')
-    print(f'the network takes {100 * network / total:.0f} % of the time')
+    alone = segments / encoder.seconds
+    print(f'{segments} crops on {device}: {segments / total:.1f} a second, network alone {alone:.1f}')
+    print(f'the network takes {100 * encoder.seconds / total:.0f} % of the time')
 
 
 def make_images() -> tuple[list[np.ndarray], list[np.ndarray]]:

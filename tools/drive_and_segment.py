@@ -1,13 +1,31 @@
 #!/usr/bin/env python3
 """All stages of Drive&Segment with one command, see docs/methods/drive_and_segment.md."""
 
+import argparse
+from pathlib import Path
+
 from peridot.cli import run
-from peridot.drive_and_segment.all_stages import drive_and_segment_command
+from peridot.drive_and_segment.all_stages import DriveAndSegment
+
+
+def parse_args() -> argparse.Namespace:
+    """Command line."""
+    parser = argparse.ArgumentParser(
+        description='All stages of Drive&Segment: proposals, pseudo-labels, superpixels, teacher, its labels, students '
+        'and their scores on held-out images. An interrupted run continues with the same command.'
+    )
+    parser.add_argument('config', type=Path, help='configs/drive_and_segment/NAME.py')
+    parser.add_argument('--data-root', type=Path, required=True, help='folder of the dataset')
+    parser.add_argument('--work-dir', type=Path, help='default: work_dirs/drive_and_segment_NAME')
+    parser.add_argument('--seeds', type=int, nargs='+', default=[0], help='seeds of the networks (default: 0)')
+    return parser.parse_args()
 
 
 def main() -> None:
     """Run the stages that are not done."""
-    drive_and_segment_command()
+    args = parse_args()
+    work_dir = args.work_dir or Path('work_dirs') / f'drive_and_segment_{args.config.stem}'
+    DriveAndSegment(args.config.absolute(), args.data_root.absolute(), work_dir.absolute(), args.seeds).run()
 
 
 if __name__ == '__main__':

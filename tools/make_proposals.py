@@ -1,13 +1,40 @@
 #!/usr/bin/env python3
 """Make object proposals from lidar for the images of a config, see docs/methods/drive_and_segment.md."""
 
-from peridot.cli import run
-from peridot.drive_and_segment.proposals.make_proposals import make_proposals_command
+import argparse
+
+from peridot.cli import add_map_arguments, load_config, own_command, run
+from peridot.drive_and_segment.proposals.generator import FOLDER, ProposalGenerator, paint, sweeps_of
+from peridot.errors import ConfigError
+from peridot.labels import MapJob
+from peridot.labels.training_maps import make_and_preview, training_set
+
+
+def parse_args() -> argparse.Namespace:
+    """Command line."""
+    parser = argparse.ArgumentParser(
+        description='Make object proposals from lidar for the training images of a config: 16-bit maps of segments. '
+        'An interrupted run continues with the same command; under torchrun the processes share the sweeps.'
+    )
+    add_map_arguments(parser, FOLDER)
+    return parser.parse_args()
 
 
 def main() -> None:
     """Segment all sweeps."""
-    make_proposals_command()
+    args = parse_args()
+    config = load_config(args)
+    if 'proposals' not in config:
+        raise ConfigError(
+            f'{args.config} has no `proposals`, the settings of the lidar: give a config of configs/drive_and_segment'
+        )
+    dataset, data_root = training_set(config)
+    sweeps = sweeps_of(dataset)
+    generator = ProposalGenerator(sweeps, **config.proposals)
+    images = [source for sweep in sweeps for source in sweep.images]
+    job = MapJob(images, data_root, data_root / (args.out or FOLDER), args.workers)
+    for path in make_and_preview(generator, job, args.overwrite, args.preview, own_command(), paint):
+        print(path)
 
 
 if __name__ == '__main__':

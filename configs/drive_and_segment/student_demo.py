@@ -2,6 +2,4 @@
 
 _base_ = './teacher_demo.py'
 
-train_pipeline = _base_.train_pipeline
-train_pipeline[1].folder = _base_.teacher_labels_folder
-train_dataloader = dict(dataset=dict(pipeline=train_pipeline))
+train_dataloader = dict(dataset=dict(maps=dict(labels=_base_.teacher_labels_folder)))

@@ -2,9 +2,7 @@
 
 _base_ = './teacher_kitti.py'
 
-train_pipeline = _base_.train_pipeline
-train_pipeline[1].folder = _base_.teacher_labels_folder
-train_dataloader = dict(dataset=dict(pipeline=train_pipeline))
+train_dataloader = dict(dataset=dict(maps=dict(labels=_base_.teacher_labels_folder)))
 
 epochs = 172
 train_cfg = dict(max_epochs=epochs)

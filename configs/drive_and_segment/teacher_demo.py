@@ -17,14 +17,7 @@ geometry = [
     dict(type='mmseg.RandomCrop', crop_size=(192, 192)),
     dict(type='RandomFlip', prob=0.5),
 ]
-train_pipeline = [
-    dict(type='peridot.LoadCameraImage'),
-    dict(type='peridot.LoadLabelMap', folder=_base_.pseudo_classes_folder),
-    *geometry,
-    dict(type='peridot.KeepLabeled'),
-    dict(type='mmseg.PhotoMetricDistortion'),
-    dict(type='mmseg.PackSegInputs'),
-]
+train_pipeline = [*_base_.load_hard, *geometry, *_base_.pack_hard]
 train_dataloader = dict(
     **{**_base_.loader, 'batch_size': 8, 'num_workers': 1},
     dataset=dict(
@@ -33,6 +26,7 @@ train_dataloader = dict(
         ann_file='nuscenes_infos_train.pkl',
         data_prefix=_base_.val_dataloader.dataset.data_prefix,
         dataset='nuscenes',
+        maps=dict(labels=_base_.pseudo_labels_folder),
         pipeline=train_pipeline,
     ),
 )

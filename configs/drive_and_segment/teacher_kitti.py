@@ -17,15 +17,15 @@ geometry = [
     dict(type='RandomResize', scale=image_scale, ratio_range=(0.5, 2.0), keep_ratio=True, resize_type='mmseg.Resize'),
     *_base_.geometry[1:],
 ]
-train_pipeline = [
-    dict(type='peridot.LoadCameraImage'),
-    dict(type='peridot.LoadLabelMap', folder=_base_.pseudo_classes_folder),
-    *geometry,
-    dict(type='peridot.KeepLabeled'),
-    dict(type='mmseg.PhotoMetricDistortion'),
-    dict(type='mmseg.PackSegInputs'),
-]
-train_dataloader = dict(**_base_.loader, dataset=dict(type='peridot.CameraImageDataset', pipeline=train_pipeline))
+train_pipeline = [*_base_.load_hard, *geometry, *_base_.pack_hard]
+train_dataloader = dict(
+    **_base_.loader,
+    dataset=dict(
+        type='peridot.CameraImageDataset',
+        maps=dict(labels=_base_.pseudo_labels_folder),
+        pipeline=train_pipeline,
+    ),
+)
 # the sweeps of the paired dataset are not looked at
 picture_dataset = None
 

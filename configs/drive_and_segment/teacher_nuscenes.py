@@ -1,4 +1,4 @@
-"""Drive&Segment's teacher on nuScenes: Segmenter learns the clusters of lidar proposals, about 20,000 iterations."""
+"""Drive&Segment's teacher on nuScenes: Segmenter learns the pseudo-labels, about 20,000 iterations."""
 
 _base_ = [
     '../_base_/datasets/nus_images_eval.py',
@@ -6,14 +6,7 @@ _base_ = [
     '../_base_/methods/drive_and_segment.py',
 ]
 
-train_pipeline = [
-    dict(type='peridot.LoadCameraImage'),
-    dict(type='peridot.LoadLabelMap', folder=_base_.pseudo_classes_folder),
-    *_base_.geometry,
-    dict(type='peridot.KeepLabeled'),
-    dict(type='mmseg.PhotoMetricDistortion'),
-    dict(type='mmseg.PackSegInputs'),
-]
+train_pipeline = [*_base_.load_hard, *_base_.geometry, *_base_.pack_hard]
 train_dataloader = dict(
     **_base_.loader,
     dataset=dict(
@@ -22,6 +15,7 @@ train_dataloader = dict(
         ann_file='nuscenes_infos_train.pkl',
         data_prefix=_base_.val_dataloader.dataset.data_prefix,
         dataset='nuscenes',
+        maps=dict(labels=_base_.pseudo_labels_folder),
         pipeline=train_pipeline,
     ),
 )

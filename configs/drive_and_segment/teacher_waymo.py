@@ -6,15 +6,15 @@ _base_ = [
     '../_base_/methods/drive_and_segment.py',
 ]
 
-train_pipeline = [
-    dict(type='peridot.LoadCameraImage'),
-    dict(type='peridot.LoadLabelMap', folder=_base_.pseudo_classes_folder),
-    *_base_.geometry,
-    dict(type='peridot.KeepLabeled'),
-    dict(type='mmseg.PhotoMetricDistortion'),
-    dict(type='mmseg.PackSegInputs'),
-]
-train_dataloader = dict(**_base_.loader, dataset=dict(type='peridot.CameraImageDataset', pipeline=train_pipeline))
+train_pipeline = [*_base_.load_hard, *_base_.geometry, *_base_.pack_hard]
+train_dataloader = dict(
+    **_base_.loader,
+    dataset=dict(
+        type='peridot.CameraImageDataset',
+        maps=dict(labels=_base_.pseudo_labels_folder),
+        pipeline=train_pipeline,
+    ),
+)
 # the sweeps of the paired dataset are not looked at
 picture_dataset = None
 

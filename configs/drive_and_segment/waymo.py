@@ -4,7 +4,7 @@ The files of mmdet3d's converter hold the points of all five lidars in the vehic
 other lidars are taken as if the one on the roof had seen them; points above and below its beams are left out.
 """
 
-_base_ = '../_base_/datasets/waymo_paired.py'
+_base_ = ['../_base_/datasets/waymo_paired.py', '../_base_/methods/drive_and_segment_labels.py']
 
 proposals = dict(
     # x, y, z, intensity, elongation, timestamp
@@ -16,18 +16,4 @@ proposals = dict(
         # of the lidar on the roof, from the vehicle's rear axle
         origin=(1.43, 0.0, 2.184),
     ),
-    ground=dict(seed_angle=30.0, step_angle=5.0, tolerance=0.1, climb=0.3, reach=40.0),
-    clusters=dict(angle=10.0, min_points=10, max_share=0.2),
-    regions=dict(reach=1.0, border=0.25, min_points=5, min_pixels=100, min_side=8),
-)
-
-pseudo_classes = dict(
-    teacher=dict(
-        type='peridot.TimmTeacher',
-        model='vit_small_patch16_224.dino',
-        weights='checkpoints/dino_deitsmall16_pretrain.pth',
-        image_size=(224, 224),
-    ),
-    pool='class',
-    num_clusters=30,
 )

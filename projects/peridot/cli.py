@@ -79,16 +79,26 @@ def parse_map_arguments(kind: str, generator: str) -> argparse.Namespace:
         description=f'Make {folder.replace("_", " ")} for the training images of a config. '
         'An interrupted run continues with the same command; under torchrun the processes share the images.'
     )
-    add_config_arguments(parser)
+    add_map_arguments(parser, f'{folder}/GENERATOR')
     parser.add_argument('--generator', default=generator, help=f'default: {generator}')
     parser.add_argument('--options', nargs='+', action=DictAction, help='settings of the generator, as key=value')
-    parser.add_argument('--out', help=f'folder of the maps, relative to the data root (default: {folder}/GENERATOR)')
-    parser.add_argument('--overwrite', action='store_true', help='replace maps made with other settings')
-    parser.add_argument('--preview', type=int, default=0, metavar='N', help='write N overlays to look at')
-    add_worker_arguments(parser)
     args = parser.parse_args()
     args.out = args.out or f'{folder}/{args.generator}'
     return args
+
+
+def add_map_arguments(parser: argparse.ArgumentParser, folder: str) -> None:
+    """Arguments of every program that makes maps for the training images of a config.
+
+    Args:
+        parser: Gets them.
+        folder: Where the maps go without `--out`, for the help.
+    """
+    add_config_arguments(parser)
+    parser.add_argument('--out', help=f'folder of the maps, relative to the data root (default: {folder})')
+    parser.add_argument('--overwrite', action='store_true', help='replace maps made with other settings')
+    parser.add_argument('--preview', type=int, default=0, metavar='N', help='write N overlays to look at')
+    add_worker_arguments(parser)
 
 
 def own_command() -> str:

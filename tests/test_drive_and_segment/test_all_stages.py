@@ -7,15 +7,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image
 
 pytest.importorskip('mmseg')
 
-from peridot.cli import run
-from peridot.drive_and_segment.all_stages import DriveAndSegment, drive_and_segment_command, score_rows
-from peridot.drive_and_segment.pseudo_labels.pixel_kmeans import PixelClusters, pixel_features
+from peridot.drive_and_segment.all_stages import DriveAndSegment, score_rows
 from peridot.errors import ConfigError, PeridotError
-from peridot.maps import ImageSource
 from peridot.work_dirs import Stages
 
 REPO = Path(__file__).resolve().parents[2]
@@ -23,8 +19,8 @@ FOLDER = REPO / 'configs' / 'drive_and_segment'
 LABELS = f"""
 _base_ = {str(FOLDER / 'demo.py')!r}
 train_dataloader = dict(dataset=dict(indices=1))
-pseudo_classes = dict(
-    teacher=dict(model='test_efficientnet', weights=None), crop_size=32, num_clusters=4, restarts=1, max_share=0.99
+pseudo_labels = dict(
+    teacher=dict(model='test_efficientnet', weights=None), crop_size=32, num_clusters=4, restarts=1, max_fraction=0.99
 )
 """
 NETWORK = """
@@ -75,12 +71,11 @@ def in_this_process(monkeypatch) -> list[str]:
     return called
 
 
-def test_all_stages(root, config, tmp_path, monkeypatch, capsys):
+def test_all_stages(root, config, tmp_path, monkeypatch, run_tool, capsys):
     called, work = in_this_process(monkeypatch), tmp_path / 'work'
-    command = ['x', str(config), '--data-root', str(root), '--work-dir', str(work), '--seeds', '3']
-    monkeypatch.setattr(sys, 'argv', command)
-    run(drive_and_segment_command)
-    labels = ['make_proposals', 'make_pseudo_classes', 'make_superpixels', 'make_proposals', 'make_pseudo_classes']
+    command = ['drive_and_segment', config, '--data-root', root, '--work-dir', work, '--seeds']
+    run_tool(*command, 3)
+    labels = ['make_proposals', 'make_pseudo_labels', 'make_superpixels', 'make_proposals', 'make_pseudo_labels']
     assert called == [*labels, 'train', 'make_teacher_labels', 'test', 'train', 'test']
     scores = json.loads((work / 'results.json').read_text())['scores']
     assert set(scores) == {'k-means of pixels', 'pseudo-labels', 'teacher', 'student'}
@@ -95,13 +90,11 @@ def test_all_stages(root, config, tmp_path, monkeypatch, capsys):
     log = next((work / 'student_seed3').glob('*.py')).read_text()
     assert 'weak_labels/segment-teacher_seed3' in log and 'seed=3' in log
     capsys.readouterr()
-    monkeypatch.setattr(sys, 'argv', command)
-    run(drive_and_segment_command)
+    run_tool(*command, 3)
     out = capsys.readouterr().out
     assert len(called) == 10 and out.count('done before') == 12 and '| student ' in out
-    monkeypatch.setattr(sys, 'argv', [*command[:-1], '4'])
     with pytest.raises(SystemExit, match=r'results\.json is of a run with other settings: remove'):
-        run(drive_and_segment_command)
+        run_tool(*command, 4)
 
 
 def test_a_dataset_without_configs_of_networks(root, tmp_path):
@@ -119,20 +112,6 @@ def test_rows_of_the_table():
     assert header[1:] == ['mIoU', 'accuracy', 'mIoU, seed 0', 'mIoU, seed 1']
     assert labels == ['pseudo-labels', '12.3', '40.0', '', '']
     assert teacher == ['teacher', '15.0', '60.0', '10.0', '20.0']
-
-
-def test_clusters_of_pixels(tmp_path):
-    """Two colors on two halves are found whatever the seed; position tells equal colors apart."""
-    image = np.zeros((20, 30, 3), np.uint8)
-    image[:, 15:] = 250
-    Image.fromarray(image).save(tmp_path / 'a.png')
-    found = PixelClusters(2, per_image=50, seed=1).fit([ImageSource(str(tmp_path / 'a.png'))])(image)
-    assert found.shape == (20, 30) and len(np.unique(found[:, :15])) == len(np.unique(found[:, 15:])) == 1
-    assert found[0, 0] != found[0, 29]
-    features = pixel_features(image).reshape(20, 30, 5)
-    np.testing.assert_allclose(features[19, 29], [250 / 255] * 3 + [1, 1])
-    np.testing.assert_allclose(features[0, 14], [0, 0, 0, 0, 14 / 29], rtol=1e-6)
-    np.testing.assert_allclose(features[5, 3, 3:], [5 / 19, 3 / 29], rtol=1e-6)
 
 
 def test_stages_continue(tmp_path, monkeypatch):

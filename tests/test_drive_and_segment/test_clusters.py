@@ -3,7 +3,8 @@ from collections import deque
 import numpy as np
 import pytest
 from made_up_sweeps import ELEVATIONS, HEIGHT, random_image, scan, wall
-from peridot.drive_and_segment.proposals import LidarProposals, grid_components, surface_angle
+from oracles import surface_angle
+from peridot.drive_and_segment.proposals import LidarProposals, grid_components
 from peridot.drive_and_segment.proposals.clusters import same_surface
 from peridot.drive_and_segment.proposals.ground import GroundRule, find_ground, fit_plane, inclinations
 from peridot.drive_and_segment.proposals.range_image import Sensor, fill_gaps, make_range_image
@@ -130,12 +131,12 @@ def test_a_tilted_world_has_the_same_objects(axis, angle):
     assert (found[world.thing == 0] == 1).mean() > 0.99
 
 
-@pytest.mark.parametrize(('height', 'share'), [(0.12, 0.95), (0.2, 0.88)])
-def test_a_kerb_is_ground_and_a_box_is_not(height, share):
-    kerb, box = ((6, -20, -HEIGHT), (12, -3, -HEIGHT + height)), ((6, 1, -HEIGHT), (6.6, 3, -HEIGHT + 0.5))
-    world = scan([kerb, box])
+@pytest.mark.parametrize(('height', 'fraction'), [(0.12, 0.95), (0.2, 0.88)])
+def test_a_curb_is_ground_and_a_box_is_not(height, fraction):
+    curb, box = ((6, -20, -HEIGHT), (12, -3, -HEIGHT + height)), ((6, 1, -HEIGHT), (6.6, 3, -HEIGHT + 0.5))
+    world = scan([curb, box])
     found = segment(world.points, clusters=dict(min_points=5))
-    assert (found[world.thing == 1] == 1).mean() > share
+    assert (found[world.thing == 1] == 1).mean() > fraction
     assert (found[world.thing == 2] >= 2).mean() > 0.75 and len(set(found[world.thing == 2]) - {1}) == 1
     assert (found[world.thing == 0] == 1).all()
 
@@ -145,7 +146,7 @@ def test_level_ground_behind_walls_is_ground():
     sides = [((-5.3, y, -HEIGHT), (5.3, y + 0.3, -1.1)) for y in (-5.3, 5)]
     sides += [((x, -5.3, -HEIGHT), (x + 0.3, 5.3, -1.1)) for x in (-5.3, 5)]
     world = scan([*sides, ((7, -8, -HEIGHT), (30, 8, -HEIGHT + 0.2))])
-    found = segment(world.points, clusters=dict(max_share=1))
+    found = segment(world.points, clusters=dict(max_fraction=1))
     assert (world.thing == 5).sum() > 100 and (found[world.thing == 5] == 1).mean() > 0.9
     assert (found[(world.thing > 0) & (world.thing < 5) & (world.above > 0.32)] == 2).all()
 
@@ -156,8 +157,8 @@ def test_sizes_and_numbers():
     assert sizes[0] > sizes[1] > sizes[2]
     found = segment(world.points, clusters=dict(min_points=int(sizes[2]) + 1))
     assert ids_of(found, world) == [{2}, {3}, {0}]
-    share = (sizes[0] - 1) / len(world.points)
-    assert ids_of(segment(world.points, clusters=dict(max_share=share)), world) == [{0}, {2}, {3}]
+    fraction = (sizes[0] - 1) / len(world.points)
+    assert ids_of(segment(world.points, clusters=dict(max_fraction=fraction)), world) == [{0}, {2}, {3}]
 
 
 def test_empty_cells_between_ground_are_ground(sensor):

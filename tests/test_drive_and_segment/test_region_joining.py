@@ -1,11 +1,11 @@
 import numpy as np
 import pytest
 import torch
-from peridot.drive_and_segment.pseudo_labels.attachment import (
+from oracles import pool_regions
+from peridot.drive_and_segment.segmentor.region_joining import (
     AttachmentRule,
     attach_superpixels,
     join_regions,
-    pool_regions,
     region_means,
 )
 from peridot.drive_and_segment.segmentor.teacher_labels import region_classes
@@ -67,8 +67,8 @@ def test_superpixels_complete_segments_but_do_not_join_the_ground():
     assert attach_superpixels(proposals, superpixels, AttachmentRule())[0] == 0
 
 
-def test_shares_that_make_no_sense():
-    with pytest.raises(ConfigError, match=r'regions: purity=1\.5 is a share'):
+def test_fractions_that_make_no_sense():
+    with pytest.raises(ConfigError, match=r'regions: purity=1\.5 is a fraction'):
         AttachmentRule(purity=1.5)
 
 
@@ -78,27 +78,21 @@ def some_scores(seed=0) -> tuple[torch.Tensor, torch.Tensor]:
     return scores, torch.randint(-1, 6, (2, 8, 9), generator=generator)
 
 
-def test_pooling_equals_a_loop():
+def test_means_equal_a_loop():
     scores, regions = some_scores()
-    pooled = pool_regions(scores, regions)
-    for image in range(2):
-        for region in range(6):
-            inside = regions[image] == region
-            expected = scores[image][:, inside].mean(1, keepdim=True).expand(-1, inside.sum())
-            torch.testing.assert_close(pooled[image][:, inside], expected)
-        assert not pooled[image][:, regions[image] < 0].any()
-    valid = (regions >= 0)[:, None].expand_as(pooled)
-    # probabilities stay probabilities
-    torch.testing.assert_close(pooled.sum(1)[regions >= 0], torch.ones(int((regions >= 0).sum())))
-    torch.testing.assert_close(pool_regions(pooled, regions), pooled)
-    constant = torch.rand(2, 5, 1, 1).expand(scores.shape)
-    torch.testing.assert_close(pool_regions(constant, regions)[valid], constant[valid])
+    means, pixels, group = region_means(scores, regions)
+    assert means.shape == (12, 5) and group.shape == (2 * 8 * 9,)
+    torch.testing.assert_close(means.sum(1)[pixels > 0], torch.ones(int((pixels > 0).sum())))
+    torch.testing.assert_close(pixels[group[group >= 0]].float().pow(-1).sum(), torch.tensor(float((pixels > 0).sum())))
+    found = torch.where(group[:, None] >= 0, means[group], 0).unflatten(0, regions.shape).movedim(-1, 1)
+    torch.testing.assert_close(found, pool_regions(scores, regions))
+    assert ((group < 0) == (regions < 0).flatten()).all()
 
 
-def test_pooling_without_regions():
+def test_means_without_regions():
     scores, regions = some_scores()
-    assert not pool_regions(scores, torch.full_like(regions, -1)).any()
-    assert region_means(scores, torch.full_like(regions, -1))[0].shape == (0, 5)
+    means, pixels, group = region_means(scores, torch.full_like(regions, -1))
+    assert means.shape == (0, 5) and pixels.shape == (0,) and (group == -1).all()
 
 
 def test_a_region_votes():

@@ -1,5 +1,4 @@
 import json
-import sys
 from pathlib import Path
 
 import cv2
@@ -12,14 +11,8 @@ from PIL import Image
 pytest.importorskip('mmseg')
 
 from mmengine.registry import DefaultScope
-from peridot.cli import run
 from peridot.drive_and_segment.segmentor import segment_images
-from peridot.drive_and_segment.segmentor.segment_images import (
-    ImageSegmentor,
-    class_palette,
-    cluster_palette,
-    segment_images_command,
-)
+from peridot.drive_and_segment.segmentor.segment_images import ImageSegmentor, class_palette, cluster_palette
 from peridot.errors import CheckpointError, DataError
 from peridot.registry import MODELS
 from peridot.visualization.maps import class_colors
@@ -71,19 +64,14 @@ def matching(tmp_path) -> Path:
     return path
 
 
-def call(monkeypatch, *arguments) -> None:
-    monkeypatch.setattr(sys, 'argv', ['segment_images.py', *map(str, arguments)])
-    run(segment_images_command)
-
-
 def read(path: Path) -> np.ndarray:
     with Image.open(path) as image:
         return np.asarray(image)
 
 
-def test_pictures_of_a_folder(trained, pictures, matching, tmp_path, monkeypatch):
+def test_pictures_of_a_folder(trained, pictures, matching, tmp_path, run_tool):
     out = tmp_path / 'out'
-    call(monkeypatch, *trained, pictures, out, '--matching', matching, '--opacity', 1)
+    run_tool('segment_images', *trained, pictures, out, '--matching', matching, '--opacity', 1)
     segmentor = ImageSegmentor(Config.fromfile(trained[0]), str(trained[1]))
     for name in ('a.png', 'deep/b.jpg'):
         clusters = segmentor(read(pictures / name))
@@ -95,41 +83,41 @@ def test_pictures_of_a_folder(trained, pictures, matching, tmp_path, monkeypatch
     # what exists stays; what is lost comes back
     (out / 'clusters' / 'a.png').unlink()
     (out / 'clusters' / 'deep' / 'b.png').write_bytes(b'kept')
-    call(monkeypatch, *trained, pictures, out)
+    run_tool('segment_images', *trained, pictures, out)
     assert (out / 'clusters' / 'a.png').is_file() and (out / 'clusters' / 'deep' / 'b.png').read_bytes() == b'kept'
 
 
-def test_an_image_that_cannot_be_read(trained, pictures, tmp_path, monkeypatch):
+def test_an_image_that_cannot_be_read(trained, pictures, tmp_path, run_tool):
     (pictures / 'a.png').write_bytes(b'no image')
     with pytest.raises(
         SystemExit, match=r'error: .*a\.png is no image or is damaged.* \(1 images were left out'
     ) as end:
-        call(monkeypatch, *trained, pictures, tmp_path / 'out')
+        run_tool('segment_images', *trained, pictures, tmp_path / 'out')
     # a text ends the process with status 1
     assert isinstance(end.value.code, str)
     assert [path.name for path in (tmp_path / 'out').rglob('*.png')] == ['b.png']
 
 
-def test_a_video(trained, tmp_path, monkeypatch, matching):
+def test_a_video(trained, tmp_path, monkeypatch, matching, run_tool):
     video, frames = tmp_path / 'drive.avi', 3
     writer = cv2.VideoWriter(str(video), cv2.VideoWriter_fourcc(*'MJPG'), 10, SIZE[::-1])
     for number in range(frames):
         writer.write(np.full((*SIZE, 3), 60 * number, np.uint8))
     writer.release()
-    call(monkeypatch, *trained, video, tmp_path / 'out', '--matching', matching)
+    run_tool('segment_images', *trained, video, tmp_path / 'out', '--matching', matching)
     for name in ('drive_clusters.mp4', 'drive_classes.mp4'):
         reader = cv2.VideoCapture(str(tmp_path / 'out' / name))
         assert reader.get(cv2.CAP_PROP_FRAME_COUNT) == frames and reader.get(cv2.CAP_PROP_FPS) == 10
         assert reader.read()[1].shape == (*SIZE, 3)
     assert len(list((tmp_path / 'out').iterdir())) == 2
     monkeypatch.setattr(segment_images.cv2, 'VideoCapture', None)
-    call(monkeypatch, *trained, video, tmp_path / 'out', '--matching', matching)
+    run_tool('segment_images', *trained, video, tmp_path / 'out', '--matching', matching)
 
 
-def test_a_damaged_video(trained, tmp_path, monkeypatch):
+def test_a_damaged_video(trained, tmp_path, run_tool):
     (tmp_path / 'drive.mp4').write_bytes(b'no video')
     with pytest.raises(SystemExit, match=r'error: the video .*drive\.mp4 cannot be read: convert it'):
-        call(monkeypatch, *trained, tmp_path / 'drive.mp4', tmp_path / 'out')
+        run_tool('segment_images', *trained, tmp_path / 'drive.mp4', tmp_path / 'out')
     assert not list((tmp_path / 'out').iterdir())
 
 
@@ -139,17 +127,17 @@ def test_colors_over_the_image():
     np.testing.assert_array_equal(painted, np.rint(75 + 0.25 * class_colors(2)[clusters]))
 
 
-def test_inputs_that_are_none(trained, pictures, matching, tmp_path, monkeypatch):
+def test_inputs_that_are_none(trained, pictures, matching, tmp_path, run_tool):
     with pytest.raises(SystemExit, match='nowhere is neither a folder of images nor a video'):
-        call(monkeypatch, *trained, tmp_path / 'nowhere', tmp_path / 'out')
+        run_tool('segment_images', *trained, tmp_path / 'nowhere', tmp_path / 'out')
     (tmp_path / 'empty').mkdir()
     with pytest.raises(SystemExit, match='empty holds no image'):
-        call(monkeypatch, *trained, tmp_path / 'empty', tmp_path / 'out')
+        run_tool('segment_images', *trained, tmp_path / 'empty', tmp_path / 'out')
     with pytest.raises(SystemExit, match=r'--opacity 2\.0 must lie above 0'):
-        call(monkeypatch, *trained, pictures, tmp_path / 'out', '--opacity', 2)
+        run_tool('segment_images', *trained, pictures, tmp_path / 'out', '--opacity', 2)
     (pictures / 'a.jpg').write_bytes((pictures / 'a.png').read_bytes())
     with pytest.raises(SystemExit, match=r'a\.jpg and .*a\.png would give one picture: rename one'):
-        call(monkeypatch, *trained, pictures, tmp_path / 'out')
+        run_tool('segment_images', *trained, pictures, tmp_path / 'out')
     with pytest.raises(DataError, match='is of 5 clusters, the network has 31'):
         class_palette(str(matching), 31)
     with pytest.raises(DataError, match=r'the matching .*none\.json cannot be read .* writes matching\.json'):

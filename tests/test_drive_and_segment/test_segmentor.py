@@ -8,11 +8,11 @@ import torch
 import torch.nn.functional as F
 from mmengine.optim import OptimWrapper
 from mmengine.registry import MODELS, DefaultScope
+from oracles import pool_regions
 from peridot.errors import CheckpointError, ConfigError
 from peridot.hooks import EMATeacherHook
 
 pytest.importorskip('mmseg', reason='mmsegmentation is optional')
-from peridot.drive_and_segment.pseudo_labels.attachment import pool_regions
 from peridot.drive_and_segment.segmentor import segmentor as module
 from peridot.drive_and_segment.segmentor.segmentor import (
     DistillSegmentor,
@@ -101,14 +101,14 @@ def batch_of(sizes=((32, 32), (24, 32)), seed=0) -> dict:
 
 
 def test_loss_counts_labeled_pixels_alone():
-    for share in (1, 7, 64):
+    for count in (1, 7, 64):
         labels = torch.full((1, 8, 8), 255)
-        labels.view(-1)[:share] = torch.arange(share) % 31
+        labels.view(-1)[:count] = torch.arange(count) % 31
         logits = torch.zeros(1, 31, 8, 8, requires_grad=True)
         loss = LabeledPixelLoss()(logits, labels)
         assert loss.item() == pytest.approx(np.log(31), abs=1e-5)
         loss.backward()
-        assert (logits.grad.abs().sum(1).view(-1) > 0).tolist() == [True] * share + [False] * (64 - share)
+        assert (logits.grad.abs().sum(1).view(-1) > 0).tolist() == [True] * count + [False] * (64 - count)
 
 
 def test_loss_without_labels_is_zero_with_gradient():

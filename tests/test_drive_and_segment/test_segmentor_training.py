@@ -9,7 +9,7 @@ import torch
 from mmengine.config import Config
 from mmengine.registry import DefaultScope
 from peridot.cli import load_config
-from peridot.drive_and_segment.pseudo_labels.attachment import join_regions
+from peridot.drive_and_segment.segmentor.region_joining import join_regions
 from peridot.errors import ConfigError, DataError
 from peridot.maps import Manifest, MapFolder, write_manifest, write_map
 from peridot.registry import DATASETS
@@ -52,9 +52,8 @@ def make_maps(folder: Path, kind: str, images: list, maps: dict, **fields) -> No
 
 def add_maps(root: Path, config: Path) -> None:
     """Proposals, superpixels and labels of the first images, in blocks."""
-    dataset = DATASETS.build(
-        {**Config.fromfile(config).train_dataloader.dataset, 'data_root': str(root), 'pipeline': [], 'indices': IMAGES}
-    )
+    own = dict(data_root=str(root), pipeline=[], maps={}, indices=IMAGES)
+    dataset = DATASETS.build({**Config.fromfile(config).train_dataloader.dataset, **own})
     images = [dataset.get_data_info(index) for index in range(IMAGES)]
     height, width = np.indices((188, 621) if 'kitti' in config.name else (198, 352))
     superpixels = height // 20 * 40 + width // 20
@@ -79,7 +78,7 @@ def linked(source: Path, folder: Path) -> Path:
 
 @pytest.fixture(scope='module')
 def root(demo_root, tmp_path_factory) -> Path:
-    """Synthetic streets with the maps of stages A and B."""
+    """Synthetic streets with proposals, superpixels and labels."""
     folder = linked(demo_root, tmp_path_factory.mktemp('nuscenes'))
     add_maps(folder, REPO / 'configs/drive_and_segment/teacher_demo.py')
     return folder
@@ -92,22 +91,24 @@ def start(tool: str, config: Path, root: Path, monkeypatch, *arguments) -> None:
 
 
 def train(config: Path, root: Path, folder: Path, monkeypatch, *options: str, evaluate: bool = False) -> list[dict]:
-    """Train for an epoch of one step; what was logged."""
-    steps = Config.fromfile(config).train_dataloader.dataset.pipeline
-    crop = next(index for index, step in enumerate(steps) if step.type == 'mmseg.RandomCrop')
-    options = [
-        *SMALL,
-        *network(config),
-        f'visualizer.name={folder.name}',
-        *options,
-        'model.data_preprocessor.size=(64,64)',
-    ]
-    options.append(f'train_dataloader.dataset.pipeline.{crop}.crop_size=(64,64)')
+    """Train for an epoch of one step on small crops; what was logged."""
+    options = [*SMALL, *network(config), f'visualizer.name={folder.name}', *options]
     if 'nuscenes' in config.name:
         options.append('val_dataloader.dataset.data_prefix.pts_semantic_mask=lidarseg/v1.0-mini')
     options += EVALUATION if evaluate else [f'val_{part}=None' for part in ('dataloader', 'cfg', 'evaluator')]
-    start('train', config, root, monkeypatch, '--work-dir', folder, '--cfg-options', *options)
+    start('train', small_crops(config, folder), root, monkeypatch, '--work-dir', folder, '--cfg-options', *options)
     return [json.loads(line) for line in next(folder.glob('*/vis_data/scalars.json')).read_text().splitlines()]
+
+
+def small_crops(config: Path, folder: Path) -> Path:
+    """The config with crops of 64 x 64 pixels."""
+    content = Config.fromfile(config)
+    content.model.data_preprocessor.size = (64, 64)
+    (crop,) = (step for step in content.train_dataloader.dataset.pipeline if step.type == 'mmseg.RandomCrop')
+    crop.crop_size = (64, 64)
+    folder.mkdir(exist_ok=True)
+    content.dump(folder / config.name)
+    return folder / config.name
 
 
 @pytest.fixture(scope='module')
@@ -191,13 +192,13 @@ def test_configs_build(config):
     with DefaultScope.overwrite_default_scope('mmseg'):
         settings = {**content.train_dataloader.dataset, 'lazy_init': True}
         steps = [type(step).__name__ for step in DATASETS.build(settings).pipeline.transforms]
-    # tools/drive_and_segment.py changes the folder of the second step
-    assert steps[:2] == ['LoadCameraImage', 'LoadLabelMap']
     is_soft = 'ema' in config.name
     assert ('LoadRegionMap' in steps) == is_soft == ('EMATeacherHook' in str(content.custom_hooks))
     assert (content.model.type == 'peridot.DistillSegmentor') == is_soft
     wanted = 'segment-teacher' if config.name.startswith('student') and not is_soft else 'segment-kmeans'
-    assert content.train_dataloader.dataset.pipeline[1].folder == f'weak_labels/{wanted}'
+    maps = dict(content.train_dataloader.dataset.maps)
+    assert maps.pop('labels') == f'weak_labels/{wanted}'
+    assert list(maps) == ['proposals', 'superpixels'] * is_soft
     assert content.param_scheduler[-1].end == content.train_cfg.max_epochs
     assert not content.val_cfg or content.train_cfg.val_interval == content.train_cfg.max_epochs
 
@@ -222,11 +223,11 @@ def test_images_are_samples(root):
 
 def test_maps_of_images_follow_the_flip(root):
     config = Config.fromfile(REPO / 'configs/drive_and_segment/student_ema_demo.py')
-    steps = config.train_dataloader.dataset.pipeline
-    steps = [*steps[:3], dict(type='RandomFlip', prob=1.0)]
+    steps = [step for step in config.train_dataloader.dataset.pipeline if step.type.startswith('peridot.Load')]
+    flip = dict(type='RandomFlip', prob=1.0)
     settings = {**config.train_dataloader.dataset, 'data_root': str(root), 'indices': 1}
     with DefaultScope.overwrite_default_scope('mmseg'):
-        plain, flipped = (DATASETS.build({**settings, 'pipeline': list(part)})[0] for part in (steps[:3], steps))
+        plain, flipped = (DATASETS.build({**settings, 'pipeline': part})[0] for part in (steps, [*steps, flip]))
     for name in ('img', 'gt_seg_map', 'gt_region_map'):
         np.testing.assert_array_equal(plain[name][:, ::-1], flipped[name])
     assert plain['gt_region_map'].dtype == np.int32 and set(np.unique(plain['gt_seg_map'])) == {0, 3, 255}
@@ -235,7 +236,7 @@ def test_maps_of_images_follow_the_flip(root):
 @pytest.mark.parametrize(
     ('missing', 'tool'),
     [
-        ('weak_labels/segment-kmeans', 'make_pseudo_classes'),
+        ('weak_labels/segment-kmeans', 'make_pseudo_labels'),
         ('drive_and_segment/proposals', 'make_proposals'),
         ('superpixels/felzenszwalb', 'make_superpixels'),
     ],
@@ -258,10 +259,24 @@ def test_missing_folders_are_found_before_training(missing, tool, demo_root, roo
 def test_superpixels_must_cover_images(root):
     config = Config.fromfile(REPO / 'configs/drive_and_segment/student_ema_demo.py')
     settings = {**config.train_dataloader.dataset, 'data_root': str(root), 'indices': IMAGES}
-    settings['pipeline'][2].superpixels = 'drive_and_segment/proposals'
+    settings['maps'] = {**settings['maps'], 'superpixels': 'drive_and_segment/proposals'}
     problem = r'proposals leaves pixels without superpixel.*name their folder as superpixels'
     with DefaultScope.overwrite_default_scope('mmseg'), pytest.raises(DataError, match=problem):
-        DATASETS.build(settings)
+        _ = DATASETS.build(settings)[0]
+
+
+@pytest.mark.parametrize(
+    ('maps', 'problem'),
+    [
+        ({}, "has no maps called 'labels', but its pipeline reads a MapFolder"),
+        (dict(labels='superpixels/felzenszwalb'), r'maps\.labels of the dataset names superpixels \(.*felzenszwalb\)'),
+    ],
+)
+def test_other_maps_than_labels(root, maps, problem):
+    config = Config.fromfile(REPO / 'configs/drive_and_segment/teacher_demo.py')
+    settings = {**config.train_dataloader.dataset, 'data_root': str(root), 'indices': IMAGES, 'maps': maps}
+    with DefaultScope.overwrite_default_scope('mmseg'), pytest.raises(ConfigError, match=problem):
+        _ = DATASETS.build(settings)[0]
 
 
 def test_missing_maps_are_found_before_training(root):

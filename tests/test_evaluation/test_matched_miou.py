@@ -5,7 +5,15 @@ import numpy as np
 import pytest
 import torch
 from peridot.errors import ConfigError, DataError
-from peridot.evaluation.matched_miou import UNMATCHED, MatchedMeanIoU, cluster_confusion, match_clusters, matched_scores
+from peridot.evaluation import confusion_matrix
+from peridot.evaluation.matched_miou import (
+    UNMATCHED,
+    MatchedMeanIoU,
+    majority_matching,
+    match_clusters,
+    matched_iou,
+    matched_scores,
+)
 from peridot.registry import METRICS
 
 # clusters by classes in the description of the method
@@ -50,8 +58,7 @@ def test_scores_of_the_description(unmatched, miou, accuracy):
 
 
 @pytest.mark.parametrize('shape', [(3, 3), (3, 5), (4, 2)])
-@pytest.mark.parametrize('criterion', ['pixels', 'iou'])
-def test_matching_is_the_best_of_all(shape, criterion):
+def test_matching_is_the_best_of_all(shape):
     for confusion in tables(shape):
         present = np.flatnonzero(confusion.any(1))
         part = confusion[present]
@@ -62,13 +69,8 @@ def test_matching_is_the_best_of_all(shape, criterion):
             (tall[1][rows, list(c)].sum(), tall[2][rows, list(c)].sum())
             for c in permutations(range(tall[1].shape[1]), len(rows))
         ]
-        order = (
-            (lambda pair: (pair[0], round(pair[1], 9)))
-            if criterion == 'pixels'
-            else (lambda pair: (round(pair[1], 9), pair[0]))
-        )
-        best = max(options, key=order)
-        matching = match_clusters(confusion, criterion)
+        best = max(options, key=lambda pair: (pair[0], round(pair[1], 9)))
+        matching = match_clusters(confusion)
         used = [(true, cluster) for cluster, true in enumerate(matching) if true != UNMATCHED]
         place = {true: index for index, true in enumerate(present)}
         assert len({true for true, _ in used}) == len(used)
@@ -110,7 +112,7 @@ def test_numbers_of_clusters_mean_nothing_to_other_treatments(unmatched):
 def test_perfect_prediction_under_other_numbers():
     rng = np.random.default_rng(0)
     truth = rng.integers(0, 5, (20, 30))
-    confusion = cluster_confusion(truth, rng.permutation(7)[truth], 5, 7, 255)[:, :-1]
+    confusion = confusion_matrix(truth.ravel(), rng.permutation(7)[truth].ravel(), 5, 255, 7)[:, :-1]
     scores = matched_scores(confusion)
     assert scores.miou == scores.accuracy == scores.class_accuracy == 1
 
@@ -156,16 +158,16 @@ def test_images_add_up_whatever_the_batches():
     found = together.evaluate(6)
     assert found == apart.evaluate(6)
     truth, predicted = (
-        np.stack([part[key]['data'].numpy() for part in samples]) for key in ('gt_sem_seg', 'pred_sem_seg')
+        np.stack([part[key]['data'].numpy() for part in samples]).ravel() for key in ('gt_sem_seg', 'pred_sem_seg')
     )
-    scores = matched_scores(cluster_confusion(truth, predicted, 3, 4, 255)[:, :-1])
+    scores = matched_scores(confusion_matrix(truth, predicted, 3, 255, 4)[:, :-1])
     assert found['matched/miou'] == scores.miou and found['matched/acc'] == scores.accuracy
     assert found['matched/class1'] == scores.iou[1] and found['matched/num_present'] == 3
 
 
 def test_ignored_pixels_and_pixels_without_cluster():
-    made = metric(num_clusters=2, no_cluster=255)
-    made.process({}, [sample([[0, 0, 1, 255]], [[1, 255, 0, 0]])])
+    made = metric(num_clusters=2)
+    made.process({}, [sample([[0, 0, 1, 255]], [[1, -1, 0, 0]])])
     found = made.evaluate(1)
     assert (
         found['matched/class0'] == 0.5 and found['matched/class1'] == 1 and found['matched/acc'] == pytest.approx(2 / 3)
@@ -212,9 +214,10 @@ def test_labels_outside_the_class_list_are_an_error():
         metric(num_clusters=4).process({}, [sample([[0, 7]], [[0, 1]])])
 
 
-def test_predictions_outside_the_clusters_are_an_error():
-    with pytest.raises(ConfigError, match=r'a\.png: prediction 4 is none of 4 clusters: set num_clusters'):
-        metric(num_clusters=4).process({}, [sample([[0, 1]], [[0, 4]])])
+@pytest.mark.parametrize('value', [4, -2, 255])
+def test_predictions_outside_the_clusters_are_an_error(value):
+    with pytest.raises(ConfigError, match=rf'a\.png: prediction {value} is none of 4 clusters: set num_clusters'):
+        metric(num_clusters=4).process({}, [sample([[0, 1]], [[0, value]])])
 
 
 def test_other_sizes_are_an_error():
@@ -229,7 +232,48 @@ def test_nothing_to_evaluate_is_an_error():
         made.evaluate(1)
 
 
-@pytest.mark.parametrize('setting', [{'criterion': 'f1'}, {'unmatched': 'zero'}])
-def test_unknown_settings(setting):
-    with pytest.raises(ConfigError, match=f'MatchedMeanIoU: {next(iter(setting))}='):
-        MatchedMeanIoU(**setting)
+def test_unknown_treatment():
+    with pytest.raises(ConfigError, match="MatchedMeanIoU: unmatched='zero' must be one of false_negative, drop, maj"):
+        MatchedMeanIoU(unmatched='zero')
+
+
+def naive_iou(confusion, matching) -> list[float]:
+    values = []
+    for wanted in range(confusion.shape[0]):
+        hit = missed = wrong = 0
+        for true in range(confusion.shape[0]):
+            for label in range(confusion.shape[1]):
+                for _ in range(confusion[true, label]):
+                    hit += true == wanted and matching[label] == wanted
+                    missed += true == wanted and matching[label] != wanted
+                    wrong += true != wanted and matching[label] == wanted
+        values.append(hit / (hit + missed + wrong) if hit + missed else np.nan)
+    return values
+
+
+@pytest.mark.parametrize('shape', [(4, 4), (3, 5), (5, 3), (1, 4)])
+@pytest.mark.parametrize('match', [match_clusters, majority_matching])
+def test_iou_equals_a_loop_over_elements(shape, match):
+    for confusion in tables(shape, 10):
+        matching = match(confusion)
+        np.testing.assert_allclose(matched_iou(confusion, matching), naive_iou(confusion, matching))
+
+
+def test_large_counts_decide_by_a_single_element():
+    confusion = np.full((16, 64), 10**9)
+    confusion[5, 60] += 1
+    assert match_clusters(confusion)[60] == 5
+
+
+def test_majority_takes_the_most_frequent_class():
+    confusion = np.array([[5, 0, 3, 0], [1, 0, 9, 0], [4, 2, 9, 0]])
+    assert majority_matching(confusion).tolist() == [0, 2, 1, UNMATCHED]
+
+
+def test_absent_classes_and_clusters_do_not_count():
+    confusion = np.array([[8, 0, 0], [0, 0, 0], [2, 0, 6]])
+    matching = match_clusters(confusion)
+    assert matching.tolist() == [0, UNMATCHED, 2]
+    iou = matched_iou(confusion, matching)
+    np.testing.assert_allclose(iou, [0.8, np.nan, 0.75])
+    assert np.nanmean(iou) == pytest.approx(0.775)

@@ -8,7 +8,7 @@ import pytest
 from mmengine.config import Config
 from mmengine.fileio import dump, load
 from peridot.errors import ConfigError, DataError
-from peridot.evaluation.matched_miou import hungarian_matching, majority_matching, matched_iou
+from peridot.evaluation.matched_miou import majority_matching, match_clusters, matched_iou
 from peridot.labels import MapJob, OracleGenerator, make_maps
 from peridot.labels.quality import compare_maps, region_counts
 from peridot.maps import Manifest, images_of, write_manifest, write_map
@@ -111,7 +111,7 @@ def test_labels_against_a_loop(comparison, folders, triples, name, count):
     assert covered < len(triples[name])
     assert found.purity == sum(max(column) for column in confusion.T) / covered
     for matching, classes, iou, mean in (
-        (hungarian_matching(confusion), found.hungarian, found.iou_hungarian, found.miou_hungarian),
+        (match_clusters(confusion), found.hungarian, found.iou_hungarian, found.miou_hungarian),
         (majority_matching(confusion), found.majority, found.iou_majority, found.miou_majority),
     ):
         expected = matched_iou(confusion, matching)

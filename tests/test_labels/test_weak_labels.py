@@ -107,7 +107,7 @@ def test_two_shards_equal_one(street, monkeypatch, rank_first):
     for rank in (rank_first, 1 - rank_first):
         with monkeypatch.context() as patch, pytest.raises(InterruptedError):
             patch.setattr('peridot.labels.runner.dist.get_dist_info', lambda rank=rank: (rank, 2))
-            patch.setattr(KMeansGenerator, '_fit', _interrupted)
+            patch.setattr(KMeansGenerator, 'cluster', _interrupted)
             make_maps(generator(), job)
     assert len(list(job.work_dir.rglob('*.npz'))) == 8
     make_maps(generator(), job)

@@ -152,7 +152,7 @@ def test_manifest_absent(tmp_path):
     ('folder', 'tool'),
     [
         ('drive_and_segment/proposals', 'make_proposals'),
-        ('weak_labels/segment-kmeans', 'make_pseudo_classes'),
+        ('weak_labels/segment-kmeans', 'make_pseudo_labels'),
         ('weak_labels/segment-teacher', 'make_teacher_labels'),
     ],
 )

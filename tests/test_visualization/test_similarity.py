@@ -94,7 +94,8 @@ def pretraining(demo_root, tmp_path):
     config.write_text(
         f"_base_ = ['{REPO}/configs/_base_/datasets/demo_paired.py', '{REPO}/configs/_base_/default_runtime.py']\n"
         "model = dict(type='peridot.Pretrainer', student=dict(type='peridot.CorrelationStudent'),\n"
-        "    teacher=dict(type='peridot.CorrelationTeacher'), objectives=dict(distance=dict(type='peridot.FeatureDistance')),\n"
+        "    teacher=dict(type='peridot.CorrelationTeacher'),\n"
+        "    objectives=dict(distance=dict(type='peridot.FeatureDistance')),\n"
         "    heads=dict(distill=dict(type='peridot.DistillationHead')))\n"
     )
     init_default_scope('mmdet3d')

@@ -1,7 +1,7 @@
-"""Drive&Segment, stage C: what teacher and students share.
+"""Drive&Segment's segmentor: what teacher and students share.
 
 "Drive&Segment: Unsupervised Semantic Segmentation of Urban Scenes via Cross-Modal Distillation", ECCV 2022. Optimizer,
-learning rate, batch, schedule and augmentation of the training were not published; these are Segmenter's.
+learning rate, batch size, schedule and augmentation were not published; these are Segmenter's.
 """
 
 _base_ = '../default_runtime.py'
@@ -20,11 +20,12 @@ custom_imports = dict(
 )
 custom_hooks = [dict(type='peridot.CheckCheckpointHook')]
 
-# below the data root
-pseudo_classes_folder = 'weak_labels/segment-kmeans'
+# folders of maps below the data root
+pseudo_labels_folder = 'weak_labels/segment-kmeans'
 teacher_labels_folder = 'weak_labels/segment-teacher'
-regions = dict(proposals='drive_and_segment/proposals', superpixels='superpixels/felzenszwalb')
-teacher_labels = dict(**regions, min_confidence=0.0)
+region_maps = dict(proposals='drive_and_segment/proposals', superpixels='superpixels/felzenszwalb')
+# settings of tools/make_teacher_labels.py
+teacher_labels = dict(**region_maps, min_confidence=0.0)
 
 # largest width and height of an image that the network sees
 image_scale = (1600, 900)
@@ -33,11 +34,27 @@ image_pipeline = [
     dict(type='mmseg.Resize', scale=image_scale, keep_ratio=True),
     dict(type='mmseg.PackSegInputs'),
 ]
-# image, labels and regions together
+# of image, labels and regions together
 geometry = [
     dict(type='RandomResize', scale=image_scale, ratio_range=(0.5, 2.0), keep_ratio=True, resize_type='mmseg.Resize'),
     dict(type='mmseg.RandomCrop', crop_size=(512, 512)),
     dict(type='RandomFlip', prob=0.5),
+]
+
+# before and after the geometry, for networks that learn labels,
+load_hard = [dict(type='peridot.LoadCameraImage'), dict(type='peridot.LoadLabelMap')]
+pack_hard = [
+    dict(type='peridot.KeepLabeled'),
+    dict(type='mmseg.PhotoMetricDistortion'),
+    dict(type='mmseg.PackSegInputs'),
+]
+# and for a student with soft targets, whose teacher sees undistorted colors
+soft_maps = dict(labels=pseudo_labels_folder, **region_maps)
+load_soft = [*load_hard, dict(type='peridot.LoadRegionMap')]
+pack_soft = [
+    dict(type='peridot.KeepTeacherView'),
+    dict(type='mmseg.PhotoMetricDistortion'),
+    dict(type='peridot.PackDistillInputs'),
 ]
 
 # each config adds its dataset

@@ -5,6 +5,7 @@ from __future__ import annotations
 from peridot.datasets.paired_dataset import PairedDataset
 from peridot.registry import DATASETS
 
+# mmsegmentation's value of pixels without class
 IGNORED = 255
 
 

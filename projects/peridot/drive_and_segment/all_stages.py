@@ -1,24 +1,26 @@
-"""The program behind `tools/drive_and_segment.py`: the stages of Drive&Segment one after the other, their scores."""
+"""The stages of Drive&Segment one after the other, and their scores."""
 
 from __future__ import annotations
 
 import argparse
 import json
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 from mmengine.config import Config
 from mmengine.dataset import BaseDataset
 from mmengine.registry import DefaultScope
+from mmengine.structures import BaseDataElement
 from terminaltables import AsciiTable
 
 from peridot.cli import load_config
 from peridot.drive_and_segment.evaluation.scores_report import Column, write_report
-from peridot.drive_and_segment.proposals.make_proposals import FOLDER as PROPOSALS
+from peridot.drive_and_segment.proposals.generator import FOLDER as PROPOSALS
 from peridot.drive_and_segment.pseudo_labels.pixel_kmeans import PixelClusters
 from peridot.drive_and_segment.segmentor.segment_images import ImageSegmentor
 from peridot.errors import ConfigError
-from peridot.evaluation import MatchedMeanIoU
+from peridot.evaluation.matched_miou import MatchedMeanIoU
 from peridot.labels.parallel import progress
 from peridot.labels.training_maps import training_set
 from peridot.maps.folder import MapFolder
@@ -30,21 +32,25 @@ PSEUDO_LABELS = 'weak_labels/segment-kmeans'
 TEACHER_LABELS = 'weak_labels/segment-teacher'
 SUPERPIXELS = ('--generator', 'felzenszwalb', '--options', 'scale=100', 'sigma=0.5', 'min_size=50', 'num_ids=1024')
 HELD_OUT = '_val'
-NO_CLUSTER = 255
 NETWORKS = ('teacher', 'student', 'student_ema')
-# rows of the table
-PIXELS, PSEUDO = 'k-means of pixels', 'pseudo-labels'
-NAMES = {'teacher': 'teacher', 'student': 'student', 'student_ema': 'student of the extension'}
+# what is evaluated, as the table calls it
+TITLES = {
+    'pixels': 'k-means of pixels',
+    'labels': 'pseudo-labels',
+    'teacher': 'teacher',
+    'student': 'student',
+    'student_ema': 'student of the extension',
+}
 MATCHING = 'matching.json'
 
 
 class DriveAndSegment(Stages):
-    """All stages for one dataset. Proposals, clusters and superpixels are made once, the networks for each seed.
+    """All stages for one dataset. Proposals, pseudo-labels and superpixels are made once, the networks for each seed.
 
     Held-out images are those of the teacher's `val_dataloader`; without one nothing is scored.
 
     Args:
-        config: Config of proposals and classes. Those of the networks lie beside it as `teacher_NAME.py`,
+        config: Config of proposals and pseudo-labels. Those of the networks lie beside it as `teacher_NAME.py`,
             `student_NAME.py` and, where the extension is wanted, `student_ema_NAME.py`.
         data_root: Folder of the dataset.
         work_dir: Folder for networks and results.
@@ -57,7 +63,9 @@ class DriveAndSegment(Stages):
 
     def __init__(self, config: Path, data_root: Path, work_dir: Path, seeds: list[int]) -> None:
         super().__init__(work_dir, dict(config=str(config), data_root=str(data_root), seeds=seeds))
-        self.config, self.data_root, self.seeds = config, data_root, seeds
+        self.config = config
+        self.data_root = data_root
+        self.seeds = seeds
         for path in (config, self.config_of('teacher'), self.config_of('student')):
             if not path.is_file():
                 raise ConfigError(f'{path} not found: give configs/drive_and_segment/NAME.py with a teacher_NAME.py')
@@ -90,30 +98,25 @@ class DriveAndSegment(Stages):
         print(f'{sum(self.results["seconds"].values()) / 60:.1f} minutes; {self.file}')
 
     def label(self) -> None:
-        """Proposals, clusters and superpixels of the training images; the first two of held-out images too."""
+        """Proposals, pseudo-labels and superpixels of the training images; the first two of held-out images too."""
         self.stage('proposals', self.make, 'make_proposals')
-        self.stage('pseudo-labels', self.make, 'make_pseudo_classes')
+        self.stage('pseudo-labels', self.make, 'make_pseudo_labels')
         self.stage('superpixels', self.make, 'make_superpixels', *SUPERPIXELS)
         if not self.held_out:
             return
-        proposals, instead = PROPOSALS + HELD_OUT, f'train_dataloader.dataset.ann_file={self.held_out.dataset.ann_file}'
-        images = ['--cfg-options', instead]
+        proposals = PROPOSALS + HELD_OUT
+        images = ['--cfg-options', f'train_dataloader.dataset.ann_file={self.held_out.dataset.ann_file}']
         self.stage('proposals of held-out images', self.make, 'make_proposals', '--out', proposals, *images)
-        options = [
-            '--out',
-            PSEUDO_LABELS + HELD_OUT,
-            '--options',
-            f'proposals={proposals}',
-            f'clusters={PSEUDO_LABELS}',
-        ]
-        self.stage('pseudo-labels of held-out images', self.make, 'make_pseudo_classes', *options, *images)
+        options = ['--options', f'proposals={proposals}', f'clusters={PSEUDO_LABELS}', *images]
+        out = ['--out', PSEUDO_LABELS + HELD_OUT]
+        self.stage('pseudo-labels of held-out images', self.make, 'make_pseudo_labels', *out, *options)
 
     def make(self, tool: str, *arguments: str) -> None:
         """Make maps."""
         self.tool(tool, str(self.config), '--data-root', str(self.data_root), *arguments)
 
     def train(self, network: str, seed: int) -> None:
-        """Train a network; continues an interrupted training."""
+        """Train a network; continues an interrupted run."""
         self.run_network('train', network, seed, self.folder_of(network, seed), '--resume')
 
     def label_by_teacher(self, seed: int) -> None:
@@ -126,24 +129,24 @@ class DriveAndSegment(Stages):
         """Score a network on held-out images."""
         folder = self.evaluation_of(network, seed)
         self.run_network('test', network, seed, folder, self.checkpoint_of(network, seed))
-        self.keep_score(NAMES[network], str(seed), folder / MATCHING)
+        self.keep_score(network, str(seed), folder / MATCHING)
 
     def run_network(self, tool: str, network: str, seed: int, folder: Path, *arguments: str) -> None:
         """Run train.py or test.py on a network's config."""
         options = [f'randomness.seed={seed}']
         if network == 'student':
-            options.append(f'train_dataloader.dataset.pipeline.1.folder={TEACHER_LABELS}_seed{seed}')
+            options.append(f'train_dataloader.dataset.maps.labels={TEACHER_LABELS}_seed{seed}')
         elif network == 'student_ema':
             options.append(f'model.teacher={self.checkpoint_of("teacher", seed)}')
         places = ['--data-root', str(self.data_root), '--work-dir', str(folder)]
         self.tool(tool, str(self.config_of(network)), *arguments, *places, '--cfg-options', *options)
 
     def folder_of(self, network: str, seed: int) -> Path:
-        """Work directory of a training."""
+        """Work directory of a trained network."""
         return self.work_dir / f'{network}_seed{seed}'
 
     def checkpoint_of(self, network: str, seed: int) -> str:
-        """Last checkpoint of a training."""
+        """Last checkpoint of a trained network."""
         return last_checkpoint(self.folder_of(network, seed))
 
     def evaluation_of(self, name: str, seed: int | str) -> Path:
@@ -153,68 +156,80 @@ class DriveAndSegment(Stages):
     def keep_score(self, name: str, seed: str, matching: Path) -> None:
         """Put the score of an evaluation into the results."""
         content = json.loads(matching.read_text())
-        self.results['scores'].setdefault(name, {})[seed] = {key: content[key] for key in ('miou', 'acc')}
+        score = {key: content[key] for key in ('miou', 'acc')}
+        self.results['scores'].setdefault(TITLES[name], {})[seed] = score
 
     def held_out_images(self) -> BaseDataset:
         """Held-out images with their classes."""
         with DefaultScope.overwrite_default_scope('mmseg'):
             return DATASETS.build(self.held_out.dataset)
 
+    def held_out_labels(self) -> MapFolder:
+        """Pseudo-labels of the held-out images."""
+        return MapFolder(PSEUDO_LABELS + HELD_OUT, self.data_root, 'labels')
+
     def evaluate_labels(self) -> None:
         """Score pseudo-labels and clusters of pixels on held-out images, in one pass over them."""
-        images, maps = self.held_out_images(), MapFolder(PSEUDO_LABELS + HELD_OUT, self.data_root, 'labels')
+        images, maps = self.held_out_images(), self.held_out_labels()
         fitted = images_of(training_set(self.read(self.config))[0])
         pixels = {str(seed): PixelClusters(maps.num_classes, seed=seed).fit(fitted) for seed in self.seeds}
         metrics = {seed: self.metric(images, 'pixels', seed, maps.num_classes) for seed in pixels}
-        metric = self.metric(images, 'labels', 'all', maps.num_classes, no_cluster=NO_CLUSTER)
+        metric = self.metric(images, 'labels', 'all', maps.num_classes)
         for index in progress(range(len(images)), len(images), 'evaluated'):
-            info, truth = images.get_data_info(index), images[index]['data_samples'].gt_sem_seg.data.numpy()
-            score(metric, info, truth, maps.read(info['img_path'], truth.shape[-2:], info['img_token']))
-            image = ImageSource(info['img_path']).read()
+            sample = images[index]['data_samples']
+            image = ImageSource(sample.img_path).read()
+            score(metric, sample, clusters_of(maps, sample.img_path, image))
             for seed, clusters in pixels.items():
-                score(metrics[seed], info, truth, clusters(image))
+                score(metrics[seed], sample, clusters(image))
         metric.evaluate(len(images))
-        self.keep_score(PSEUDO, 'all', Path(metric.matching_file))
+        self.keep_score('labels', 'all', Path(metric.matching_file))
         for seed, item in metrics.items():
             item.evaluate(len(images))
-            self.keep_score(PIXELS, seed, Path(item.matching_file))
+            self.keep_score('pixels', seed, Path(item.matching_file))
 
-    def metric(self, images: BaseDataset, name: str, seed: str, count: int, **settings) -> MatchedMeanIoU:
+    def metric(self, images: BaseDataset, name: str, seed: str, count: int) -> MatchedMeanIoU:
         """A metric that keeps its matching as tools/test.py does."""
         path = self.evaluation_of(name, seed) / MATCHING
-        metric = MatchedMeanIoU(num_clusters=count, matching_file=str(path), **settings)
+        metric = MatchedMeanIoU(num_clusters=count, matching_file=str(path))
         metric.dataset_meta = images.metainfo
         return metric
 
     def report(self) -> None:
         """Write `report.html`."""
-        maps, seed = MapFolder(PSEUDO_LABELS + HELD_OUT, self.data_root, 'labels'), self.seeds[0]
-        columns = [
-            Column(
-                PSEUDO,
-                lambda info, image: maps.read(info['img_path'], image.shape[:2], info['img_token']),
-                self.evaluation_of('labels', 'all') / MATCHING,
-            )
-        ]
-        for network in self.networks:
-            segmentor = ImageSegmentor(self.read(self.config_of(network)), self.checkpoint_of(network, seed))
-            predict = lambda info, image, segmentor=segmentor: segmentor(image)  # noqa: E731
-            columns.append(Column(NAMES[network], predict, self.evaluation_of(network, seed) / MATCHING))
+        predict = partial(clusters_of, self.held_out_labels())
+        columns = [Column(TITLES['labels'], predict, self.evaluation_of('labels', 'all') / MATCHING)]
+        columns += [self.column(network, self.seeds[0]) for network in self.networks]
         rows = score_rows(self.results['scores'], self.seeds)
         write_report(self.work_dir / 'report.html', rows, self.held_out_images(), columns)
 
+    def column(self, network: str, seed: int) -> Column:
+        """What a network predicts."""
+        segmentor = ImageSegmentor(self.read(self.config_of(network)), self.checkpoint_of(network, seed))
+        matching = self.evaluation_of(network, seed) / MATCHING
+        return Column(TITLES[network], lambda path, image: segmentor(image), matching)
 
-def score(metric: MatchedMeanIoU, info: dict, truth: np.ndarray, clusters: np.ndarray) -> None:
+
+def clusters_of(maps: MapFolder, path: str, image: np.ndarray) -> np.ndarray:
+    """Pseudo-labels of an image, int32 (H, W), -1 for none.
+
+    Args:
+        maps: Folder of the pseudo-labels.
+        path: File of the image.
+        image: (H, W, 3) its pixels.
+    """
+    return maps.ids(maps.read(path, image.shape[:2]))
+
+
+def score(metric: MatchedMeanIoU, sample: BaseDataElement, clusters: np.ndarray) -> None:
     """Add an image to a metric.
 
     Args:
         metric: The metric.
-        info: Names the image.
-        truth: int (1, H, W) classes.
+        sample: The image's true classes.
         clusters: int (H, W).
     """
-    sample = dict(gt_sem_seg=dict(data=truth), pred_sem_seg=dict(data=clusters), img_path=info['img_path'])
-    metric.process({}, [sample])
+    predicted = dict(pred_sem_seg=dict(data=clusters), img_path=sample.img_path)
+    metric.process({}, [dict(gt_sem_seg=dict(data=sample.gt_sem_seg.data), **predicted)])
 
 
 def score_rows(scores: dict, seeds: list[int]) -> list[list[str]]:
@@ -225,28 +240,9 @@ def score_rows(scores: dict, seeds: list[int]) -> list[list[str]]:
         seeds: The seeds.
     """
     rows = [['held-out images, percent', 'mIoU', 'accuracy', *(f'mIoU, seed {seed}' for seed in seeds)]]
-    for name in (PIXELS, PSEUDO, *NAMES.values()):
+    for name in TITLES.values():
         if found := scores.get(name):
             mean = [f'{100 * np.mean([part[key] for part in found.values()]):.1f}' for key in ('miou', 'acc')]
             single = [f'{100 * found[str(s)]["miou"]:.1f}' if str(s) in found else '' for s in seeds]
             rows.append([name, *mean, *single])
     return rows
-
-
-def drive_and_segment_command() -> None:
-    """Parse the command line and run all stages.
-
-    Raises:
-        PeridotError: Anything the user can mend.
-    """
-    parser = argparse.ArgumentParser(
-        description='All stages of Drive&Segment: proposals, clusters, superpixels, teacher, its labels, students, '
-        'their scores on held-out images. Finished stages are kept: an interrupted run continues with the same command.'
-    )
-    parser.add_argument('config', type=Path, help='configs/drive_and_segment/NAME.py')
-    parser.add_argument('--data-root', type=Path, required=True, help='folder of the dataset')
-    parser.add_argument('--work-dir', type=Path, help='default: work_dirs/drive_and_segment_NAME')
-    parser.add_argument('--seeds', type=int, nargs='+', default=[0], help='seeds of the networks (default: 0)')
-    args = parser.parse_args()
-    work_dir = args.work_dir or Path('work_dirs') / f'drive_and_segment_{args.config.stem}'
-    DriveAndSegment(args.config.absolute(), args.data_root.absolute(), work_dir.absolute(), args.seeds).run()

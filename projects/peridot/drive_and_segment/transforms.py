@@ -6,11 +6,11 @@ import numpy as np
 from mmcv.transforms import BaseTransform
 
 from peridot.datasets.camera_images import IGNORED
-from peridot.datasets.transforms.loading import _MapReader
-from peridot.drive_and_segment.pseudo_labels.attachment import AttachmentRule, join_regions, require_partition
-from peridot.errors import DataError
+from peridot.drive_and_segment.segmentor.region_joining import AttachmentRule, join_regions, require_partition
+from peridot.errors import ConfigError, DataError
 from peridot.maps.folder import MapFolder
 from peridot.maps.images import ImageSource
+from peridot.maps.named import maps_called
 from peridot.registry import TRANSFORMS
 
 
@@ -28,41 +28,30 @@ class LoadCameraImage(BaseTransform):
         return {**results, 'img': image, 'img_shape': image.shape[:2], 'ori_shape': image.shape[:2]}
 
 
-class _ImageMapReader(_MapReader):
-    """Reads the map of a single image."""
-
-    def read(self, results: dict) -> np.ndarray:
-        folder = self.open(results['data_root'])
-        return folder.read(results['img_path'], results['ori_shape'], results['img_token'])
-
-
 @TRANSFORMS.register_module()
 class LoadLabelMap(BaseTransform):
     """Read the label map of an image; must come right after `LoadCameraImage`.
 
     Args:
-        folder (str): Label map folder, relative to the data root unless absolute.
+        name (str): Name of the maps in the dataset's `maps`.
 
     Raises:
-        DataError: The folder or a map is absent, a map has another size than its image or holds another value than
-            classes, or the classes are more than 255.
+        ConfigError: The dataset has no label maps of that name.
+        DataError: A map is missing or wrong, or the classes are more than 255.
     """
 
-    def __init__(self, folder: str) -> None:
-        self.reader = _ImageMapReader(folder, 'labels')
-
-    def map_folders(self, data_root: str) -> list[MapFolder]:
-        """The folder that is read for a dataset, for checks before the first sample."""
-        return [self.reader.open(data_root)]
+    def __init__(self, name: str = 'labels') -> None:
+        self.name = name
 
     def transform(self, results: dict) -> dict:
         """Add `gt_seg_map` (H, W) uint8, 255 where no class is, also to `seg_fields`."""
-        folder, labels = self.reader.open(results['data_root']), self.reader.read(results)
+        folder = maps_called(self.name, results)
+        if folder.num_classes is None:
+            raise ConfigError(f'maps.{self.name} of the dataset names superpixels ({folder.folder}): name label maps')
         if folder.num_classes > IGNORED:
             raise DataError(f'{folder.folder} has {folder.num_classes} classes, at most {IGNORED} fit: merge classes')
-        if folder.ignore is not None:
-            labels = np.where(labels == folder.ignore, IGNORED, labels)
-        results['gt_seg_map'] = labels.astype(np.uint8)
+        labels = folder.ids(_read_map(folder, results))
+        results['gt_seg_map'] = np.where(labels < 0, IGNORED, labels).astype(np.uint8)
         results['seg_fields'].append('gt_seg_map')
         return results
 
@@ -74,31 +63,33 @@ class LoadRegionMap(BaseTransform):
     Must come right after `LoadCameraImage`; crops, resizes and flips then take the regions along.
 
     Args:
-        proposals (str): Folder of tools/make_proposals.py, relative to the data root unless absolute.
-        superpixels (str): Folder of superpixels, as `proposals`.
+        proposals (str): Name of the maps of tools/make_proposals.py in the dataset's `maps`.
+        superpixels (str): Name of the superpixels there.
         **rule: Settings of `AttachmentRule`.
 
     Raises:
-        DataError: A folder or map is absent, the superpixels leave pixels out, or a map has another size than its
-            image.
+        ConfigError: The dataset has no maps of a name.
+        DataError: A map is missing or wrong, or the superpixels leave pixels out.
     """
 
-    def __init__(self, proposals: str, superpixels: str, **rule: float) -> None:
-        self.readers = [_ImageMapReader(folder, 'superpixels') for folder in (proposals, superpixels)]
+    def __init__(self, proposals: str = 'proposals', superpixels: str = 'superpixels', **rule: float) -> None:
+        self.proposals = proposals
+        self.superpixels = superpixels
         self.rule = AttachmentRule(**rule)
-
-    def map_folders(self, data_root: str) -> list[MapFolder]:
-        """The folders that are read for a dataset, for checks before the first sample."""
-        folders = [reader.open(data_root) for reader in self.readers]
-        require_partition(folders[1])
-        return folders
 
     def transform(self, results: dict) -> dict:
         """Add `gt_region_map` (H, W) int32, also to `seg_fields`."""
-        proposals, superpixels = (reader.read(results) for reader in self.readers)
-        results['gt_region_map'] = join_regions(proposals, superpixels, self.rule)
+        proposals, superpixels = (maps_called(name, results) for name in (self.proposals, self.superpixels))
+        require_partition(superpixels)
+        maps = [_read_map(folder, results) for folder in (proposals, superpixels)]
+        results['gt_region_map'] = join_regions(*maps, self.rule)
         results['seg_fields'].append('gt_region_map')
         return results
+
+
+def _read_map(folder: MapFolder, results: dict) -> np.ndarray:
+    """(H, W) map of a sample's image, with the values of the file."""
+    return folder.read(results['img_path'], results['ori_shape'], results['img_token'])
 
 
 @TRANSFORMS.register_module()

@@ -9,7 +9,7 @@ from terminaltables import AsciiTable
 
 from peridot.datasets.catalog import lookup
 from peridot.errors import ConfigError, DataError
-from peridot.evaluation.point_seg_metric import confusion_matrix
+from peridot.evaluation.confusion import confusion_matrix
 from peridot.registry import METRICS
 
 IGNORED = 2

@@ -14,12 +14,12 @@ from scipy.optimize import linear_sum_assignment
 from terminaltables import AsciiTable
 
 from peridot.errors import ConfigError, DataError
+from peridot.evaluation.confusion import class_iou, confusion_matrix
 from peridot.files import atomic_path
 from peridot.registry import METRICS
 
-# class of a cluster that has none
+# class of a cluster that has none, cluster of a pixel that has none
 UNMATCHED = -1
-CRITERIA = ('pixels', 'iou')
 TREATMENTS = ('false_negative', 'drop', 'majority')
 
 
@@ -31,8 +31,8 @@ class MatchedScores:
         matching: (L,) int64 class of each cluster, `UNMATCHED` for those without.
         iou: (C,) IoU of each class, NaN for classes that no pixel has.
         miou: Mean over the classes that pixels have.
-        accuracy: Share of pixels whose cluster is matched to their class.
-        class_accuracy: Mean over classes of the share of their pixels that are right.
+        accuracy: Fraction of pixels whose cluster is matched to their class.
+        class_accuracy: Mean over classes of the fraction of their pixels that are right.
         present: Number of classes that pixels have.
     """
 
@@ -44,15 +44,14 @@ class MatchedScores:
     present: int
 
 
-def match_clusters(confusion: np.ndarray, criterion: str = 'pixels', missed: np.ndarray | None = None) -> np.ndarray:
-    """One-to-one matching of clusters to the classes that occur, the best over all elements.
+def match_clusters(confusion: np.ndarray, missed: np.ndarray | None = None) -> np.ndarray:
+    """One-to-one matching of clusters to the classes that occur, which gives the most elements their class.
 
-    'pixels' gives the most elements their class; among equals the one with the largest sum of IoU, so that the mIoU
-    does not depend on how clusters are numbered. 'iou' takes the largest sum of IoU, then the most elements.
+    Among equals it is the one with the largest sum of IoU, so that the mIoU does not depend on how clusters are
+    numbered.
 
     Args:
         confusion: int (C, L) elements by true class and cluster; C and L may differ.
-        criterion: 'pixels' or 'iou'.
         missed: int (C,) elements of each class that have no cluster; they count in the IoU.
 
     Returns:
@@ -66,24 +65,60 @@ def match_clusters(confusion: np.ndarray, criterion: str = 'pixels', missed: np.
     shared = confusion[present].astype(float)
     total = shared.sum(1) if missed is None else shared.sum(1) + missed[present]
     iou = shared / np.maximum(total[:, None] + shared.sum(0) - shared, 1)
-    # the second terms sum to less than the smallest difference of the first (for 'iou', less than any that matters)
-    score = shared + 0.5 / len(present) * iou if criterion == 'pixels' else iou + 1e-9 * shared / shared.sum()
-    rows, columns = linear_sum_assignment(score, maximize=True)
+    # the second terms sum to less than one element
+    rows, columns = linear_sum_assignment(shared + 0.5 / len(present) * iou, maximize=True)
     matching[columns] = np.where(shared[rows, columns] > 0, present[rows], UNMATCHED)
     return matching
 
 
+def majority_matching(confusion: np.ndarray) -> np.ndarray:
+    """Many-to-one matching: each cluster takes the class that most of its elements have.
+
+    Args:
+        confusion: (C, L) counts of elements by true class and cluster.
+
+    Returns:
+        (L,) int64 class of each cluster, the first among equals, `UNMATCHED` for clusters without elements.
+    """
+    return np.where(confusion.sum(0) > 0, confusion.argmax(0), UNMATCHED)
+
+
+def merge_clusters(confusion: np.ndarray, matching: np.ndarray) -> np.ndarray:
+    """Elements by true class and class of their cluster.
+
+    Args:
+        confusion: (C, L) counts of elements by true class and cluster.
+        matching: (L,) class of each cluster or `UNMATCHED`, whose elements are left out.
+
+    Returns:
+        (C, C).
+    """
+    merged = np.zeros((len(confusion), len(confusion)), confusion.dtype)
+    matched = matching != UNMATCHED
+    np.add.at(merged.T, matching[matched], confusion.T[matched])
+    return merged
+
+
+def matched_iou(confusion: np.ndarray, matching: np.ndarray) -> np.ndarray:
+    """Intersection over union of each true class with the clusters matched to it.
+
+    Args:
+        confusion: (C, L) counts of elements by true class and cluster.
+        matching: (L,) class of each cluster or `UNMATCHED`; elements of unmatched clusters count as missed.
+
+    Returns:
+        (C,) float64, NaN for classes without elements.
+    """
+    return class_iou(merge_clusters(confusion, matching), confusion.sum(1))
+
+
 def matched_scores(
-    confusion: np.ndarray,
-    criterion: str = 'pixels',
-    unmatched: str = 'false_negative',
-    missed: np.ndarray | None = None,
+    confusion: np.ndarray, unmatched: str = 'false_negative', missed: np.ndarray | None = None
 ) -> MatchedScores:
     """Scores of clusters against classes.
 
     Args:
         confusion: int (C, L) pixels by true class and cluster.
-        criterion: See `match_clusters`.
         unmatched: What becomes of clusters that no class is left for: 'false_negative' counts their pixels as missed
             (the strict choice), 'drop' leaves them out, 'majority' gives each to its most frequent class. The last
             two raise the scores.
@@ -92,7 +127,7 @@ def matched_scores(
     Raises:
         DataError: There is no pixel with a class.
     """
-    matching = match_clusters(confusion, criterion, missed)
+    matching = match_clusters(confusion, missed)
     total = confusion.sum(1)
     if unmatched == 'majority':
         matching = np.where(matching == UNMATCHED, majority_matching(confusion), matching)
@@ -102,12 +137,9 @@ def matched_scores(
     present = confusion.any(1) | (total > 0)
     if not total.any():
         raise DataError('no evaluated pixel has a class: check the label files and ann_file of the evaluated dataset')
-    merged = np.zeros((len(confusion), len(confusion)), np.int64)
-    matched = matching != UNMATCHED
-    np.add.at(merged.T, matching[matched], confusion.T[matched])
+    merged = merge_clusters(confusion, matching)
     hits = np.diagonal(merged)
-    union = total + merged.sum(0) - hits
-    iou = np.where(present, hits / np.maximum(union, 1), np.nan)
+    iou = class_iou(merged, total, present)
     recall = np.where(present, hits / np.maximum(total, 1), np.nan)
     return MatchedScores(
         matching,
@@ -123,16 +155,14 @@ def matched_scores(
 class MatchedMeanIoU(BaseMetric):
     """Segmentation of images into clusters: mIoU and accuracy after one Hungarian matching over the whole dataset.
 
-    A sample has `gt_sem_seg` and `pred_sem_seg`, both with `data` (1, H, W) or (H, W). The dataset's metainfo gives
-    `classes` and, where it is not 255, `ignore_index`. Classes that no pixel has are left out of matching and mean.
-    Clusters and classes may differ in number.
+    A sample has `gt_sem_seg` and `pred_sem_seg`, both with `data` (1, H, W) or (H, W). A prediction of -1 stands for no
+    cluster; such pixels count as missed. The dataset's metainfo gives `classes` and, where it is not 255,
+    `ignore_index`. Classes that no pixel has are left out of matching and mean. Clusters and classes may differ in
+    number.
 
     Args:
         num_clusters: Clusters L; None takes the channels of the sample's `seg_logits`.
-        criterion: What the matching maximizes, 'pixels' (right pixels) or 'iou' (sum of IoU).
         unmatched: 'false_negative', 'drop' or 'majority', see `matched_scores`. The others are logged.
-        no_cluster: Prediction that stands for no cluster, as in partial label maps; such pixels count as missed. None
-            allows none.
         group: Key of the samples whose values split the set (`condition` of `ACDCImages`). Each part is matched and
             scored by itself too.
         matching_file: JSON file for the classes, their colors, the class of each cluster, `miou` and `acc`; None writes
@@ -149,20 +179,18 @@ class MatchedMeanIoU(BaseMetric):
     def __init__(
         self,
         num_clusters: int | None = None,
-        criterion: str = 'pixels',
         unmatched: str = 'false_negative',
-        no_cluster: int | None = None,
         group: str | None = None,
         matching_file: str | None = None,
         **kwargs,
     ) -> None:
         super().__init__(**kwargs)
-        for name, value, choices in (('criterion', criterion, CRITERIA), ('unmatched', unmatched, TREATMENTS)):
-            if value not in choices:
-                raise ConfigError(f'MatchedMeanIoU: {name}={value!r} must be one of {", ".join(choices)}')
-        self.num_clusters, self.no_cluster = num_clusters, no_cluster
-        self.criterion, self.unmatched = criterion, unmatched
-        self.group, self.matching_file = group, matching_file
+        if unmatched not in TREATMENTS:
+            raise ConfigError(f'MatchedMeanIoU: unmatched={unmatched!r} must be one of {", ".join(TREATMENTS)}')
+        self.num_clusters = num_clusters
+        self.unmatched = unmatched
+        self.group = group
+        self.matching_file = matching_file
 
     def process(self, data_batch: dict, data_samples: Sequence[dict]) -> None:
         """Group and confusion matrix (C, L + 1) of every image, the last column of pixels without cluster."""
@@ -176,8 +204,8 @@ class MatchedMeanIoU(BaseMetric):
                     f'{"x".join(map(str, predicted.shape))}: evaluate at the size of the labels'
                 )
             count = self.num_clusters or len(sample['seg_logits']['data'])
-            predicted = self._checked(predicted, count, where)
-            confusion = cluster_confusion(truth, predicted, len(classes), count, ignore, where)
+            _check_values(truth, predicted, len(classes), count, ignore, where)
+            confusion = confusion_matrix(truth.ravel(), predicted.ravel(), len(classes), ignore, count)
             self.results.append((self._group_of(sample, where), confusion))
 
     def _group_of(self, sample: dict, where: str) -> str | None:
@@ -187,17 +215,6 @@ class MatchedMeanIoU(BaseMetric):
                 'or set group=None'
             )
         return None if self.group is None else str(sample[self.group])
-
-    def _checked(self, predicted: np.ndarray, count: int, where: str) -> np.ndarray:
-        """Predictions with `no_cluster` as cluster L."""
-        empty = predicted == self.no_cluster if self.no_cluster is not None else np.zeros(predicted.shape, bool)
-        wrong = ~empty & ((predicted < 0) | (predicted >= count))
-        if wrong.any():
-            raise ConfigError(
-                f'{where}: prediction {predicted[wrong][0]} is none of {count} clusters: set num_clusters of '
-                'MatchedMeanIoU, or no_cluster to the value of pixels without one'
-            )
-        return np.where(empty, count, predicted)
 
     def compute_metrics(self, results: list[tuple[str | None, np.ndarray]]) -> dict[str, float]:
         """`miou`, `acc`, `acc_cls`, `num_present` and the IoU of every class by its name, over the whole set.
@@ -228,7 +245,7 @@ class MatchedMeanIoU(BaseMetric):
     def _scores(self, table: np.ndarray, name: str | None = None) -> MatchedScores:
         """Scores of a confusion matrix (C, L + 1), logged under a group's name."""
         confusion, missed = table[:, :-1], table[:, -1]
-        found = {kind: matched_scores(confusion, self.criterion, kind, missed) for kind in TREATMENTS}
+        found = {kind: matched_scores(confusion, kind, missed) for kind in TREATMENTS}
         self._report(found, found[self.unmatched], name)
         return found[self.unmatched]
 
@@ -257,35 +274,22 @@ class MatchedMeanIoU(BaseMetric):
         print_log(f'{scores.present} of {len(names)} classes occur. Unmatched clusters as {compared}', logger)
 
 
-def cluster_confusion(
-    truth: np.ndarray, predicted: np.ndarray, classes: int, clusters: int, ignore: int, where: str = 'a label map'
-) -> np.ndarray:
-    """Pixels by true class and cluster.
-
-    Args:
-        truth: int (H, W) classes; `ignore` is left out.
-        predicted: int (H, W) clusters from 0 to L, where L stands for none.
-        classes: Number of classes C.
-        clusters: Number of clusters L.
-        ignore: Value of pixels without class.
-        where: Named in the error.
-
-    Returns:
-        np.ndarray: int64 (C, L + 1).
-
-    Raises:
-        DataError: A label is neither a class nor `ignore`.
-    """
-    valid = truth != ignore
-    truth, predicted = truth[valid].astype(np.int64), predicted[valid].astype(np.int64)
-    wrong = (truth < 0) | (truth >= classes)
-    if wrong.any():
+def _check_values(
+    truth: np.ndarray, predicted: np.ndarray, classes: int, clusters: int, ignore: int, where: str
+) -> None:
+    """Refuse labels that are neither classes nor ignored, and predictions that are neither clusters nor -1."""
+    wrong = truth[(truth != ignore) & ((truth < 0) | (truth >= classes))]
+    if len(wrong):
         raise DataError(
-            f'{where}: label {truth[wrong][0]} is neither one of {classes} classes nor the ignored {ignore}: map the '
+            f'{where}: label {wrong[0]} is neither one of {classes} classes nor the ignored {ignore}: map the '
             'labels to the class list (reduce_zero_label, metainfo) or evaluate with the class list they belong to'
         )
-    width = clusters + 1
-    return np.bincount(truth * width + predicted, minlength=classes * width).reshape(classes, width)
+    wrong = predicted[(predicted < UNMATCHED) | (predicted >= clusters)]
+    if len(wrong):
+        raise ConfigError(
+            f'{where}: prediction {wrong[0]} is none of {clusters} clusters: set num_clusters of MatchedMeanIoU '
+            '(-1 stands for no cluster)'
+        )
 
 
 def _pixels(element: dict) -> np.ndarray:
@@ -293,57 +297,3 @@ def _pixels(element: dict) -> np.ndarray:
     data = element['data']
     pixels = np.asarray(data.cpu() if hasattr(data, 'cpu') else data).astype(np.int64)
     return pixels[0] if pixels.ndim == 3 else pixels
-
-
-def hungarian_matching(confusion: np.ndarray) -> np.ndarray:
-    """One-to-one matching that gives the most elements their true class.
-
-    Among equally good matchings one that keeps the order of classes and labels is preferred, so that the result
-    is the same everywhere.
-
-    Args:
-        confusion: (C, L) counts of elements by true class and label; C and L may differ.
-
-    Returns:
-        (L,) int64 class of each label, `UNMATCHED` for labels that are left over or share no element with the class
-        that is left for them.
-    """
-    classes, labels = confusion.shape
-    order = np.outer(np.arange(classes, 0, -1), np.arange(labels, 0, -1))
-    # in total less than one element
-    preference = order / (2 * order.max() * min(classes, labels))
-    rows, columns = linear_sum_assignment(confusion + preference, maximize=True)
-    matching = np.full(labels, UNMATCHED)
-    matching[columns] = np.where(confusion[rows, columns] > 0, rows, UNMATCHED)
-    return matching
-
-
-def majority_matching(confusion: np.ndarray) -> np.ndarray:
-    """Many-to-one matching: each label takes the class that most of its elements have.
-
-    Args:
-        confusion: (C, L) counts of elements by true class and label.
-
-    Returns:
-        (L,) int64 class of each label, the first among equals, `UNMATCHED` for labels without elements.
-    """
-    return np.where(confusion.sum(0) > 0, confusion.argmax(0), UNMATCHED)
-
-
-def matched_iou(confusion: np.ndarray, matching: np.ndarray) -> np.ndarray:
-    """Intersection over union of each true class with the labels matched to it.
-
-    Args:
-        confusion: (C, L) counts of elements by true class and label.
-        matching: (L,) class of each label or `UNMATCHED`; elements of unmatched labels count as missed.
-
-    Returns:
-        (C,) float64, NaN for classes without elements: `np.nanmean` is the mIoU.
-    """
-    present = confusion.sum(1)
-    merged = np.zeros((len(confusion), len(confusion)), dtype=confusion.dtype)
-    matched = matching != UNMATCHED
-    np.add.at(merged.T, matching[matched], confusion.T[matched])
-    hits = np.diagonal(merged)
-    union = present + merged.sum(0) - hits
-    return np.where(present > 0, hits / np.maximum(union, 1), np.nan)

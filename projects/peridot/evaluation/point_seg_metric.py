@@ -8,6 +8,7 @@ from mmengine.logging import MMLogger, print_log
 from terminaltables import AsciiTable
 
 from peridot.errors import DataError
+from peridot.evaluation.confusion import class_iou, confusion_matrix
 from peridot.registry import METRICS
 
 
@@ -45,8 +46,7 @@ class PointSegMetric(BaseMetric):
             raise DataError('no point of the evaluated scans has a label: check ann_file of the evaluated dataset')
         with np.errstate(invalid='ignore'):
             recall = hits / present
-        union = present + confusion[:, : len(classes)].sum(0) - hits
-        iou = np.where(present > 0, hits / np.maximum(union, 1), np.nan)
+        iou = class_iou(confusion, present)
         metrics = dict(
             zip(classes, iou.tolist()),
             miou=float(np.nanmean(iou)),
@@ -63,21 +63,3 @@ class PointSegMetric(BaseMetric):
         print_log('\n' + AsciiTable([['class', 'IoU'], *rows]).table, logger)
         if absent:
             print_log(f'without ground truth, so without IoU and not in the mean: {", ".join(absent)}', logger)
-
-
-def confusion_matrix(truth: np.ndarray, predicted: np.ndarray, count: int, ignore: int) -> np.ndarray:
-    """Points by true and predicted class.
-
-    Args:
-        truth: int (N,) true classes; `ignore` and values outside [0, K) are left out.
-        predicted: int (N,) predicted classes.
-        count: Number of classes K.
-        ignore: Class that is not evaluated.
-
-    Returns:
-        int64 (K, K + 1); the last column counts predictions outside [0, K).
-    """
-    valid = (truth >= 0) & (truth < count) & (truth != ignore)
-    truth, predicted = truth[valid], predicted[valid]
-    predicted = np.where((predicted >= 0) & (predicted < count), predicted, count)
-    return np.bincount(truth * (count + 1) + predicted, minlength=count * (count + 1)).reshape(count, count + 1)

@@ -51,6 +51,18 @@ class LabelGenerator:
         """Map of an image file; overridden by generators that reduce decoding or use stored results."""
         return self(source.read())
 
+    def groups(self, images: Sequence[ImageSource]) -> list[list[ImageSource]]:
+        """Images whose maps are made together, by `generate_group`; by default each alone.
+
+        Args:
+            images: All images of a job.
+        """
+        return [[source] for source in images]
+
+    def generate_group(self, sources: Sequence[ImageSource]) -> list[np.ndarray]:
+        """Maps of a group of images."""
+        return [self.generate(source) for source in sources]
+
     def open(self, job: MapJob) -> None:
         """Load networks and open what the maps are made from, before anything is written: an error here leaves
         an existing folder as it was. Runs in every process of the job.

@@ -12,7 +12,7 @@ from mmengine.config import Config
 from peridot.datasets.paired_dataset import PairedDataset
 from peridot.datasets.transforms.loading import values_at_pairs
 from peridot.errors import ConfigError, DataError
-from peridot.evaluation.matched_miou import hungarian_matching, majority_matching, matched_iou
+from peridot.evaluation.matched_miou import majority_matching, match_clusters, matched_iou
 from peridot.files import usable_cores
 from peridot.labels.parallel import progress, run_parallel
 from peridot.maps import Manifest, MapFolder
@@ -248,7 +248,7 @@ def _superpixel_quality(folder: str, manifest: Manifest, counts: np.ndarray, ima
 def _label_quality(folder: str, manifest: Manifest, counts: np.ndarray, classes: list[str]) -> LabelQuality:
     confusion = counts[:, :-1]
     covered = int(confusion.sum())
-    hungarian, majority = hungarian_matching(confusion), majority_matching(confusion)
+    hungarian, majority = match_clusters(confusion), majority_matching(confusion)
     iou = [matched_iou(confusion, matching) for matching in (hungarian, majority)]
     by_class = [{name: None if np.isnan(x) else float(x) for name, x in zip(classes, values)} for values in iou]
     return LabelQuality(

@@ -1,7 +1,9 @@
 """Making maps for a whole dataset: sharded over processes, resumable, atomic."""
 
 import shutil
+from collections.abc import Sequence
 from functools import partial
+from itertools import chain
 
 import numpy as np
 from mmengine import dist
@@ -46,11 +48,13 @@ def make_maps(
     generator.open(job)
     in_first_process(partial(begin_maps, generator, job, layout, overwrite, command))
     generator.prepare(job)
-    maps = job.maps()
     failures, empty, made = [], [], 0
-    shard = job.shard()
-    results = run_parallel(partial(_make_one, generator, maps), shard, generator.workers(job.workers))
-    for source, (failure, was_made, is_empty) in zip(shard, progress(results, len(shard), generator.kind)):
+    rank, world_size = dist.get_dist_info()
+    groups = generator.groups(job.images)[rank::world_size]
+    images = [source for group in groups for source in group]
+    results = run_parallel(partial(_make_group, generator, job.maps()), groups, generator.workers(job.workers))
+    results = progress(chain.from_iterable(results), len(images), generator.kind)
+    for source, (failure, was_made, is_empty) in zip(images, results):
         made += was_made
         failures += [failure] if failure else []
         empty += [source.key] if is_empty else []
@@ -64,24 +68,34 @@ def make_maps(
     return job.maps()
 
 
-def _make_one(generator: LabelGenerator, maps: MapFolder, source: ImageSource) -> tuple[str | None, bool, bool]:
-    """Make one map unless a valid one is there.
+def _make_group(
+    generator: LabelGenerator, maps: MapFolder, sources: Sequence[ImageSource]
+) -> list[tuple[str | None, bool, bool]]:
+    """Make the maps of a group of images unless valid ones are there.
 
     Returns:
-        What went wrong or None, whether the map was made, whether all of its pixels are ignored.
+        For each image what went wrong or None, whether its map was made, whether all of its pixels are ignored.
     """
-    path = maps.path_for(source.path, source.token)
     try:
-        array = valid_map(maps, source)
-        was_made = array is None
-        if was_made:
-            array = generator.generate(source)
-            maps.check(path, array, source.size())
-            dtype = 'uint16' if maps.manifest.kind == 'superpixels' or maps.manifest.limit > 256 else 'uint8'
-            write_map(path, array, dtype)
+        arrays = [valid_map(maps, source) for source in sources]
+        missing = [array is None for array in arrays]
+        if any(missing):
+            arrays = generator.generate_group(sources)
+            for source, array, is_missing in zip(sources, arrays, missing):
+                if is_missing:
+                    _write(maps, source, array)
     except PeridotError as error:
-        return str(error), False, False
-    return None, was_made, maps.ignore is not None and bool((array == maps.ignore).all())
+        return [(str(error), False, False)] * len(sources)
+    return [
+        (None, is_missing, maps.ignore is not None and bool((array == maps.ignore).all()))
+        for array, is_missing in zip(arrays, missing)
+    ]
+
+
+def _write(maps: MapFolder, source: ImageSource, array: np.ndarray) -> None:
+    path = maps.path_for(source.path, source.token)
+    maps.check(path, array, source.size())
+    write_map(path, array, 'uint16' if maps.manifest.kind == 'superpixels' or maps.manifest.limit > 256 else 'uint8')
 
 
 def is_done(maps: MapFolder, source: ImageSource) -> bool:

@@ -1,9 +1,11 @@
 """Maps for the training images of a config."""
 
 import os
+from collections.abc import Callable
 from copy import deepcopy
 from pathlib import Path
 
+import numpy as np
 from mmengine.config import Config
 from mmengine.logging import MMLogger
 from torch.utils.data import Dataset
@@ -46,14 +48,41 @@ def make_training_maps(
         PeridotError: Anything the user can fix.
     """
     dataset, data_root = training_set(config)
-    start_distributed()
     job = MapJob(images_of(dataset), data_root, data_root / out, workers)
+    return make_and_preview(generator, job, overwrite, previews, command)
+
+
+def make_and_preview(
+    generator: LabelGenerator,
+    job: MapJob,
+    overwrite: bool = False,
+    previews: int = 0,
+    command: str | None = None,
+    draw: Callable[[np.ndarray, np.ndarray], np.ndarray] | None = None,
+) -> list[Path]:
+    """Make the maps of a job, together with the processes that torchrun started, and the overlays asked for.
+
+    Args:
+        generator: Makes the maps.
+        job: Images and folders.
+        overwrite: Replace a folder that was begun with other settings.
+        previews: Number of overlays to write.
+        command: Command kept in the manifest, for error messages.
+        draw: Overlay of an image and its map, see `write_previews`.
+
+    Returns:
+        The overlays.
+
+    Raises:
+        PeridotError: There are no images, or maps cannot be made.
+    """
+    start_distributed()
     if not job.images:
-        raise ConfigError(f'the training set of {config.filename} has no camera images')
+        raise ConfigError('the training set of the config has no camera images')
     name = type(generator).registered_name()
     MMLogger.get_instance('peridot').info(f'{len(job.images)} images, {name} -> {job.out}')
     maps = make_maps(generator, job, overwrite=overwrite, command=command)
-    return write_previews(maps, job, previews)
+    return write_previews(maps, job, previews, draw)
 
 
 def training_set(config: Config) -> tuple[Dataset, Path]:

@@ -1,24 +1,25 @@
 """Weak semantic labels without any annotation: clusters of an image network's features."""
 
-import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
-from pathlib import Path
 
 import numpy as np
 import torch
 from mmengine.logging import MMLogger
-from sklearn.cluster import KMeans
-from threadpoolctl import threadpool_limits
 
 from peridot.errors import ConfigError, DataError, PeridotError
-from peridot.files import atomic_path
-from peridot.labels.distributed import in_first_process, raise_together
-from peridot.labels.generator import LabelGenerator
+from peridot.labels.clustering import (
+    ClusterGenerator,
+    fit_kmeans,
+    load_arrays,
+    nearest_center,
+    number_by_size,
+    save_arrays,
+    unit_rows,
+)
 from peridot.labels.job import MapJob
 from peridot.labels.parallel import progress, run_parallel
-from peridot.labels.runner import is_done
 from peridot.labels.superpixels import SlicGenerator
 from peridot.maps.folder import MapFolder
 from peridot.maps.images import ImageSource, nearest_resize, resize_image, size_at_height
@@ -27,14 +28,17 @@ from peridot.maps.tools import TOOLS
 from peridot.models.functional import superpixel_mean
 from peridot.registry import LABEL_GENERATORS, MODELS
 
+# runs of k-means
+RESTARTS = 3
+
 
 @LABEL_GENERATORS.register_module('kmeans')
-class KMeansGenerator(LabelGenerator):
+class KMeansGenerator(ClusterGenerator):
     """Clusters of teacher features, one class per cluster, one label per superpixel.
 
-    Features are pooled per superpixel and image and kept as float16 in a work folder; a seeded sample of them
-    is standardised, scaled to length one and clustered by k-means; every superpixel then takes the nearest
-    cluster. Clusters are numbered by the image area they cover, largest first.
+    Features are pooled per superpixel and image and kept as float16 in a work folder; a seeded sample of them is
+    standardized, scaled to length one and clustered by k-means; every superpixel then takes the nearest cluster.
+    Clusters are numbered by the image area they cover, largest first.
 
     Args:
         teacher: Config of the image network (registry `MODELS`); by default `model.teacher` of the config.
@@ -43,14 +47,11 @@ class KMeansGenerator(LabelGenerator):
         superpixels: Folder of superpixel maps, relative to the data root. None makes SLIC superpixels on
             images reduced to `slic_height`, which is fast and enough for labels.
         n_segments: SLIC superpixels per image.
-        compactness: SLIC's weight of distance against colour difference.
+        compactness: SLIC's weight of distance against color difference.
         slic_height: Height in pixels of the images SLIC works on.
         fit_images: Largest number of images whose features are clustered.
         seed: Seed of the sample and of k-means.
     """
-
-    kind = 'labels'
-    ignore = 255
 
     def __init__(
         self,
@@ -66,15 +67,18 @@ class KMeansGenerator(LabelGenerator):
     ) -> None:
         if not 2 <= num_classes <= 255:
             raise ConfigError(f'kmeans: num_classes={num_classes} must lie between 2 and 255')
+        super().__init__()
         self.teacher = teacher
-        self.num_classes, self.image_height, self.superpixels = num_classes, image_height, superpixels
-        self.slic_height, self.fit_images, self.seed = slic_height, fit_images, seed
+        self.num_classes = num_classes
+        self.image_height = image_height
+        self.superpixels = superpixels
+        self.slic_height = slic_height
+        self.fit_images = fit_images
+        self.seed = seed
         # the published smoothing is 3 pixels at 900 rows
         self.slic = SlicGenerator(n_segments, compactness, sigma=3.0 * slic_height / 900)
         self.classes = [f'cluster_{index:02d}' for index in range(num_classes)]
         self._maps: MapFolder | None = None
-        self._features: Path | None = None
-        self._clusters: dict[str, np.ndarray] = {}
 
     @classmethod
     def settings_from_config(cls, config: Mapping) -> dict:
@@ -104,48 +108,27 @@ class KMeansGenerator(LabelGenerator):
         if self.superpixels is not None:
             self._maps = MapFolder(self.superpixels, job.data_root, kind='superpixels')
 
-    def prepare(self, job: MapJob) -> None:
-        """Pool the features of all images that need them, then find the clusters."""
-        self._features = job.work_dir / 'features'
-        clusters = job.work_dir / 'clusters.npz'
-        sources = job.shard()
-        if clusters.is_file():
-            maps = job.maps()
-            sources = [source for source in sources if not is_done(maps, source)]
-        self._pool_images([source for source in sources if not self._stored(source).is_file()], job)
-        in_first_process(partial(self._fit, job, clusters))
-        self._clusters = _load(clusters)
-
     def generate(self, source: ImageSource) -> np.ndarray:
         """(H, W) uint8 label map from the stored features; 255 where no superpixel is."""
-        stored = _load(self._stored(source))
-        normalized = _normalize(stored['features'].astype(np.float32), self._clusters)
-        centers = self._clusters['centers']
-        distance = (centers**2).sum(1) - 2 * normalized @ centers.T
-        labels = distance.argmin(1).astype(np.uint8)
+        stored = load_arrays(self.stored(source))
+        features = _normalized(stored['features'].astype(np.float32), self._clusters)
+        labels = nearest_center(features, self._clusters['centers']).astype(np.uint8)
         labels[stored['counts'] == 0] = self.ignore
         if self._maps is None:
             return nearest_resize(labels[stored['ids']], source.size())
         ids = self._maps.read(source.path, source.size(), source.token)
         return np.append(labels, np.uint8(self.ignore))[np.minimum(ids, len(labels))]
 
-    def finish(self, job: MapJob) -> None:
-        """Remove the features; the clusters stay, so that images added later get labels of the same kind."""
-        shutil.rmtree(self._features, ignore_errors=True)
-
-    def _pool_images(self, sources: list[ImageSource], job: MapJob) -> None:
-        """Stage 1: pooled teacher features of each image into the work folder."""
-        failures = []
-        if sources:
-            device = torch.device('cuda' if torch.cuda.is_available() else 'cpu')
-            teacher = MODELS.build(dict(self.teacher)).to(device).eval()
-            with _one_thread():
-                results = self._pooled(teacher, device, sources, job.workers)
-                failures = [failure for failure in progress(results, len(sources), 'features') if failure]
-        raise_together(failures, len(job.images))
+    def encode(self, sources: Sequence[ImageSource], workers: int) -> list[str]:
+        """Pooled teacher features of images, see `ClusterGenerator`."""
+        device = torch.device('cuda' if torch.cuda.is_available() else 'cpu')
+        teacher = MODELS.build(dict(self.teacher)).to(device).eval()
+        with _one_thread():
+            results = self._pooled(teacher, device, sources, workers)
+            return [failure for failure in progress(results, len(sources), 'features') if failure]
 
     def _pooled(
-        self, teacher: torch.nn.Module, device: torch.device, sources: list[ImageSource], workers: int
+        self, teacher: torch.nn.Module, device: torch.device, sources: Sequence[ImageSource], workers: int
     ) -> Iterator[str | None]:
         """For each image what went wrong, or None: the workers do everything, except what a GPU does."""
         if device.type == 'cpu':
@@ -164,8 +147,7 @@ class KMeansGenerator(LabelGenerator):
         # one image at a time: the result must not depend on what else is in a batch
         features, counts = self._pool(teacher, image, ids, device)
         extra = {} if self._maps is not None else {'ids': ids}
-        with atomic_path(self._stored(source)) as temporary, open(temporary, 'wb') as file:
-            np.savez(file, features=features, counts=counts, **extra)
+        save_arrays(self.stored(source), features=features, counts=counts, **extra)
         return None
 
     def _load_image(self, source: ImageSource) -> tuple[str | None, np.ndarray | None, np.ndarray | None]:
@@ -194,12 +176,10 @@ class KMeansGenerator(LabelGenerator):
         pooled, counts = superpixel_mean(features, ids, num_ids, teacher.align_corners, normalize=False)
         return pooled[0].half().cpu().numpy(), counts[0].cpu().numpy()
 
-    def _fit(self, job: MapJob, path: Path) -> None:
-        """Stage 2: cluster a seeded sample of the pooled features, unless that was done."""
-        if path.is_file():
-            return
+    def cluster(self, job: MapJob) -> dict[str, np.ndarray]:
+        """Standardization, and centers of a seeded sample of the images, numbered by area."""
         order = np.random.default_rng(self.seed).permutation(len(job.images))[: self.fit_images]
-        stored = [_load(self._stored(job.images[index])) for index in sorted(order)]
+        stored = [load_arrays(self.stored(job.images[index])) for index in sorted(order)]
         area = np.concatenate([item['counts'] / max(item['counts'].sum(), 1) for item in stored])
         features = np.concatenate([item['features'] for item in stored])[area > 0].astype(np.float32)
         area = area[area > 0]
@@ -208,27 +188,13 @@ class KMeansGenerator(LabelGenerator):
                 f'{len(features)} superpixels in {len(stored)} images cannot make {self.num_classes} '
                 'clusters: give a smaller num_classes=N or more images'
             )
-        clusters = self._cluster(features, area)
-        share = ', '.join(f'{value:.1%}' for value in clusters['share'])
-        MMLogger.get_current_instance().info(f'{len(features)} superpixels; share of each cluster: {share}')
-        with atomic_path(path) as temporary, open(temporary, 'wb') as file:
-            np.savez(file, **clusters)
-
-    def _cluster(self, features: np.ndarray, area: np.ndarray) -> dict[str, np.ndarray]:
-        """Standardisation and centers, numbered by area."""
-        mean = np.average(features, axis=0, weights=area)
-        deviation = np.sqrt(np.average((features - mean) ** 2, axis=0, weights=area)) + 1e-6
-        scale = {'mean': mean.astype(np.float32), 'deviation': deviation.astype(np.float32)}
-        # one thread: sums of several threads come in any order, and labels must be repeatable
-        with threadpool_limits(limits=1):
-            model = KMeans(self.num_classes, n_init=3, random_state=self.seed)
-            model.fit(_normalize(features, scale), sample_weight=area)
-        share = np.bincount(model.labels_, weights=area, minlength=self.num_classes) / area.sum()
-        order = np.argsort(-share, kind='stable')
-        return {**scale, 'centers': model.cluster_centers_[order].astype(np.float32), 'share': share[order]}
-
-    def _stored(self, source: ImageSource) -> Path:
-        return self._features / f'{source.key}.npz'
+        scale = _scale(features, area)
+        centers, labels = fit_kmeans(_normalized(features, scale), self.num_classes, RESTARTS, self.seed, area)
+        centers, _, areas = number_by_size(centers, labels, area)
+        fractions = areas / area.sum()
+        listed = ', '.join(f'{value:.1%}' for value in fractions)
+        MMLogger.get_current_instance().info(f'{len(features)} superpixels; fraction of each cluster: {listed}')
+        return {**scale, 'centers': centers, 'fraction': fractions}
 
 
 @LABEL_GENERATORS.register_module('sam+kmeans')
@@ -284,15 +250,13 @@ def _one_thread() -> Iterator[None]:
         torch.set_num_threads(threads)
 
 
-def _normalize(features: np.ndarray, scale: Mapping[str, np.ndarray]) -> np.ndarray:
-    """Standardised features of length one."""
-    standard = (features - scale['mean']) / scale['deviation']
-    return standard / np.maximum(np.linalg.norm(standard, axis=1, keepdims=True), 1e-6)
+def _scale(features: np.ndarray, weights: np.ndarray) -> dict[str, np.ndarray]:
+    """Weighted mean and standard deviation (C,) of features (N, C), float32."""
+    mean = np.average(features, axis=0, weights=weights)
+    deviation = np.sqrt(np.average((features - mean) ** 2, axis=0, weights=weights)) + 1e-6
+    return {'mean': mean.astype(np.float32), 'deviation': deviation.astype(np.float32)}
 
 
-def _load(path: Path) -> dict[str, np.ndarray]:
-    try:
-        with np.load(path) as arrays:
-            return dict(arrays)
-    except (OSError, ValueError, KeyError, EOFError) as error:
-        raise DataError(f'{path} cannot be read ({error}): delete it and repeat the same command') from None
+def _normalized(features: np.ndarray, scale: Mapping[str, np.ndarray]) -> np.ndarray:
+    """Standardized features of length one."""
+    return unit_rows((features - scale['mean']) / scale['deviation'])

@@ -15,6 +15,8 @@ from peridot.maps.base import BaseMapFolder
 from peridot.maps.manifest import MANIFEST, Manifest, read_manifest
 from peridot.maps.tools import command_for
 
+# of pixels without class in our label maps of 8 bits
+UNLABELED = 255
 _SINGLE_CHANNEL_MODES = {'L', 'P', '1', 'I', 'I;16', 'I;16B'}
 
 

@@ -8,7 +8,7 @@ TOOLS = {'superpixels': 'tools/make_superpixels.py', 'labels': 'tools/make_weak_
 OWN_TOOLS = {
     'lidar': 'tools/make_proposals.py',
     'proposals': 'tools/make_proposals.py',
-    'segment-kmeans': 'tools/make_pseudo_classes.py',
+    'segment-kmeans': 'tools/make_pseudo_labels.py',
     'segment-teacher': 'tools/make_teacher_labels.py',
 }
 

@@ -213,19 +213,6 @@ class LoadViewMaps(BaseTransform):
         return results
 
 
-class _MapReader:
-    """Opens a map folder once per data root."""
-
-    def __init__(self, folder: str, kind: str | None = None) -> None:
-        self.folder, self.kind = folder, kind
-        self._opened: dict[str, MapFolder] = {}
-
-    def open(self, data_root: str) -> MapFolder:
-        if data_root not in self._opened:
-            self._opened[data_root] = MapFolder(self.folder, data_root, self.kind)
-        return self._opened[data_root]
-
-
 def _read_maps(folder: MapFolder, results: dict) -> list[np.ndarray]:
     """Maps of a sample's cameras, with the values of the files."""
     sizes = results['views'].file_size.tolist()

@@ -10,6 +10,7 @@ from mmseg.datasets import BaseSegDataset, CityscapesDataset, DarkZurichDataset,
 from mmseg.datasets.transforms import LoadAnnotations
 from PIL import Image
 
+from peridot.datasets.camera_images import IGNORED
 from peridot.errors import ConfigError, DataError
 from peridot.registry import DATASETS, TRANSFORMS
 
@@ -44,7 +45,6 @@ CITYSCAPES27 = (
     ('bicycle', (119, 11, 32)),
 )
 FIRST_ID = 7
-IGNORE = 255
 ACDC_CONDITIONS = ('fog', 'night', 'rain', 'snow')
 
 
@@ -66,7 +66,7 @@ class FoundFiles(BaseSegDataset):
         if missing:
             raise DataError(
                 f'{len(missing)} of {len(samples)} images below {folder} have no labels ({missing[0]}, ...): restore '
-                f'them, or set data_prefix.seg_map_path or seg_map_suffix of {type(self).__name__}'
+                f'them, or set data_prefix.seg_map_path of {type(self).__name__}'
             )
         return samples
 
@@ -78,18 +78,22 @@ class CityscapesImages(FoundFiles, CityscapesDataset):
 
 @DATASETS.register_module()
 class Cityscapes27Images(FoundFiles, CityscapesDataset):
-    """Cityscapes, 27 classes: ids 7 to 33 of `*_gtFine_labelIds.png` are 0 to 26, the others are ignored."""
+    """Cityscapes, 27 classes: ids 7 to 33 of `*_gtFine_labelIds.png` are 0 to 26, the others are ignored.
+
+    Args:
+        **kwargs: Those of mmsegmentation's `CityscapesDataset`.
+    """
 
     METAINFO = dict(classes=tuple(name for name, _ in CITYSCAPES27), palette=[list(rgb) for _, rgb in CITYSCAPES27])
 
-    def __init__(self, seg_map_suffix: str = '_gtFine_labelIds.png', **kwargs) -> None:
-        super().__init__(seg_map_suffix=seg_map_suffix, **kwargs)
+    def __init__(self, **kwargs) -> None:
+        super().__init__(seg_map_suffix='_gtFine_labelIds.png', **kwargs)
 
     @classmethod
     def get_label_map(cls, new_classes: Sequence[str] | None = None) -> dict[int, int]:
         """Class of every id of the files."""
         ids = range(FIRST_ID + len(CITYSCAPES27))
-        return {number: number - FIRST_ID if number >= FIRST_ID else IGNORE for number in ids}
+        return {number: number - FIRST_ID if number >= FIRST_ID else IGNORED for number in ids}
 
 
 @DATASETS.register_module()
@@ -127,7 +131,8 @@ class ACDCImages(FoundFiles, DarkZurichDataset):
     ) -> None:
         if unknown := [name for name in conditions if name not in ACDC_CONDITIONS]:
             raise ConfigError(f'ACDC has no condition {unknown[0]!r}: choose from {", ".join(ACDC_CONDITIONS)}')
-        self.conditions, self.split = list(conditions), split
+        self.conditions = list(conditions)
+        self.split = split
         super().__init__(data_prefix=data_prefix or dict(img_path='rgb_anon', seg_map_path='gt'), **kwargs)
 
     def load_data_list(self) -> list[dict]:

@@ -7,7 +7,7 @@ from mmcv.transforms import BaseTransform
 
 from peridot.datasets.camera_images import IGNORED, CameraImageDataset
 from peridot.datasets.projection import lidar_to_image
-from peridot.drive_and_segment.proposals.projection import project, unhidden
+from peridot.drive_and_segment.proposals.projection import project, visible
 from peridot.errors import ConfigError
 from peridot.labels.oracle import OracleGenerator
 from peridot.maps.images import image_sources
@@ -44,9 +44,9 @@ class LidarSegImages(CameraImageDataset):
 class ProjectPointLabels(BaseTransform):
     """Classes of the pixels that a labeled lidar point falls on; all others are ignored.
 
-    Points that a nearer one hides are left out (as in section A5), as the lidar sees over things that the camera does
-    not; among several on a pixel the nearest counts. Comes after `LoadPoints` and `LoadPointLabels`, and after
-    transforms that resize the image: the map has the size of the image file, for which mmsegmentation predicts.
+    Points that a nearer one hides are left out, as the lidar sees over things that the camera does not; among several
+    on a pixel the nearest counts. Comes after `LoadPoints` and `LoadPointLabels`, and after transforms that resize the
+    image: the map has the size of the image file, for which mmsegmentation predicts.
 
     Args:
         min_depth: Nearest depth in meters.
@@ -61,9 +61,9 @@ class ProjectPointLabels(BaseTransform):
         """Add `gt_seg_map`, uint8 (H, W), 255 where no point is."""
         size, cam2img = results['ori_shape'][:2], results['cam2img']
         matrix = lidar_to_image(results['lidar2cam'], cam2img)[0]
-        sites = project(results['points'].tensor[:, :3].double().numpy(), matrix, size, self.min_depth)
+        points = project(results['points'].tensor[:, :3].double().numpy(), matrix, size, self.min_depth)
         window = cam2img[0].diagonal()[:2] * np.tan(self.reach)
-        seen = sites[unhidden(sites, sites, size, tuple(window))]
+        seen = points[visible(points, points, size, tuple(window))]
         # of several points on a pixel the last one stays
         seen = seen[np.argsort(-seen.depth, kind='stable')]
         u, v = np.rint(seen.position).astype(np.int64).T

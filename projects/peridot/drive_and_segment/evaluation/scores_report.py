@@ -10,7 +10,9 @@ import cv2
 import numpy as np
 from mmengine.dataset import BaseDataset
 
+from peridot.datasets.camera_images import IGNORED
 from peridot.drive_and_segment.segmentor.segment_images import UNNAMED, class_palette
+from peridot.evaluation.matched_miou import UNMATCHED
 from peridot.files import atomic_path
 from peridot.maps.images import ImageSource
 from peridot.visualization.html import page, picture, table
@@ -23,13 +25,12 @@ class Column(NamedTuple):
 
     Attributes:
         title: Its name.
-        predict: Clusters (H, W) of an image, given its info and the image (H, W, 3) uint8 RGB; values from the number
-            of clusters on stand for none.
+        predict: Clusters (H, W) of an image, -1 for none, given its file and its pixels (H, W, 3) uint8 RGB.
         matching: File that says the class of each cluster.
     """
 
     title: str
-    predict: Callable[[dict, np.ndarray], np.ndarray]
+    predict: Callable[[str, np.ndarray], np.ndarray]
     matching: Path
 
 
@@ -68,12 +69,13 @@ def legend(classes: Sequence[str], palette: Sequence[Sequence[int]]) -> str:
 
 def _line(images: BaseDataset, index: int, columns: Sequence[Column]) -> np.ndarray:
     """Image, what the columns say and the truth, side by side."""
-    info = images.get_data_info(index)
-    image, truth = ImageSource(info['img_path']).read(), images[index]['data_samples'].gt_sem_seg.data[0].numpy()
+    sample = images[index]['data_samples']
+    image, truth = ImageSource(sample.img_path).read(), sample.gt_sem_seg.data[0].numpy().astype(np.int64)
     parts = [image]
     for column in columns:
         colors = class_palette(str(column.matching)).colors
-        parts.append(_paint(column.predict(info, image), colors))
+        parts.append(_paint(column.predict(sample.img_path, image), colors))
+    truth = np.where(truth == IGNORED, UNMATCHED, truth)
     parts.append(_paint(truth, np.array(images.metainfo['palette'], np.uint8)))
     size = (WIDTH, round(WIDTH * image.shape[0] / image.shape[1]))
     small = [cv2.resize(part, size, interpolation=cv2.INTER_NEAREST) for part in parts]
@@ -81,5 +83,5 @@ def _line(images: BaseDataset, index: int, columns: Sequence[Column]) -> np.ndar
 
 
 def _paint(values: np.ndarray, colors: np.ndarray) -> np.ndarray:
-    """(H, W, 3) colors of values (H, W), black for those without."""
-    return np.concatenate([colors, [UNNAMED]]).astype(np.uint8)[np.minimum(values, len(colors))]
+    """(H, W, 3) colors of values (H, W), black for -1."""
+    return np.concatenate([colors, [UNNAMED]]).astype(np.uint8)[values]

@@ -1,11 +1,6 @@
 """Lidar proposals: segments of a scan, and the pixels they cover."""
 
-from peridot.drive_and_segment.proposals.clusters import (
-    ClusterRule,
-    cluster_cells,
-    grid_components,
-    surface_angle,
-)
+from peridot.drive_and_segment.proposals.clusters import ClusterRule, cluster_cells, grid_components
 from peridot.drive_and_segment.proposals.ground import GroundRule, find_ground
 from peridot.drive_and_segment.proposals.lidar_proposals import LidarProposals, Segments
 from peridot.drive_and_segment.proposals.range_image import (
@@ -14,7 +9,7 @@ from peridot.drive_and_segment.proposals.range_image import (
     fill_gaps,
     make_range_image,
 )
-from peridot.drive_and_segment.proposals.regions import RegionRule, grow_regions
+from peridot.drive_and_segment.proposals.region_growing import RegionRule, grow_regions
 
 __all__ = [
     'ClusterRule',
@@ -30,5 +25,4 @@ __all__ = [
     'grid_components',
     'grow_regions',
     'make_range_image',
-    'surface_angle',
 ]

@@ -10,6 +10,7 @@ from scipy.sparse.csgraph import connected_components
 
 from peridot.drive_and_segment.proposals.range_image import RangeImage
 
+# segment ids, also in the files
 NONE, GROUND, FIRST_OBJECT = 0, 1, 2
 
 
@@ -20,35 +21,24 @@ class ClusterRule:
     Attributes:
         angle: Neighbors with a larger angle beta are one object, in degrees.
         min_points: Objects of fewer points are left out.
-        max_share: Objects with a larger share of the sweep's points are left out.
+        max_fraction: Objects with a larger fraction of the sweep's points are left out.
     """
 
     angle: float = 10.0
     min_points: int = 10
-    max_share: float = 0.2
-
-
-def surface_angle(first: np.ndarray, second: np.ndarray, step: np.ndarray | float) -> np.ndarray:
-    """Angle beta between the longer of two neighboring beams and the line through their ends, in radians.
-
-    beta = atan2(d2 sin(step), d1 - d2 cos(step)) with d1 >= d2: near 90 degrees on a surface that faces the sensor,
-    small across a jump in depth. It is the same for (d1, d2) and (d2, d1).
-
-    Args:
-        first: Ranges of the one cells, in meters.
-        second: Ranges of the others.
-        step: Angle between the beams in radians.
-    """
-    far, near = np.maximum(first, second), np.minimum(first, second)
-    return np.arctan2(near * np.sin(step), far - near * np.cos(step))
+    max_fraction: float = 0.2
 
 
 def same_surface(image: RangeImage, angle: float) -> tuple[np.ndarray, np.ndarray]:
-    """Where beta between neighboring cells is above an angle.
+    """Where the angle beta between neighboring cells is above a limit.
+
+    beta is the angle between the longer of two neighboring beams and the line through their ends,
+    atan2(d2 sin(step), d1 - d2 cos(step)) with ranges d1 >= d2: near 90 degrees on a surface that faces the sensor,
+    small across a jump in depth. It is the same for (d1, d2) and (d2, d1).
 
     Args:
         image: Range image.
-        angle: Degrees.
+        angle: The limit in degrees.
 
     Returns:
         tuple: Bool (R, W), cell and its right neighbor (that of the last column is the first); bool (R - 1, W), cell
@@ -60,7 +50,7 @@ def same_surface(image: RangeImage, angle: float) -> tuple[np.ndarray, np.ndarra
 
 
 def _angle_above(first: np.ndarray, second: np.ndarray, step: np.ndarray | float, angle: float) -> np.ndarray:
-    """`surface_angle` > angle, without its arc tangent: d1 - d2 cos(step) is never negative."""
+    """beta > angle, without the arc tangent: d1 - d2 cos(step) is never negative."""
     far, near = np.maximum(first, second), np.minimum(first, second)
     return near * np.sin(step) > np.tan(np.deg2rad(angle)) * (far - near * np.cos(step))
 
@@ -95,7 +85,7 @@ def grid_components(inside: np.ndarray, right: np.ndarray, down: np.ndarray) -> 
 
 
 def cluster_cells(image: RangeImage, ground: np.ndarray, rule: ClusterRule) -> np.ndarray:
-    """Objects of a range image without its ground (section A4).
+    """Objects of a range image without its ground.
 
     Args:
         image: Range image, its gaps repaired.
@@ -109,7 +99,7 @@ def cluster_cells(image: RangeImage, ground: np.ndarray, rule: ClusterRule) -> n
     component = grid_components((image.range > 0) & ~ground, *same_surface(image, rule.angle))
     owner = np.where(image.cell >= 0, component.ravel()[image.cell], -1)
     sizes = np.bincount(owner[owner >= 0], minlength=component.max() + 1)
-    kept = (sizes >= rule.min_points) & (sizes <= rule.max_share * len(image.points))
+    kept = (sizes >= rule.min_points) & (sizes <= rule.max_fraction * len(image.points))
     order = np.argsort(-sizes, kind='stable')
     order = order[kept[order]]
     # the last entry is read at component -1

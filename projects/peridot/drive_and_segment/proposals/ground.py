@@ -38,7 +38,7 @@ class GroundRule:
 
 
 def find_ground(image: RangeImage, rule: GroundRule) -> np.ndarray:
-    """Cells that are ground (section A3).
+    """Cells that are ground.
 
     Args:
         image: Range image, its gaps repaired.
@@ -54,7 +54,7 @@ def find_ground(image: RangeImage, rule: GroundRule) -> np.ndarray:
     plane = fit_plane(positions[near], rule)
     if plane is not None:
         height = positions @ plane[:3] + plane[3]
-        # a kerb stops the growth, but what is level behind it is ground as well
+        # a curb stops the growth, but what is level behind it is ground as well
         level = ground | (abs(angles) < rule.step_angle)
         ground = known & ((height <= rule.tolerance) | (level & (height <= rule.climb)))
     between = np.zeros_like(ground)

@@ -1,4 +1,4 @@
-"""Stage A of Drive&Segment: segments of a lidar sweep, and what each camera sees of them."""
+"""Object proposals of Drive&Segment: segments of a lidar sweep, and what each camera sees of them."""
 
 from __future__ import annotations
 
@@ -9,14 +9,9 @@ import numpy as np
 
 from peridot.drive_and_segment.proposals.clusters import NONE, ClusterRule, cluster_cells
 from peridot.drive_and_segment.proposals.ground import GroundRule, find_ground
-from peridot.drive_and_segment.proposals.projection import beam_pitch, project, unhidden
-from peridot.drive_and_segment.proposals.range_image import (
-    RangeImage,
-    Sensor,
-    fill_gaps,
-    make_range_image,
-)
-from peridot.drive_and_segment.proposals.regions import RegionRule, drop_small, grow_regions
+from peridot.drive_and_segment.proposals.projection import beam_pitch, project, visible
+from peridot.drive_and_segment.proposals.range_image import RangeImage, Sensor, fill_gaps, make_range_image
+from peridot.drive_and_segment.proposals.region_growing import RegionRule, drop_small, grow_regions
 from peridot.errors import ConfigError
 
 
@@ -98,11 +93,11 @@ class LidarProposals:
         has_cell = np.flatnonzero(segments.image.cell >= 0)
         window = tuple(pitch * self.regions.occlusion)
         points = project(segments.image.points[has_cell], matrix, size)
-        seen = points[unhidden(points, points, size, window)]
+        seen = points[visible(points, points, size, window)]
         ids = segments.ids[has_cell[seen.index]]
         rays = segments.image.directions(segments.no_return) * self.regions.empty_range
         sky = project(rays, matrix, size)
-        sky = sky[unhidden(sky, points, size, window)]
+        sky = sky[visible(sky, points, size, window)]
         regions = grow_regions(
             np.concatenate([seen.position, sky.position]),
             np.concatenate([seen.depth, sky.depth]),

@@ -9,8 +9,8 @@ import numpy as np
 
 
 @dataclass
-class Sites:
-    """K positions in an image.
+class ProjectedPoints:
+    """K points in an image.
 
     Attributes:
         position: (K, 2) float64 u, v in pixels, whole numbers at pixel centers.
@@ -22,11 +22,11 @@ class Sites:
     depth: np.ndarray
     index: np.ndarray
 
-    def __getitem__(self, chosen: np.ndarray) -> Sites:
-        return Sites(self.position[chosen], self.depth[chosen], self.index[chosen])
+    def __getitem__(self, chosen: np.ndarray) -> ProjectedPoints:
+        return ProjectedPoints(self.position[chosen], self.depth[chosen], self.index[chosen])
 
 
-def project(points: np.ndarray, matrix: np.ndarray, size: tuple[int, int], min_depth: float = 1.0) -> Sites:
+def project(points: np.ndarray, matrix: np.ndarray, size: tuple[int, int], min_depth: float = 1.0) -> ProjectedPoints:
     """Points that fall into an image: depth > `min_depth`, 0 <= u < W - 1 and 0 <= v < H - 1.
 
     Args:
@@ -40,7 +40,7 @@ def project(points: np.ndarray, matrix: np.ndarray, size: tuple[int, int], min_d
     depth = depth[ahead]
     position = (points[ahead] @ matrix[:2, :3].T + matrix[:2, 3]) / depth[:, None]
     inside = ((position >= 0) & (position < (size[1] - 1, size[0] - 1))).all(1)
-    return Sites(position[inside], depth[inside], ahead[inside])
+    return ProjectedPoints(position[inside], depth[inside], ahead[inside])
 
 
 def beam_pitch(cam2img: np.ndarray, column_step: float, elevation: np.ndarray) -> np.ndarray:
@@ -55,15 +55,17 @@ def beam_pitch(cam2img: np.ndarray, column_step: float, elevation: np.ndarray) -
     return np.array([cam2img[0, 0] * column_step, cam2img[1, 1] * row_step])
 
 
-def unhidden(sites: Sites, points: Sites, size: tuple[int, int], window: tuple[float, float]) -> np.ndarray:
-    """Sites that no nearer point hides (section A5).
+def visible(
+    points: ProjectedPoints, occluders: ProjectedPoints, size: tuple[int, int], window: tuple[float, float]
+) -> np.ndarray:
+    """Points that no nearer one hides.
 
-    A lidar above the cameras sees over things; such a site is hidden if a point around it is nearer by more than 1 m
-    and by more than a tenth of the site's depth.
+    A lidar above the cameras sees over things; a point behind them is hidden if one around it is nearer by more than
+    1 m and by more than a tenth of the point's depth.
 
     Args:
-        sites: Positions and depths.
-        points: Those that may hide them.
+        points: Positions and depths.
+        occluders: Those that may hide them.
         size: (H, W) of the image.
         window: How far around, (pixels along a row, pixels along a column).
 
@@ -71,10 +73,10 @@ def unhidden(sites: Sites, points: Sites, size: tuple[int, int], window: tuple[f
         np.ndarray: bool (K,).
     """
     nearest = np.full(size, np.inf, np.float32)
-    farthest_first = points[np.argsort(-points.depth)]
+    farthest_first = occluders[np.argsort(-occluders.depth)]
     u, v = np.rint(farthest_first.position).astype(np.int64).T
     nearest[v, u] = farthest_first.depth
     kernel = np.ones([2 * round(reach) + 1 for reach in reversed(window)], np.uint8)
-    u, v = np.rint(sites.position).astype(np.int64).T
+    u, v = np.rint(points.position).astype(np.int64).T
     front = cv2.erode(nearest, kernel, borderType=cv2.BORDER_CONSTANT, borderValue=np.inf)[v, u]
-    return sites.depth - front <= np.maximum(1.0, 0.1 * sites.depth)
+    return points.depth - front <= np.maximum(1.0, 0.1 * points.depth)

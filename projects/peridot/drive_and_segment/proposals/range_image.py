@@ -1,4 +1,4 @@
-"""A lidar sweep as a picture of ranges, one row a beam and one column a direction around the sensor."""
+"""A lidar sweep as an image of ranges, one row a beam and one column a direction around the sensor."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class Sensor:
         ring_column: Column of the points that holds the number of the beam, None goes by elevation.
         origin: Where the sensor stands in the frame of the points, in meters.
         min_range: Nearer returns come from the vehicle itself, in meters.
-        max_residual: Points farther than this share of a beam step from every beam of `elevations` are left out.
+        max_residual: Points farther than this fraction of a beam step from every beam of `elevations` are left out.
 
     Raises:
         ConfigError: A value makes no sense.
@@ -94,7 +94,7 @@ class RangeImage:
 
 
 def make_range_image(points: np.ndarray, sensor: Sensor) -> RangeImage:
-    """Sort the points of a sweep into beams and columns (section A1 of the method's description).
+    """Sort the points of a sweep into beams and columns.
 
     Args:
         points: (N, >=3) x, y, z in meters of one sweep, with the ring in `sensor.ring_column` where it is set.
@@ -188,7 +188,7 @@ def _rows_by_elevation(angle: np.ndarray, sensor: Sensor) -> tuple[np.ndarray, n
 
 
 def fill_gaps(image: RangeImage, reach: int = 4, tolerance: float = 1.0) -> RangeImage:
-    """Ranges of empty cells between cells of like range (section A2).
+    """Ranges of empty cells between cells of like range.
 
     For each i, j in 1..reach, the cell i above and the cell j below, where both have a return and differ by less than
     `tolerance`, give their ranges; the empty cell takes the mean of all. Empty cells between a left and a right

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from peridot.drive_and_segment.pseudo_labels.segment_kmeans import fit_centers, nearest_center
+from peridot.labels.clustering import fit_kmeans, nearest_center
 from peridot.maps.images import ImageSource
 
 
@@ -21,7 +21,10 @@ class PixelClusters:
     """
 
     def __init__(self, num_clusters: int = 31, per_image: int = 200, restarts: int = 3, seed: int = 0) -> None:
-        self.num_clusters, self.per_image, self.restarts, self.seed = num_clusters, per_image, restarts, seed
+        self.num_clusters = num_clusters
+        self.per_image = per_image
+        self.restarts = restarts
+        self.seed = seed
         self.centers: np.ndarray | None = None
 
     def fit(self, images: Sequence[ImageSource]) -> PixelClusters:
@@ -31,7 +34,7 @@ class PixelClusters:
         for source in images:
             pixels = pixel_features(source.read())
             drawn.append(pixels[rng.integers(0, len(pixels), self.per_image)])
-        self.centers = fit_centers(np.concatenate(drawn), self.num_clusters, self.restarts, self.seed)
+        self.centers, _ = fit_kmeans(np.concatenate(drawn), self.num_clusters, self.restarts, self.seed)
         return self
 
     def __call__(self, image: np.ndarray) -> np.ndarray:

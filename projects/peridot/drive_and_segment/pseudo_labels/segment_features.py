@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections import deque
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,7 +14,8 @@ from torch import Tensor, nn
 
 from peridot.drive_and_segment.proposals.clusters import FIRST_OBJECT
 from peridot.errors import ConfigError
-from peridot.maps.images import nearest_resize, resize_image
+from peridot.labels.generator import check_positive
+from peridot.maps.images import ImageSource, nearest_resize, resize_image
 from peridot.models.functional import superpixel_mean
 from peridot.registry import MODELS
 
@@ -32,6 +34,7 @@ class SegmentImage:
         pixels: (S,) int64.
         inputs: (S, 3, h, w) uint8 crops, or (1, 3, h, w), the whole image, for the pool 'mask'.
         regions: (h, w) int64 for the pool 'mask': segment of each input pixel by its place in `ids`, S elsewhere.
+        source: The image's file, for those who need it.
     """
 
     ids: np.ndarray
@@ -39,6 +42,40 @@ class SegmentImage:
     pixels: np.ndarray
     inputs: np.ndarray
     regions: np.ndarray | None = None
+    source: ImageSource | None = None
+
+
+@dataclass(frozen=True)
+class SegmentInputs:
+    """What the network sees of the segments of an image.
+
+    Attributes:
+        pool: What the feature of a segment is, see `SegmentEncoder`; 'mask' needs the whole image, the others crops.
+        crop_size: Side of the crops in pixels.
+        image_height: Rows of the whole image.
+        context: Boxes of the crops grow by this fraction of their sides.
+        mask_background: Hide what is in a segment's box but not of the segment.
+
+    Raises:
+        ConfigError: A value makes no sense.
+    """
+
+    pool: str = 'class'
+    crop_size: int = 224
+    image_height: int = 448
+    context: float = 0.0
+    mask_background: bool = False
+
+    def __post_init__(self) -> None:
+        if self.pool not in POOLS:
+            raise ConfigError(f'pseudo_labels.pool={self.pool!r} must be one of {", ".join(POOLS)}')
+        check_positive('pseudo_labels', crop_size=self.crop_size, image_height=self.image_height)
+
+    def __call__(self, image: np.ndarray, regions: np.ndarray) -> SegmentImage:
+        """Inputs of an image (H, W, 3) uint8 RGB with segments (H, W)."""
+        if self.pool == 'mask':
+            return whole_image(image, regions, self.image_height)
+        return crop_segments(image, regions, self.crop_size, self.context, self.mask_background)
 
 
 class SegmentEncoder(nn.Module):
@@ -49,17 +86,22 @@ class SegmentEncoder(nn.Module):
         pool: 'class' takes the class token of a crop after the last normalization (transformers), 'mean' the mean
             over the crop's feature map, 'mask' the mean over the segment in the feature map of the whole image.
 
+    Attributes:
+        seconds: Time spent in the network.
+
     Raises:
         ConfigError: The network has no class token.
     """
 
     def __init__(self, teacher: Mapping, pool: str) -> None:
         super().__init__()
-        self.teacher, self.pool = MODELS.build(dict(teacher)), pool
+        self.teacher = MODELS.build(dict(teacher))
+        self.pool = pool
+        self.seconds = 0.0
         if pool == 'class' and getattr(getattr(self.teacher, 'network', None), 'cls_token', None) is None:
             raise ConfigError(
                 f"pool='class': {teacher.get('model', teacher['type'])} has no class token: set "
-                "pseudo_classes.pool='mean', or a vision transformer as pseudo_classes.teacher"
+                "pseudo_labels.pool='mean', or a vision transformer as pseudo_labels.teacher"
             )
         self.eval()
 
@@ -78,6 +120,25 @@ class SegmentEncoder(nn.Module):
         features = self.teacher(image).float()
         pooled, _ = superpixel_mean(features, regions[None], count + 1, self.teacher.align_corners, normalize=False)
         return pooled[0, :count]
+
+    def encode(self, inputs: np.ndarray, regions: np.ndarray | None = None, count: int = 0) -> np.ndarray:
+        """Features of segments on the network's device.
+
+        Args:
+            inputs: (S, 3, h, w) uint8 crops, or (1, 3, h, w), a whole image with
+            regions: (h, w) int64 and
+            count: S segments.
+
+        Returns:
+            (S, C) float32.
+        """
+        start = time.perf_counter()
+        device = next(self.parameters()).device
+        batch = torch.from_numpy(np.ascontiguousarray(inputs)).to(device)
+        features = self(batch) if regions is None else self.masked(batch, torch.from_numpy(regions).to(device), count)
+        found = features.cpu().numpy()
+        self.seconds += time.perf_counter() - start
+        return found
 
 
 def segment_boxes(regions: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -109,7 +170,7 @@ def crop_segments(
         image: (H, W, 3) uint8 RGB.
         regions: (H, W) segments.
         size: Side of the crops in pixels.
-        context: Boxes grow by this share of their sides, half of it at either end.
+        context: Boxes grow by this fraction of their sides, half of it at either end.
         mask_background: Paint what is not of the segment gray.
     """
     ids, boxes, pixels = segment_boxes(regions)
@@ -121,7 +182,7 @@ def crop_segments(
         source = whole
         if mask_background:
             source = Image.fromarray(np.where((regions == number)[..., None], image, np.uint8(GRAY)))
-        # resizes from the box with the filter's support inside it, so that shrinking does not alias
+        # one call crops and filters, so that shrinking does not alias
         crop[:] = np.asarray(source.resize((size, size), Image.Resampling.BICUBIC, box=tuple(wanted)))
     return SegmentImage(ids, boxes, pixels, crops.transpose(0, 3, 1, 2))
 
@@ -143,56 +204,41 @@ def whole_image(image: np.ndarray, regions: np.ndarray, height: int) -> SegmentI
 
 
 def encode_images(
-    encoder: SegmentEncoder, images: Iterator[SegmentImage], batch_size: int, clock: dict[str, float]
-) -> Iterator[np.ndarray]:
+    encoder: SegmentEncoder, images: Iterable[SegmentImage], batch_size: int
+) -> Iterator[tuple[SegmentImage, np.ndarray]]:
     """Features of the segments of one image after the other, with batches of crops that span images.
 
     Args:
         encoder: The network, on its device.
         images: What to encode.
         batch_size: Crops per pass.
-        clock: Its 'network' counts the seconds of the network.
 
     Yields:
-        np.ndarray: (S, C) float32 for each image.
+        Each image and (S, C) float32 features of its segments.
     """
-    waiting: list[np.ndarray] = []  # crops that are not encoded yet
-    counts: list[int] = []  # segments of the images that are not yielded yet
-    done: list[np.ndarray] = []  # features that are not yielded yet
+    if encoder.pool == 'mask':
+        for image in images:
+            yield image, encoder.encode(image.inputs, image.regions, len(image.ids))
+        return
+    waiting: deque[SegmentImage] = deque()  # images that are not yielded yet
+    crops: list[np.ndarray] = []  # those of their crops that are not encoded yet
+    features: list[np.ndarray] = []  # features of the others
     for image in images:
-        if encoder.pool == 'mask':
-            yield _timed(clock, encoder, image.inputs, image)
-            continue
-        counts.append(len(image.ids))
-        waiting.extend(image.inputs)
-        while len(waiting) >= batch_size:
-            done.extend(_timed(clock, encoder, np.stack(waiting[:batch_size])))
-            del waiting[:batch_size]
-        while counts and counts[0] <= len(done):
-            yield _take(done, counts.pop(0))
-    if waiting:
-        done.extend(_timed(clock, encoder, np.stack(waiting)))
-    while counts:
-        yield _take(done, counts.pop(0))
+        waiting.append(image)
+        crops.extend(image.inputs)
+        while len(crops) >= batch_size:
+            features.extend(encoder.encode(np.stack(crops[:batch_size])))
+            del crops[:batch_size]
+        while waiting and len(waiting[0].ids) <= len(features):
+            done = waiting.popleft()
+            yield done, _take(features, len(done.ids))
+    if crops:
+        features.extend(encoder.encode(np.stack(crops)))
+    for image in waiting:
+        yield image, _take(features, len(image.ids))
 
 
-def _take(done: list[np.ndarray], count: int) -> np.ndarray:
-    taken = np.array(done[:count], np.float32)
-    del done[:count]
+def _take(features: list[np.ndarray], count: int) -> np.ndarray:
+    taken = np.array(features[:count], np.float32)
+    del features[:count]
     return taken
-
-
-def _timed(
-    clock: dict[str, float], encoder: SegmentEncoder, inputs: np.ndarray, image: SegmentImage | None = None
-) -> Sequence[np.ndarray]:
-    """Features of a batch of crops, or of the segments of a whole image."""
-    start = time.perf_counter()
-    device = next(encoder.parameters()).device
-    batch = torch.from_numpy(np.ascontiguousarray(inputs)).to(device)
-    if image is None:
-        features = encoder(batch)
-    else:
-        features = encoder.masked(batch, torch.from_numpy(image.regions).to(device), len(image.ids))
-    found = features.cpu().numpy()
-    clock['network'] += time.perf_counter() - start
-    return found

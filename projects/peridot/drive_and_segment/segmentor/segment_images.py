@@ -1,10 +1,8 @@
-"""The program behind `tools/segment_images.py`: pictures of a network's clusters and classes for images or a video."""
+"""Pictures of a network's clusters and classes, for images or a video."""
 
 from __future__ import annotations
 
-import argparse
 import json
-import logging
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,13 +11,11 @@ from pathlib import Path
 import cv2
 import numpy as np
 from mmengine.config import Config
-from mmengine.logging import print_log
 from PIL import Image
 from torch import nn
 
-from peridot.cli import add_config_arguments, load_config
 from peridot.drive_and_segment.segmentor.teacher_labels import load_segmentor
-from peridot.errors import ConfigError, DataError, PeridotError
+from peridot.errors import ConfigError, DataError
 from peridot.files import atomic_path
 from peridot.labels.networks import device
 from peridot.labels.parallel import progress
@@ -181,45 +177,3 @@ def segment_video(
         raise DataError(f'the video {video} cannot be read: convert it (ffmpeg -i {video.name} video.mp4)')
     for part, file in zip(parts, files):
         part.replace(file)
-
-
-def segment_images_command() -> None:
-    """Parse the command line and write the pictures.
-
-    Raises:
-        PeridotError: Anything the user can mend; images that cannot be read, after the others are done.
-    """
-    args = _parse_args()
-    if not 0 < args.opacity <= 1:
-        raise ConfigError(f'--opacity {args.opacity} must lie above 0, at most 1')
-    source, out = Path(args.input), Path(args.out)
-    is_video = source.suffix.lower() in VIDEOS
-    if not (source.is_file() if is_video else source.is_dir()):
-        raise DataError(f'{source} is neither a folder of images nor a video ({", ".join(VIDEOS)}): check the path')
-    segmentor = ImageSegmentor(load_config(args), args.checkpoint)
-    count = segmentor.network.out_channels
-    palettes = [cluster_palette(count)] + ([class_palette(args.matching, count)] if args.matching else [])
-    if is_video:
-        segment_video(segmentor, source, out, palettes, args.opacity)
-        failures = []
-    else:
-        failures = segment_folder(segmentor, source, out, palettes, args.opacity)
-    for failure in failures[1:]:
-        print_log(failure, 'current', logging.WARNING)
-    if failures:
-        raise PeridotError(f'{failures[0]} ({len(failures)} images were left out, the others are in {out})')
-    print(out)
-
-
-def _parse_args() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        description='Segment images or a video with a trained network. Pictures that exist are kept: an interrupted '
-        'run continues with the same command.'
-    )
-    add_config_arguments(parser)
-    parser.add_argument('checkpoint', help='weights of the network')
-    parser.add_argument('input', help='folder of images, searched through, or a video file')
-    parser.add_argument('out', help='folder of the pictures')
-    parser.add_argument('--matching', help='matching.json of an evaluation: also pictures in the colors of classes')
-    parser.add_argument('--opacity', type=float, default=0.6, help='of the colors, 1 hides the image (default: 0.6)')
-    return parser.parse_args()

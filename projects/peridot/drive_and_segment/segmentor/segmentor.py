@@ -1,4 +1,4 @@
-"""Stage C of Drive&Segment: what mmsegmentation's Segmenter lacks. Needs mmsegmentation, which is optional."""
+"""The segmentor of Drive&Segment: what mmsegmentation's Segmenter lacks. Needs mmsegmentation, which is optional."""
 
 from __future__ import annotations
 
@@ -17,7 +17,8 @@ from mmseg.models.utils import resize
 from mmseg.structures import SegDataSample
 from torch import Tensor, nn
 
-from peridot.drive_and_segment.pseudo_labels.attachment import region_means
+from peridot.datasets.camera_images import IGNORED
+from peridot.drive_and_segment.segmentor.region_joining import region_means
 from peridot.errors import CheckpointError, ConfigError
 from peridot.models.functional import reduce_sum
 from peridot.models.teachers import TimmTeacher
@@ -25,7 +26,6 @@ from peridot.registry import MODELS, TRANSFORMS
 from peridot.weights import read_checkpoint, state_of
 from peridot.weights.segmenter import load_dino
 
-TEACHER = 'teacher.'
 STARTS = ('teacher', 'own')
 
 
@@ -62,16 +62,12 @@ class LabeledPixelLoss(nn.Module):
     """Cross-entropy averaged over the labeled pixels of the whole batch, of all processes, in float32.
 
     L = - sum_{p labeled} log P(p)[y_p] / #labeled. A batch without labels gives 0 with a gradient of 0.
-
-    Args:
-        loss_name: Name in the logs; mmsegmentation adds up what begins with 'loss'.
     """
 
-    def __init__(self, loss_name: str = 'loss_ce') -> None:
-        super().__init__()
-        self.loss_name = loss_name
+    # in the logs; mmsegmentation adds up what begins with 'loss'
+    loss_name = 'loss_ce'
 
-    def forward(self, logits: Tensor, labels: Tensor, weight: None = None, ignore_index: int = 255) -> Tensor:
+    def forward(self, logits: Tensor, labels: Tensor, weight: None = None, ignore_index: int = IGNORED) -> Tensor:
         """Loss.
 
         Args:
@@ -148,16 +144,16 @@ class DistillSegmentor(EncoderDecoder):
     """Student of Drive&Segment's extension: soft targets of a teacher that follows the student.
 
     The teacher is the same network. It sees each crop without distorted colors; its probabilities, averaged over the
-    regions of segments and superpixels, are what the student is to predict, beside the labels of the clusters:
+    regions of segments and superpixels, are what the student should predict, beside the pseudo-labels:
     L = L_soft + partial_weight L_labels. After each step of the optimizer (`peridot.EMATeacherHook`) its weights t
     follow those of the student s: t <- m t + (1 - m) s. `predict` is the student's; in checkpoints the student has the
     names of a plain `EncoderDecoder`, the teacher is below `teacher.`.
 
     Args:
-        teacher: Checkpoint of a training of this network, with which the teacher starts.
+        teacher: Checkpoint of a trained network like this one, with which the teacher starts.
         start: 'teacher': the student starts with these weights too; 'own': with those that its config says.
         momentum: m.
-        partial_weight: Weight of the cluster labels, against drift of both networks.
+        partial_weight: Weight of the pseudo-labels, against drift of both networks.
         **kwargs: Those of `EncoderDecoder`.
 
     Raises:
@@ -181,7 +177,9 @@ class DistillSegmentor(EncoderDecoder):
                 'below 0'
             )
         super().__init__(**deepcopy(kwargs))
-        self.teacher_file, self.start, self.partial_weight = teacher, start, partial_weight
+        self.teacher_file = teacher
+        self.start = start
+        self.partial_weight = partial_weight
         self.teacher = ExponentialMovingAverage(EncoderDecoder(**kwargs), momentum=1 - momentum)
         # at step 0 mmengine would copy the student
         self.teacher.steps.fill_(1)

@@ -12,7 +12,8 @@ from mmengine.dataset import Compose
 from mmengine.registry import MODELS, DefaultScope
 from torch import Tensor, nn
 
-from peridot.drive_and_segment.pseudo_labels.attachment import (
+from peridot.drive_and_segment.proposals.generator import FOLDER as PROPOSALS
+from peridot.drive_and_segment.segmentor.region_joining import (
     AttachmentRule,
     join_regions,
     region_means,
@@ -21,13 +22,11 @@ from peridot.drive_and_segment.pseudo_labels.attachment import (
 from peridot.errors import CheckpointError, ConfigError
 from peridot.labels.job import MapJob
 from peridot.labels.networks import NetworkGenerator, device, fingerprint
-from peridot.maps.folder import MapFolder
+from peridot.maps.folder import UNLABELED, MapFolder
 from peridot.maps.images import ImageSource
 from peridot.optional import import_package
 from peridot.registry import LABEL_GENERATORS
 from peridot.weights import misfits, read_checkpoint, state_of
-
-IGNORED = 255
 
 
 class Segmentor(NamedTuple):
@@ -42,7 +41,7 @@ class SegmentTeacherGenerator(NetworkGenerator):
     """What a trained teacher sees in whole images; each region gets the class of its mean probabilities.
 
     Regions are segments of the lidar with the superpixels that belong to them, pieces of the ground, and the other
-    superpixels (`join_regions`). Classes are those of the cluster labels, the ground first.
+    superpixels (`join_regions`). Classes are those of the pseudo-labels, the ground first.
 
     Args:
         model: Config of the teacher.
@@ -58,14 +57,14 @@ class SegmentTeacherGenerator(NetworkGenerator):
     """
 
     kind = 'labels'
-    ignore = IGNORED
+    ignore = UNLABELED
 
     def __init__(
         self,
         model: Mapping,
         pipeline: Sequence[Mapping],
         checkpoint: str | None = None,
-        proposals: str = 'drive_and_segment/proposals',
+        proposals: str = PROPOSALS,
         superpixels: str = 'superpixels/felzenszwalb',
         min_confidence: float = 0.0,
         **rule: float,
@@ -77,8 +76,12 @@ class SegmentTeacherGenerator(NetworkGenerator):
             )
         if not 0 <= min_confidence < 1:
             raise ConfigError(f'teacher_labels.min_confidence={min_confidence} must be at least 0 and below 1')
-        self.model, self.pipeline, self.checkpoint = model, pipeline, checkpoint
-        self.proposals, self.superpixels, self.min_confidence = proposals, superpixels, float(min_confidence)
+        self.model = model
+        self.pipeline = pipeline
+        self.checkpoint = checkpoint
+        self.proposals = proposals
+        self.superpixels = superpixels
+        self.min_confidence = float(min_confidence)
         self.rule = AttachmentRule(**rule)
         self._maps: tuple[MapFolder, MapFolder] | None = None
 
@@ -152,7 +155,7 @@ def load_segmentor(network: nn.Module, checkpoint: str) -> None:
 
     Args:
         network: Segmentor of mmsegmentation.
-        checkpoint: File of a training.
+        checkpoint: File that training wrote.
 
     Raises:
         CheckpointError: The file is absent, damaged or of another network.
@@ -180,5 +183,5 @@ def region_classes(probabilities: Tensor, regions: Tensor, min_confidence: float
     """
     means, _, group = region_means(probabilities[None], regions[None].long())
     confidence, classes = means.max(1)
-    classes[confidence < min_confidence] = IGNORED
+    classes[confidence < min_confidence] = UNLABELED
     return classes[group].view(regions.shape).to(torch.uint8).cpu().numpy()

@@ -4,8 +4,8 @@ import torch
 from made_up_sweeps import ELEVATIONS, HEIGHT, scan, wall
 from peridot.datasets.projection import lidar_to_image, project_to_cameras
 from peridot.drive_and_segment.proposals import LidarProposals, RegionRule, grow_regions
-from peridot.drive_and_segment.proposals.projection import Sites, beam_pitch, project, unhidden
-from peridot.drive_and_segment.proposals.regions import drop_small, keep_large_parts, nearest_site
+from peridot.drive_and_segment.proposals.projection import ProjectedPoints, beam_pitch, project, visible
+from peridot.drive_and_segment.proposals.region_growing import drop_small, keep_large_parts, nearest_filled
 from peridot.errors import ConfigError
 from scipy.spatial import cKDTree
 
@@ -72,11 +72,11 @@ def test_the_origin_of_the_sensor_is_part_of_the_projection():
 def test_projection_keeps_what_the_paired_datasets_keep():
     rng = np.random.default_rng(0)
     points = rng.uniform(-30, 30, (500, 3))
-    sites = project(points, lidar_to_image(LIDAR2CAM[None], CAM2IMG[None])[0], SIZE)
+    seen = project(points, lidar_to_image(LIDAR2CAM[None], CAM2IMG[None])[0], SIZE)
     pairs = project_to_cameras(points, LIDAR2CAM[None], CAM2IMG[None], np.array([SIZE]))
-    np.testing.assert_array_equal(sites.index, pairs.point)
-    np.testing.assert_allclose(sites.position[:, ::-1], pairs.position, atol=1e-2)
-    np.testing.assert_allclose(sites.depth, points[sites.index, 0])
+    np.testing.assert_array_equal(seen.index, pairs.point)
+    np.testing.assert_allclose(seen.position[:, ::-1], pairs.position, atol=1e-2)
+    np.testing.assert_allclose(seen.depth, points[seen.index, 0])
     assert isinstance(pairs.point, torch.Tensor)
 
 
@@ -87,30 +87,30 @@ def test_pitch_of_the_beams():
     assert (beam_pitch(intrinsic, 0.01, elevation[:1]) > 0).all()
 
 
-def test_hidden_points_equal_a_loop():
+def test_visible_points_equal_a_loop():
     rng = np.random.default_rng(0)
     position = rng.integers(0, 60, (200, 2)).astype(float)
     depth = rng.uniform(2, 30, 200)
-    sites = Sites(position, depth, np.arange(200))
+    seen = ProjectedPoints(position, depth, np.arange(200))
     expected = []
     for (u, v), own in zip(position, depth):
         around = (abs(position[:, 0] - u) <= 3) & (abs(position[:, 1] - v) <= 6)
         expected.append(not (own - depth[around] > max(1, 0.1 * own)).any())
-    found = unhidden(sites, sites, (61, 61), (3.0, 6.0))
+    found = visible(seen, seen, (61, 61), (3.0, 6.0))
     np.testing.assert_array_equal(found, expected)
     assert 0 < found.sum() < 200
 
 
-def test_nearest_sites_equal_a_search_tree():
+def test_nearest_filled_cells_equal_a_search_tree():
     rng = np.random.default_rng(0)
-    site = np.full((60, 90), -1)
-    cells = rng.choice(site.size, 120, replace=False)
-    site.flat[cells] = np.arange(120)
-    distance, nearest = nearest_site(site)
+    index = np.full((60, 90), -1)
+    cells = rng.choice(index.size, 120, replace=False)
+    index.flat[cells] = np.arange(120)
+    distance, nearest = nearest_filled(index)
     places = np.stack(np.divmod(cells, 90), 1)
-    exact = cKDTree(places).query(np.indices(site.shape).reshape(2, -1).T)[0].reshape(site.shape)
+    exact = cKDTree(places).query(np.indices(index.shape).reshape(2, -1).T)[0].reshape(index.shape)
     np.testing.assert_allclose(distance, exact, rtol=0.025)
-    to_found = np.linalg.norm(np.indices(site.shape).transpose(1, 2, 0) - places[nearest], axis=-1)
+    to_found = np.linalg.norm(np.indices(index.shape).transpose(1, 2, 0) - places[nearest], axis=-1)
     assert (to_found <= 1.06 * exact).all()
 
 
@@ -176,7 +176,7 @@ def test_a_hidden_wall_is_not_seen_through_a_near_one():
 @pytest.mark.parametrize(
     ('part', 'settings', 'problem'),
     [
-        ('clusters', {'theta': 3}, "unexpected keyword argument 'theta'; it takes angle, min_points, max_share"),
+        ('clusters', {'theta': 3}, "unexpected keyword argument 'theta'; it takes angle, min_points, max_fraction"),
         ('regions', {'cap': 3}, "unexpected keyword argument 'cap'; it takes occlusion"),
         ('ground', {'plane': 3}, "unexpected keyword argument 'plane'; it takes seed_angle"),
     ],

@@ -20,7 +20,7 @@ class RegionRule:
         reach: Pixels farther from every point than this are left out, in beam pitches.
         border: Pixels nearer than this to a border between segments are left out where depth jumps, in beam pitches.
         depth_jump: A larger difference in depth between two segments is a jump, in meters.
-        part: Connected parts of a segment stay if they are larger than this share of its largest.
+        part: Connected parts of a segment stay if they are larger than this fraction of its largest.
         min_points: Segments with fewer visible points are left out.
         min_pixels: So are segments of fewer pixels,
         min_side: and those whose box is narrower or lower, in pixels.
@@ -46,7 +46,7 @@ def grow_regions(
     pitch: np.ndarray,
     rule: RegionRule,
 ) -> np.ndarray:
-    """Give every pixel the segment of the nearest point, but nothing where that is doubtful (section A6).
+    """Give every pixel the segment of the nearest point, but nothing where that is doubtful.
 
     Nearest is meant in units of the beam pitch: sqrt((du / pitch_u)^2 + (dv / pitch_v)^2). A pixel stays without
     segment if it is farther than `rule.reach` from every point, or within `rule.border` of the border between two
@@ -72,9 +72,9 @@ def grow_regions(
     column, row = np.rint(position * scale).astype(np.int64).T
     order = np.argsort(-depth, kind='stable')
     column, row, depth, ids = column[order], row[order], depth[order], ids[order]
-    site = np.full(canvas, -1)
-    site[row, column] = np.arange(len(order))
-    distance, nearest = nearest_site(site)
+    point = np.full(canvas, -1)
+    point[row, column] = np.arange(len(order))
+    distance, nearest = nearest_filled(point)
     regions = ids[nearest].astype(np.uint16)
     border = _border(regions, depth[nearest].astype(np.float32), rule.depth_jump)
     # a border runs half a cell beside the cells it separates
@@ -85,21 +85,21 @@ def grow_regions(
     return regions[v[:, None], u]
 
 
-def nearest_site(site: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Distance to the nearest cell that holds a site, and that site.
+def nearest_filled(index: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Distance to the nearest cell that is filled, and its content.
 
     Args:
-        site: int (h, w), -1 in cells without one.
+        index: int (h, w), -1 in empty cells.
 
     Returns:
-        tuple: (h, w) float32 cells, exact to 2 %; (h, w) int64 sites.
+        tuple: (h, w) float32 cells, exact to 2 %; (h, w) int64 content of the nearest filled cell.
     """
-    is_empty = (site < 0).astype(np.uint8)
+    is_empty = (index < 0).astype(np.uint8)
     distance, label = cv2.distanceTransformWithLabels(is_empty, cv2.DIST_L2, 5, labelType=cv2.DIST_LABEL_PIXEL)
-    site_of_label = np.zeros(label.max() + 1, np.int64)
-    filled = site >= 0
-    site_of_label[label[filled]] = site[filled]
-    return distance, site_of_label[label]
+    content = np.zeros(label.max() + 1, np.int64)
+    filled = index >= 0
+    content[label[filled]] = index[filled]
+    return distance, content[label]
 
 
 def _border(regions: np.ndarray, depth: np.ndarray, jump: float) -> np.ndarray:
@@ -112,12 +112,12 @@ def _border(regions: np.ndarray, depth: np.ndarray, jump: float) -> np.ndarray:
     return border
 
 
-def keep_large_parts(regions: np.ndarray, share: float) -> np.ndarray:
-    """Clear connected parts of a segment that are no larger than a share of its largest; the ground keeps all.
+def keep_large_parts(regions: np.ndarray, fraction: float) -> np.ndarray:
+    """Clear connected parts of a segment that are no larger than a fraction of its largest; the ground keeps all.
 
     Args:
         regions: uint16 (h, w) segments.
-        share: In [0, 1].
+        fraction: In [0, 1].
 
     Returns:
         np.ndarray: uint16 (h, w).
@@ -128,7 +128,7 @@ def keep_large_parts(regions: np.ndarray, share: float) -> np.ndarray:
     owner[parts] = regions
     largest = np.zeros(owner.max() + 1)
     np.maximum.at(largest, owner[1:], sizes[1:])
-    small = (sizes <= share * largest[owner]) & (owner != GROUND)
+    small = (sizes <= fraction * largest[owner]) & (owner != GROUND)
     small[0] = False
     return np.where(small[parts], np.uint16(NONE), regions)
 

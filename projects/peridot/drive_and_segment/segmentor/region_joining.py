@@ -19,11 +19,11 @@ class AttachmentRule:
     """When a superpixel belongs to a segment.
 
     Attributes:
-        cover: Share of the superpixel's pixels that lie in the segment, at least.
-        purity: Share of its pixels in any segment that lie in this one, at least.
+        cover: Fraction of the superpixel's pixels that lie in the segment, at least.
+        purity: Fraction of its pixels in any segment that lie in this one, at least.
 
     Raises:
-        ConfigError: A share does not lie between 0 and 1.
+        ConfigError: A fraction does not lie between 0 and 1.
     """
 
     cover: float = 0.5
@@ -32,7 +32,7 @@ class AttachmentRule:
     def __post_init__(self) -> None:
         for name in ('cover', 'purity'):
             if not 0 < getattr(self, name) <= 1:
-                raise ConfigError(f'regions: {name}={getattr(self, name)} is a share: set it above 0 and up to 1')
+                raise ConfigError(f'regions: {name}={getattr(self, name)} is a fraction: set it above 0 and up to 1')
 
 
 def require_partition(superpixels: MapFolder) -> None:
@@ -45,7 +45,7 @@ def require_partition(superpixels: MapFolder) -> None:
         raise DataError(
             f'{superpixels.folder} leaves pixels without superpixel, but regions are to cover images: make others with '
             '`python tools/make_superpixels.py CONFIG --generator felzenszwalb` and name their '
-            'folder as superpixels of teacher_labels and peridot.LoadRegionMap'
+            'folder as superpixels of teacher_labels and of the maps of the dataset'
         )
 
 
@@ -59,7 +59,7 @@ def attach_superpixels(proposals: np.ndarray, superpixels: np.ndarray, rule: Att
 
     Returns:
         np.ndarray: int64 (largest id + 1,) segment, 0 for superpixels that stay alone. Of segments with the same
-        share the first counts.
+        fraction the first counts.
     """
     segments, count = int(proposals.max()) + 1, int(superpixels.max()) + 1
     pixels = np.bincount((superpixels.astype(np.int64) * segments + proposals).ravel())
@@ -116,19 +116,3 @@ def region_means(scores: Tensor, regions: Tensor) -> tuple[Tensor, Tensor, Tenso
     group = torch.where(regions < 0, -1, regions + images * count).flatten()
     means, pixels = group_mean(scores.movedim(1, -1).flatten(0, 2), group, len(regions) * max(count, 0))
     return means, pixels, group
-
-
-def pool_regions(scores: Tensor, regions: Tensor) -> Tensor:
-    """Each pixel's scores replaced by the mean of its region; zero where there is none.
-
-    Args:
-        scores: Float (N, K, H, W).
-        regions: Int64 (N, H, W), see `region_means`.
-
-    Returns:
-        (N, K, H, W).
-    """
-    means, _, group = region_means(scores, regions)
-    # one row of zeros for pixels without region, at -1
-    means = torch.cat([means, means.new_zeros(1, scores.shape[1])])
-    return means[group].unflatten(0, regions.shape).movedim(-1, 1)

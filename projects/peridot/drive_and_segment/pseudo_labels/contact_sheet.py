@@ -1,0 +1,58 @@
+"""A figure of clusters: for each a row of the segments nearest to its center."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import cv2
+import numpy as np
+from PIL import Image
+
+from peridot.maps.images import ImageSource
+
+
+def nearest_rows(features: np.ndarray, centers: np.ndarray, labels: np.ndarray, count: int) -> list[np.ndarray]:
+    """For each cluster its rows nearest to the center, at most `count`, nearest first.
+
+    Args:
+        features: (N, C).
+        centers: (K, C).
+        labels: (N,) cluster of each feature.
+        count: Rows of a cluster.
+    """
+    distance = ((features - centers[labels]) ** 2).sum(1)
+    rows = []
+    for cluster in range(len(centers)):
+        members = np.flatnonzero(labels == cluster)
+        rows.append(members[np.argsort(distance[members], kind='stable')[:count]])
+    return rows
+
+
+def contact_sheet(
+    clusters: Sequence[Sequence[tuple[ImageSource, np.ndarray]]],
+    names: Sequence[str],
+    counts: np.ndarray,
+    side: int = 96,
+) -> np.ndarray:
+    """Figure with a row of crops for every cluster.
+
+    Args:
+        clusters: For each cluster (image, box (4,) left, top, right, bottom) of its crops.
+        names: Names of the clusters.
+        counts: (K,) sizes of the clusters.
+        side: Side of a crop in pixels.
+
+    Returns:
+        np.ndarray: (K * side, width, 3) uint8 RGB.
+    """
+    text, columns = 2 * side, max(map(len, clusters))
+    sheet = np.full((len(clusters) * side, text + columns * side, 3), 255, np.uint8)
+    for row, (crops, name, count) in enumerate(zip(clusters, names, counts)):
+        for line, words in enumerate((name, f'{count} segments')):
+            place = (6, row * side + side // 2 + 20 * line)
+            cv2.putText(sheet, words, place, cv2.FONT_HERSHEY_SIMPLEX, 0.5, (0, 0, 0), 1, cv2.LINE_AA)
+        for column, (source, box) in enumerate(crops):
+            crop = Image.fromarray(source.read()).resize((side - 2, side - 2), Image.Resampling.BICUBIC, box=tuple(box))
+            top, left = row * side, text + column * side
+            sheet[top : top + side - 2, left : left + side - 2] = np.asarray(crop)
+    return sheet
