@@ -6,6 +6,7 @@ from pathlib import Path
 from peridot.cli import run
 from peridot.labels.prototypes import write_prototypes
 from streets import make_dataset
+from streets.formats import FORMATS
 
 
 def image_size(text: str) -> tuple[int, int]:
@@ -20,7 +21,7 @@ def image_size(text: str) -> tuple[int, int]:
 def main() -> None:
     """Make the dataset."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument('--format', choices=['nuscenes', 'semantickitti', 'kitti', 'pandaset'], default='nuscenes')
+    parser.add_argument('--format', choices=[*FORMATS], default='nuscenes')
     parser.add_argument('--out', type=Path, help='folder of the dataset (data/demo, or data/demo_FORMAT)')
     parser.add_argument('--keyframes', type=int, default=7, help='annotated frames per scene (7)')
     parser.add_argument('--sweeps', type=int, help='lidar sweeps before each keyframe, 0 to 9; nuScenes only (4)')
