@@ -6,7 +6,14 @@ from pathlib import Path
 
 import torch
 from mmengine.runner import Runner
-from peridot.cli import add_config_arguments, add_runner_arguments, check_datasets, load_runner_config, run
+from peridot.cli import (
+    add_config_arguments,
+    add_runner_arguments,
+    check_datasets,
+    check_training_maps,
+    load_runner_config,
+    run,
+)
 from peridot.compat import log_report
 from peridot.errors import ConfigError
 
@@ -34,6 +41,7 @@ def main() -> None:
     args = parse_args()
     config = load_runner_config(args)
     check_datasets(config)
+    check_training_maps(config)
     if args.amp:
         config.optim_wrapper.type = 'AmpOptimWrapper'
         config.optim_wrapper.setdefault('loss_scale', 'dynamic')

@@ -171,6 +171,26 @@ def check_datasets(config: Config) -> None:
                 )
 
 
+def check_training_maps(config: Config) -> None:
+    """Fail before networks are built when maps of the training set are missing, or labels have other classes.
+
+    Raises:
+        ConfigError: An objective's `num_classes` is not the number of classes of the label maps.
+        DataError: A folder of maps or its manifest is missing or wrong.
+    """
+    objectives = config.model.get('objectives', {})
+    for part in dicts_of(config.train_dataloader):
+        if part.get('type') != 'peridot.PairedDataset' or not part.get('maps'):
+            continue
+        labels = DATASETS.build({**part, 'pipeline': [], 'lazy_init': True}).open_maps().get('labels')
+        for name, settings in objectives.items():
+            if labels and settings.get('num_classes', labels.num_classes) != labels.num_classes:
+                raise ConfigError(
+                    f'model.objectives.{name}.num_classes={settings["num_classes"]}, but the maps in {labels.folder} '
+                    f'have {labels.num_classes} classes: set model.objectives.{name}.num_classes={labels.num_classes}'
+                )
+
+
 def set_data_root(config: Config, data_root: str) -> None:
     """Replace `data_root` wherever the config has one, and in paths that were put together from it.
 

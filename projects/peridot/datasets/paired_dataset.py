@@ -16,6 +16,7 @@ from peridot.datasets.catalog import create_command, lookup
 from peridot.datasets.frames import FrameRule, join_frames, lidar2global_of, link_frames, timestamp_of
 from peridot.datasets.sampler import SampleKey, seeded_sample
 from peridot.errors import ConfigError, DataError
+from peridot.maps import FeatureFolder, MapFolder
 from peridot.maps.named import open_maps
 from peridot.registry import DATASETS
 
@@ -88,7 +89,7 @@ class PairedDataset(BaseDataset):
         self.frame_rule = _frame_rule(frames)
         self.num_sweeps = max([num_sweeps, *(self.frame_rule.sweeps if frames else ())])
         self.maps = dict(maps or {})
-        self.map_folders: dict = {}
+        self.map_folders: dict[str, MapFolder | FeatureFolder] = {}
         prefixes = {'pts': '', 'sweeps': '', 'pts_semantic_mask': '', 'img': '', **(data_prefix or {})}
         super().__init__(ann_file=ann_file, data_root=data_root, data_prefix=prefixes, **kwargs)
 
@@ -103,15 +104,19 @@ class PairedDataset(BaseDataset):
 
     def check_maps(self) -> None:
         """Open the folders of `maps`; a DataError tells which lack maps of some images. No map is read."""
-        if not self.maps:
+        if not self.open_maps():
             return
-        self.map_folders = open_maps(self.maps, self.data_root)
         infos = map(super().get_data_info, range(len(self)))
         frames = (frame for info in infos for frame in (info, *info.get('frames', ())))
         images = list(dict.fromkeys(image for info in frames for image in zip(info['img_paths'], info['img_tokens'])))
         for folder in self.map_folders.values():
             folder.check_exist(images)
             print_log(folder.describe(), 'current', logging.INFO if folder.is_finished else logging.WARNING)
+
+    def open_maps(self) -> dict[str, MapFolder | FeatureFolder]:
+        """The folders of `maps` by name, see `peridot.maps.named.open_maps`; no map is looked for."""
+        self.map_folders = open_maps(self.maps, self.data_root)
+        return self.map_folders
 
     def __getitem__(self, key: int | SampleKey) -> dict:
         """Run the pipeline on one sample, under the key's seed when it has one.
