@@ -95,7 +95,7 @@ def test_other_settings_are_refused(demo_root, sweeps, tmp_path):
     job = job_for(sweeps[:1], demo_root, tmp_path / 'maps')
     make_proposals(demo_maker(), job, sweeps[:1])
     other = demo_maker(clusters=dict(angle=12.0))
-    with pytest.raises(ConfigError, match=r"made with angle=10.0, now it is 12.0: .*--overwrite"):
+    with pytest.raises(ConfigError, match=r'made with angle=10.0, now it is 12.0: .*--overwrite'):
         make_proposals(other, job, sweeps[:1])
     assert make_proposals(other, job, sweeps[:1], overwrite=True).manifest.parameters['clusters']['angle'] == 12
 
