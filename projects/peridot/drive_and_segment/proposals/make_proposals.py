@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -13,12 +12,11 @@ from mmengine import dist
 from mmengine.logging import MMLogger
 from skimage.segmentation import find_boundaries
 
-from peridot.cli import add_config_arguments, load_config, own_command
+from peridot.cli import add_config_arguments, add_worker_arguments, load_config, own_command
 from peridot.datasets.transforms import LoadPoints
 from peridot.drive_and_segment.proposals.clusters import GROUND, NONE
 from peridot.drive_and_segment.proposals.lidar_proposals import LidarProposals
 from peridot.errors import ConfigError, DataError, PeridotError
-from peridot.files import usable_cores
 from peridot.labels.distributed import in_first_process, raise_together, start_distributed, warn_together
 from peridot.labels.job import MapJob
 from peridot.labels.parallel import progress, run_parallel
@@ -29,7 +27,8 @@ from peridot.maps import ImageSource, Manifest, MapFolder, write_map
 from peridot.maps.images import image_sources
 from peridot.maps.manifest import DEFAULT_LAYOUT
 from peridot.registry import TRANSFORMS
-from peridot.visualization.maps import class_colors
+from peridot.visualization.colors import class_colors
+from peridot.walk import innermost
 
 FOLDER = 'drive_and_segment/proposals'
 GROUND_COLOR = (110, 110, 110)
@@ -170,20 +169,12 @@ def make_proposals(
 
 
 def sweeps_of(dataset) -> list[Sweep]:
-    """Sweeps with their images of a `PairedDataset`, or of a wrapper with `datasets` or `dataset`, each once."""
-    if hasattr(dataset, 'datasets'):
-        lists = [sweeps_of(part) for part in dataset.datasets]
-    elif hasattr(dataset, 'dataset') and not isinstance(dataset.dataset, (str, type(None))):
-        lists = [sweeps_of(dataset.dataset)]
-    else:
-        infos = (dataset.get_data_info(index) for index in range(len(dataset)))
-        lists = [
-            [
-                Sweep(dict(info['lidar_points']), image_sources(info), info['lidar2cam'], info['cam2img'])
-                for info in infos
-            ]
-        ]
-    return list({sweep.lidar_points['lidar_path']: sweep for part in lists for sweep in part}.values())
+    """Sweeps with their images of a `PairedDataset`, or of a wrapper (see `innermost`), each once."""
+    sweeps = {}
+    for info in (part.get_data_info(index) for part in innermost(dataset) for index in range(len(part))):
+        points = dict(info['lidar_points'])
+        sweeps[points['lidar_path']] = Sweep(points, image_sources(info), info['lidar2cam'], info['cam2img'])
+    return list(sweeps.values())
 
 
 def paint(image: np.ndarray, ids: np.ndarray) -> np.ndarray:
@@ -233,11 +224,5 @@ def _parse_args() -> argparse.Namespace:
     parser.add_argument('--out', help=f'folder of the maps, relative to the data root (default: {FOLDER})')
     parser.add_argument('--overwrite', action='store_true', help='replace maps made with other settings')
     parser.add_argument('--preview', type=int, default=0, metavar='N', help='write N overlays to look at')
-    local_processes = int(os.environ.get('LOCAL_WORLD_SIZE', 1))
-    parser.add_argument(
-        '--workers',
-        type=int,
-        default=max(1, usable_cores() // local_processes),
-        help='worker processes (default: the cores of this machine)',
-    )
+    add_worker_arguments(parser)
     return parser.parse_args()

@@ -14,18 +14,18 @@ import cv2
 import numpy as np
 from mmengine.config import Config
 from mmengine.logging import print_log
-from PIL import Image
 from torch import nn
 
 from peridot.cli import add_config_arguments, load_config
 from peridot.drive_and_segment.segmentor.teacher_labels import load_segmentor
 from peridot.errors import ConfigError, DataError, PeridotError
-from peridot.files import atomic_path
 from peridot.labels.networks import device
 from peridot.labels.parallel import progress
 from peridot.maps.images import ImageSource
 from peridot.optional import import_package
-from peridot.visualization.maps import class_colors
+from peridot.visualization.colors import class_colors
+from peridot.visualization.maps import paint
+from peridot.visualization.pictures import save_picture
 
 IMAGES = ('.bmp', '.jpeg', '.jpg', '.png', '.ppm', '.tif', '.tiff', '.webp')
 VIDEOS = ('.avi', '.m4v', '.mkv', '.mov', '.mp4', '.mpeg', '.mpg', '.webm')
@@ -46,7 +46,7 @@ class Palette:
 
     def paint(self, image: np.ndarray, clusters: np.ndarray, opacity: float) -> np.ndarray:
         """Picture (H, W, 3) uint8 RGB of clusters (H, W) over an image (H, W, 3) uint8 RGB."""
-        return np.rint((1 - opacity) * image + opacity * self.colors[clusters]).astype(np.uint8)
+        return paint(image, clusters, self.colors, opacity)
 
 
 class ImageSegmentor:
@@ -143,8 +143,7 @@ def segment_folder(
             continue
         clusters = segmentor(image)
         for palette, file in zip(palettes, files):
-            with atomic_path(file) as temporary:
-                Image.fromarray(palette.paint(image, clusters, opacity)).save(temporary, format='PNG')
+            save_picture(file, palette.paint(image, clusters, opacity))
     return failures
 
 
