@@ -151,7 +151,7 @@ def check_head(model: nn.Module, head: str, texts: TextEmbeddings, source: str) 
     Args:
         model: A pre-training.
         head: Name of its head.
-        texts: What points shall be compared with.
+        texts: What points are compared with.
         source: Where they come from, named in the error.
 
     Raises:

@@ -201,22 +201,22 @@ def load_detector(name: str) -> tuple['GroundingDinoProcessor', 'GroundingDinoFo
         ConfigError: transformers is not installed.
     """
     transformers = import_package('transformers', 'grounded-sam')
-    cure = 'give --options detector=DIR with all files of IDEA-Research/grounding-dino-tiny from huggingface.co'
-    with _one_line(f'grounded-sam: detector {name} cannot be loaded', cure):
+    hint = 'give --options detector=DIR with all files of IDEA-Research/grounding-dino-tiny from huggingface.co'
+    with _one_line(f'grounded-sam: detector {name} cannot be loaded', hint):
         config = transformers.AutoConfig.from_pretrained(name)
         if config.model_type != 'grounding-dino':
-            raise CheckpointError(f'grounded-sam: detector {name} is of type {config.model_type!r}: {cure}')
+            raise CheckpointError(f'grounded-sam: detector {name} is of type {config.model_type!r}: {hint}')
         processor = transformers.GroundingDinoProcessor.from_pretrained(name)
         detector, report = transformers.GroundingDinoForObjectDetection.from_pretrained(
             name, config=config, output_loading_info=True
         )
     if absent := sorted(report['missing_keys']):
-        raise CheckpointError(f'grounded-sam: detector {name} lacks {len(absent)} tensors, first {absent[0]!r}: {cure}')
+        raise CheckpointError(f'grounded-sam: detector {name} lacks {len(absent)} tensors, first {absent[0]!r}: {hint}')
     return processor, detector.to(device()).eval()
 
 
 @contextmanager
-def _one_line(start: str, cure: str) -> Iterator[None]:
+def _one_line(start: str, hint: str) -> Iterator[None]:
     """Turn the many-line errors of transformers into one of one line."""
     from safetensors import SafetensorError
 
@@ -226,4 +226,4 @@ def _one_line(start: str, cure: str) -> Iterator[None]:
         if isinstance(error, CheckpointError):
             raise
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]
-        raise CheckpointError(f'{start} ({reason}): {cure}') from None
+        raise CheckpointError(f'{start} ({reason}): {hint}') from None

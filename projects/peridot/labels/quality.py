@@ -97,7 +97,7 @@ class Comparison:
     Attributes:
         dataset: Its samples hold points, true classes, pairs and, in `views.maps`, the maps by folder.
         classes: Names of the C true classes.
-        palette: (C, 3) uint8 colours of the true classes.
+        palette: (C, 3) uint8 colors of the true classes.
         class_pairs: (C,) number of pairs of each true class.
         samples: Number of samples that were compared.
         images: Number of their images.

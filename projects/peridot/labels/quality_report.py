@@ -72,7 +72,7 @@ def write_quality(comparison: Comparison, out: Path) -> list[Path]:
 def quality_picture(comparison: Comparison) -> Figure:
     """Two images with the points' true classes, then the same images with every folder's maps and its numbers.
 
-    Labels have the colour of the class they are matched to one to one, superpixels that of their most frequent class;
+    Labels have the color of the class they are matched to one to one, superpixels that of their most frequent class;
     what has no class is gray. Beside labels stands the confusion matrix, columns in the order of the matching.
     """
     samples = [(comparison.dataset[index], camera) for index, camera in comparison.shown]
@@ -127,7 +127,7 @@ def _title(item: SuperpixelQuality | LabelQuality) -> str:
 
 
 def _draw_points(axes: Axes, sample: dict, camera: int, comparison: Comparison) -> None:
-    """An image, darkened, with its points in the colours of their true classes."""
+    """An image, darkened, with its points in the colors of their true classes."""
     pairs = sample['pairs']
     row, column = pairs.position[pairs.camera == camera].numpy().T
     true = sample['pts_semantic_mask'][pairs.point[pairs.camera == camera].numpy()]
@@ -171,7 +171,7 @@ def _majority_classes(sample: dict, camera: int, folder: str, num_classes: int) 
 
 
 def _draw_legend(axes: Axes, comparison: Comparison) -> None:
-    """Names and colours of the true classes with their share of the pairs."""
+    """Names and colors of the true classes with their share of the pairs."""
     share, rows = comparison.class_pairs / comparison.class_pairs.sum(), range(len(comparison.classes))
     colors = comparison.palette / 255
     axes.scatter(np.zeros(len(rows)), rows, marker='s', s=22, c=colors)

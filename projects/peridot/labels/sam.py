@@ -52,7 +52,7 @@ class SamGenerator(NetworkGenerator):
         min_area: Smallest piece of a region, in pixels of the (reduced) image.
         image_height: Height in pixels to which larger images are reduced first; None never reduces. Segment
             Anything itself brings the longer side to 1024 pixels. The map is brought back to full size by nearest
-            neighbour.
+            neighbor.
         num_ids: Largest number of regions in an image.
     """
 

@@ -18,10 +18,10 @@ class SlicGenerator(LabelGenerator):
 
     Args:
         n_segments: Wanted number of superpixels, and the declared maximum (`num_ids`).
-        compactness: Weight of distance against colour difference.
+        compactness: Weight of distance against color difference.
         sigma: Width of the Gaussian smoothing, in pixels of the full image.
         scale: Size of the image SLIC works on, relative to the full image; 1 is the published way. The map
-            is brought back to full size by nearest neighbour, and `sigma` shrinks along.
+            is brought back to full size by nearest neighbor, and `sigma` shrinks along.
     """
 
     kind = 'superpixels'
@@ -73,14 +73,14 @@ class FelzenszwalbGenerator(LabelGenerator):
     """Graph-based superpixels of Felzenszwalb and Huttenlocher, by scikit-image.
 
     Regions follow edges without a preferred size, so their number differs from image to image; where there are
-    more than `num_ids`, the smallest join a neighbour. The defaults suit street images of 1600 x 900 pixels.
+    more than `num_ids`, the smallest join a neighbor. The defaults suit street images of 1600 x 900 pixels.
 
     Args:
         scale: scikit-image's `scale`: larger values prefer larger regions. It does not reduce the image.
         sigma: Width of the Gaussian smoothing, in pixels of the reduced image.
         min_size: Smallest region, in pixels of the reduced image.
         image_height: Height in pixels to which larger images are reduced first; None never reduces. The map is
-            brought back to full size by nearest neighbour.
+            brought back to full size by nearest neighbor.
         num_ids: Largest number of regions in an image.
     """
 
@@ -131,7 +131,7 @@ def check_num_ids(generator: str, num_ids: int) -> None:
 def merge_smallest(ids: np.ndarray, limit: int) -> np.ndarray:
     """Merge the smallest regions of a partition until at most `limit` remain.
 
-    The smallest region joins the neighbour it shares the longest border with (the lowest id among equals),
+    The smallest region joins the neighbor it shares the longest border with (the lowest id among equals),
     again and again; then ids are renumbered without gaps, in their old order.
 
     Args:
@@ -150,9 +150,9 @@ def merge_smallest(ids: np.ndarray, limit: int) -> np.ndarray:
 
 
 def merge_targets(ids: np.ndarray, limit: int | None = None, min_area: int = 0) -> np.ndarray:
-    """The region each region belongs to once small ones have joined their neighbours.
+    """The region each region belongs to once small ones have joined their neighbors.
 
-    The smallest region (the lowest id among equals) joins the neighbour it shares the longest border with (the
+    The smallest region (the lowest id among equals) joins the neighbor it shares the longest border with (the
     lowest id among equals), again and again, while more than `limit` regions remain or the smallest has fewer
     than `min_area` pixels. Time and memory grow with the number of borders, not of pairs of regions.
 
@@ -175,14 +175,14 @@ def merge_targets(ids: np.ndarray, limit: int | None = None, min_area: int = 0) 
         area, small = heapq.heappop(smallest)
         if targets[small] != small or area != areas[small]:
             continue  # joined another one, or grew, since it was put there
-        neighbour = max(borders[small], key=lambda index: (borders[small][index], -index))
-        targets[small] = neighbour
-        areas[neighbour] += area
-        heapq.heappush(smallest, (areas[neighbour], neighbour))
+        neighbor = max(borders[small], key=lambda index: (borders[small][index], -index))
+        targets[small] = neighbor
+        areas[neighbor] += area
+        heapq.heappush(smallest, (areas[neighbor], neighbor))
         for other, length in borders[small].items():
             del borders[other][small]
-            if other != neighbour:
-                borders[other][neighbour] = borders[neighbour][other] = borders[other].get(neighbour, 0) + length
+            if other != neighbor:
+                borders[other][neighbor] = borders[neighbor][other] = borders[other].get(neighbor, 0) + length
         borders[small] = {}
         remaining -= 1
     while (further := targets[targets]).tolist() != targets.tolist():
@@ -191,7 +191,7 @@ def merge_targets(ids: np.ndarray, limit: int | None = None, min_area: int = 0) 
 
 
 def _border_lengths(ids: np.ndarray, count: int) -> list[dict[int, int]]:
-    """For each region, the number of pixel edges to each of its neighbours."""
+    """For each region, the number of pixel edges to each of its neighbors."""
     codes = []
     for first, second in ((ids[:, :-1], ids[:, 1:]), (ids[:-1], ids[1:])):
         differ = first != second

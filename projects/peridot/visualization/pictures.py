@@ -51,7 +51,7 @@ class TopView:
             xyz: (N, >=3) in meters, lidar frame.
             lidar2cam: (4, 4) of the front camera, whose axis points up, by default the lidar's y axis.
             pixels: Width and height of the picture.
-            objects: (M, 2) places that the view shall contain, within these limits.
+            objects: (M, 2) places that the view should contain, within these limits.
         """
         forward = np.array([0.0, 1.0])
         if lidar2cam is not None:
