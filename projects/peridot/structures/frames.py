@@ -19,7 +19,7 @@ class Frames(InstanceData):
         num_points: Int64 (S,), points of the scan.
         num_images: Int64 (S,), images that were taken with it.
         to_sample: Float64 (S, 4, 4), takes points of the scan, as the network reads them (augmented), into a
-            frame that all scans of the sample share.
+            common frame of the scans of the sample.
 
     Example:
         >>> frames = Frames.batch([Frames.single(100, num_images=6), Frames.single(80, num_images=1)])

@@ -27,7 +27,7 @@ class PointClass:
 
 @dataclass(frozen=True)
 class Converter:
-    """How `tools/create_data.py` makes info files from a dataset as downloaded.
+    """Conversion of a downloaded dataset to info files, a subcommand of `tools/create_data.py`.
 
     Attributes:
         name: The tool's subcommand, by custom also the name of the folder.

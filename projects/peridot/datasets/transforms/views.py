@@ -169,7 +169,7 @@ class RandomResizedCropViews(BaseTransform):
 
 
 def count_inside(boxes: np.ndarray, pairs: Pairs) -> np.ndarray:
-    """How many pairs every crop keeps.
+    """Number of pairs that every crop keeps.
 
     Args:
         boxes: Float (T, V, 4), top, left, height and width of T crops of every image.

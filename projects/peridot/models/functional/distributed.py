@@ -47,7 +47,7 @@ class _GatherRows(torch.autograd.Function):
     @staticmethod
     def forward(ctx, tensor: Tensor, sizes: list[int]) -> Tensor:
         ctx.sizes = sizes
-        # collectives want equal shapes: pad to the longest
+        # collectives need equal shapes: pad to the longest
         padded = tensor.new_zeros(max(sizes), *tensor.shape[1:])
         padded[: len(tensor)] = tensor
         parts = [torch.empty_like(padded) for _ in sizes]

@@ -73,7 +73,7 @@ def voxelize(points: list[Tensor], voxel_size: tuple[float, float, float], coord
 
 
 def collapses_to_one_voxel(coords: Tensor) -> bool:
-    """Whether all voxels, Int (M, 4) with the scan first, fall into one after the strides of a network."""
+    """True if all voxels, Int (M, 4) with the scan first, fall into one after the strides of a network."""
     coarse = torch.cat((coords[:, :1], coords[:, 1:] // ALIGNMENT), dim=1)
     return bool((coarse == coarse[:1]).all())
 
