@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from skimage.measure import label as connected_pieces
 
+from peridot.checkpoints import read_checkpoint, state_of
 from peridot.errors import CheckpointError, ConfigError
 from peridot.labels.generator import check_positive
 from peridot.labels.networks import NetworkGenerator, device, fingerprint
@@ -14,7 +15,7 @@ from peridot.labels.superpixels import check_num_ids, merge_targets
 from peridot.maps.images import nearest_resize, reduce_image
 from peridot.optional import import_package
 from peridot.registry import LABEL_GENERATORS
-from peridot.weights import misfits, read_checkpoint, state_of
+from peridot.weights import misfits
 
 if TYPE_CHECKING:
     from segment_anything import SamAutomaticMaskGenerator
