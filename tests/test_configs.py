@@ -1,7 +1,7 @@
-"""Every config builds at its full size and reads a sample; every kind of them trains and evaluates at a small size.
+"""Every config builds at its full size; every kind of them trains and evaluates at a small size.
 
-Two configs are of one kind when they have the same objectives, student, evaluation and kinds of data, whatever their widths,
-teachers and schedules. Every command and path of the documents exists.
+Two configs are of one kind when they have the same objectives, student, evaluation and kinds of data, whatever their
+widths, teachers and schedules. Every command and path of the documents exists.
 """
 
 import json
@@ -75,7 +75,7 @@ def kind_of(path: Path) -> str:
     return str([network, objectives, loop, sorted(data_of(content)), 'decode_head' in model and model.decode_head.type])
 
 
-# the last one of each kind: those of the demo come first
+# of each kind the last one, that of the demo where it has one
 TRAINED = set({kind_of(path): path for path in ALL if not has_fraction(path)}.values())
 SMALL_FINETUNE = [
     'load_from=None',

@@ -149,7 +149,7 @@ def _sequence_camera(root: Path, number: int, scans: int) -> dict | None:
 def _sequence_motion(root: Path, number: int, scans: int) -> list[dict]:
     """`timestamp` and `ego2global` of every scan of a sequence; empty if `poses.txt` or `times.txt` is absent."""
     folder = root / 'sequences' / f'{number:02d}'
-    if not ((folder / 'poses.txt').is_file() and (folder / 'times.txt').is_file()):
+    if not all((folder / name).is_file() for name in ('poses.txt', 'times.txt', 'calib.txt')):
         return [{}] * scans
     poses = _read_rows(folder / 'poses.txt', 12, scans).reshape(-1, 3, 4)
     times = _read_rows(folder / 'times.txt', 1, scans)[:, 0]
