@@ -1,7 +1,7 @@
 import pytest
 from mmengine.registry import init_default_scope
 from peridot.models.students import SparseUNetStudent
-from small_networks import SETTINGS, backbone, randomize
+from tiny import SETTINGS, backbone, randomize
 
 
 @pytest.fixture(autouse=True)

@@ -7,7 +7,7 @@ from peridot.errors import CheckpointError
 from peridot.hooks import CheckCheckpointHook, export_backbone, export_checkpoint
 from peridot.models.students import DetectorTrunk
 from peridot.weights import input_features
-from small_networks import SECOND, SETTINGS, backbone, randomize, segmentor
+from tiny import SECOND, SETTINGS, backbone, randomize, segmentor
 from torch import nn
 
 

@@ -13,7 +13,7 @@ from peridot.hooks import VerifyLoadingHook, export_backbone
 from peridot.models.students import DetectorTrunk, SparseUNetStudent
 from peridot.registry import HOOKS, MODELS
 from peridot.weights import sparse_kernels, verify_loading
-from small_networks import CENTERPOINT, SECOND, SETTINGS, backbone, randomize, segmentor, trunk_and_detector
+from tiny import CENTERPOINT, SECOND, SETTINGS, backbone, randomize, segmentor, trunk_and_detector
 
 
 @pytest.fixture

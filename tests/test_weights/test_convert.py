@@ -18,7 +18,7 @@ from mmengine.runner.checkpoint import load_checkpoint
 from peridot.errors import CheckpointError
 from peridot.models.students import DetectorTrunk
 from peridot.weights import convert_checkpoint, literal_config, verify_loading, write_openpcdet
-from small_networks import SECOND
+from tiny import SECOND
 from torch import Tensor, nn
 
 REPO = Path(__file__).resolve().parents[2]

@@ -1,0 +1,90 @@
+"""Where a module is tested: in the file of its name, or in the one that the table names.
+
+The test of projects/peridot/ROOM/.../STEM.py is tests/test_ROOM/test_STEM.py, or test_FOLDER_STEM.py where a name stands
+twice; that of projects/streets/STEM.py is tests/test_streets/test_STEM.py.
+"""
+
+from pathlib import Path
+
+TESTS = Path(__file__).parent
+PROJECTS = TESTS.parent / 'projects'
+
+# modules without a test file of their name, by the file that tests them
+ELSEWHERE = {
+    'test_architecture.py': 'errors registry',
+    'test_cli.py': 'files',
+    'test_datasets/test_catalog.py': 'datasets.catalog.entry datasets.catalog.kitti datasets.catalog.kitti360 '
+    'datasets.catalog.nuscenes datasets.catalog.once datasets.catalog.semantickitti datasets.catalog.waymo '
+    'datasets.catalog.pandaset',
+    'test_datasets/test_frames.py': 'datasets.transforms.augmentation structures.frames models.preprocessor',
+    'test_datasets/test_splits.py': 'datasets.gt_database',
+    'test_datasets/test_transforms_augment.py': 'datasets.transforms.views datasets.transforms.packing',
+    'test_datasets/test_transforms_occupancy.py': 'structures.queries',
+    'test_datasets/test_transforms_sampling.py': 'datasets.transforms.points',
+    'test_datasets/test_map_check.py': 'maps.named',
+    'test_drive_and_segment/test_all_stages.py': 'work_dirs drive_and_segment.evaluation.scores_report',
+    'test_drive_and_segment/test_clusters.py': 'drive_and_segment.proposals.ground',
+    'test_drive_and_segment/test_lidar_proposals.py': 'drive_and_segment.proposals.projection '
+    'drive_and_segment.proposals.region_growing',
+    'test_drive_and_segment/test_proposals_generator.py': 'labels.previews',
+    'test_drive_and_segment/test_drive_and_segment_transforms.py': 'datasets.camera_images',
+    'test_drive_and_segment/test_segmentor_training.py': 'drive_and_segment.segmentor.teacher_labels hooks.ema_teacher',
+    'test_evaluation/test_discovery.py': 'evaluation.foreground_metric evaluation.found visualization.foreground',
+    'test_hooks/test_export_backbone.py': 'hooks.check_checkpoint',
+    'test_hooks/test_verify_loading.py': 'weights.layout weights.report weights.settings weights.verify',
+    'test_labels/test_make_features.py': 'maps.teacher_features models.teachers.stored_teacher',
+    'test_labels/test_mmseg_labels.py': 'optional labels.networks',
+    'test_labels/test_quality.py': 'labels.quality_report',
+    'test_labels/test_runner.py': 'labels.distributed labels.generator labels.job labels.parallel labels.training_maps '
+    'maps.images',
+    'test_maps/test_folder.py': 'maps.base maps.manifest maps.tools',
+    'test_models/test_objectives.py': 'models.batch models.objectives.contrast models.objectives.labels '
+    'models.objectives.point_pixel_infonce models.objectives.superpixel_infonce models.objectives.vmf_consistency '
+    'models.objectives.weakly_supervised_contrast',
+    'test_models/test_objectives_distributed.py': 'models.functional.distributed',
+    'test_models/test_occupancy.py': 'models.students.features',
+    'test_models/test_pretrainer.py': 'models.heads models.objectives.objective',
+    'test_models/test_segmentors.py': 'models.segmentors.linear_probe models.segmentors.point_seg_head models.segmentors.preprocessor',
+    'test_models/test_students.py': 'models.students.sparse_unet models.students.voxelize',
+    'test_models/test_teachers.py': 'models.teachers.dilation models.teachers.timm_teacher models.teachers.weights '
+    'models.functional.strongest_response',
+    'test_models/test_waffleiron.py': 'models.functional.neighbors models.functional.planes models.students.tokens '
+    'optim.layer_decay',
+    'test_streets/test_formats.py': 'streets.kitti streets.pandaset',
+    'test_streets/test_lidar.py': 'streets.raycast streets.rig',
+    'test_streets/test_scene.py': 'streets.layout streets.objects.buildings streets.objects.cycles '
+    'streets.objects.furniture streets.objects.parts streets.objects.people streets.objects.plants '
+    'streets.objects.vehicles streets.roadside streets.traffic',
+    'test_streets/test_shapes.py': 'streets.mesh',
+    'test_streets/test_camera.py': 'streets.facades streets.materials streets.surface',
+    'test_tools/test_demo.py': 'demo.methods demo.report',
+    'test_tools/test_train.py': 'hooks.feature_picture hooks.occupancy_picture hooks.picture',
+    'test_visualization/test_pictures.py': 'visualization.boxes visualization.colors visualization.tsne',
+    'test_tools/test_visualize.py': 'visualization.html visualization.scenes',
+    'test_weights/test_convert.py': 'checkpoints weights.printed_config',
+}
+
+
+def modules() -> list[str]:
+    """Modules by the name that the table uses: without `peridot.`."""
+    paths = sorted(path for path in PROJECTS.rglob('*.py') if path.name != '__init__.py')
+    return ['.'.join(path.relative_to(PROJECTS).with_suffix('').parts).removeprefix('peridot.') for path in paths]
+
+
+def own_tests(module: str) -> list[Path]:
+    """Places where the test of a module may stand."""
+    *folders, stem = module.split('.')
+    folder = TESTS / f'test_{folders[0]}' if folders else TESTS
+    return [folder / f'test_{stem}.py', *(folder / f'test_{name}_{stem}.py' for name in folders)]
+
+
+def test_every_module_has_its_test():
+    table = [name for names in ELSEWHERE.values() for name in names.split()]
+    without = [name for name in modules() if not any(path.is_file() for path in own_tests(name))]
+    assert not set(without) - set(table), 'give them a test file of their name, or a place in the table'
+    assert not set(table) - set(without), 'these have a test file of their name, or do not exist'
+    assert len(table) == len(set(table))
+
+
+def test_every_file_of_the_table_exists():
+    assert not [name for name in ELSEWHERE if not (TESTS / name).is_file()]
