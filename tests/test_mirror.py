@@ -1,7 +1,7 @@
 """Where a module is tested: in the file of its name, or in the one that the table names.
 
-The test of projects/peridot/ROOM/.../STEM.py is tests/test_ROOM/test_STEM.py, or test_FOLDER_STEM.py where a name stands
-twice; that of projects/streets/STEM.py is tests/test_streets/test_STEM.py.
+The test of projects/peridot/ROOM/.../STEM.py is tests/test_ROOM/test_STEM.py, or test_FOLDER_STEM.py where a name
+stands twice; that of projects/streets/STEM.py is tests/test_streets/test_STEM.py.
 """
 
 from pathlib import Path
@@ -44,7 +44,8 @@ ELSEWHERE = {
     'test_models/test_objectives_distributed.py': 'models.functional.distributed',
     'test_models/test_occupancy.py': 'models.students.features',
     'test_models/test_pretrainer.py': 'models.heads models.objectives.objective',
-    'test_models/test_segmentors.py': 'models.segmentors.linear_probe models.segmentors.point_seg_head models.segmentors.preprocessor',
+    'test_models/test_segmentors.py': 'models.segmentors.linear_probe models.segmentors.point_seg_head '
+    'models.segmentors.preprocessor',
     'test_models/test_students.py': 'models.students.sparse_unet models.students.voxelize',
     'test_models/test_teachers.py': 'models.teachers.dilation models.teachers.timm_teacher models.teachers.weights '
     'models.functional.strongest_response',
