@@ -90,7 +90,7 @@ def test_pictures_of_a_folder(trained, pictures, matching, tmp_path, run_tool):
 def test_an_image_that_cannot_be_read(trained, pictures, tmp_path, run_tool):
     (pictures / 'a.png').write_bytes(b'no image')
     with pytest.raises(
-        SystemExit, match=r'error: .*a\.png is no image or is damaged.* \(1 images were left out'
+        SystemExit, match=r'error: .*a\.png is not an image or is damaged.* \(1 images were left out'
     ) as end:
         run_tool('segment_images', *trained, pictures, tmp_path / 'out')
     # a text ends the process with status 1

@@ -215,7 +215,7 @@ def clusters_of(maps: MapFolder, path: str, image: np.ndarray) -> np.ndarray:
     Args:
         maps: Folder of the pseudo-labels.
         path: File of the image.
-        image: (H, W, 3) its pixels.
+        image: Uint8 (H, W, 3), its pixels.
     """
     return maps.ids(maps.read(path, image.shape[:2]))
 
@@ -226,7 +226,7 @@ def score(metric: MatchedMeanIoU, sample: BaseDataElement, clusters: np.ndarray)
     Args:
         metric: The metric.
         sample: The image's true classes.
-        clusters: int (H, W).
+        clusters: Int (H, W).
     """
     predicted = dict(pred_sem_seg=dict(data=clusters), img_path=sample.img_path)
     metric.process({}, [dict(gt_sem_seg=dict(data=sample.gt_sem_seg.data), **predicted)])

@@ -34,7 +34,7 @@ def fit_foreground_head(
     left out.
 
     Args:
-        features: (N, F) unit features of patches.
+        features: Float (N, F), unit features of patches.
         foreground: Bool (N,).
         steps: Optimizer steps; the learning rate falls by 5 % every 50.
         batch_size: Patches a step.
@@ -139,11 +139,11 @@ class DiscoveryLoop(ValLoop):
         """Foreground of points by both ways and all thresholds.
 
         Args:
-            embeddings: (N, F) unit embeddings of points.
-            prototypes: (K, F) unit features of background.
+            embeddings: Float (N, F), unit embeddings of points.
+            prototypes: Float (K, F), unit features of background.
 
         Returns:
-            Bool (N,) by name.
+            Bool (N,), by name.
         """
         nearest = (embeddings @ prototypes.T).max(1).values
         by_seed = {name: nearest <= threshold for name, threshold in self.thresholds.items()}

@@ -68,12 +68,12 @@ def binary_truth(labels: np.ndarray, meta: Mapping, foreground: Sequence[str] | 
     """1 for points of foreground classes, 0 for those of the others, 2 for points without a class.
 
     Args:
-        labels: int (N,) classes.
+        labels: Int (N,), classes.
         meta: The dataset's metainfo.
         foreground: See `ForegroundMetric`.
 
     Returns:
-        int64 (N,).
+        Int64 (N,).
     """
     classes, labels = list(meta['classes']), np.asarray(labels, dtype=np.int64)
     names = foreground or lookup(meta.get('dataset')).foreground
@@ -96,7 +96,7 @@ def measures(confusion: np.ndarray) -> dict[str, float]:
     """The measures of a confusion matrix of true (rows) and predicted background and foreground.
 
     Args:
-        confusion: int (2, >=2).
+        confusion: Int (2, >=2).
 
     Raises:
         DataError: It is empty.

@@ -26,9 +26,9 @@ class Attention:
     """What a transformer's last block says of M images of P patches, with H heads.
 
     Attributes:
-        features: (M, P, F) unit features of the patches, the teacher's own.
-        attention: (M, H, P) attention of the class token to the patches.
-        keys: (M, H, P, d) keys of the patches.
+        features: Float (M, P, F), unit features of the patches, the teacher's own.
+        attention: Float (M, H, P), attention of the class token to the patches.
+        keys: Float (M, H, P, d), keys of the patches.
     """
 
     features: Tensor
@@ -78,12 +78,12 @@ def background_patches(attention: Tensor, keys: Tensor, threshold: float = 0.3) 
     Background is what resembles the seed: cos( D(p), D(seed) ) > threshold, D(p) = concat_h( beta_h k_h(p) ).
 
     Args:
-        attention: (M, H, P) of the class token.
-        keys: (M, H, P, d).
+        attention: Float (M, H, P), of the class token.
+        keys: Float (M, H, P, d).
         threshold: Cosine similarity above which a patch is background.
 
     Returns:
-        Int64 (M,) seeds and bool (M, P) background.
+        Int64 (M,), seeds and bool (M, P) background.
     """
     fraction = (attention > attention.mean((1, 2), keepdim=True)).float().mean(2) + EPSILON
     beta = (fraction.sum(1, keepdim=True) / fraction).log()[:, :, None]

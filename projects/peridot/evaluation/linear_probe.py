@@ -46,8 +46,8 @@ def fit_linear_probe(
     """Fit a linear classifier by cross-entropy (Adam, cosine learning rate, fixed shuffling).
 
     Args:
-        features: float (N, C), frozen.
-        labels: int64 (N,) in [0, num_classes).
+        features: Float (N, C), frozen.
+        labels: Int64 (N,), in [0, num_classes).
         num_classes: Number of classes K.
         epochs: Passes over the features.
         batch_size: Rows per step.

@@ -28,8 +28,8 @@ class MatchedScores:
     """Scores of clusters after their matching to classes.
 
     Attributes:
-        matching: (L,) int64 class of each cluster, `UNMATCHED` for those without.
-        iou: (C,) IoU of each class, NaN for classes that no pixel has.
+        matching: Int64 (L,), class of each cluster, `UNMATCHED` for those without.
+        iou: Float (C,), IoU of each class, NaN for classes that no pixel has.
         miou: Mean over the classes that pixels have.
         accuracy: Fraction of pixels whose cluster is matched to their class.
         class_accuracy: Mean over classes of the fraction of their pixels that are right.
@@ -51,11 +51,11 @@ def match_clusters(confusion: np.ndarray, missed: np.ndarray | None = None) -> n
     numbered.
 
     Args:
-        confusion: int (C, L) elements by true class and cluster; C and L may differ.
-        missed: int (C,) elements of each class that have no cluster; they count in the IoU.
+        confusion: Int (C, L), elements by true class and cluster; C and L may differ.
+        missed: Int (C,), elements of each class that have no cluster; they count in the IoU.
 
     Returns:
-        np.ndarray: int64 (L,) class of each cluster, `UNMATCHED` for those that are left over or share no element with
+        Int64 (L,), class of each cluster, `UNMATCHED` for those that are left over or share no element with
         the class that is left for them.
     """
     matching = np.full(confusion.shape[1], UNMATCHED)
@@ -75,10 +75,10 @@ def majority_matching(confusion: np.ndarray) -> np.ndarray:
     """Many-to-one matching: each cluster takes the class that most of its elements have.
 
     Args:
-        confusion: (C, L) counts of elements by true class and cluster.
+        confusion: Int (C, L), counts of elements by true class and cluster.
 
     Returns:
-        (L,) int64 class of each cluster, the first among equals, `UNMATCHED` for clusters without elements.
+        Int64 (L,), class of each cluster, the first among equals, `UNMATCHED` for clusters without elements.
     """
     return np.where(confusion.sum(0) > 0, confusion.argmax(0), UNMATCHED)
 
@@ -87,8 +87,8 @@ def merge_clusters(confusion: np.ndarray, matching: np.ndarray) -> np.ndarray:
     """Elements by true class and class of their cluster.
 
     Args:
-        confusion: (C, L) counts of elements by true class and cluster.
-        matching: (L,) class of each cluster or `UNMATCHED`, whose elements are left out.
+        confusion: Int (C, L), counts of elements by true class and cluster.
+        matching: Int (L,), class of each cluster or `UNMATCHED`, whose elements are left out.
 
     Returns:
         (C, C).
@@ -103,11 +103,11 @@ def matched_iou(confusion: np.ndarray, matching: np.ndarray) -> np.ndarray:
     """Intersection over union of each true class with the clusters matched to it.
 
     Args:
-        confusion: (C, L) counts of elements by true class and cluster.
-        matching: (L,) class of each cluster or `UNMATCHED`; elements of unmatched clusters count as missed.
+        confusion: Int (C, L), counts of elements by true class and cluster.
+        matching: Int (L,), class of each cluster or `UNMATCHED`; elements of unmatched clusters count as missed.
 
     Returns:
-        (C,) float64, NaN for classes without elements.
+        Float64 (C,), NaN for classes without elements.
     """
     return class_iou(merge_clusters(confusion, matching), confusion.sum(1))
 
@@ -118,11 +118,11 @@ def matched_scores(
     """Scores of clusters against classes.
 
     Args:
-        confusion: int (C, L) pixels by true class and cluster.
+        confusion: Int (C, L), pixels by true class and cluster.
         unmatched: What becomes of clusters that no class is left for: 'false_negative' counts their pixels as missed
             (the strict choice), 'drop' leaves them out, 'majority' gives each to its most frequent class. The last
             two raise the scores.
-        missed: int (C,) pixels of each class that have no cluster.
+        missed: Int (C,), pixels of each class that have no cluster.
 
     Raises:
         DataError: There is no pixel with a class.

@@ -41,7 +41,7 @@ class PictureHook(Hook):
             dataset: The dataset it is from.
 
         Returns:
-            uint8 (H, W, 3).
+            Uint8 (H, W, 3).
         """
         raise NotImplementedError
 

@@ -23,7 +23,7 @@ class TextEmbeddings:
 
     Attributes:
         synonyms: Words for every class, in the order of the classes.
-        vectors: float32 (S, F) unit vector of every word, class after class.
+        vectors: Float32 (S, F), unit vector of every word, class after class.
         templates: Sentences that the words were put into.
         model: Text network that made the vectors.
     """
@@ -42,10 +42,10 @@ class TextEmbeddings:
         """Score of every class, max over its synonyms of cos(feature, t).
 
         Args:
-            features: (N, F), on the device of the vectors.
+            features: Float (N, F), on the device of the vectors.
 
         Returns:
-            float32 (N, K) in [-1, 1].
+            Float32 (N, K), in [-1, 1].
         """
         cosine = F.normalize(features.float(), dim=1) @ self.vectors.T
         parts = cosine.split([len(words) for words in self.synonyms.values()], 1)

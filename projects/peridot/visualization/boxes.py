@@ -24,7 +24,7 @@ class Boxes:
     """Boxes of one kind, true or predicted.
 
     Attributes:
-        corners: float (M, 8, 3) in meters, lidar frame, in the order of mmdet3d's `LiDARInstance3DBoxes.corners`.
+        corners: Float (M, 8, 3), in meters, lidar frame, in the order of mmdet3d's `LiDARInstance3DBoxes.corners`.
         names: What is written beside each of them on the images.
         color: RGB.
         names_below: Whether the names stand below the boxes, so that they do not cover those of another kind.
@@ -49,9 +49,9 @@ def draw_boxes_on_image(picture: np.ndarray, boxes: Boxes, lidar2img: np.ndarray
     """Edges and names of the boxes on one image, in place; parts behind the camera are cut off.
 
     Args:
-        picture: uint8 (H, W, 3).
+        picture: Uint8 (H, W, 3).
         boxes: The boxes.
-        lidar2img: (3, 4), see `lidar_to_image`.
+        lidar2img: Float (3, 4), see `lidar_to_image`.
     """
     seen = []
     for corners, name in zip(boxes.corners, boxes.names):
@@ -75,16 +75,16 @@ def detection_picture(
     """True and predicted boxes from above and on the cameras.
 
     Args:
-        xyz: (N, 3) in meters, lidar frame.
-        images: uint8 (V, H, W, 3), V may be 0.
-        lidar2cam: (V, 4, 4).
-        cam2img: (V, 4, 4).
+        xyz: Float (N, 3), in meters, lidar frame.
+        images: Uint8 (V, H, W, 3), V may be 0.
+        lidar2cam: Float (V, 4, 4).
+        cam2img: Float (V, 4, 4).
         true: Annotated boxes.
         predicted: Boxes of the network.
         view: Part that is shown from above; with one camera it is put below, and must be as wide as the image.
 
     Returns:
-        uint8 (H', W', 3).
+        Uint8 (H', W', 3).
     """
     above = draw_from_above(xyz, np.full((len(xyz), 3), POINTS, np.uint8), view)
     images = images.copy()

@@ -15,10 +15,10 @@ def pca_colors(features: Tensor) -> np.ndarray:
     """First three principal components as colors.
 
     Args:
-        features: float (N, C).
+        features: Float (N, C).
 
     Returns:
-        uint8 (N, 3); each component is stretched between its 2nd and 98th percentile.
+        Uint8 (N, 3); each component is stretched between its 2nd and 98th percentile.
     """
     # a figure must not end a training: features of its first steps may overflow
     centered = F.normalize(features.float().nan_to_num(0, 0, 0), dim=1)
@@ -59,7 +59,7 @@ def label_colors(
     """Color of the class of every point or pixel, uint8 (..., 3).
 
     Args:
-        labels: int (...).
+        labels: Int (...).
         palette: RGB of each of the K classes.
         other: RGB of labels outside [0, K), such as the ignored one.
     """

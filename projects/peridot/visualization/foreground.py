@@ -17,13 +17,13 @@ def foreground_picture(
     """Foreground from above: the truth and each prediction side by side.
 
     Args:
-        xyz: (N, 3) in meters, lidar frame.
-        truth: int (N,), 0 for background, 1 for foreground, other values for points without ground truth.
-        predicted: Bool (N,) by the name that is written above.
+        xyz: Float (N, 3), in meters, lidar frame.
+        truth: Int (N,), 0 for background, 1 for foreground, other values for points without ground truth.
+        predicted: Bool (N,), by the name that is written above.
         view: Part that is shown, by default most of the cloud.
 
     Returns:
-        uint8 (H, W, 3).
+        Uint8 (H, W, 3).
     """
     view, known = view or TopView.fit(xyz), (truth == 0) | (truth == 1)
     shown = {'ground truth': truth, **{name: np.where(known, labels, truth) for name, labels in predicted.items()}}

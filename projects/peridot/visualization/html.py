@@ -48,7 +48,7 @@ def picture(image: np.ndarray, caption: str, width: int = 1180) -> str:
     """A figure with an embedded JPEG.
 
     Args:
-        image: uint8 (H, W, 3).
+        image: Uint8 (H, W, 3).
         caption: Plain text below it.
         width: Largest width in pixels.
     """
@@ -89,8 +89,8 @@ def similarity_viewer(
     """Clouds from above, side by side, colored by similarity to the point that is clicked.
 
     Args:
-        xyz: (N, >=3) points in meters, lidar frame.
-        features: float (N, C) features by title.
+        xyz: Float (N, >=3), points in meters, lidar frame.
+        features: Float (N, C), features by title.
         query: Row of the point shown first.
         extent: Half the width shown, meters.
         points: Number of points shown.

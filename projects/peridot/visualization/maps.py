@@ -14,12 +14,12 @@ def overlay(image: np.ndarray, ids: np.ndarray, manifest: Manifest) -> np.ndarra
     """Superpixel borders drawn on the image, or classes as transparent colors, their names below.
 
     Args:
-        image: (H, W, 3) uint8 RGB image.
-        ids: (H, W) map.
+        image: Uint8 (H, W, 3), RGB image.
+        ids: Int (H, W), map.
         manifest: Describes the map.
 
     Returns:
-        (H', W, 3) uint8 RGB picture.
+        Uint8 (H', W, 3), RGB picture.
     """
     if manifest.kind == 'labels':
         palette = class_colors(len(manifest.classes))
@@ -33,9 +33,9 @@ def paint(image: np.ndarray, labels: np.ndarray, palette: np.ndarray, opacity: f
     """Labels as transparent colors over an image: (H, W, 3) uint8 RGB.
 
     Args:
-        image: (H, W, 3) uint8 RGB image.
-        labels: (H, W) not negative; those from K on have no color.
-        palette: (K, 3) uint8 RGB.
+        image: Uint8 (H, W, 3), RGB image.
+        labels: Int (H, W), not negative; those from K on have no color.
+        palette: Uint8 (K, 3), RGB.
         opacity: Of the colors; 1 hides the image.
     """
     picture, labeled = image.copy(), labels < len(palette)

@@ -30,7 +30,7 @@ def predict_occupancy(
         objective: With the decoder.
         head: The head that gives latent vectors.
         supports: Of one forward pass of the student.
-        position: Float (M, 3) in meters, in the first scan of the batch.
+        position: Float (M, 3), in meters, in the first scan of the batch.
 
     Returns:
         Float32 (M,), NaN at places without a support.
@@ -85,11 +85,11 @@ def occupancy_slice(predict: Callable[[Tensor], Tensor], xyz: Tensor, part: Slic
 
     Args:
         predict: Probabilities (M,) of places (M, 3), see `predict_occupancy`.
-        xyz: Float (N, 3) points of the scan.
+        xyz: Float (N, 3), points of the scan.
         part: What is shown.
 
     Returns:
-        uint8 (rows * zoom, columns * zoom, 3).
+        Uint8 (rows * zoom, columns * zoom, 3).
     """
     places, zoom = part.places(xyz.device), part.zoom
     occupancy = predict(places.view(-1, 3))
@@ -112,7 +112,7 @@ def occupancy_picture(predict: Callable[[Tensor], Tensor], xyz: Tensor, horizont
 
     Args:
         predict: See `occupancy_slice`.
-        xyz: Float (N, 3) points of the scan.
+        xyz: Float (N, 3), points of the scan.
         horizontal: The horizontal slice; the others have its settings and go through the sensor.
     """
     rows = []

@@ -48,10 +48,10 @@ class TopView:
         """The view that shows most of a cloud, but nothing farther than some 50 m (80 m ahead) from the sensor.
 
         Args:
-            xyz: (N, >=3) in meters, lidar frame.
-            lidar2cam: (4, 4) of the front camera, whose axis points up, by default the lidar's y axis.
+            xyz: Float (N, >=3), in meters, lidar frame.
+            lidar2cam: Float (4, 4), of the front camera, whose axis points up, by default the lidar's y axis.
             pixels: Width and height of the picture.
-            objects: (M, 2) places that the view shall contain, within these limits.
+            objects: Float (M, 2), places that the view shall contain, within these limits.
         """
         forward = np.array([0.0, 1.0])
         if lidar2cam is not None:
@@ -80,8 +80,8 @@ class Cloud:
     """A point cloud and its cameras, as they are drawn.
 
     Attributes:
-        xyz: float (N, 3) in meters, lidar frame.
-        images: uint8 (V, H, W, 3); without cameras the cloud stands alone.
+        xyz: Float (N, 3), in meters, lidar frame.
+        images: Uint8 (V, H, W, 3); without cameras the cloud stands alone.
         pairs: Pairs of the points and these images.
         view: Part that is shown from above, by default 40 m around the sensor with y up.
     """
@@ -97,7 +97,7 @@ class Cloud:
 
         Args:
             inputs: `points` (N, >=3), `pairs` and, where there are cameras, `images` uint8 (V, 3, H, W).
-            lidar2cam: (4, 4) of the front camera, whose axis points up.
+            lidar2cam: Float (4, 4), of the front camera, whose axis points up.
         """
         xyz = inputs['points'][:, :3].cpu().numpy()
         images = inputs['images'] if len(inputs.get('images', ())) else torch.zeros(0, 3, 1, 1, dtype=torch.uint8)
@@ -115,13 +115,13 @@ def draw_from_above(
     """Cloud from above.
 
     Args:
-        xyz: (N, 3) in meters, lidar frame.
-        colors: uint8 (N, 3).
+        xyz: Float (N, 3), in meters, lidar frame.
+        colors: Uint8 (N, 3).
         view: Part that is shown, by default 40 m around the sensor with y up.
-        height: (N,) points with larger values cover others, by default their z.
+        height: Float (N,), points with larger values cover others, by default their z.
 
     Returns:
-        uint8 (pixels, pixels, 3).
+        Uint8 (pixels, pixels, 3).
     """
     view = view or TopView()
     canvas = np.full((view.pixels, view.pixels, 3), DARK, np.uint8)
@@ -138,13 +138,13 @@ def draw_on_images(images: np.ndarray, pairs: Pairs, colors: np.ndarray, radius:
     """Points on the images they project to.
 
     Args:
-        images: uint8 (V, H, W, 3).
+        images: Uint8 (V, H, W, 3).
         pairs: Pairs of one sample in the frame of `images`.
-        colors: uint8 (N, 3), one per point.
+        colors: Uint8 (N, 3), one per point.
         radius: Half the width of a point in pixels.
 
     Returns:
-        uint8 (V, H, W, 3).
+        Uint8 (V, H, W, 3).
     """
     canvas = images // 2
     height, width = images.shape[1:3]
@@ -213,12 +213,12 @@ def feature_picture(features: Tensor, cloud: Cloud, query: int | None = None) ->
     """The cloud from above beside the cameras, colored by feature.
 
     Args:
-        features: float (N, C) point features.
+        features: Float (N, C), point features.
         cloud: The points.
         query: Row of a point: color by similarity to it instead of by principal components; a cross marks it.
 
     Returns:
-        uint8 (H', W', 3).
+        Uint8 (H', W', 3).
     """
     return color_picture(pca_colors(features) if query is None else similarity_colors(features, query), cloud, query)
 
@@ -227,12 +227,12 @@ def color_picture(colors: np.ndarray, cloud: Cloud, marked: int | None = None) -
     """The cloud from above beside the cameras, in given colors.
 
     Args:
-        colors: uint8 (N, 3).
+        colors: Uint8 (N, 3).
         cloud: The points.
         marked: Row of a point that gets a cross.
 
     Returns:
-        uint8 (H', W', 3).
+        Uint8 (H', W', 3).
     """
     above = draw_from_above(cloud.xyz, colors, cloud.view)
     if marked is not None:
@@ -256,13 +256,13 @@ def segmentation_picture(
 
     Args:
         cloud: The points.
-        truth: int (N,); values outside [0, K) have no ground truth.
-        predicted: int (N,).
+        truth: Int (N,); values outside [0, K) have no ground truth.
+        predicted: Int (N,).
         classes: Names of the K classes.
         palette: Their RGB.
 
     Returns:
-        uint8 (H', W', 3).
+        Uint8 (H', W', 3).
     """
     images, pairs = cloud.images, cloud.pairs
     labeled = (truth >= 0) & (truth < len(classes))

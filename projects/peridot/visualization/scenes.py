@@ -29,10 +29,10 @@ class Cameras:
     """Images of one sample, all resized to one size.
 
     Attributes:
-        images: uint8 (V, H, W, 3).
-        lidar2cam: float64 (V, 4, 4).
-        cam2img: float64 (V, 4, 4), for the resized images.
-        front: (4, 4) lidar2cam of the camera that looks ahead, None without cameras.
+        images: Uint8 (V, H, W, 3).
+        lidar2cam: Float64 (V, 4, 4).
+        cam2img: Float64 (V, 4, 4), for the resized images.
+        front: Float (4, 4), lidar2cam of the camera that looks ahead, None without cameras.
     """
 
     images: np.ndarray

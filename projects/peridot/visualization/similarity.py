@@ -43,7 +43,7 @@ def correlation_picture(scans: Sequence[Scan], query: int) -> np.ndarray:
         query: Row of the point in the first scan.
 
     Returns:
-        uint8 (H, W, 3).
+        Uint8 (H, W, 3).
 
     Raises:
         ConfigError: The scans' features have different numbers of channels.
@@ -65,13 +65,13 @@ def text_picture(cloud: Cloud, similarity: Tensor, text: str, limits: tuple[floa
 
     Args:
         cloud: The points.
-        similarity: Float (N,) cosines.
+        similarity: Float (N,), cosines.
         text: What was asked for.
         limits: Cosines of the darkest and of the brightest color. Cosines of images and texts differ little:
             a CLIP's lie within some tenths.
 
     Returns:
-        uint8 (H, W, 3).
+        Uint8 (H, W, 3).
     """
     picture = color_picture(heat_colors(similarity, *limits), cloud)
     return caption(picture, f'"{text}": cosine {limits[0]:.2f} (dark) to {limits[1]:.2f} (bright)')

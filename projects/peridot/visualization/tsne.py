@@ -16,11 +16,11 @@ def embed(features: np.ndarray, seed: int = 0) -> np.ndarray:
     """t-SNE of unit features by cosine distance.
 
     Args:
-        features: float (M, C), M > 3; some thousand rows take a minute.
+        features: Float (M, C), M > 3; some thousand rows take a minute.
         seed: Of the random parts.
 
     Returns:
-        float32 (M, 2).
+        Float32 (M, 2).
     """
     from sklearn.manifold import TSNE
     from threadpoolctl import threadpool_limits
@@ -39,13 +39,13 @@ def class_map(
     """Scatter plot with the name of every class at the most central of its points.
 
     Args:
-        positions: float (M, 2).
-        labels: int (M,) in [0, K).
+        positions: Float (M, 2).
+        labels: Int (M,), in [0, K).
         classes: Names of the K classes.
         palette: Their RGB.
 
     Returns:
-        uint8 (1000, 1200, 3).
+        Uint8 (1000, 1200, 3).
     """
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure

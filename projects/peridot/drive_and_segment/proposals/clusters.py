@@ -41,7 +41,7 @@ def same_surface(image: RangeImage, angle: float) -> tuple[np.ndarray, np.ndarra
         angle: The limit in degrees.
 
     Returns:
-        tuple: Bool (R, W), cell and its right neighbor (that of the last column is the first); bool (R - 1, W), cell
+        Bool (R, W), cell and its right neighbor (that of the last column is the first); bool (R - 1, W), cell
         and the one below.
     """
     distance, steps = image.range, -np.diff(image.elevation)[:, None]
@@ -59,12 +59,12 @@ def grid_components(inside: np.ndarray, right: np.ndarray, down: np.ndarray) -> 
     """Connected components of cells under given links between neighbors, with columns that wrap around.
 
     Args:
-        inside: (R, W) bool, the cells that take part.
-        right: (R, W) bool, link to the right neighbor.
-        down: (R - 1, W) bool, link to the cell below.
+        inside: Bool (R, W), the cells that take part.
+        right: Bool (R, W), link to the right neighbor.
+        down: Bool (R - 1, W), link to the cell below.
 
     Returns:
-        np.ndarray: int64 (R, W), components 0, 1, ... by their first cell (row by row), -1 outside.
+        Int64 (R, W), components 0, 1, ... by their first cell (row by row), -1 outside.
     """
     right = right & inside & np.roll(inside, -1, 1)
     down = down & inside[:-1] & inside[1:]
@@ -89,11 +89,11 @@ def cluster_cells(image: RangeImage, ground: np.ndarray, rule: ClusterRule) -> n
 
     Args:
         image: Range image, its gaps repaired.
-        ground: (R, W) bool.
+        ground: Bool (R, W).
         rule: Angle and sizes.
 
     Returns:
-        np.ndarray: int64 (R, W): 0 nothing, 1 ground, objects from 2 on by falling number of points, then by their
+        Int64 (R, W): 0 nothing, 1 ground, objects from 2 on by falling number of points, then by their
         first cell.
     """
     component = grid_components((image.range > 0) & ~ground, *same_surface(image, rule.angle))

@@ -28,8 +28,8 @@ class Sweep:
     Attributes:
         lidar_points: Path and number of columns, as `LoadPoints` takes them.
         images: V images.
-        lidar2cam: (V, 4, 4).
-        cam2img: (V, 4, 4).
+        lidar2cam: Float (V, 4, 4).
+        cam2img: Float (V, 4, 4).
     """
 
     lidar_points: dict
@@ -112,8 +112,8 @@ def paint(image: np.ndarray, ids: np.ndarray) -> np.ndarray:
     """Segments as transparent colors with borders, the ground gray: (H, W, 3) uint8 RGB.
 
     Args:
-        image: (H, W, 3) uint8 RGB.
-        ids: (H, W) map of proposals.
+        image: Uint8 (H, W, 3), RGB.
+        ids: Int (H, W), map of proposals.
     """
     colors = class_colors(int(ids.max()) + 2)
     colors[GROUND] = GROUND_COLOR

@@ -45,7 +45,7 @@ def find_ground(image: RangeImage, rule: GroundRule) -> np.ndarray:
         rule: Angles and distances.
 
     Returns:
-        np.ndarray: bool (R, W); also empty cells between an upper and a lower neighbor that are ground.
+        Bool (R, W); also empty cells between an upper and a lower neighbor that are ground.
     """
     known, positions = image.range > 0, image.positions()
     angles = inclinations(positions, known)
@@ -68,8 +68,8 @@ def inclinations(positions: np.ndarray, known: np.ndarray) -> np.ndarray:
     alpha = atan2(|dz|, |dh|) with h the distance from the sensor's axis; zero where one of the cells is empty.
 
     Args:
-        positions: (R, W, 3) meters, seen from the sensor.
-        known: (R, W) bool, cells with a range.
+        positions: Float (R, W, 3), meters, seen from the sensor.
+        known: Bool (R, W), cells with a range.
     """
     horizontal, z = np.hypot(positions[..., 0], positions[..., 1]), positions[..., 2]
     angles = np.zeros(z.shape)
@@ -96,12 +96,12 @@ def fit_plane(points: np.ndarray, rule: GroundRule, sample: int = 1000) -> np.nd
     """Plane with the most points within `rule.tolerance`, refined on these.
 
     Args:
-        points: (N, 3) meters.
+        points: Float (N, 3), meters.
         rule: Tolerance, largest slope (`seed_angle`), tries and seed.
         sample: So many points at most decide which plane is best.
 
     Returns:
-        np.ndarray: (4,) a, b, c, d with a x + b y + c z + d the height above the plane; None if no plane is found.
+        (4,) a, b, c, d with a x + b y + c z + d the height above the plane; None if no plane is found.
     """
     if len(points) < 3:
         return None

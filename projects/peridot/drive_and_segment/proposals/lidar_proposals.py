@@ -21,8 +21,8 @@ class Segments:
 
     Attributes:
         image: Range image, its gaps repaired.
-        ids: (N,) int64 segment of every point: 0 none, 1 ground, 2 and more objects, the largest first.
-        no_return: (K,) int64 cells whose beam met nothing.
+        ids: Int64 (N,), segment of every point: 0 none, 1 ground, 2 and more objects, the largest first.
+        no_return: Int64 (K,), cells whose beam met nothing.
     """
 
     image: RangeImage
@@ -65,7 +65,8 @@ class LidarProposals:
         """Ground and objects of a sweep.
 
         Args:
-            points: (N, >=3) x, y, z in meters of one sweep (not of several), and the ring where the sensor has one.
+            points: Float (N, >=3), x, y, z in meters of one sweep (not of several), and the ring where the sensor has
+                one.
         """
         image = fill_gaps(make_range_image(points, self.sensor))
         ground = find_ground(image, self.ground)
@@ -79,12 +80,12 @@ class LidarProposals:
 
         Args:
             segments: Segmented sweep.
-            lidar2cam: (4, 4), frame of the points to that of the camera.
-            cam2img: (4, 4) intrinsics.
+            lidar2cam: Float (4, 4), frame of the points to that of the camera.
+            cam2img: Float (4, 4), intrinsics.
             size: (H, W) of the image in pixels.
 
         Returns:
-            np.ndarray: uint16 (H, W): 0 none, 1 ground, 2 and more the objects' ids.
+            Uint16 (H, W): 0 none, 1 ground, 2 and more the objects' ids.
         """
         matrix = (cam2img @ lidar2cam)[:3]
         # the range image's points are seen from the sensor
@@ -118,13 +119,13 @@ class LidarProposals:
         """Regions of all cameras' images; an object has one id in all of them.
 
         Args:
-            points: (N, >=3), see `segment`.
-            lidar2cam: (V, 4, 4).
-            cam2img: (V, 4, 4).
+            points: Float (N, >=3), see `segment`.
+            lidar2cam: Float (V, 4, 4).
+            cam2img: Float (V, 4, 4).
             sizes: V times (H, W).
 
         Returns:
-            list[np.ndarray]: V times uint16 (H, W), see `project`.
+            V times uint16 (H, W), see `project`.
         """
         segments = self.segment(points)
         return [self.project(segments, *camera) for camera in zip(lidar2cam, cam2img, sizes)]

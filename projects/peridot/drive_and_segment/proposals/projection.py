@@ -13,9 +13,9 @@ class ProjectedPoints:
     """K points in an image.
 
     Attributes:
-        position: (K, 2) float64 u, v in pixels, whole numbers at pixel centers.
-        depth: (K,) float64 meters along the viewing axis.
-        index: (K,) int64 which of the given points they are.
+        position: Float64 (K, 2), u, v in pixels, whole numbers at pixel centers.
+        depth: Float64 (K,), meters along the viewing axis.
+        index: Int64 (K,), which of the given points they are.
     """
 
     position: np.ndarray
@@ -30,8 +30,8 @@ def project(points: np.ndarray, matrix: np.ndarray, size: tuple[int, int], min_d
     """Points that fall into an image: depth > `min_depth`, 0 <= u < W - 1 and 0 <= v < H - 1.
 
     Args:
-        points: (N, 3) meters.
-        matrix: (3, 4), homogeneous points to (u, v, 1) * depth.
+        points: Float (N, 3), meters.
+        matrix: Float (3, 4), homogeneous points to (u, v, 1) * depth.
         size: (H, W) of the image.
         min_depth: Meters.
     """
@@ -47,9 +47,9 @@ def beam_pitch(cam2img: np.ndarray, column_step: float, elevation: np.ndarray) -
     """(2,) pixels between neighboring columns and between neighboring beams in the middle of an image.
 
     Args:
-        cam2img: (>=2, >=2) intrinsics.
+        cam2img: Float (>=2, >=2), intrinsics.
         column_step: Radians between columns.
-        elevation: (R,) radians of the beams, from the highest down.
+        elevation: Float (R,), radians of the beams, from the highest down.
     """
     row_step = (elevation[0] - elevation[-1]) / max(1, len(elevation) - 1) or column_step
     return np.array([cam2img[0, 0] * column_step, cam2img[1, 1] * row_step])
@@ -70,7 +70,7 @@ def visible(
         window: How far around, (pixels along a row, pixels along a column).
 
     Returns:
-        np.ndarray: bool (K,).
+        Bool (K,).
     """
     nearest = np.full(size, np.inf, np.float32)
     farthest_first = occluders[np.argsort(-occluders.depth)]

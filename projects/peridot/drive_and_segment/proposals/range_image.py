@@ -53,12 +53,12 @@ class RangeImage:
     """Ranges of one sweep; R rows from the highest beam down, W columns whose first and last are neighbors.
 
     Attributes:
-        range: (R, W) float64 meters, 0 in empty cells.
-        elevation: (R,) float64 radians, of the beams.
-        points: (N, 3) float64 meters, seen from the sensor.
-        cell: (N,) int64 cell `row * W + column` of every point, -1 for points that have none.
-        nearest: (R, W) int64 the point that a cell shows, the nearest of its points; -1 in empty cells.
-        repaired: (R, W) bool cells without a point whose range `fill_gaps` made up.
+        range: Float64 (R, W), meters, 0 in empty cells.
+        elevation: Float64 (R,), radians, of the beams.
+        points: Float64 (N, 3), meters, seen from the sensor.
+        cell: Int64 (N,), cell `row * W + column` of every point, -1 for points that have none.
+        nearest: Int64 (R, W), the point that a cell shows, the nearest of its points; -1 in empty cells.
+        repaired: Bool (R, W), cells without a point whose range `fill_gaps` made up.
     """
 
     range: np.ndarray
@@ -97,7 +97,7 @@ def make_range_image(points: np.ndarray, sensor: Sensor) -> RangeImage:
     """Sort the points of a sweep into beams and columns.
 
     Args:
-        points: (N, >=3) x, y, z in meters of one sweep, with the ring in `sensor.ring_column` where it is set.
+        points: Float (N, >=3), x, y, z in meters of one sweep, with the ring in `sensor.ring_column` where it is set.
         sensor: The lidar.
 
     Raises:
@@ -200,7 +200,7 @@ def fill_gaps(image: RangeImage, reach: int = 4, tolerance: float = 1.0) -> Rang
         tolerance: Meters.
 
     Returns:
-        RangeImage: The same with more cells, marked as `repaired`.
+        The same with more cells, marked as `repaired`.
     """
     rows, columns = image.range.shape
     row, column = np.nonzero(image.range == 0)

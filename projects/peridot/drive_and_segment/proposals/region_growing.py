@@ -53,15 +53,15 @@ def grow_regions(
     segments (or a segment and nothing) whose points there differ by more than `rule.depth_jump` in depth.
 
     Args:
-        position: (K, 2) u, v in pixels.
-        depth: (K,) meters.
-        ids: (K,) segment of each point, 0 for none.
+        position: Float (K, 2), u, v in pixels.
+        depth: Float (K,), meters.
+        ids: Int (K,), segment of each point, 0 for none.
         size: (H, W) of the image.
-        pitch: (2,) pixels between points along a row and along a column.
+        pitch: Float (2,), pixels between points along a row and along a column.
         rule: Distances.
 
     Returns:
-        np.ndarray: uint16 (H, W).
+        Uint16 (H, W).
     """
     if not len(position):
         return np.zeros(size, np.uint16)
@@ -89,10 +89,10 @@ def nearest_filled(index: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Distance to the nearest cell that is filled, and its content.
 
     Args:
-        index: int (h, w), -1 in empty cells.
+        index: Int (h, w), -1 in empty cells.
 
     Returns:
-        tuple: (h, w) float32 cells, exact to 2 %; (h, w) int64 content of the nearest filled cell.
+        Float32 (h, w), cells, exact to 2 %; (h, w) int64 content of the nearest filled cell.
     """
     is_empty = (index < 0).astype(np.uint8)
     distance, label = cv2.distanceTransformWithLabels(is_empty, cv2.DIST_L2, 5, labelType=cv2.DIST_LABEL_PIXEL)
@@ -116,11 +116,11 @@ def keep_large_parts(regions: np.ndarray, fraction: float) -> np.ndarray:
     """Clear connected parts of a segment that are no larger than a fraction of its largest; the ground keeps all.
 
     Args:
-        regions: uint16 (h, w) segments.
+        regions: Uint16 (h, w), segments.
         fraction: In [0, 1].
 
     Returns:
-        np.ndarray: uint16 (h, w).
+        Uint16 (h, w).
     """
     parts = connected_regions(regions, background=NONE, connectivity=2)
     sizes = np.bincount(parts.ravel())
@@ -137,12 +137,12 @@ def drop_small(regions: np.ndarray, visible_points: np.ndarray, rule: RegionRule
     """Clear segments with too few visible points or pixels, or too small a box.
 
     Args:
-        regions: uint16 (H, W) segments of an image.
-        visible_points: (S,) points of each segment that the camera sees, S above the largest id.
+        regions: Uint16 (H, W), segments of an image.
+        visible_points: Int (S,), points of each segment that the camera sees, S above the largest id.
         rule: The limits.
 
     Returns:
-        np.ndarray: uint16 (H, W).
+        Uint16 (H, W).
     """
     count = len(visible_points)
     table = np.zeros((count, 4), np.int64)  # first and last row, first and last column

@@ -15,9 +15,9 @@ def nearest_rows(features: np.ndarray, centers: np.ndarray, labels: np.ndarray, 
     """For each cluster its rows nearest to the center, at most `count`, nearest first.
 
     Args:
-        features: (N, C).
-        centers: (K, C).
-        labels: (N,) cluster of each feature.
+        features: Float (N, C).
+        centers: Float (K, C).
+        labels: Int (N,), cluster of each feature.
         count: Rows of a cluster.
     """
     distance = ((features - centers[labels]) ** 2).sum(1)
@@ -39,11 +39,11 @@ def contact_sheet(
     Args:
         clusters: For each cluster (image, box (4,) left, top, right, bottom) of its crops.
         names: Names of the clusters.
-        counts: (K,) sizes of the clusters.
+        counts: Int (K,), sizes of the clusters.
         side: Side of a crop in pixels.
 
     Returns:
-        np.ndarray: (K * side, width, 3) uint8 RGB.
+        Uint8 (K * side, width, 3), RGB.
     """
     text, columns = 2 * side, max(map(len, clusters))
     sheet = np.full((len(clusters) * side, text + columns * side, 3), 255, np.uint8)

@@ -46,10 +46,10 @@ def pixel_features(image: np.ndarray) -> np.ndarray:
     """Red, green, blue, row and column of every pixel, each from 0 to 1.
 
     Args:
-        image: (H, W, 3) uint8 RGB.
+        image: Uint8 (H, W, 3), RGB.
 
     Returns:
-        np.ndarray: float32 (H * W, 5).
+        Float32 (H * W, 5).
     """
     height, width = image.shape[:2]
     row, column = np.mgrid[:height, :width].astype(np.float32)

@@ -29,11 +29,11 @@ class SegmentImage:
     """What the network needs of one image; S segments.
 
     Attributes:
-        ids: (S,) int64 segments in rising order, the ground left out.
-        boxes: (S, 4) int64 left, top, right, bottom in pixels, right and bottom excluded.
-        pixels: (S,) int64.
-        inputs: (S, 3, h, w) uint8 crops, or (1, 3, h, w), the whole image, for the pool 'mask'.
-        regions: (h, w) int64 for the pool 'mask': segment of each input pixel by its place in `ids`, S elsewhere.
+        ids: Int64 (S,), segments in rising order, the ground left out.
+        boxes: Int64 (S, 4), left, top, right, bottom in pixels, right and bottom excluded.
+        pixels: Int64 (S,).
+        inputs: Uint8 (S, 3, h, w), crops, or (1, 3, h, w), the whole image, for the pool 'mask'.
+        regions: Int64 (h, w), for the pool 'mask': segment of each input pixel by its place in `ids`, S elsewhere.
         source: The image's file, for those who need it.
     """
 
@@ -125,12 +125,12 @@ class SegmentEncoder(nn.Module):
         """Features of segments on the network's device.
 
         Args:
-            inputs: (S, 3, h, w) uint8 crops, or (1, 3, h, w), a whole image with
-            regions: (h, w) int64 and
+            inputs: Uint8 (S, 3, h, w), crops, or (1, 3, h, w), a whole image with
+            regions: Int64 (h, w), and
             count: S segments.
 
         Returns:
-            (S, C) float32.
+            Float32 (S, C).
         """
         start = time.perf_counter()
         device = next(self.parameters()).device
@@ -145,10 +145,10 @@ def segment_boxes(regions: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarr
     """Objects of a map of proposals, the ground left out.
 
     Args:
-        regions: (H, W) segments.
+        regions: Int (H, W), segments.
 
     Returns:
-        tuple: (S,) ids in rising order, (S, 4) tight boxes left, top, right, bottom (the last two excluded), (S,)
+        (S,) ids in rising order, (S, 4) tight boxes left, top, right, bottom (the last two excluded), (S,)
         pixels.
     """
     row, column = np.nonzero(regions >= FIRST_OBJECT)
@@ -167,8 +167,8 @@ def crop_segments(
     """The part of an image around every segment, squashed to a square.
 
     Args:
-        image: (H, W, 3) uint8 RGB.
-        regions: (H, W) segments.
+        image: Uint8 (H, W, 3), RGB.
+        regions: Int (H, W), segments.
         size: Side of the crops in pixels.
         context: Boxes grow by this fraction of their sides, half of it at either end.
         mask_background: Paint what is not of the segment gray.
@@ -191,8 +191,8 @@ def whole_image(image: np.ndarray, regions: np.ndarray, height: int) -> SegmentI
     """An image and its segments for one pass of the network, at a height and a width that patches divide.
 
     Args:
-        image: (H, W, 3) uint8 RGB.
-        regions: (H, W) segments.
+        image: Uint8 (H, W, 3), RGB.
+        regions: Int (H, W), segments.
         height: Rows of the network's input.
     """
     ids, boxes, pixels = segment_boxes(regions)

@@ -188,7 +188,7 @@ class SegmentKMeansGenerator(ClusterGenerator):
         owner = np.repeat(np.arange(len(stored)), [len(item['ids']) for item in stored])
         if len(owner) < self.num_clusters:
             raise DataError(
-                f'{len(owner)} segments in {len(stored)} images cannot make {self.num_clusters} clusters: set a '
+                f'{len(owner)} segments in {len(stored)} images cannot form {self.num_clusters} clusters: set a '
                 'smaller pseudo_labels.num_clusters, or make proposals of more images'
             )
         features = np.concatenate([item['features'] for item in stored if len(item['ids'])])
@@ -257,12 +257,12 @@ def stratified_sample(groups: np.ndarray, count: int, rng: np.random.Generator) 
     """Rows drawn without replacement, as many as possible from each group alike.
 
     Args:
-        groups: (N,) int64 group of each row.
+        groups: Int64 (N,), group of each row.
         count: Rows to draw.
         rng: Draws them.
 
     Returns:
-        np.ndarray: int64 rows in rising order, all of them if there are no more than `count`.
+        Int64 rows in rising order, all of them if there are no more than `count`.
     """
     if len(groups) <= count:
         return np.arange(len(groups))

@@ -53,12 +53,12 @@ def attach_superpixels(proposals: np.ndarray, superpixels: np.ndarray, rule: Att
     """Segment that each superpixel belongs to.
 
     Args:
-        proposals: int (H, W) map of proposals: 0 none, 1 ground, 2 and more objects.
-        superpixels: int (H, W) ids from 0.
+        proposals: Int (H, W), map of proposals: 0 none, 1 ground, 2 and more objects.
+        superpixels: Int (H, W), ids from 0.
         rule: When one belongs to the other.
 
     Returns:
-        np.ndarray: int64 (largest id + 1,) segment, 0 for superpixels that stay alone. Of segments with the same
+        Int64 (largest id + 1,), segment, 0 for superpixels that stay alone. Of segments with the same
         fraction the first counts.
     """
     segments, count = int(proposals.max()) + 1, int(superpixels.max()) + 1
@@ -85,12 +85,12 @@ def join_regions(proposals: np.ndarray, superpixels: np.ndarray, rule: Attachmen
     pieces in each superpixel are, with the superpixel's unlabeled pixels where it belongs to the ground.
 
     Args:
-        proposals: int (H, W) map of proposals: 0 none, 1 ground, 2 and more objects.
-        superpixels: int (H, W) ids from 0, a partition.
+        proposals: Int (H, W), map of proposals: 0 none, 1 ground, 2 and more objects.
+        superpixels: Int (H, W), ids from 0, a partition.
         rule: When a superpixel belongs to a segment.
 
     Returns:
-        np.ndarray: int32 (H, W) regions, numbered from 0 without gaps.
+        Int32 (H, W), regions, numbered from 0 without gaps.
     """
     segment, owner = proposals.astype(np.int64), superpixels.astype(np.int64)
     belongs = attach_superpixels(segment, owner, rule)[owner]
@@ -106,7 +106,7 @@ def region_means(scores: Tensor, regions: Tensor) -> tuple[Tensor, Tensor, Tenso
 
     Args:
         scores: Float (N, K, H, W).
-        regions: Int64 (N, H, W) regions, each image's from 0; negative where there is none.
+        regions: Int64 (N, H, W), regions, each image's from 0; negative where there is none.
 
     Returns:
         (R, K) means, int64 (R,) pixels of each region, and int64 (N H W,) region of each pixel among R, -1 for none.

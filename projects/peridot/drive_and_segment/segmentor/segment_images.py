@@ -34,7 +34,7 @@ class Palette:
 
     Attributes:
         name: Folder (or file name) of the pictures.
-        colors: (L, 3) uint8 RGB of each cluster.
+        colors: Uint8 (L, 3), RGB of each cluster.
     """
 
     name: str
@@ -115,7 +115,7 @@ def segment_folder(
     """Write `out/PALETTE/<image>.png` for all images below a folder; pictures that exist are kept.
 
     Returns:
-        list[str]: Problem of every image that cannot be read.
+        Problem of every image that cannot be read.
 
     Raises:
         DataError: There is no image.

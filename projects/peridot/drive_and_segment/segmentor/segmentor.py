@@ -87,9 +87,9 @@ def distillation_loss(logits: Tensor, probabilities: Tensor, regions: Tensor) ->
     is `LabeledPixelLoss`. Nothing of the size of pbar at pixels is made: log P is summed over regions instead.
 
     Args:
-        logits: Float (N, K, H, W) of the student.
-        probabilities: Float (N, K, H, W) of the teacher.
-        regions: Int64 (N, H, W) regions of each image; pixels with negative ones are left out.
+        logits: Float (N, K, H, W), of the student.
+        probabilities: Float (N, K, H, W), of the teacher.
+        regions: Int64 (N, H, W), regions of each image; pixels with negative ones are left out.
     """
     targets, pixels, _ = region_means(probabilities.detach().float(), regions)
     logs, _, _ = region_means(F.log_softmax(logits.float(), 1), regions)
@@ -207,7 +207,7 @@ class DistillSegmentor(EncoderDecoder):
         """Losses of a batch.
 
         Args:
-            inputs: Float (N, 3, H, W) normalized images.
+            inputs: Float (N, 3, H, W), normalized images.
             data_samples: With what `PackDistillInputs` packs.
         """
         size = tuple(inputs.shape[2:])

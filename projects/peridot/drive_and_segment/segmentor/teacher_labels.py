@@ -179,7 +179,7 @@ def region_classes(probabilities: Tensor, regions: Tensor, min_confidence: float
         min_confidence: Regions with a smaller largest mean get 255.
 
     Returns:
-        np.ndarray: uint8 (H, W).
+        Uint8 (H, W).
     """
     means, _, group = region_means(probabilities[None], regions[None].long())
     confidence, classes = means.max(1)
