@@ -13,10 +13,10 @@ from peridot.cli import add_config_arguments, check_datasets, load_config, run
 from peridot.errors import ConfigError, DataError
 from peridot.evaluation.zero_shot import check_head, embed_sample
 from peridot.text import TEMPLATES, TextEmbeddings, TextEncoder, embed_prompts
-from peridot.visualization.boxes import PREDICTED, TRUE, Boxes, detection_picture
-from peridot.visualization.pictures import Cloud, TopView, feature_picture, save_picture, segmentation_picture
+from peridot.visualization.boxes import PREDICTED, TRUE, Boxes, detection_figure
+from peridot.visualization.figures import Cloud, TopView, feature_figure, save_figure, segmentation_figure
 from peridot.visualization.scenes import Scenes, load_network, point_features, predict, true_labels
-from peridot.visualization.similarity import Scan, correlation_picture, text_picture
+from peridot.visualization.similarity import Scan, correlation_figure, text_figure
 from peridot.visualization.tsne import balanced_rows, class_map, embed
 from torch import nn
 
@@ -93,7 +93,7 @@ def segmentation_pictures(model: nn.Module, scenes: Scenes, args: argparse.Names
             raise DataError(f'sample {name} of {scenes.dataset.ann_file} has no point labels to compare with')
         predicted = predict(model, sample).pred_pts_seg.pts_semantic_mask.cpu().numpy()
         cloud = cloud_of(sample, row, scenes, narrow=480, pixels=540)
-        yield f'seg_{name}', segmentation_picture(cloud, truth, predicted, meta['classes'], meta['palette'])
+        yield f'seg_{name}', segmentation_figure(cloud, truth, predicted, meta['classes'], meta['palette'])
 
 
 def detection_pictures(model: nn.Module, scenes: Scenes, args: argparse.Namespace) -> Pictures:
@@ -118,7 +118,7 @@ def detection_pictures(model: nn.Module, scenes: Scenes, args: argparse.Namespac
         view = TopView.fit(xyz, cameras.front, 1240 if len(cameras.images) == 1 else 1080, corners[:, :, :2])
         yield (
             f'det_{name}',
-            detection_picture(xyz, cameras.images, cameras.lidar2cam, cameras.cam2img, true, predicted, view),
+            detection_figure(xyz, cameras.images, cameras.lidar2cam, cameras.cam2img, true, predicted, view),
         )
 
 
@@ -127,9 +127,9 @@ def feature_pictures(model: nn.Module, scenes: Scenes, args: argparse.Namespace)
     kept = []
     for name, sample, row in scenes:
         cloud, features = cloud_of(sample, row, scenes), point_features(model, sample)
-        yield f'features_{name}_pca', feature_picture(features, cloud)
+        yield f'features_{name}_pca', feature_figure(features, cloud)
         if args.point:
-            yield f'features_{name}_similarity', feature_picture(features, cloud, cloud.nearest(*args.point))
+            yield f'features_{name}_similarity', feature_figure(features, cloud, cloud.nearest(*args.point))
         labels = true_labels(sample)
         if labels is not None:
             rows = balanced_rows(labels, len(scenes.dataset.metainfo['classes']), args.per_class)
@@ -161,7 +161,7 @@ def text_pictures(model: nn.Module, scenes: Scenes, args: argparse.Namespace) ->
         limits = np.percentile(torch.cat(found)[:, column].numpy(), [2, 99.5]).tolist()
         stem = '-'.join(re.findall('[a-z0-9]+', text.lower()))
         for (name, cloud), scores in zip(clouds.items(), found):
-            yield f'text_{stem}_{name}', text_picture(cloud, scores[:, column], text, limits)
+            yield f'text_{stem}_{name}', text_figure(cloud, scores[:, column], text, limits)
 
 
 def correlation_pictures(model: nn.Module, scenes: Scenes, args: argparse.Namespace) -> Pictures:
@@ -178,7 +178,7 @@ def correlation_pictures(model: nn.Module, scenes: Scenes, args: argparse.Namesp
             features = embed_sample(model, sample, args.head) if args.head else point_features(model, sample)
             title = f'{source.dataset.metainfo.get("dataset", "")} {name}'.strip()
             scans.append(Scan(title, cloud_of(sample, row, source), features))
-    yield 'correlation', correlation_picture(scans, scans[0].cloud.nearest(*args.point))
+    yield 'correlation', correlation_figure(scans, scans[0].cloud.nearest(*args.point))
 
 
 def write_pictures(config: Config, args: argparse.Namespace) -> None:
@@ -194,7 +194,7 @@ def write_pictures(config: Config, args: argparse.Namespace) -> None:
     model = load_network(config, args.checkpoint, 'cuda' if torch.cuda.is_available() else 'cpu')
     for name, picture in draw(model, scenes, args):
         path = args.out / f'{name}.png'
-        save_picture(path, picture)
+        save_figure(path, picture)
         print(path)
 
 

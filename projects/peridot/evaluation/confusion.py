@@ -1,4 +1,4 @@
-"""Confusion matrices, and the IoU that they give."""
+"""Confusion matrices, and the IoU computed from them."""
 
 import numpy as np
 
@@ -6,11 +6,11 @@ import numpy as np
 def confusion_matrix(
     truth: np.ndarray, predicted: np.ndarray, count: int, ignore: int, labels: int | None = None
 ) -> np.ndarray:
-    """Elements by true class and prediction.
+    """Count elements by true class and prediction.
 
     Args:
         truth: Int (N,), true classes; `ignore` and values outside [0, C) are left out.
-        predicted: Int (N,), predictions.
+        predicted: Int (N,).
         count: Number of classes C.
         ignore: Class that is not evaluated.
         labels: Number of predictions L; None for as many as classes.

@@ -1,4 +1,4 @@
-"""Reading of checkpoint files."""
+"""Reads checkpoint files."""
 
 import ast
 import zipfile
@@ -17,12 +17,12 @@ STATES = ('state_dict', 'model_state', 'model_point', 'model_points', 'net', 'mo
 
 
 def read_checkpoint(path: str | Path, what: str = 'checkpoint', hint: str = 'check the path') -> dict:
-    """Content of a checkpoint, on the CPU; nothing but tensors and plain values is unpickled.
+    """Read a checkpoint, on the CPU; only tensors and plain values are unpickled.
 
     Args:
         path: The file.
-        what: What it is, for errors.
-        hint: What to do when it is absent, for the error.
+        what: Name of the kind of file, for errors.
+        hint: What to do if it is absent, for the error.
 
     Raises:
         CheckpointError: The file is absent, damaged, holds other objects or no dict.
@@ -31,7 +31,7 @@ def read_checkpoint(path: str | Path, what: str = 'checkpoint', hint: str = 'che
     if not path.is_file():
         raise CheckpointError(f'{what} {path} not found: {hint}')
     try:
-        # mapped: tensors are read when they are used
+        # memory-mapped: tensors are read when they are used
         content = torch.load(path, map_location='cpu', weights_only=True, mmap=zipfile.is_zipfile(path))
     except Exception as error:
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__

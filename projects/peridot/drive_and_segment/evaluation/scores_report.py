@@ -15,7 +15,7 @@ from peridot.drive_and_segment.segmentor.segment_images import UNNAMED, class_pa
 from peridot.evaluation.matched_miou import UNMATCHED
 from peridot.files import atomic_path
 from peridot.maps.images import ImageSource
-from peridot.visualization.html import page, picture, table
+from peridot.visualization.html import figure_html, page, table
 
 IMAGES, WIDTH, GAP = 4, 352, 4
 
@@ -51,7 +51,7 @@ def write_report(path: Path, rows: list[list[str]], images: BaseDataset, columns
         'without cluster, and those of clusters that no class is left for, count as missed.</p>',
         table(rows[0], rows[1:]),
         '<h2>Held-out images</h2>',
-        picture(np.concatenate(lines), f'From left to right: {titles}. Black: no cluster, or none of the classes.'),
+        figure_html(np.concatenate(lines), f'From left to right: {titles}. Black: no cluster, or none of the classes.'),
         legend(images.metainfo['classes'], images.metainfo['palette']),
     ]
     with atomic_path(path) as temporary:
