@@ -61,7 +61,7 @@ def make_sweep(scene: int) -> tuple[Sweep, np.ndarray, np.ndarray]:
 
 
 def pose(position: np.ndarray, rotation: np.ndarray) -> np.ndarray:
-    """(4, 4) of a position and a rotation."""
+    """Pose (4, 4) of a position and a rotation."""
     matrix = np.eye(4)
     matrix[:3, :3], matrix[:3, 3] = rotation, position
     return matrix

@@ -136,7 +136,7 @@ def test_inputs_that_are_none(trained, pictures, matching, tmp_path, run_tool):
     with pytest.raises(SystemExit, match=r'--opacity 2\.0 must lie above 0'):
         run_tool('segment_images', *trained, pictures, tmp_path / 'out', '--opacity', 2)
     (pictures / 'a.jpg').write_bytes((pictures / 'a.png').read_bytes())
-    with pytest.raises(SystemExit, match=r'a\.jpg and .*a\.png would give one picture: rename one'):
+    with pytest.raises(SystemExit, match=r'a\.jpg and .*a\.png would be written to one file: rename one'):
         run_tool('segment_images', *trained, pictures, tmp_path / 'out')
     with pytest.raises(DataError, match='is of 5 clusters, the network has 31'):
         class_palette(str(matching), 31)

@@ -246,7 +246,7 @@ def test_missing_and_damaged_maps(demo_root, maps, weights, tmp_path):
             [dataset_of(config)[index] for index in range(SAMPLES)]
         shutil.copy2(sorted(maps.rglob('*.npy'))[-1], first)
     (maps / 'manifest.json').write_text('{"kind": "labels"}')
-    with pytest.raises(DataError, match='not that of teacher features'):
+    with pytest.raises(DataError, match='not a manifest of teacher features'):
         dataset_of(config).full_init()
     (maps / 'manifest.json').unlink()
     with pytest.raises(DataError, match='make the maps with'):

@@ -73,6 +73,6 @@ def test_wall_on_a_slice(wall):
     assert red[:, 0].min() >= 47 and red[:, 0].max() <= 113
 
 
-def test_three_slices_in_a_picture(wall):
+def test_three_slices_in_a_figure(wall):
     figure = occupancy_figure(*wall, Slice(level=0.0, extent=10.0, step=0.5, heights=(-3.0, 3.0), zoom=2))
     assert figure.shape == (80 + 24 + 24 + 2 * 4, 80, 3)

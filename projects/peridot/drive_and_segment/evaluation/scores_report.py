@@ -17,16 +17,19 @@ from peridot.files import atomic_path
 from peridot.maps.images import ImageSource
 from peridot.visualization.html import figure_html, page, table
 
-IMAGES, WIDTH, GAP = 4, 352, 4
+IMAGES = 4
+# pixels
+WIDTH = 352
+GAP = 4
 
 
 class Column(NamedTuple):
-    """What is shown of each image.
+    """One kind of prediction that is shown for each image.
 
     Attributes:
         title: Its name.
-        predict: Clusters (H, W) of an image, -1 for none, given its file and its pixels (H, W, 3) uint8 RGB.
-        matching: File that says the class of each cluster.
+        predict: Gives the clusters int (H, W) of an image, -1 for none, from its file and its pixels uint8 (H, W, 3).
+        matching: File with the class of each cluster.
     """
 
     title: str
@@ -41,7 +44,7 @@ def write_report(path: Path, rows: list[list[str]], images: BaseDataset, columns
         path: HTML file.
         rows: Table, its header first.
         images: Held-out images with their classes.
-        columns: What is shown beside image and truth.
+        columns: Predictions that are shown beside image and truth.
     """
     chosen = np.unique(np.linspace(0, len(images) - 1, IMAGES).astype(int))
     lines = [_line(images, int(index), columns) for index in chosen]
@@ -68,7 +71,7 @@ def legend(classes: Sequence[str], palette: Sequence[Sequence[int]]) -> str:
 
 
 def _line(images: BaseDataset, index: int, columns: Sequence[Column]) -> np.ndarray:
-    """Image, what the columns say and the truth, side by side."""
+    """Image, predictions and truth side by side."""
     sample = images[index]['data_samples']
     image, truth = ImageSource(sample.img_path).read(), sample.gt_sem_seg.data[0].numpy().astype(np.int64)
     parts = [image]
@@ -83,5 +86,5 @@ def _line(images: BaseDataset, index: int, columns: Sequence[Column]) -> np.ndar
 
 
 def _paint(values: np.ndarray, colors: np.ndarray) -> np.ndarray:
-    """(H, W, 3) colors of values (H, W), black for -1."""
+    """Colors uint8 (H, W, 3) of values (H, W), black for -1."""
     return np.concatenate([colors, [UNNAMED]]).astype(np.uint8)[values]
