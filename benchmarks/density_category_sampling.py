@@ -23,7 +23,7 @@ FARTHEST = 1000  # bins
 
 
 def street_like_pairs(count: int) -> tuple[Tensor, Tensor]:
-    """Range bins and weak labels (count,) int64."""
+    """Range bins and weak labels, int64 (count,) each."""
     generator = torch.Generator().manual_seed(0)
     near = -torch.rand(count, generator=generator).log() * 120
     bins = (30 + near).long().clamp(max=FARTHEST)

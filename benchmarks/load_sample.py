@@ -121,7 +121,7 @@ class Straightforward:
         self.root, self.poses, self.with_labels = root, poses, with_labels
 
     def sample(self) -> dict:
-        """Points, images (6, 3, 224, 416) float32, pairs as two integer arrays, labels."""
+        """Points, images float32 (6, 3, 224, 416), pairs as two integer arrays, labels."""
         cloud = np.fromfile(self.root / 'samples/LIDAR_TOP/scan.bin', np.float32).reshape(-1, 5)[:, :4]
         images, point, pixel, label = self.load_views(cloud)
         xyz = self.rotate_and_flip(cloud[:, :3])

@@ -66,7 +66,7 @@ class Released(nn.Module):
         )
 
     def forward(self, features: Tensor, neighbors: Tensor, cells: Tensor, occupied: Tensor) -> Tensor:
-        """(B, inputs, N), int64 (B, K, N), int64 (B, 3, N) and 1 for points, 0 for padding (B, N) to (B, C, N)."""
+        """Features (B, C, N) of (B, I, N), int64 (B, K, N), int64 (B, 3, N) and (B, N), 1 for points, 0 for padding."""
         tokens = self.embedding(features, neighbors)
         for d, (spatial, channel) in enumerate(zip(*self.waffleiron.values())):
             a, b = PLANE_AXES[d % 3]

@@ -98,7 +98,11 @@ def quality_figure(comparison: Comparison) -> Figure:
 
 def _grid(comparison: Comparison, image_size: tuple[int, int]) -> GridSpec:
     """Cells for images of a (height, width), a gap for names, and the diagrams; one row per folder below the first."""
-    image, gap, diagram, title = 4.6, 1.35, 3.3, 0.35
+    # inches
+    image = 4.6
+    gap = 1.35
+    diagram = 3.3
+    title = 0.35
     rows, columns = 1 + len(comparison.maps), len(comparison.shown)
     cell = image * image_size[0] / image_size[1]
     size = image * columns + gap + diagram + 0.25, rows * (cell + title) + 0.1

@@ -28,7 +28,8 @@ def openpcdet_second(state: Mapping[str, Tensor], content: Mapping) -> tuple[dic
     """
     init_default_scope('mmdet3d')
     trunk = DetectorTrunk(SECOND)
-    wanted, kernels, result = trunk.state_dict(), sparse_kernels(trunk), {}
+    wanted, kernels = trunk.state_dict(), sparse_kernels(trunk)
+    result = {}
     for name, value in state.items():
         ours = _openpcdet_name(name)
         if ours is None:

@@ -71,7 +71,8 @@ def grow_regions(
     canvas = tuple(int(np.ceil(length * factor)) + 1 for length, factor in zip(size, scale[::-1]))
     column, row = np.rint(position * scale).astype(np.int64).T
     order = np.argsort(-depth, kind='stable')
-    column, row, depth, ids = column[order], row[order], depth[order], ids[order]
+    column, row = column[order], row[order]
+    depth, ids = depth[order], ids[order]
     point = np.full(canvas, -1)
     point[row, column] = np.arange(len(order))
     distance, nearest = nearest_filled(point)

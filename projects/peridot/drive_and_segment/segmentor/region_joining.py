@@ -64,7 +64,8 @@ def attach_superpixels(proposals: np.ndarray, superpixels: np.ndarray, rule: Att
     segments, count = int(proposals.max()) + 1, int(superpixels.max()) + 1
     pixels = np.bincount((superpixels.astype(np.int64) * segments + proposals).ravel())
     pairs = np.flatnonzero(pixels)
-    pixels, owner, segment = pixels[pairs], pairs // segments, pairs % segments
+    pixels = pixels[pairs]
+    owner, segment = pairs // segments, pairs % segments
     size = np.bincount(owner, pixels, count)
     inside = segment != NONE
     covered = np.bincount(owner[inside], pixels[inside], count)

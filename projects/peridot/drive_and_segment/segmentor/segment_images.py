@@ -94,7 +94,9 @@ def class_palette(path: str, count: int | None = None) -> Palette:
     """
     try:
         content = json.loads(Path(path).read_text())
-        matching, palette, classes = content['matching'], content['palette'], content['classes']
+        matching = content['matching']
+        palette = content['palette']
+        classes = content['classes']
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise DataError(
             f'the matching {path} cannot be read ({error}): `python tools/test.py` writes matching.json to its '
