@@ -133,7 +133,7 @@ def test_inputs_that_are_none(trained, pictures, matching, tmp_path, run_tool):
     (tmp_path / 'empty').mkdir()
     with pytest.raises(SystemExit, match='empty holds no image'):
         run_tool('segment_images', *trained, tmp_path / 'empty', tmp_path / 'out')
-    with pytest.raises(SystemExit, match=r'--opacity 2\.0 must lie above 0'):
+    with pytest.raises(SystemExit, match=r'--opacity 2\.0 must be above 0'):
         run_tool('segment_images', *trained, pictures, tmp_path / 'out', '--opacity', 2)
     (pictures / 'a.jpg').write_bytes((pictures / 'a.png').read_bytes())
     with pytest.raises(SystemExit, match=r'a\.jpg and .*a\.png would be written to one file: rename one'):
