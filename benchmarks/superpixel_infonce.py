@@ -12,7 +12,7 @@ import time
 import peridot  # noqa: F401  (repairs of upstream defects come before any other import)
 import torch
 import torch.nn.functional as F
-from peridot.models.functional import group_mean, info_nce_of, similarity, superpixel_mean
+from peridot.models.functional import group_mean, info_nce, similarity, superpixel_mean
 
 IMAGES, CHANNELS, SUPERPIXELS, PAIRS, POINTS = 12, 64, 150, 60_000, 50_000
 HEIGHT, WIDTH, STRIDE, TEMPERATURE = 224, 416, 4, 0.07
@@ -63,7 +63,7 @@ def ours(points, feature_map, ids, point, camera, pixel) -> torch.Tensor:
     k, counts = group_mean(points[point], of_pair, IMAGES * SUPERPIXELS)
     q, _ = superpixel_mean(feature_map, ids, SUPERPIXELS, True)
     filled = counts.nonzero()[:, 0]
-    return info_nce_of(similarity(k[filled], q.flatten(0, 1)[filled], TEMPERATURE))
+    return info_nce(similarity(k[filled], q.flatten(0, 1)[filled], TEMPERATURE))
 
 
 def measure(way, results) -> None:

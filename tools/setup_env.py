@@ -2,7 +2,7 @@
 """Create `.venv` with the locked versions and mmcv's operators (standard library only; run by `make env`).
 
 mmcv 2.1.0 is the newest release mmdet3d accepts and has no wheel on the package index, so its operators are
-compiled once (10 minutes on 2 cores); the wheel is kept in the user's cache folder, keyed by python, torch and
+compiled once (11 minutes on 2 cores); the wheel is kept in the user's cache folder, keyed by python, torch and
 mmcv version. Every step can be interrupted and run again.
 """
 
@@ -107,7 +107,7 @@ def compile_mmcv(wheels: Path) -> None:
         with tarfile.open(next(download.glob('*.tar.gz'))) as archive:
             archive.extractall(download, filter='data')
         next(p for p in download.iterdir() if p.is_dir()).rename(source)
-    print('      compiling once for this machine, about 10 minutes on 2 cores', flush=True)
+    print('      compiling once for this machine, about 11 minutes on 2 cores', flush=True)
     environment = {
         **os.environ,
         'MMCV_WITH_OPS': '1',

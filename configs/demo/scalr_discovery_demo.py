@@ -1,4 +1,4 @@
-"""Foreground discovery on the synthetic streets, to see that it runs, not how good it is.
+"""Foreground discovery on the synthetic streets, which shows that it runs, not how good it is.
 
 It needs a transformer with attention. No pre-trained one comes with the demo: this one has random weights.
 """

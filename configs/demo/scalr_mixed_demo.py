@@ -1,4 +1,4 @@
-"""ScaLR on the synthetic streets as three datasets with other sensors: nuScenes, SemanticKITTI and PandaSet's 64 beams.
+"""ScaLR on the synthetic streets as three datasets with different sensors: nuScenes, SemanticKITTI and Pandar64.
 
 `python tools/make_demo_data.py --format FORMAT` makes data/demo_semantickitti and data/demo_pandaset.
 """

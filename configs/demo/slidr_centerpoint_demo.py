@@ -1,4 +1,4 @@
-"""SLidR for the whole trunk of CenterPoint on the synthetic streets."""
+"""SLidR for the full trunk of CenterPoint on the synthetic streets."""
 
 _base_ = './slidr_demo.py'
 

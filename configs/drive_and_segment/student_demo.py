@@ -1,4 +1,4 @@
-"""Drive&Segment's student on the synthetic streets: the teacher's labels, agreed within segments and superpixels."""
+"""Drive&Segment's student on the synthetic streets: labels of the teacher, averaged over segments and superpixels."""
 
 _base_ = './teacher_demo.py'
 

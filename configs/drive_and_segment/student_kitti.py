@@ -1,4 +1,4 @@
-"""Drive&Segment's student on KITTI's object benchmark: the teacher's labels, agreed within segments and superpixels."""
+"""Drive&Segment's student on KITTI: labels of the teacher, averaged over segments and superpixels."""
 
 _base_ = './teacher_kitti.py'
 

@@ -1,4 +1,4 @@
-"""Drive&Segment's student on nuScenes: the teacher's labels, agreed within segments and superpixels."""
+"""Drive&Segment's student on nuScenes: labels of the teacher, averaged over segments and superpixels."""
 
 _base_ = './teacher_nuscenes.py'
 

@@ -1,4 +1,4 @@
-"""Drive&Segment's teacher on KITTI's object benchmark, about 20,000 iterations. No labels of points, no evaluation."""
+"""Drive&Segment's teacher on KITTI's object benchmark, about 20,000 iterations. No point labels, so no evaluation."""
 
 _base_ = [
     '../_base_/datasets/kitti_paired.py',
@@ -6,7 +6,7 @@ _base_ = [
     '../_base_/methods/drive_and_segment.py',
 ]
 
-# things look as large as in nuScenes' images of 1600 x 900
+# objects appear as large as in nuScenes' images of 1600 x 900
 image_scale = (2174, 656)
 image_pipeline = [
     dict(type='peridot.LoadCameraImage'),
@@ -26,7 +26,7 @@ train_dataloader = dict(
         pipeline=train_pipeline,
     ),
 )
-# the sweeps of the paired dataset are not looked at
+# no figures of the paired dataset's sweeps
 picture_dataset = None
 
 epochs = 86

@@ -1,4 +1,4 @@
-"""Drive&Segment's teacher on Waymo's perception dataset. No labels of points, no evaluation."""
+"""Drive&Segment's teacher on Waymo's perception dataset. No point labels, so no evaluation."""
 
 _base_ = [
     '../_base_/datasets/waymo_paired.py',
@@ -15,7 +15,7 @@ train_dataloader = dict(
         pipeline=train_pipeline,
     ),
 )
-# the sweeps of the paired dataset are not looked at
+# no figures of the paired dataset's sweeps
 picture_dataset = None
 
 epochs = 1

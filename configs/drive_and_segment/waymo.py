@@ -1,7 +1,7 @@
-"""Drive&Segment on Waymo's perception dataset: proposals from the lidar on the roof for five cameras.
+"""Drive&Segment on Waymo's perception dataset: proposals from the roof lidar for five cameras.
 
-The files of mmdet3d's converter hold the points of all five lidars in the vehicle's frame, without rings. Those of the
-other lidars are taken as if the one on the roof had seen them; points above and below its beams are left out.
+The files of mmdet3d's converter hold the points of all five lidars in the vehicle's frame, without rings. Points of
+the other lidars are treated as if the roof lidar had measured them; points above and below its beams are left out.
 """
 
 _base_ = ['../_base_/datasets/waymo_paired.py', '../_base_/methods/drive_and_segment_labels.py']
@@ -11,9 +11,9 @@ proposals = dict(
     load_points=dict(type='peridot.LoadPoints', load_dim=6, use_dim=4),
     sensor=dict(
         columns=2650,
-        # evenly spread; the records of the dataset hold each beam's own (beam_inclinations): put them here
+        # evenly spaced; the records of the dataset hold each beam's own (beam_inclinations): put them here
         elevations=[2.4 - 20.0 / 63 * beam for beam in range(64)],
-        # of the lidar on the roof, from the vehicle's rear axle
+        # position of the roof lidar, from the vehicle's rear axle
         origin=(1.43, 0.0, 2.184),
     ),
 )

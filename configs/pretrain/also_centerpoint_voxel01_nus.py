@@ -1,4 +1,4 @@
-"""ALSO on nuScenes for the whole trunk of CenterPoint with voxels of 0.1 m: encoder, 2D backbone and neck.
+"""ALSO on nuScenes for the full trunk of CenterPoint with voxels of 0.1 m: encoder, 2D backbone and neck.
 
 Nothing was published for this detector: the settings are those for SECOND's trunk, and the keyframe alone replaces
 CenterPoint's ten sweeps.

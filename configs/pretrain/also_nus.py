@@ -2,7 +2,7 @@
 
 Paper: "ALSO: Automotive Lidar Self-supervision by Occupancy estimation", CVPR 2023.
 Published settings: 600 of the 700 training scenes, batch 16 on 1 GPU, 200 epochs, AdamW 0.001, voxels of 0.1 m,
-16384 points and 2048 queries of a scan, intensity as input.
+16384 points and 2048 queries per scan, intensity as input.
 
 Differences from the released code:
 - all 700 training scenes;

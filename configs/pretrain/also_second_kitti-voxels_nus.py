@@ -1,7 +1,7 @@
 """ALSO on nuScenes for the trunk of SECOND and PV-RCNN in KITTI's voxels, to be fine-tuned on KITTI.
 
 Published settings: 600 of the 700 training scenes, batch 8 on 1 GPU, 100 epochs, AdamW 0.001, one point per 0.05 m
-voxel, 4096 queries of a scan; intensity in [0, 1], as in KITTI.
+voxel, 4096 queries per scan; intensity in [0, 1], as in KITTI.
 
 Differences from the released code:
 - all 700 training scenes;

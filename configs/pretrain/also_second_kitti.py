@@ -1,7 +1,7 @@
 """ALSO on KITTI's object benchmark for the trunk of SECOND and PV-RCNN: encoder, 2D backbone and neck.
 
 Published settings: 3712 training scans, batch 8 on 1 GPU, 500 epochs, AdamW 0.001, one point per 0.05 m voxel,
-4096 queries of a scan, x, y, z and intensity as input. The range is the detector's, in front of the lidar; random
+4096 queries per scan, x, y, z and intensity as input. The range is the detector's, in front of the lidar; random
 rotations bring every sector into it.
 
 Difference from the released code: cells of the bird's-eye view lie at their centers (there: spread from border to

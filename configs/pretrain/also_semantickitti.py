@@ -1,7 +1,7 @@
 """ALSO on SemanticKITTI for MinkUNet18.
 
 Published settings: sequences 00 to 07, 09, 10, batch 4 on 1 GPU, 50 epochs, AdamW 0.001, voxels of 0.05 m, 80000 points
-and 4096 queries of a scan, x, y, z and intensity as input.
+and 4096 queries per scan, x, y, z and intensity as input.
 
 Difference from the released code, in addition to those in also_nus.py: unlabeled points stay in the scans (there they
 are removed before pre-training, which thus reads labels).

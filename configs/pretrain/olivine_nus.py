@@ -1,7 +1,7 @@
 """OLIVINE on nuScenes: point-pixel InfoNCE, weakly-supervised contrast, vMF class consistency.
 
 Paper: "Fine-grained Image-to-LiDAR Contrastive Distillation with Visual Foundation Models", NeurIPS 2024.
-Published settings: 700 training scenes, batch 16 on 4 GPUs (4 a GPU), 50 epochs, SGD 0.5, MoCoV2 ResNet-50,
+Published settings: 700 training scenes, batch 16 on 4 GPUs (4 per GPU), 50 epochs, SGD 0.5, MoCoV2 ResNet-50,
 SEEM weak labels with 17 classes, loss weights 0.5 / 0.5 / 1.
 
 Differences from the released code:

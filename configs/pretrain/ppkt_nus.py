@@ -2,7 +2,7 @@
 
 Paper: "Learning from 2D: Contrastive Pixel-to-Point Knowledge Transfer for 3D Pretraining", 2021. Settings are those of
 its re-implementation by SLidR's authors, whose numbers are the ones usually quoted: 600 of the 700 training scenes,
-batch 4 on 1 GPU, 50 epochs, SGD 0.5, MoCoV2 ResNet-50, 4096 pairs a step.
+batch 4 on 1 GPU, 50 epochs, SGD 0.5, MoCoV2 ResNet-50, 4096 pairs per step.
 
 Differences from that code: see slidr_nus.py.
 """

@@ -1,4 +1,4 @@
-"""SLidR on nuScenes for the whole trunk of CenterPoint with voxels of 0.1 m: encoder, 2D backbone and neck.
+"""SLidR on nuScenes for the full trunk of CenterPoint with voxels of 0.1 m: encoder, 2D backbone and neck.
 
 Nothing was published for this detector: the optimizer's settings are those for SECOND's encoder.
 """

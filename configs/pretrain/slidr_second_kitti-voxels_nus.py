@@ -1,6 +1,6 @@
 """SLidR on nuScenes for the sparse encoder of SECOND and PV-RCNN, see olivine_second_kitti-voxels_nus.py.
 
-Published settings: all 700 training scenes, batch 6 on 1 GPU, SGD 0.01, 30 superpixels an image:
+Published settings: all 700 training scenes, batch 6 on 1 GPU, SGD 0.01, 30 superpixels per image:
 `python tools/make_superpixels.py configs/pretrain/slidr_second_kitti-voxels_nus.py --out superpixels/slic_30
 --options n_segments=30`.
 """

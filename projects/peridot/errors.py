@@ -1,4 +1,4 @@
-"""Errors a user can fix: one line that names the file or key and the command or setting that helps."""
+"""Errors that a user can fix: one line with the file or key, and the command or setting that fixes it."""
 
 
 class PeridotError(RuntimeError):

@@ -1,16 +1,37 @@
-"""Atomic writing of files."""
+"""Reading files with errors that name them, writing them atomically."""
 
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from peridot.errors import DataError
+
+
+def read_file(path: str | os.PathLike, what: str) -> bytes:
+    """Content of a file of a dataset.
+
+    Args:
+        path: The file.
+        what: Kind of the file, for the error.
+
+    Raises:
+        DataError: It cannot be read.
+    """
+    try:
+        return Path(path).read_bytes()
+    except OSError as error:
+        raise DataError(
+            f'{what} {path} cannot be read ({os.strerror(error.errno)}): restore it, or check '
+            '`data_prefix` and --data-root'
+        ) from None
+
 
 @contextmanager
 def atomic_path(path: str | os.PathLike) -> Iterator[Path]:
     """Temporary path in the same folder that replaces `path` if the block ends without error.
 
-    Missing folders are made. Temporary names start with a dot and end in `.part`: an interrupted run leaves no
+    Missing folders are created. Temporary names start with a dot and end in `.part`: an interrupted run leaves no
     file that could be taken for a finished one.
     """
     path = Path(path)

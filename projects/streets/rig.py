@@ -178,7 +178,7 @@ def make_kitti_lidar() -> Lidar:
 
 
 def make_pandaset_lidars() -> dict[str, Lidar]:
-    """PandaSet's Pandar64 on the roof and PandarGT below it, which looks ahead; both x forward, y left, z up."""
+    """PandaSet's Pandar64 on the roof and PandarGT below it, facing forward; both x forward, y left, z up."""
     elevations = np.linspace(-25.0, 15.0, KITTI_BEAMS), np.linspace(-10.0, 10.0, PANDARGT_BEAMS)
     roof, front = np.array([0.8, 0.0, 1.9]), np.array([1.5, 0.0, 1.7])
     return {

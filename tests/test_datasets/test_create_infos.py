@@ -196,3 +196,20 @@ def test_objects_of_nuscenes(demo_root, tmp_path):
         assert len(points) == item['num_points_in_gt']
         swept += len(np.unique(points[:, 4]) if len(points) else ()) > 1
     assert swept and not list(tmp_path.glob('.unfinished*'))
+
+
+def test_times_and_poses_of_sequences(sequences):
+    folder = sequences / 'sequences/00'
+    create_semantickitti_infos(sequences)
+    infos = pickle.loads((sequences / 'semantickitti_infos_train.pkl').read_bytes())['data_list']
+    times = [float(line) for line in (folder / 'times.txt').read_text().split()]
+    pose = np.array((folder / 'poses.txt').read_text().splitlines()[1].split(), float).reshape(3, 4)
+    lidar2cam = np.array(infos[1]['images']['CAM2']['lidar2cam'])
+    assert [info['timestamp'] for info in infos[:2]] == times[:2]
+    # a pose takes camera 0 to the first camera
+    np.testing.assert_allclose(np.array(infos[1]['ego2global'])[:3], pose @ lidar2cam)
+    (folder / 'times.txt').write_text('0.0 0.1\n')
+    assert 'times.txt is no table of 2 rows of 1 numbers' in error_of(create_semantickitti_infos, sequences)
+    (folder / 'times.txt').unlink()
+    create_semantickitti_infos(sequences)
+    assert 'timestamp' not in pickle.loads((sequences / 'semantickitti_infos_train.pkl').read_bytes())['data_list'][0]

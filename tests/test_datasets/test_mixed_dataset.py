@@ -10,7 +10,7 @@ from mmengine.config import Config
 from mmengine.dataset import pseudo_collate
 from peridot.cli import check_datasets
 from peridot.datasets import mixed_dataset
-from peridot.datasets.mixed_dataset import MixedDataset, share_out
+from peridot.datasets.mixed_dataset import MixedDataset, divide_epoch
 from peridot.datasets.sampler import SampleKey, SeededSampler
 from peridot.errors import ConfigError, DataError
 from peridot.models.preprocessor import PairedDataPreprocessor
@@ -115,15 +115,15 @@ def test_a_large_dataset_gives_other_samples_every_epoch():
     assert epoch(mixed, 2) == epoch(mixed, 2)
 
 
-def test_shares_have_the_sum_of_the_sizes():
+def test_parts_of_an_epoch_have_the_sum_of_the_sizes():
     rng = np.random.default_rng(0)
     for _ in range(200):
         sizes = rng.integers(1, 1000, rng.integers(1, 6)).tolist()
         for power in (0.0, 0.5, 1.0):
-            shares = share_out(sizes, power)
+            counts = divide_epoch(sizes, power)
             exact = np.power(sizes, power) / np.power(sizes, power).sum() * sum(sizes)
-            assert sum(shares) == sum(sizes) and min(shares) >= 1 and np.abs(shares - exact).max() <= 1
-        assert share_out(sizes, 1.0) == sizes
+            assert sum(counts) == sum(sizes) and min(counts) >= 1 and np.abs(counts - exact).max() <= 1
+        assert divide_epoch(sizes, 1.0) == sizes
 
 
 def test_processes_and_workers_see_the_same_epoch(tiny, monkeypatch):

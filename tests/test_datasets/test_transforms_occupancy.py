@@ -8,7 +8,8 @@ import torch
 from mmdet3d.datasets.transforms import GlobalRotScaleTrans, RandomFlip3D
 from mmdet3d.structures import LiDARPoints
 from peridot.datasets.transforms import PackPaired, SampleOccupancyQueries, SamplePoints
-from peridot.datasets.transforms.occupancy import first_of_voxels, occupancy_queries
+from peridot.datasets.transforms.occupancy import occupancy_queries
+from peridot.datasets.transforms.sampling import first_of_voxels
 from peridot.errors import ConfigError, DataError
 from peridot.structures import Pairs, Queries
 

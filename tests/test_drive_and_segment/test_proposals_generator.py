@@ -83,7 +83,7 @@ def test_other_settings_are_refused(demo_root, sweeps, tmp_path):
     job = job_for(sweeps[:1], demo_root, tmp_path / 'maps')
     make_maps(generator(sweeps[:1]), job)
     other = generator(sweeps[:1], clusters=dict(angle=12.0))
-    with pytest.raises(ConfigError, match=r"made with clusters=.*'angle': 10.0.* --overwrite"):
+    with pytest.raises(ConfigError, match=r'made with angle=10.0, now it is 12.0: .*--overwrite'):
         make_maps(other, job)
     assert make_maps(other, job, overwrite=True).manifest.parameters['clusters']['angle'] == 12
 

@@ -6,8 +6,9 @@ import torch
 import torch.nn.functional as F
 from mmengine.config import Config
 from mmengine.registry import MODELS, DefaultScope
+from peridot.checkpoints import read_checkpoint
 from peridot.errors import CheckpointError, ConfigError
-from peridot.weights import convert_checkpoint, read_checkpoint
+from peridot.weights import convert_checkpoint
 from torch import nn
 
 pytest.importorskip('mmseg', reason='mmsegmentation is optional')

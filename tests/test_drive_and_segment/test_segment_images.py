@@ -15,7 +15,7 @@ from peridot.drive_and_segment.segmentor import segment_images
 from peridot.drive_and_segment.segmentor.segment_images import ImageSegmentor, class_palette, cluster_palette
 from peridot.errors import CheckpointError, DataError
 from peridot.registry import MODELS
-from peridot.visualization.maps import class_colors
+from peridot.visualization.colors import class_colors
 
 REPO = Path(__file__).resolve().parents[2]
 SIZE = (40, 56)

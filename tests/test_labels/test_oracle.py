@@ -3,7 +3,6 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from mmengine.config import Config
-from peridot.datasets.transforms.loading import values_at_pairs
 from peridot.errors import ConfigError, DataError
 from peridot.labels import MapJob, OracleGenerator, make_maps
 from peridot.labels.oracle import displace, replace_classes
@@ -79,7 +78,7 @@ def test_classes_agree_with_lidarseg(demo_root, dataset, clean):
         row, column = np.rint(pairs.position.numpy()).astype(int).T
         buffer = np.stack([photo.depth for photo in photos])[camera, row, column]
         known = true != 16
-        agree.append((values_at_pairs(clean[3 * index : 3 * index + 3], pairs) == true)[known])
+        agree.append((pairs.values_in(clean[3 * index : 3 * index + 3]) == true)[known])
         seen.append((abs(buffer - depth) < 0.3)[known])
     agree, seen = np.concatenate(agree), np.concatenate(seen)
     assert len(agree) > 5000 and seen.mean() > 0.85

@@ -254,7 +254,7 @@ def test_senseless_settings(options):
 
 def test_from_images_over_sam_to_training(demo_root, tiny_sam, tmp_path, monkeypatch):
     settings = Config.fromfile(REPO / 'configs/demo/slidr_demo.py').train_dataloader.dataset
-    dataset = DATASETS.build({**settings, 'pipeline': [], 'data_root': str(demo_root), **ONE_SAMPLE})
+    dataset = DATASETS.build({**settings, 'pipeline': [], 'maps': {}, 'data_root': str(demo_root), **ONE_SAMPLE})
     maps = make_maps(generator(tiny_sam), MapJob(images_of(dataset), demo_root, demo_root / 'superpixels/sam'))
     assert maps.manifest.generator == 'sam'
     monkeypatch.chdir(REPO)

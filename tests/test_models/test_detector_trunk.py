@@ -209,6 +209,14 @@ def test_config_that_is_no_such_detector(detector, message):
         DetectorTrunk(detector)
 
 
+@pytest.mark.parametrize('text', ['x = 1', 'model = 1 / 0', 'model = ('])
+def test_file_that_is_no_config_of_a_detector(small, text):
+    with open(small, 'w') as file:
+        file.write(text)
+    with pytest.raises(ConfigError, match=r'small\.py.* cannot be read as the config of a detector'):
+        DetectorTrunk(small)
+
+
 def test_range_that_does_not_fit_the_grid(small):
     text = SMALL.replace('6.4, 3.2, 1]', '6.4, 3.2, 3]')
     with open(small, 'w') as file:
@@ -227,7 +235,9 @@ def test_batch_without_any_point_in_range(small):
         DetectorTrunk(small)([torch.full((5, 4), -50.0)])
 
 
-def test_a_lonely_point_trains(small):
+def test_a_single_point_trains_and_leaves_the_mode_of_every_child(small):
     trunk = DetectorTrunk(small)
+    trunk.backbone.eval()
     trunk([torch.tensor([[1.0, 1.0, 0.0, 0.5]])]).bev.sum().backward()
-    assert trunk.training
+    assert all(child.training for name, child in trunk.named_modules() if not name.startswith('backbone'))
+    assert not any(child.training for child in trunk.backbone.modules())

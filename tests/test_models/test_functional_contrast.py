@@ -17,6 +17,10 @@ def embeddings(rows, dim=16, seed=0):
     return k.clone().requires_grad_(), q.clone().requires_grad_()
 
 
+def point_pixel_loss(k, q, temperature):
+    return info_nce(similarity(k, q, temperature))
+
+
 def naive_info_nce(k, q, t):
     losses = []
     for i in range(len(k)):
@@ -39,7 +43,7 @@ def naive_weakly_supervised(k, q, labels, t, reduction):
 
 def test_info_nce_equals_double_loop():
     k, q = embeddings(9)
-    assert info_nce(k, q, 0.07).item() == pytest.approx(naive_info_nce(k, q, 0.07), rel=1e-5)
+    assert point_pixel_loss(k, q, 0.07).item() == pytest.approx(naive_info_nce(k, q, 0.07), rel=1e-5)
 
 
 @pytest.mark.parametrize('reduction', ['sup_in', 'sup_out'])
@@ -54,7 +58,7 @@ def test_weakly_supervised_equals_double_loop(reduction):
 def test_all_labels_different_is_info_nce(reduction):
     k, q = embeddings(12)
     loss = weakly_supervised_contrastive(k, q, torch.arange(12), 0.1, reduction)
-    torch.testing.assert_close(loss, info_nce(k, q, 0.1))
+    torch.testing.assert_close(loss, point_pixel_loss(k, q, 0.1))
 
 
 def test_one_label_for_all_gives_zero_inside_the_logarithm():
@@ -68,19 +72,19 @@ def test_one_label_for_all_gives_zero_inside_the_logarithm():
 def test_orthogonal_embeddings_closed_form():
     eye = torch.eye(6)
     expected = -math.log(math.exp(2) / (math.exp(2) + 5))
-    assert info_nce(eye, eye, 0.5).item() == pytest.approx(expected, rel=1e-6)
+    assert point_pixel_loss(eye, eye, 0.5).item() == pytest.approx(expected, rel=1e-6)
 
 
 def test_pair_order_does_not_matter():
     k, q = embeddings(20)
     order = torch.randperm(20, generator=torch.Generator().manual_seed(1))
-    torch.testing.assert_close(info_nce(k[order], q[order], 0.07), info_nce(k, q, 0.07))
+    torch.testing.assert_close(point_pixel_loss(k[order], q[order], 0.07), point_pixel_loss(k, q, 0.07))
 
 
 def test_tiny_temperature_does_not_overflow():
     k, q = embeddings(16)
     labels = torch.arange(16) % 3
-    for loss in (info_nce(k, q, 1e-3), weakly_supervised_contrastive(k, q, labels, 1e-3)):
+    for loss in (point_pixel_loss(k, q, 1e-3), weakly_supervised_contrastive(k, q, labels, 1e-3)):
         loss.backward()
         assert loss.isfinite()
         assert k.grad.isfinite().all()
@@ -89,14 +93,14 @@ def test_tiny_temperature_does_not_overflow():
 def test_half_precision_input_under_autocast_gives_float32():
     k, q = embeddings(16)
     with torch.autocast('cpu', dtype=torch.bfloat16):
-        loss = info_nce(k, q, 0.07)
+        loss = point_pixel_loss(k, q, 0.07)
     assert loss.dtype is torch.float32
-    torch.testing.assert_close(loss, info_nce(k, q, 0.07), rtol=0, atol=0)
+    torch.testing.assert_close(loss, point_pixel_loss(k, q, 0.07), rtol=0, atol=0)
 
 
 def test_without_pairs_the_loss_is_zero_and_has_gradients():
     k, q = embeddings(0)
-    loss = info_nce(k, q, 0.07) + weakly_supervised_contrastive(k, q, torch.zeros(0, dtype=torch.int64), 0.07)
+    loss = point_pixel_loss(k, q, 0.07) + weakly_supervised_contrastive(k, q, torch.zeros(0, dtype=torch.int64), 0.07)
     loss.backward()
     assert loss.item() == 0
     assert k.grad.shape == (0, 16)
@@ -126,7 +130,7 @@ def check_gradients(arrays, k, q, atol):
 def test_golden_info_nce(golden):
     arrays = golden('info_nce')
     k, q, temperature = golden_case(arrays)
-    loss = info_nce(k, q, temperature)
+    loss = point_pixel_loss(k, q, temperature)
     loss.backward()
     assert loss.item() == pytest.approx(float(arrays['loss']), abs=1e-6, rel=2e-7)
     check_gradients(arrays, k, q, 1e-7)

@@ -4,10 +4,21 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from peridot.models.functional import log_bessel_i, vmf_concentration, vmf_log_normalizer, vmf_nll
+from peridot.models.functional import vmf_concentration, vmf_log_normalizer
 from scipy.special import ive
 
 KAPPAS = np.logspace(-2, 4, 200)
+
+
+def log_bessel(order, kappa):
+    """log I_order(kappa), as the normalizer implies it."""
+    dim = 2 * order + 2
+    log_c = vmf_log_normalizer(kappa.double(), dim)
+    return (order * kappa.double().log() - dim / 2 * math.log(2 * math.pi) - log_c).to(kappa.dtype)
+
+
+def negative_log_likelihood(x, mean, kappa):
+    return -vmf_log_normalizer(kappa, x.shape[1]) - kappa * (x * mean).sum(1)
 
 
 def exact_log_bessel(order, kappa):
@@ -20,13 +31,13 @@ def exact_log_bessel(order, kappa):
 @pytest.mark.parametrize(('dim', 'tolerance'), [(128, 1e-9), (64, 1e-8), (32, 1e-7), (16, 2e-6), (8, 1e-4)])
 def test_log_bessel_equals_scipy(dim, tolerance):
     order = dim / 2 - 1
-    ours = log_bessel_i(order, torch.from_numpy(KAPPAS)).numpy()
+    ours = log_bessel(order, torch.from_numpy(KAPPAS)).numpy()
     np.testing.assert_allclose(ours, exact_log_bessel(order, KAPPAS), rtol=1e-12, atol=tolerance)
 
 
 def test_log_bessel_known_values():
     # orders are not interchangeable: log I_0 would be 3.30, 17.59, 40.20, 63.98, 136.61
-    ours = log_bessel_i(31, torch.tensor([5.0, 20, 43, 67, 140]))
+    ours = log_bessel(31, torch.tensor([5.0, 20, 43, 67, 140]))
     torch.testing.assert_close(ours, torch.tensor([-49.49, -3.72, 29.35, 56.88, 133.18]), atol=0.01, rtol=0)
 
 
@@ -48,13 +59,12 @@ def test_float32_is_finite_from_zero_to_ten_thousand():
     assert values.dtype is torch.float32
     assert values.isfinite().all()
     assert (values.diff() <= 0).all()  # a sharper density has ever more negative logarithms
-    assert log_bessel_i(31, kappa[1:]).isfinite().all()
 
 
-@pytest.mark.parametrize('function', [lambda k: log_bessel_i(31, k), lambda k: vmf_log_normalizer(k, 64)])
-def test_float32_has_the_full_precision_of_its_result(function):
+def test_float32_has_the_full_precision_of_its_result():
     kappa = torch.logspace(-3, 4, 100)
-    torch.testing.assert_close(function(kappa), function(kappa.double()).float(), rtol=0, atol=0)
+    exact = vmf_log_normalizer(kappa.double(), 64).float()
+    torch.testing.assert_close(vmf_log_normalizer(kappa, 64), exact, rtol=0, atol=0)
 
 
 def test_density_integrates_to_one():
@@ -65,15 +75,6 @@ def test_density_integrates_to_one():
         log_c = vmf_log_normalizer(torch.tensor(kappa, dtype=torch.float64), 6)
         density = torch.exp(log_c + kappa * w) * (1 - w**2) ** 1.5 * area
         assert torch.trapezoid(density, w).item() == pytest.approx(1, abs=2e-3)
-
-
-def test_nll_equals_single_rows():
-    x = F.normalize(torch.randn(5, 64, generator=torch.Generator().manual_seed(0)), dim=1)
-    means, kappas = F.normalize(x + 0.1, dim=1), torch.tensor([0.0, 1, 10, 100, 1000])
-    together = vmf_nll(x, means, kappas)
-    for i in range(5):
-        exact = -vmf_log_normalizer(kappas[i], 64) - kappas[i] * float(x[i] @ means[i])
-        assert together[i].item() == pytest.approx(exact.item(), rel=1e-5)
 
 
 def test_few_dimensions_are_refused():
@@ -97,7 +98,7 @@ def test_concentration_reproduces_the_resultant():
     # A_64(kappa) = I_32 / I_31 is the mean resultant length of the distribution
     for r in (0.1, 0.5, 0.9):
         kappa = vmf_concentration(torch.tensor(r, dtype=torch.float64), 64)
-        ratio = (log_bessel_i(32, kappa) - log_bessel_i(31, kappa)).exp()
+        ratio = (log_bessel(32, kappa) - log_bessel(31, kappa)).exp()
         assert ratio.item() == pytest.approx(r, abs=1e-3)
 
 
@@ -107,7 +108,7 @@ def test_golden_vmf(golden):
     resultant = torch.from_numpy(arrays['mean'])  # of a length below one: the concentration comes from it
     kappa = vmf_concentration(resultant.norm(), x.shape[1])
     assert kappa.item() == pytest.approx(float(arrays['kappa']), rel=1e-5)
-    loss = vmf_nll(x, F.normalize(resultant, dim=0), kappa).mean()
+    loss = negative_log_likelihood(x, F.normalize(resultant, dim=0), kappa).mean()
     loss.backward()
     assert loss.item() == pytest.approx(float(arrays['nll_exact']), abs=1e-5)
     torch.testing.assert_close(x.grad, torch.from_numpy(arrays['grad_x']), atol=1e-7, rtol=1e-5)

@@ -94,3 +94,11 @@ def test_a_scan_with_a_handful_of_points_trains(n):
     assert torch.equal(before, student.backbone.conv_input[0][1].running_mean)
     student([cloud(300, 0)])
     assert not torch.equal(before, student.backbone.conv_input[0][1].running_mean)
+
+
+def test_a_single_point_leaves_frozen_children_frozen():
+    student = small_unet().train()
+    student.backbone.conv_input.eval()
+    student([torch.rand(1, 4)])
+    assert student.backbone.training and student.backbone.decoder[0].training
+    assert not any(child.training for child in student.backbone.conv_input.modules())

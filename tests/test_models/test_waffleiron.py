@@ -24,7 +24,7 @@ from peridot.models.functional.planes import PLANE_AXES, cell_means, make_plane,
 from peridot.models.heads import DistillationHead
 from peridot.models.students import WaffleIronStudent, tokenize
 from peridot.registry import MODELS
-from peridot.structures import Pairs
+from peridot.structures import Frames, Pairs
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
@@ -436,7 +436,8 @@ def test_pretraining_step_and_features():
     pairs = [Pairs(point=torch.arange(120), camera=torch.zeros(120, dtype=torch.int64), position=p) for p in position]
     images = [torch.randint(256, (1, 3, 16, 24), dtype=torch.uint8) for _ in points]
     samples = [Det3DDataSample(metainfo=dict(token=str(i))) for i in range(2)]
-    batch = dict(inputs=dict(points=points, images=images, pairs=pairs), data_samples=samples)
+    frames = [Frames.single(120, num_images=1) for _ in points]
+    batch = dict(inputs=dict(points=points, images=images, pairs=pairs, frames=frames), data_samples=samples)
     data = model.data_preprocessor(copy.deepcopy(batch), True)
     loss = sum(value for name, value in model(**data, mode='loss').items() if 'loss' in name)
     loss.backward()

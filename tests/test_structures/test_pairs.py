@@ -1,3 +1,4 @@
+import numpy as np
 import pytest
 import torch
 from peridot.structures import NO_LABEL, Pairs
@@ -53,6 +54,13 @@ def test_flip_twice_is_the_identity_and_once_mirrors_the_chosen_cameras():
     torch.testing.assert_close(once.position[chosen, 1], 49 - pairs.position[chosen, 1])
     assert torch.equal(once.position[pairs.camera == 1], pairs.position[pairs.camera == 1])
     torch.testing.assert_close(once.flip(flipped, torch.tensor([40, 40, 50])).position, pairs.position)
+
+
+def test_values_in_maps_are_those_at_the_nearest_pixels_of_the_own_camera():
+    pairs = make_pairs().replace(position=torch.rand(200, 2) * torch.tensor([29.0, 39.0]))
+    maps = [np.arange(30 * 40).reshape(30, 40) + 10_000 * camera for camera in range(NUM_CAMERAS)]
+    expected = [maps[c][round(row), round(column)] for _, c, (row, column), _ in rows(pairs)]
+    assert pairs.values_in(maps).tolist() == expected
 
 
 def test_batch_offsets_points_and_cameras():

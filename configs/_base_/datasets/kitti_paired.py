@@ -1,4 +1,4 @@
-"""KITTI's object benchmark: lidar and left color camera as in SemanticKITTI. No labels of points, no linear probe."""
+"""KITTI's object benchmark: lidar and left color camera as in SemanticKITTI. No point labels, so no linear probe."""
 
 _base_ = './semantickitti_paired.py'
 

@@ -67,7 +67,7 @@ pandar64_train = dict(
     dataset='pandar64',
     pipeline=[load_four, voxels, any_camera, *augment, pandar64_features, _base_.pack],
 )
-# looks ahead only
+# forward-facing only
 pandargt_train = dict(
     type='peridot.PairedDataset',
     data_root='data/pandaset/',

@@ -1,6 +1,6 @@
 """Waymo's perception dataset with its five cameras, from the info files of mmdet3d's converter, in place of nuScenes.
 
-No point labels, no linear probe.
+No point labels, so no linear probe.
 """
 
 _base_ = './nus_paired.py'

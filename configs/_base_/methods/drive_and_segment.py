@@ -1,4 +1,4 @@
-"""Drive&Segment's segmentor: what teacher and students share.
+"""Drive&Segment's segmentor: settings of teacher and students.
 
 "Drive&Segment: Unsupervised Semantic Segmentation of Urban Scenes via Cross-Modal Distillation", ECCV 2022. Optimizer,
 learning rate, batch size, schedule and augmentation were not published; these are Segmenter's.

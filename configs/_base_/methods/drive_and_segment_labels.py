@@ -1,4 +1,4 @@
-"""Drive&Segment: what proposals and pseudo-labels of all datasets share. Each config adds its lidar."""
+"""Drive&Segment: settings of proposals and pseudo-labels for all datasets. Each config adds its lidar."""
 
 proposals = dict(
     ground=dict(seed_angle=30.0, step_angle=5.0, tolerance=0.1, climb=0.3, reach=40.0),

@@ -3,8 +3,8 @@
 "Three Pillars Improving Vision Foundation Model Distillation for Lidar", CVPR 2024. ScaLR+ has
 `heads = dict(distill=dict(hidden_channels=2048))` and images of 448x896 pixels.
 
-Pixel positions stay continuous. The released code takes the pixel below at the size of the file, scales it and takes
-the pixel below again: up to about one pixel of the resized image is lost.
+Pixel positions stay continuous. The released code rounds them down at the size of the file, scales them and rounds
+down again: up to about one pixel of the resized image is lost.
 """
 
 teacher = dict(
@@ -14,7 +14,7 @@ teacher = dict(
     weights='checkpoints/dinov2_vitl14_pretrain.pth',
     final_norm=False,
     align_corners=True,
-    # position embeddings resampled as in the DINOv2 release; ScaLR+ has images of (448, 896) and timm's way
+    # position embeddings resampled as in the DINOv2 release; ScaLR+ has images of (448, 896) and resamples as timm does
     image_size=(224, 448),
     position_grid='dinov2',
 )

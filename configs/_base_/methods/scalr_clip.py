@@ -11,7 +11,7 @@ _base_ = './scalr.py'
 # made by tools/embed_text.py with the CLIP of the teacher, see docs/open_vocabulary.md
 text_embeddings = 'checkpoints/nuscenes_clip-vit-base-patch16.safetensors'
 
-# a folder that holds a CLIP of transformers: image and text network of one training; images divide by 16
+# folder of a CLIP of transformers: image and text network of one training; image sizes are multiples of 16
 teacher = dict(
     _delete_=True,
     type='peridot.MaskClipTeacher',

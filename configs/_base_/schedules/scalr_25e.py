@@ -1,6 +1,6 @@
 """Schedule of ScaLR: 25 epochs, 3500 iterations of warm-up, cosine to 1e-5; batch 8 over all GPUs.
 
-The weight decay is that of all parameters, normalizations and biases too. Published results used float16
+Weight decay applies to all parameters, including normalizations and biases. Published results used float16
 (`optim_wrapper = dict(type='AmpOptimWrapper', dtype='float16')`), the released code runs in float32 as well.
 """
 

@@ -1,6 +1,6 @@
 """Schedule of ScaLR+: 65 epochs, warm-up of one, reciprocal square root, linear to 0 in the last two; bfloat16.
 
-Batch 8 over all GPUs. The weight decay is that of all parameters, normalizations and biases too.
+Batch 8 over all GPUs. Weight decay applies to all parameters, including normalizations and biases.
 """
 
 train_cfg = dict(type='EpochBasedTrainLoop', max_epochs=65, val_interval=5)

@@ -1,7 +1,7 @@
 """Repairs of upstream defects, one file each; a repair acts only where its defect is present.
 
-`import peridot` calls `apply()`. Repairs of mmdet3d and spconv wait until the module that they mend is
-imported. `log_report()` says in the log which repairs are active; call it once the Runner exists.
+`import peridot` calls `apply()`. Repairs of mmdet3d and spconv wait until the module that they repair is
+imported. `log_report()` logs the active repairs; call it once the Runner exists.
 """
 
 from . import (
@@ -29,7 +29,7 @@ def apply() -> None:
     Raises:
         PeridotError: mmengine, mmcv, mmdet or mmdet3d is missing or does not fit.
     """
-    # torchvision first: whatever is imported later may import it, and a failed import cannot be mended.
+    # torchvision first: whatever is imported later may import it, and a failed import cannot be repaired.
     torchvision_ops.apply()
     installation.check()
     # A stand-in for spconv has to be in place before anything imports spconv.

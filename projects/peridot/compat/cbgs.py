@@ -1,7 +1,7 @@
 """Class-balanced sampling fails where a class has no sample.
 
 Broken: mmdet3d's `CBGSDataset`, around the training set of every CenterPoint, divides by the number of samples of
-each class: `ZeroDivisionError` with a small share of the labels or with few scenes.
+each class: `ZeroDivisionError` with a small fraction of the labels or with few scenes.
 Versions: mmdet3d 1.1 to 1.4.
 Detected: the error.
 Repair: classes without a sample are left out of the balance, the others get as many as before.
@@ -18,13 +18,13 @@ from .records import note
 
 
 def balanced_indices(samples: list[list[int]]) -> list[int]:
-    """Draw equally many samples of every class that has some.
+    """Draw the same number of samples of every class that has some.
 
     Args:
         samples: Indices of the samples of each class.
     """
-    share = sum(map(len, samples)) // len(samples)
-    return [index for own in samples if own for index in np.random.choice(own, share).tolist()]
+    count = sum(map(len, samples)) // len(samples)
+    return [index for own in samples if own for index in np.random.choice(own, count).tolist()]
 
 
 def _repair(module: ModuleType) -> None:

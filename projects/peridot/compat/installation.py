@@ -1,4 +1,4 @@
-"""Missing or unsuitable OpenMMLab packages, said in one line that names the command that mends it.
+"""Missing or unsuitable OpenMMLab packages, reported in one line with the command that fixes it.
 
 mmdet and mmdet3d refuse mmcv 2.2 with a bare assertion deep inside their import, and mmcv without (fitting)
 compiled operators fails even later. Not a repair of one version: keep this file.

@@ -21,14 +21,14 @@ def rotate_iou(boxes: np.ndarray, query_boxes: np.ndarray, criterion: int = -1, 
     """Overlap of every box with every query box, seen from above in KITTI's camera frame.
 
     Args:
-        boxes: (N, 5) center, size and clockwise angle in radians.
-        query_boxes: (K, 5).
+        boxes: Float (N, 5), center, size and clockwise angle in radians.
+        query_boxes: Float (K, 5).
         criterion: -1 intersection over union, 0 over the query box's area, 1 over the box's, others the
             intersection itself: as in mmdet3d's kernel, which takes the query box first.
-        device_id: Without effect.
+        device_id: Ignored.
 
     Returns:
-        float32 (N, K).
+        Float32 (N, K).
     """
     import torch
     from mmcv.ops import box_iou_rotated

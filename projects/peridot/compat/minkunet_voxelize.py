@@ -31,7 +31,7 @@ def voxelize_scan(preprocessor, points: Tensor, data_sample, index: int) -> tupl
 
     Args:
         preprocessor: Det3DDataPreprocessor with `voxel_layer.voxel_size` in meters.
-        points: (N, C) x, y, z in meters and features, N > 0.
+        points: Float (N, C), x, y, z in meters and features, N > 0.
         data_sample: Det3DDataSample; gets `point2voxel_map` int64 (N,) and `batch_idx` int32 (V,), and where it
             has point labels `gt_pts_seg.voxel_semantic_mask` (V,).
         index: The scan's number in its batch.

@@ -1,4 +1,4 @@
-"""ObjectSample asks numpy for a type that it no longer has.
+"""ObjectSample asks numpy for a type that no longer exists.
 
 Broken: mmdet3d's `DataBaseSampler`, which pastes objects of the ground-truth database into training scans, labels
 them with `dtype=np.long`: `AttributeError: module 'numpy' has no attribute 'long'` in the training of SECOND,

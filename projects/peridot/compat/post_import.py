@@ -1,7 +1,7 @@
 """Run a function right after a module was imported, without importing it now.
 
 Repairs of mmdet3d and spconv classes need those modules, which take seconds to import; `import peridot` stays
-quick because each of these repairs waits for the import of the module that it mends.
+quick because each of these repairs waits for the import of the module that it repairs.
 """
 
 import importlib.util
@@ -49,11 +49,11 @@ def after_import(name: str, action: Callable[[ModuleType], None]) -> bool:
     """Call `action(module)` now if module `name` is imported already, else right after its import.
 
     Args:
-        name: Dotted module name; it may be absent from the environment, then nothing ever happens.
+        name: Dotted module name; if it is absent from the environment, nothing ever happens.
         action: Receives the module. It has to tolerate a second call (after `importlib.reload`).
 
     Returns:
-        False where the same was arranged before; then nothing is done.
+        False if the same was arranged before; then nothing is done.
     """
     if (name, action) in _arranged:
         return False

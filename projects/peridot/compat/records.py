@@ -1,4 +1,4 @@
-"""Which repairs are active in this process, and saying so in the log."""
+"""Record and log of the repairs that are active in this process."""
 
 _active: dict[str, str] = {}
 _said: set[str] = set()

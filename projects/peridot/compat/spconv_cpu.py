@@ -34,8 +34,8 @@ class PairTable:
     A pair (offset k, row a, row b): row a of one side meets row b of the other through kernel offset k.
 
     Args:
-        indice_pairs: int32 (2, K, M); side, kernel offset, pair. Side 0 is the input of a convolution.
-        indice_pair_num: int32 (K,) number of valid pairs of each offset. For submanifold convolutions spconv
+        indice_pairs: Int32 (2, K, M); side, kernel offset, pair. Side 0 is the input of a convolution.
+        indice_pair_num: Int32 (K,), number of valid pairs of each offset. For submanifold convolutions spconv
             fills the first half only, because offset K-1-k has as many pairs as offset k.
         subm: Submanifold convolution. Its central offset is the identity and is left out of the table.
     """
@@ -67,7 +67,7 @@ class PairTable:
     def sum_rows(self, values: Tensor, side: int, num_rows: int) -> Tensor:
         """Sum the pairs' values (P, C), ordered by offset, over each row of `side`: (num_rows, C).
 
-        `embedding_bag` walks over rows, so that threads never share one; the order of the sum is fixed.
+        `embedding_bag` walks over rows, so that no two threads write to the same one; the order of the sum is fixed.
         """
         if not self.num_pairs:
             return values.new_zeros(num_rows, values.shape[1])
@@ -76,7 +76,7 @@ class PairTable:
 
 
 def pair_table(indice_pairs: Tensor, indice_pair_num: Tensor, subm: bool) -> PairTable:
-    """The table of these pairs; made once, as layers with one indice_key and their backward share pairs."""
+    """The table of these pairs; made once for all layers with one indice_key and their backward passes."""
     table = getattr(indice_pairs, '_peridot_pairs', None)
     if table is None:
         table = indice_pairs._peridot_pairs = PairTable(indice_pairs, indice_pair_num, subm)
@@ -94,8 +94,8 @@ def convolve(features: Tensor, filters: Tensor, table: PairTable, num_rows: int,
     """Sparse convolution: output row b = sum over pairs (k, a, b) of filters[:, k] @ features[a].
 
     Args:
-        features: (N, C_in).
-        filters: (C_out, *kernel, C_in), spconv's layout.
+        features: Float (N, C_in).
+        filters: Float (C_out, *kernel, C_in), spconv's layout.
         table: Index pairs.
         num_rows: Number of output rows.
         inverse: Read the pairs from side 1 to side 0.
@@ -126,9 +126,9 @@ def convolve_backward(
     """Gradients of `convolve` with respect to features and filters, in their shapes and dtypes.
 
     Args:
-        features: (N, C_in).
-        filters: (C_out, *kernel, C_in).
-        grad: (num_rows, C_out) gradient of the output.
+        features: Float (N, C_in).
+        filters: Float (C_out, *kernel, C_in).
+        grad: Float (num_rows, C_out), gradient of the output.
         table: Index pairs.
         inverse: As in the forward pass.
     """

@@ -24,7 +24,7 @@ from .records import note
 
 
 def unfit_reason() -> str | None:
-    """Why the installed spconv cannot serve this machine; None where it can, or where there is no GPU."""
+    """Why the installed spconv does not work on this machine; None if it does, or if there is no GPU."""
     if find_spec('spconv') is None:
         return 'spconv is not installed'
     if not torch.cuda.is_available():

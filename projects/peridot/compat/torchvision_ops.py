@@ -1,9 +1,9 @@
 """torchvision without its compiled operators: declare nms, and compute it with mmcv.
 
-Broken: torchvision's PyPI wheel links against CUDA libraries. Beside a CPU-only torch its `_C` library does
+Broken: torchvision's PyPI wheel links against CUDA libraries. With a CPU-only torch its `_C` library does
 not load, and since 0.17 `import torchvision` then raises "operator torchvision::nms does not exist". timm,
 segment_anything and mmengine's `collect_env` (at the start of every training) import torchvision.
-Versions: torchvision 0.17 to at least 0.28 beside any torch that it was not built for.
+Versions: torchvision 0.17 to at least 0.28 with any torch that it was not built for.
 Detected: torchvision's `_C` library exists but cannot be loaded, or does not exist.
 Repair: `torchvision::nms` and `qnms` are declared before the import, nms is computed by `mmcv.ops.nms`, and
 `torchvision.ops.nms` and `batched_nms` no longer refuse to run. Other operators stay unavailable, and say so.
@@ -26,7 +26,7 @@ _library: torch.library.Library | None = None
 
 
 def is_defective() -> bool:
-    """Whether `import torchvision` would fail; loads its operators, but does not import torchvision."""
+    """True if `import torchvision` would fail; loads its operators, but does not import torchvision."""
     if 'torchvision' in sys.modules:
         return False
     package = find_spec('torchvision')
@@ -47,12 +47,12 @@ def nms(boxes: Tensor, scores: Tensor, iou_threshold: float) -> Tensor:
     """Non-maximum suppression with torchvision's signature.
 
     Args:
-        boxes: (N, 4) x1, y1, x2, y2, floating point.
-        scores: (N,).
+        boxes: Float (N, 4), x1, y1, x2, y2.
+        scores: Float (N,).
         iou_threshold: A box that overlaps a better one by more than this is dropped.
 
     Returns:
-        int64 (K,) kept rows, best score first.
+        Int64 (K,), kept rows, best score first.
     """
     from mmcv.ops import nms as mmcv_nms
 

@@ -1,11 +1,11 @@
-"""Single camera images of a paired dataset, for networks that see images alone."""
+"""Single camera images of a paired dataset, for networks that read images only."""
 
 from __future__ import annotations
 
 from peridot.datasets.paired_dataset import PairedDataset
 from peridot.registry import DATASETS
 
-# mmsegmentation's value of pixels without class
+# mmsegmentation's value of pixels without a class
 IGNORED = 255
 
 
@@ -13,13 +13,13 @@ IGNORED = 255
 class CameraImageDataset(PairedDataset):
     """The images of a `PairedDataset`, each a sample of its own, with what mmsegmentation's transforms expect.
 
-    Keys handed to the pipeline, beside those of `PairedDataset` with one camera: `img_path`, `img_token`, `seg_fields`
-    (empty) and `reduce_zero_label` (False). Pixels without label have the value 255 (`ignore_index` of the metainfo).
+    Keys handed to the pipeline, besides those of `PairedDataset` with one camera: `img_path`, `img_token`, `seg_fields`
+    (empty) and `reduce_zero_label` (False). Pixels without a label have the value 255 (`ignore_index` of the metainfo).
 
     Args:
         data_root: See `PairedDataset`.
         ann_file: See `PairedDataset`.
-        metainfo: Goes before what the info file says.
+        metainfo: Takes precedence over that of the info file.
         **kwargs: Those of `PairedDataset`; `indices` counts images.
     """
 

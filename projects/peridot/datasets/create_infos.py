@@ -27,20 +27,20 @@ def create_nuscenes_infos(
 ) -> list[Path]:
     """Write `nuscenes_infos_{train,val}.pkl` (or `_test`) into the dataset's folder, in mmdet3d's v2 format.
 
-    Where nuScenes-lidarseg is unpacked there, the infos carry `pts_semantic_mask_path`.
+    If nuScenes-lidarseg is unpacked there, the infos have `pts_semantic_mask_path`.
 
     Args:
-        root: folder with `samples/`, `sweeps/` and the tables' folder.
+        root: Folder with `samples/`, `sweeps/` and the tables' folder.
         version: 'v1.0-mini' | 'v1.0-trainval' | 'v1.0-test'.
-        max_sweeps: earlier sweeps listed for each sample.
-        verbose: let the converter talk.
+        max_sweeps: Earlier sweeps listed for each sample.
+        verbose: Show the output of the converter.
 
     Returns:
         The files.
 
     Raises:
-        ConfigError: unknown version, or mmdet3d came without its tools.
-        DataError: folders or tables are missing.
+        ConfigError: Unknown version, or mmdet3d came without its tools.
+        DataError: Folders or tables are missing.
     """
     root = Path(root).resolve()
     _check(root, version)
@@ -59,19 +59,19 @@ def create_gt_database(root: str | os.PathLike, dataset: str, verbose: bool = Fa
     """Cut the objects out of the training scans, for mmdet3d's `ObjectSample`.
 
     Writes `{dataset}_gt_database/` and `{dataset}_dbinfos_train.pkl` into the dataset's folder. nuScenes' objects
-    gather the points of ten sweeps, as mmdet3d's configs want them.
+    gather the points of ten sweeps, as mmdet3d's configs need them.
 
     Args:
-        root: folder with `{dataset}_infos_train.pkl`.
+        root: Folder with `{dataset}_infos_train.pkl`.
         dataset: One whose catalog entry has `detection`: 'nuscenes' | 'kitti'.
-        verbose: let the converter talk.
+        verbose: Show the output of the converter.
 
     Returns:
         The `.pkl` file.
 
     Raises:
-        ConfigError: no such database exists for the dataset, or mmdet3d came without its tools.
-        DataError: the info file is missing.
+        ConfigError: No such database exists for the dataset, or mmdet3d came without its tools.
+        DataError: The info file is missing.
     """
     root = Path(root).resolve()
     entry = lookup(dataset)
@@ -103,7 +103,7 @@ def _check(root: Path, version: str) -> None:
 
 
 def load_converter(name: str) -> ModuleType:
-    """A module of the dataset converters that mmdet3d installs beside its package.
+    """A module of the dataset converters that mmdet3d installs next to its package.
 
     Raises:
         ConfigError: mmdet3d came without them.

@@ -30,22 +30,22 @@ _FOLDERS = {
 def create_semantickitti_infos(root: str | os.PathLike, verbose: bool = False) -> list[Path]:
     """Write `semantickitti_infos_{train,val,test}.pkl` into the dataset's folder, in mmdet3d's v2 format.
 
-    mmdet3d's converter lists the scans of the whole dataset without a look at it; here the scans that exist are
-    listed (a split without any gets no file), and sequences that have `image_2` (of KITTI's odometry benchmark) get
+    mmdet3d's converter lists the scans of the whole dataset without looking at the files; here the scans that exist
+    are listed (a split without any gets no file), and sequences that have `image_2` (of KITTI's odometry benchmark) get
     `images: {CAM2: {img_path, cam2img, lidar2cam}}` from the P2 and Tr of their `calib.txt`. Those that have
-    `poses.txt` (of SemanticKITTI) and `times.txt` (beside `calib.txt`) get `ego2global`, the lidar's pose, and
-    `timestamp` in seconds: what samples of several frames need.
+    `poses.txt` (of SemanticKITTI) and `times.txt` (next to `calib.txt`) get `ego2global`, the lidar's pose, and
+    `timestamp` in seconds, which samples of several frames need.
 
     Args:
-        root: folder with `sequences/00`, `sequences/01`, ...
-        verbose: say how many scans and images were found.
+        root: Folder with `sequences/00`, `sequences/01`, ...
+        verbose: Print how many scans and images were found.
 
     Returns:
         The files.
 
     Raises:
         ConfigError: mmdet3d came without its tools.
-        DataError: scans, images or calibrations are missing or damaged.
+        DataError: Scans, images or calibrations are missing or damaged.
     """
     root = Path(root).resolve()
     sequences = _sequences(root)
@@ -83,15 +83,15 @@ def create_kitti_infos(root: str | os.PathLike, verbose: bool = False) -> list[P
     absent from `ImageSets/` are left out.
 
     Args:
-        root: folder with `ImageSets/`, `training/` and perhaps `testing/`.
-        verbose: let the converter talk.
+        root: Folder with `ImageSets/`, `training/` and perhaps `testing/`.
+        verbose: Show the output of the converter.
 
     Returns:
         The info files.
 
     Raises:
         ConfigError: mmdet3d came without its tools.
-        DataError: lists of frames, or files of listed frames, are missing or damaged.
+        DataError: Lists of frames, or files of listed frames, are missing or damaged.
     """
     root = Path(root).resolve()
     frames = _image_sets(root)
@@ -147,9 +147,9 @@ def _sequence_camera(root: Path, number: int, scans: int) -> dict | None:
 
 
 def _sequence_motion(root: Path, number: int, scans: int) -> list[dict]:
-    """`timestamp` and `ego2global` of every scan of a sequence; empty where `poses.txt` or `times.txt` is absent."""
+    """`timestamp` and `ego2global` of every scan of a sequence; empty if `poses.txt` or `times.txt` is absent."""
     folder = root / 'sequences' / f'{number:02d}'
-    if not ((folder / 'poses.txt').is_file() and (folder / 'times.txt').is_file()):
+    if not all((folder / name).is_file() for name in ('poses.txt', 'times.txt', 'calib.txt')):
         return [{}] * scans
     poses = _read_rows(folder / 'poses.txt', 12, scans).reshape(-1, 3, 4)
     times = _read_rows(folder / 'times.txt', 1, scans)[:, 0]
@@ -189,9 +189,9 @@ def _image_sets(root: Path) -> dict[str, list[int]]:
         try:
             frames[split] = [int(line) for line in path.read_text().split()]
         except ValueError as error:
-            raise DataError(f'{path} is no list of frame numbers ({error}): write one number a line') from None
+            raise DataError(f'{path} is no list of frame numbers ({error}): write one number per line') from None
     if not frames['train'] and not frames['val']:
-        raise DataError(f'{root}/ImageSets/train.txt and val.txt are empty: write one frame number a line')
+        raise DataError(f'{root}/ImageSets/train.txt and val.txt are empty: write one frame number per line')
     return frames
 
 

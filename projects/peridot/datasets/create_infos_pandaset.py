@@ -29,7 +29,7 @@ _LIDAR_COLUMNS = ['x', 'y', 'z', 'i', 'd']
 _MAX_LABEL = max(PANDAR64.segmentation_meta()['seg_label_mapping'])
 
 _RESTORE = 'unpack the sequence again'
-# all that a table of numbers with names needs, as pandas 0.25 to 3 have stored it
+# classes that a table of numbers with names needs, as pandas 0.25 to 3 store it
 _TABLE_PARTS = {
     'builtins': {'slice'},
     '__builtin__': {'slice'},
@@ -62,14 +62,14 @@ def create_pandaset_infos(root: str | os.PathLike, verbose: bool = False) -> lis
     Sequences that begin north of 37.6 degrees are for training. A split without sequences gets no info file.
 
     Args:
-        root: folder with the sequences `001`, `002`, ...
-        verbose: show progress and the numbers of sequences.
+        root: Folder with the sequences `001`, `002`, ...
+        verbose: Show progress and the numbers of sequences.
 
     Returns:
         The info files.
 
     Raises:
-        DataError: files of a sequence are missing, damaged or do not fit together.
+        DataError: Files of a sequence are missing, damaged or do not fit together.
     """
     root = Path(root).resolve()
     sequences = _sequences(root)
@@ -96,7 +96,7 @@ def read_table(path: Path) -> DataFrame:
     """A pickled pandas table of numbers, and nothing else: no code of the file is run.
 
     Raises:
-        DataError: the file is missing, damaged, or holds anything but a table of numbers.
+        DataError: The file is missing, damaged, or holds anything but a table of numbers.
     """
     from pandas import DataFrame
     from pandas.compat.pickle_compat import Unpickler
@@ -234,7 +234,7 @@ def _frames(folder: Path) -> list[str]:
 
 
 def _timestamps(path: Path, count: int) -> list[dict]:
-    """`timestamp` in seconds of every frame; empty where the file is absent."""
+    """`timestamp` in seconds of every frame; empty if the file is absent."""
     if not path.is_file():
         return [{}] * count
     try:

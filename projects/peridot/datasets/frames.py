@@ -12,23 +12,23 @@ import torch
 from peridot.errors import ConfigError, DataError
 from peridot.structures import Frames, Pairs, Queries
 
-# times above are microseconds (Waymo's info files), not seconds
+# larger times are microseconds (Waymo's info files), not seconds
 _LATEST_SECOND = 1e11
 
 
 @dataclass(frozen=True)
 class FrameRule:
-    """Which frames a sample has beside its keyframe.
+    """Choice of the frames that a sample has besides its keyframe.
 
     Attributes:
         keyframes: Offsets of other keyframes, e.g. (-1, 1) for the one before and the one after.
         sweeps: Sweeps before the keyframe, 1 for the latest; they have no images.
-        cameras: Whether other keyframes bring their images.
-        max_gap: Longest time in seconds between successive keyframes; beyond it, and where a drive begins or ends, the
-            frame is left out.
+        cameras: Give other keyframes their images, too.
+        max_gap: Longest time in seconds between successive keyframes of a drive. Keyframes beyond the ends of the drive
+            are left out.
 
     Raises:
-        ConfigError: An offset is 0, a sweep below 1, or no frame is asked for.
+        ConfigError: An offset is 0, a sweep is below 1, or both lists are empty.
     """
 
     keyframes: Sequence[int] = ()
@@ -52,10 +52,10 @@ def link_frames(infos: list[dict], rule: FrameRule) -> None:
 
     Args:
         infos: Parsed infos of the dataset, with `timestamp`, `lidar2global` and `lidar_sweeps`.
-        rule: Which frames.
+        rule: The frames to link.
     """
     drives = list(drives_of(infos, rule.max_gap))
-    # the infos of frames are those of keyframes before any has frames of its own
+    # copies from before any info has frames of its own
     plain = [dict(info) for info in infos]
     for drive in drives:
         for place, row in enumerate(drive):
@@ -67,8 +67,8 @@ def link_frames(infos: list[dict], rule: FrameRule) -> None:
 def drives_of(infos: Sequence[dict], max_gap: float) -> Iterator[list[int]]:
     """Rows of the keyframes of each drive, ordered by time.
 
-    A drive is recorded without a longer gap; its lidar files share folder and log, the part of their names before
-    `__` (nuScenes).
+    A drive is recorded without a longer gap; its lidar files have the same folder and log, the part of their names
+    before `__` (nuScenes).
     """
     order = sorted(range(len(infos)), key=lambda row: (_log(infos[row]), infos[row]['timestamp']))
     drive: list[int] = []
@@ -97,7 +97,7 @@ def timestamp_of(info: dict, ann_file: str) -> float:
 
 
 def lidar2global_of(info: dict, ann_file: str) -> np.ndarray:
-    """(4, 4) float64 from the lidar's frame to a fixed one, of a raw info.
+    """Transform Float64 (4, 4) of a raw info from the lidar's frame to a fixed one.
 
     Raises:
         DataError: It has no ego pose.

@@ -22,13 +22,13 @@ class LidarFolder(PairedDataset):
     suffix.
 
     Args:
-        data_root (str): Folder of the dataset.
-        pattern (str): Paths of the point files below `data_root`, with `{sequence}` where the name of a sequence
+        data_root: Folder of the dataset.
+        pattern: Paths of the point files below `data_root`, with `{sequence}` where the name of a sequence
             stands, e.g. 'data/{sequence}/lidar_roof/*.bin'.
-        split (str, optional): File below `data_root` that lists the sequences to use, one a line (ONCE's `ImageSets`),
+        split: File below `data_root` that lists the sequences to use, one per line (ONCE's `ImageSets`),
             or windows of frames, first and last included, `.../SEQUENCE/static/FIRST_LAST.ply` (KITTI-360's lists).
             None takes all sequences.
-        dataset (str, optional): Name of the dataset, 'kitti360' or 'once': says what the columns mean.
+        dataset: Name of the dataset in the catalog, e.g. 'kitti360' or 'once'.
         **kwargs: Those of mmengine's `BaseDataset` (`pipeline`, `indices`, `test_mode`, ...).
 
     Raises:

@@ -15,27 +15,27 @@ from peridot.datasets.sampler import SampleKey
 from peridot.errors import ConfigError, DataError
 from peridot.registry import DATASETS
 
-# a dataset of n samples gets a share of the epoch proportional to n to this power
+# a dataset of n samples gets a part of the epoch proportional to n to this power
 _POWERS = {None: 1.0, 'sqrt': 0.5, 'equal': 0.0}
 
 
 @DATASETS.register_module()
 class MixedDataset(Dataset):
-    """Datasets one after another; their samples are batched together.
+    """Several datasets one after another; their samples are batched together.
 
     An epoch has as many samples as the datasets together, N. Without `balance` each sample comes once, so a dataset is
     seen as often as it is large (ScaLR's joint pre-training, plain concatenation). With `balance` every dataset gets
-    another share of the N: one that gets more than its size is repeated, each of its samples equally often up to one;
+    another part of the N: one that gets more than its size is repeated, each of its samples equally often up to one;
     one that gets less gives other samples every epoch, spread evenly over it. Which ones follows from the keys of
     `SeededSampler` alone: it is the same for any number of workers and processes.
 
     Args:
-        datasets (Sequence[dict]): Configs of the datasets, e.g. `peridot.PairedDataset`. Each has its own pipeline.
-        balance (str, optional): None (default), 'sqrt' (shares proportional to the square roots of the sizes) or
-            'equal' (equal shares).
+        datasets: Configs of the datasets, e.g. `peridot.PairedDataset`. Each has its own pipeline.
+        balance: None (default), 'sqrt' (parts proportional to the square roots of the sizes) or
+            'equal' (equal parts).
 
     Raises:
-        ConfigError: No dataset is given, or another kind of balance.
+        ConfigError: `datasets` is empty, or `balance` is unknown.
         DataError: A dataset has no samples, or one is missing or damaged.
     """
 
@@ -54,7 +54,7 @@ class MixedDataset(Dataset):
         return {'dataset': 'mixed', 'datasets': [dataset.metainfo for dataset in self.datasets]}
 
     def full_init(self) -> None:
-        """Read the info files, share out the epoch and log the shares."""
+        """Read the info files, divide the epoch among the datasets and log the parts."""
         if self._ends:
             return
         for dataset in self.datasets:
@@ -66,12 +66,12 @@ class MixedDataset(Dataset):
                     f'{dataset.ann_file} of the mix holds no sample: leave it out of `datasets`, or check `indices` '
                     'and the info file'
                 )
-        shares = share_out(sizes, _POWERS[self.balance])
-        self._ends = list(accumulate(shares))
+        counts = divide_epoch(sizes, _POWERS[self.balance])
+        self._ends = list(accumulate(counts))
         total = self._ends[-1]
         parts = [
-            f'{dataset.metainfo["dataset"]} {share} of {size} samples ({share / total:.1%})'
-            for dataset, size, share in zip(self.datasets, sizes, shares)
+            f'{dataset.metainfo["dataset"]} {count} of {size} samples ({count / total:.1%})'
+            for dataset, size, count in zip(self.datasets, sizes, counts)
         ]
         print_log(f'an epoch of {total} samples: {", ".join(parts)}', 'current')
 
@@ -98,29 +98,29 @@ class MixedDataset(Dataset):
     def locate(self, index: int, seed: int | None = None) -> tuple[int, int]:
         """Number of the dataset that an epoch's place `index` belongs to, and which of its samples comes there.
 
-        The `share` places of a dataset of n samples stand for stretches of length n / share of it; a place takes the
+        The `count` places of a dataset of n samples stand for stretches of length n / count of it; a place takes the
         sample at a random position of its stretch, with a seed, or the one in the middle, without.
         """
         if not 0 <= index < len(self):
             raise IndexError(f'place {index} of an epoch of {len(self)} samples')
         number = bisect.bisect_right(self._ends, index)
         start = self._ends[number - 1] if number else 0
-        share, size = self._ends[number] - start, len(self.datasets[number])
+        count, size = self._ends[number] - start, len(self.datasets[number])
         within = 0.5 if seed is None else np.random.default_rng(seed).random()
-        return number, min(floor((index - start + within) * size / share), size - 1)
+        return number, min(floor((index - start + within) * size / count), size - 1)
 
 
-def share_out(sizes: Sequence[int], power: float) -> list[int]:
-    """Whole numbers, about proportional to sizes**power, with the sum of the sizes.
+def divide_epoch(sizes: Sequence[int], power: float) -> list[int]:
+    """Whole numbers about proportional to sizes**power that add up to the sum of the sizes.
 
     Args:
         sizes: Sizes, at least 1 each.
-        power: 1 gives the sizes themselves, 0 equal shares; in between, no share is below 1.
+        power: 1 gives the sizes themselves, 0 equal numbers; in between, no number is below 1.
     """
     weights = np.power(np.asarray(sizes, dtype=np.float64), power)
     exact = weights / weights.sum() * sum(sizes)
-    shares = np.floor(exact + 1e-9).astype(np.int64)
+    counts = np.floor(exact + 1e-9).astype(np.int64)
     # what rounding left over goes to the largest remainders
-    left = sum(sizes) - int(shares.sum())
-    shares[np.argsort(shares - exact, kind='stable')[:left]] += 1
-    return shares.tolist()
+    left = sum(sizes) - int(counts.sum())
+    counts[np.argsort(counts - exact, kind='stable')[:left]] += 1
+    return counts.tolist()

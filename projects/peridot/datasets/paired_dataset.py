@@ -23,47 +23,47 @@ from peridot.registry import DATASETS
 
 @DATASETS.register_module()
 class PairedDataset(BaseDataset):
-    """Lidar sweeps with their camera images, from an MMDetection3D info file (version 2).
+    """Lidar scans with their camera images, from an MMDetection3D info file (version 2).
 
     Infos of nuScenes, SemanticKITTI, KITTI, PandaSet (tools/create_data.py) and Waymo (mmdet3d's) work. A sample needs
-    `lidar_points.lidar_path` and, for every camera with an `img_path`, `cam2img` and `lidar2cam`. Nothing else of the
-    info is kept in memory.
+    `lidar_points.lidar_path` and, for every camera with an `img_path`, `cam2img` and `lidar2cam`. Only what the
+    pipeline needs is kept in memory.
 
-    Without cameras (`cameras=[]`) it serves mmdet3d's segmentation networks too, with `Pack3DDetInputs`, `SegMetric`
-    and transforms that mix samples: nuScenes and SemanticKITTI bring their classes, the ignored one last.
+    Without cameras (`cameras=[]`) it can also train mmdet3d's segmentation networks, with `Pack3DDetInputs`,
+    `SegMetric` and transforms that mix samples: classes and ignored label are those of the catalog.
 
     Keys handed to the pipeline:
 
-    - `token`: the lidar file's path in the info file, without suffix, where a sample has none;
+    - `token`: the sample's token, or if it has none the lidar file's path in the info file, without suffix;
     - `lidar_points`, `lidar_path`;
     - `cameras` (names), `img_paths`, `img_tokens` (camera sample_data tokens or None), `lidar2cam` (V, 4, 4) and
       `cam2img` (V, 4, 4) float64;
     - `maps`: the opened folders of `maps` by name;
     - `data_root`, `ann_file`, `dataset_name`;
-    - where the info has it, `pts_semantic_mask_path` with `seg_label_mapping`, (M,) int64 class of every raw label, -1
-      where there is none;
+    - if the info has it, `pts_semantic_mask_path` with `seg_label_mapping`, Int64 (M,), the class of every raw label or
+      -1;
     - in test mode an empty `eval_ann_info`, else `dataset`, this dataset, and `skipped`, how many samples the pipeline
-      gave up before this one;
+      rejected before this one;
     - with `num_sweeps`, `lidar_sweeps`, a list of dicts: `lidar_path` of an earlier sweep, `time` in seconds from the
       keyframe, and `sensor2lidar` (4, 4) float64, from its frame into the keyframe's;
-    - with `frames`, in every frame: `frame`, `time` and `to_sample` (see `link_frames`), and `frames_seed`, the same in
-      all frames of a sample.
+    - with `frames`, in every frame: `frame`, `time` and `to_sample` (see `link_frames`), and `frames_seed`, one for all
+      frames of a sample.
 
     With `frames` a sample is several frames of a drive. The pipeline runs on each of them, and what it packs is joined
-    (`join_frames`): extra scans and images of the batch. Frames that the pipeline gives up are left out.
+    (`join_frames`): extra scans and images of the batch. Frames for which the pipeline returns None are left out.
 
     Args:
-        data_root (str): Folder of the dataset.
-        ann_file (str): Info file, relative to `data_root` unless absolute.
-        data_prefix (dict): Folders below `data_root`: `pts`, `sweeps`, `pts_semantic_mask`, and one per camera name or
+        data_root: Folder of the dataset.
+        ann_file: Info file, relative to `data_root` unless absolute.
+        data_prefix: Folders below `data_root`: `pts`, `sweeps`, `pts_semantic_mask`, and one per camera name or
             `img` for all cameras, as in MMDetection3D's datasets; those left out are `data_root` itself.
-        cameras (Sequence[str], optional): Names of the cameras in the wanted order. None takes all that have
+        cameras: Names of the cameras, in this order. None takes all that have
             an image, in the order of the catalog, unknown ones by name; an empty list takes none.
-        dataset (str, optional): Name that the info file's `metainfo['dataset']` must have; None accepts any.
-        num_sweeps (int): Sweeps before each keyframe to keep, the latest first, where the info lists them.
-        maps (Mapping, optional): Folders of per-pixel maps (labels, superpixels, teacher features) by name, see
+        dataset: Name that the info file's `metainfo['dataset']` must have; None accepts any.
+        num_sweeps: Sweeps before each keyframe to keep, the latest first, where the info lists them.
+        maps: Folders of per-pixel maps (labels, superpixels, teacher features) by name, see
             `open_maps`. Transforms read them by name; all of them must exist for all images.
-        frames (Mapping, optional): Other frames of a sample, the settings of `FrameRule`, e.g.
+        frames: Other frames of a sample, the settings of `FrameRule`, e.g.
             `dict(keyframes=(-1, 1))`.
         **kwargs: Those of mmengine's `BaseDataset` (`pipeline`, `indices`, `metainfo`, `test_mode`, ...).
 
@@ -103,7 +103,7 @@ class PairedDataset(BaseDataset):
             self.check_maps()
 
     def check_maps(self) -> None:
-        """Open the folders of `maps`; a DataError tells which lack maps of some images. No map is read."""
+        """Open the folders of `maps`; a DataError names those that lack maps of some images. No map is read."""
         if not self.open_maps():
             return
         infos = map(super().get_data_info, range(len(self)))
@@ -114,7 +114,7 @@ class PairedDataset(BaseDataset):
             print_log(folder.describe(), 'current', logging.INFO if folder.is_finished else logging.WARNING)
 
     def open_maps(self) -> dict[str, MapFolder | FeatureFolder]:
-        """The folders of `maps` by name, see `peridot.maps.named.open_maps`; no map is looked for."""
+        """The folders of `maps` by name, see `peridot.maps.named.open_maps`; single maps are not checked."""
         self.map_folders = open_maps(self.maps, self.data_root)
         return self.map_folders
 
@@ -124,7 +124,7 @@ class PairedDataset(BaseDataset):
         If the pipeline returns None, another random sample is used; `skipped` counts how often.
 
         Raises:
-            DataError: None of `max_refetch` + 1 samples is of use, or one is not in test mode.
+            DataError: The pipeline returned None for `max_refetch` + 1 samples, in test mode for one.
         """
         index, seed = key if isinstance(key, SampleKey) else (key, None)
         self.full_init()
@@ -141,7 +141,7 @@ class PairedDataset(BaseDataset):
         )
 
     def prepare_data(self, idx: int, skipped: int = 0) -> dict | None:
-        """Run the pipeline on all frames; in training it also gets the dataset itself, to mix samples."""
+        """Run the pipeline on all frames; in training each gets the dataset itself too, to mix samples."""
         shared = {} if self.test_mode else {'dataset': self, 'skipped': skipped}
         packed = []
         for info in self._frames(self.get_data_info(idx)):
@@ -152,7 +152,7 @@ class PairedDataset(BaseDataset):
         return packed[0] if self.frame_rule is None else join_frames(packed)
 
     def get_data_info(self, idx: int) -> dict:
-        """The parsed info of one sample, with what all samples share."""
+        """The parsed info of one sample, with the entries that all samples have in common."""
         return self._with_shared(super().get_data_info(idx))
 
     def _frames(self, info: dict) -> Iterator[dict]:
@@ -167,7 +167,7 @@ class PairedDataset(BaseDataset):
             yield {**self._with_shared(other), **seed}
 
     def _with_shared(self, info: dict) -> dict:
-        """An info with what all samples share."""
+        """An info with the entries that all samples have in common."""
         info.update(data_root=self.data_root, ann_file=self.ann_file, dataset_name=self._metainfo['dataset'])
         info['maps'] = self.map_folders
         if 'pts_semantic_mask_path' in info and 'seg_label_mapping' in self._metainfo:
@@ -234,7 +234,7 @@ class PairedDataset(BaseDataset):
 
     def _sweep(self, sweep: dict, info: dict, token: str) -> dict:
         lidar = sweep['lidar_points']
-        # infos hold whole paths of sweeps; mmdet3d, too, takes the file's name alone
+        # infos hold whole paths of sweeps; mmdet3d takes the file name alone, too
         folder = 'pts' if 'samples' in lidar['lidar_path'] else 'sweeps'
         lidar2sensor = np.asarray(lidar.get('lidar2sensor'), dtype=np.float64)
         if lidar2sensor.shape != (4, 4) or not np.isfinite(lidar2sensor).all():
@@ -263,7 +263,7 @@ class PairedDataset(BaseDataset):
         return create_command(self.data_root, self.dataset)
 
     def _camera_names(self, images: dict, token: str) -> list[str]:
-        # KITTI's infos list cameras without images, and a matrix called R0_rect, beside the cameras
+        # KITTI's infos list cameras without images, and besides the cameras a matrix called R0_rect
         available = [name for name, cam in images.items() if isinstance(cam, dict) and cam.get('img_path')]
         if self.cameras is None:
             return lookup(self._metainfo['dataset']).sort_cameras(available)
@@ -311,8 +311,8 @@ def read_info_file(path: str, data_root: str) -> dict:
     """Load an MMDetection3D info file of version 2.
 
     Args:
-        path (str): The `.pkl` (or `.json`) file.
-        data_root (str): Named in the errors.
+        path: The `.pkl` (or `.json`) file.
+        data_root: Folder of the dataset, for errors.
 
     Returns:
         dict: `metainfo` and `data_list`.

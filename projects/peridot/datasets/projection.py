@@ -12,12 +12,12 @@ def lidar_to_image(lidar2cam: np.ndarray, cam2img: np.ndarray) -> np.ndarray:
     """Chain extrinsics and intrinsics.
 
     Args:
-        lidar2cam (np.ndarray): (V, 4, 4), lidar frame at lidar time to camera frame at camera time (this one
+        lidar2cam: Float (V, 4, 4), lidar frame at lidar time to camera frame at camera time (this one
             matrix holds the whole chain lidar -> ego -> global -> ego -> camera, ego motion included).
-        cam2img (np.ndarray): (V, 3, 3) or (V, 3, 4) or (V, 4, 4) intrinsics.
+        cam2img: Float (V, 3, 3), (V, 3, 4) or (V, 4, 4), intrinsics.
 
     Returns:
-        np.ndarray: (V, 3, 4) float64, homogeneous lidar coordinates to (u, v, 1) * depth.
+        Float64 (V, 3, 4), homogeneous lidar coordinates to (u, v, 1) * depth.
     """
     lidar2cam, cam2img = np.asarray(lidar2cam, np.float64), np.asarray(cam2img, np.float64)
     columns = cam2img.shape[-1]
@@ -38,14 +38,14 @@ def project_to_cameras(
     single precision, which moves a position by less than 1e-2 pixels.
 
     Args:
-        points (np.ndarray): (N, >=3) lidar frame, meters.
-        lidar2cam (np.ndarray): (V, 4, 4).
-        cam2img (np.ndarray): (V, 3, 3), (V, 3, 4) or (V, 4, 4).
-        image_sizes (np.ndarray): (V, 2) height and width in pixels.
-        min_depth (float): Nearest depth in meters.
+        points: Float (N, >=3), x, y, z in meters in the lidar frame.
+        lidar2cam: Float (V, 4, 4).
+        cam2img: Float (V, 3, 3), (V, 3, 4) or (V, 4, 4).
+        image_sizes: Int (V, 2), height and width in pixels.
+        min_depth: Nearest depth in meters.
 
     Returns:
-        Pairs: Camera after camera, points in the order of the cloud.
+        Pairs ordered by camera, then by point.
     """
     num_cameras = len(lidar2cam)
     if num_cameras == 0 or len(points) == 0:
@@ -55,7 +55,7 @@ def project_to_cameras(
     matrices = lidar_to_image(lidar2cam, cam2img).transpose(1, 0, 2).astype(np.float32)
     u_depth, v_depth, depth = (matrices.reshape(-1, 4) @ homogeneous).reshape(3, num_cameras, -1)
     height, width = np.asarray(image_sizes, dtype=np.float32).T[..., None]
-    # compared before the division, which then runs on the few that remain
+    # compared before the division, which then runs on the few points that remain
     inside = (depth > min_depth) & (u_depth > 0) & (v_depth > 0)
     inside &= (u_depth < (width - 1) * depth) & (v_depth < (height - 1) * depth)
     # flat rows: indexing by a mask of two dimensions costs several times more

@@ -1,4 +1,4 @@
-"""Seeds that travel with the sample index, so that an augmentation depends on nothing but the run's seed."""
+"""Seeds that travel with the sample index, so that augmentations depend on the run's seed alone."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from peridot.registry import DATA_SAMPLERS
 
 
 class SampleKey(NamedTuple):
-    """What `SeededSampler` hands to the dataset: which sample, and the seed of its augmentations."""
+    """Sample that `SeededSampler` asks the dataset for, and the seed of its augmentations."""
 
     index: int
     seed: int
@@ -28,12 +28,12 @@ def sample_seed(run_seed: int, epoch: int, index: int) -> int:
 
 @contextmanager
 def seeded_sample(seed: int | None) -> Iterator[None]:
-    """Seed python's, numpy's and torch's CPU generators inside the block and put their states back after it.
+    """Seed Python's, numpy's and torch's CPU generators inside the block and restore their states afterwards.
 
     CUDA generators are left alone: a pipeline runs on the CPU, and a forked worker must not touch CUDA.
 
     Args:
-        seed (int | None): 32-bit seed; None changes nothing.
+        seed: 32-bit seed; None changes nothing.
     """
     if seed is None:
         yield
@@ -58,10 +58,10 @@ class SeededSampler(DefaultSampler):
     workers or processes, and after resuming.
 
     Args:
-        dataset (Sized): The dataset; its `__getitem__` must accept `SampleKey` (as `PairedDataset` does).
-        shuffle (bool): Shuffle with (seed + epoch). Defaults to True.
-        seed (int, optional): The run's seed; agreed between the processes when None.
-        round_up (bool): Repeat samples so that all processes get the same number. Defaults to True.
+        dataset: The dataset; its `__getitem__` must accept `SampleKey` (as `PairedDataset` does).
+        shuffle: Shuffle with (seed + epoch). Defaults to True.
+        seed: The run's seed; agreed between the processes when None.
+        round_up: Repeat samples so that all processes get the same number. Defaults to True.
     """
 
     def __iter__(self) -> Iterator[SampleKey]:

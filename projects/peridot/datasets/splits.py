@@ -1,4 +1,4 @@
-"""Label fractions: small text files that name the samples a training may use, and the dataset that obeys them."""
+"""Label fractions: small text files that name the samples a training may use, and datasets cut down to them."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from peridot.errors import ConfigError, DataError
 from peridot.files import atomic_path
 from peridot.registry import DATASETS
 
-# by which rules a dataset can be divided; the first is the default
+# rules by which a dataset can be divided; the first is the default
 RULES = {name: entry.split_rules for name, entry in CATALOG.items() if entry.split_rules}
 
 # scene numbers that SLidR and ALSO hold out of nuScenes' 700 training scenes to choose hyperparameters
@@ -47,7 +47,7 @@ class Split:
     Attributes:
         name: Stem of the file.
         dataset: 'nuscenes', 'semantickitti' or 'kitti'.
-        rule: How the samples were chosen, for people.
+        rule: How the samples were chosen, in words.
         command: The command that makes the split, without `--root`.
         samples: The samples' ids: `token` where the info has one (nuScenes), else the lidar file's path below
             its folder without suffix (`sequences/00/velodyne/000123`, `000123`).
@@ -189,7 +189,7 @@ def _rows(split: Split, path: str, dataset: BaseDataset) -> list[int]:
 
 
 def parsed_infos(dataset: BaseDataset) -> Iterator[dict]:
-    """What a dataset kept of every sample of its info file."""
+    """The parsed info of every sample of a dataset."""
     if not dataset.serialize_data:
         return iter(dataset.data_list)
     # subclasses add to it what only a pipeline needs
@@ -226,14 +226,14 @@ def make_splits(
     Args:
         dataset: 'nuscenes', 'semantickitti' or 'kitti'.
         root: Its folder, with `<dataset>_infos_train.pkl`.
-        percents: Shares to choose, each in (0, 100].
+        percents: Percentages to choose, each in (0, 100].
         rule: One of `RULES[dataset]`, by default the first.
         scenes: nuScenes: 'all' training scenes, SLidR's 600 for 'parametrizing' or its 100 for 'verifying'.
-        seed: Of rule `random`; with one seed a smaller share is part of a larger one.
+        seed: Of rule `random`; with one seed a smaller fraction is part of a larger one.
 
     Raises:
-        ConfigError: The dataset has no such rule, or a share does not fit it.
-        DataError: Files are missing, or a share selects nothing.
+        ConfigError: The dataset has no such rule, or a percentage does not fit it.
+        DataError: Files are missing, or a percentage selects nothing.
     """
     rule = rule or RULES[dataset][0]
     if rule not in RULES[dataset]:
@@ -246,19 +246,21 @@ def make_splits(
     unit = f'training {entry.split_unit}' if part == 'all' else f'{part} training {entry.split_unit}'
     splits = []
     for percent in percents:
-        share = f'{percent:g}'
+        percentage = f'{percent:g}'
         chosen, how = _choose(list(units), rule, percent, seed, by_scene=entry.split_unit == 'scenes')
         if not chosen:
             raise DataError(
-                f'rule {rule} selects none of the {len(units)} {unit} below {root} with --percent {share}: give a '
-                'larger share, or other scenes'
+                f'rule {rule} selects none of the {len(units)} {unit} below {root} with --percent {percentage}: give a '
+                'larger percentage, or other scenes'
             )
-        variant = [scenes] * (scenes != 'all') + [f'{share}pct'] + [f'seed{seed}'] * (rule == 'random' and seed != 0)
+        variant = (
+            [scenes] * (scenes != 'all') + [f'{percentage}pct'] + [f'seed{seed}'] * (rule == 'random' and seed != 0)
+        )
         split = Split(
             name='_'.join([dataset, rule, *variant]),
             dataset=dataset,
             rule=f'{len(chosen)} of {len(units)} {unit}, {how}',
-            command=_command(dataset, rule, scenes, share, seed),
+            command=_command(dataset, rule, scenes, percentage, seed),
             samples=tuple(sample for key in chosen for sample in units[key]),
             available=available,
         )
@@ -281,7 +283,7 @@ def _units(dataset: str, root: Path, part: str) -> tuple[dict[str, list[str]], i
 
 def _choose(units: list[str], rule: str, percent: float, seed: int, by_scene: bool) -> tuple[list[str], str]:
     if not 0 < percent <= 100:
-        raise ConfigError(f'--percent {percent:g}: shares lie above 0 and up to 100')
+        raise ConfigError(f'--percent {percent:g}: percentages lie above 0 and up to 100')
     if rule == 'random':
         # RandomState: its numbers are the same in every version of numpy
         order = np.random.RandomState(seed).permutation(len(units))
@@ -330,10 +332,10 @@ def _table(path: Path) -> list[dict]:
         raise DataError(f'{path} cannot be read ({reason}): unpack the metadata of nuScenes there') from None
 
 
-def _command(dataset: str, rule: str, scenes: str, share: str, seed: int) -> str:
+def _command(dataset: str, rule: str, scenes: str, percentage: str, seed: int) -> str:
     options = f' --scenes {scenes}' if scenes != 'all' else ''
     options += f' --seed {seed}' if rule == 'random' else ''
-    return f'python tools/make_splits.py {dataset} --rule {rule} --percent {share}{options}'
+    return f'python tools/make_splits.py {dataset} --rule {rule} --percent {percentage}{options}'
 
 
 def _rooted(command: str, root: str | os.PathLike) -> str:
@@ -345,5 +347,5 @@ def _command_of_name(path: Path) -> str:
     found = re.fullmatch(r'([a-z]+)_([a-z]+)(?:_([a-z]+))?_([\d.]+)pct(?:_seed(\d+))?', path.stem)
     if not found:
         return f'python tools/make_splits.py DATASET --root {path.parent.parent}'
-    dataset, rule, scenes, share, seed = found.groups()
-    return _rooted(_command(dataset, rule, scenes or 'all', share, int(seed or 0)), path.parent.parent)
+    dataset, rule, scenes, percentage, seed = found.groups()
+    return _rooted(_command(dataset, rule, scenes or 'all', percentage, int(seed or 0)), path.parent.parent)

@@ -14,6 +14,7 @@ from mmengine.registry import init_default_scope
 from PIL import Image
 from torch import Tensor, nn
 
+from peridot.checkpoints import read_checkpoint
 from peridot.demo.methods import COLORS, METHODS, NAMES, UNTRAINED
 from peridot.files import atomic_path
 from peridot.maps import ImageSource, MapFolder
@@ -24,7 +25,6 @@ from peridot.visualization.html import bar, figure_html, page, similarity_viewer
 from peridot.visualization.maps import paint
 from peridot.visualization.scenes import front_camera
 from peridot.visualization.similarity import Scan, correlation_figure
-from peridot.weights import read_checkpoint
 from peridot.work_dirs import last_checkpoint
 
 

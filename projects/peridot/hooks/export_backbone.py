@@ -8,6 +8,7 @@ from mmengine.logging import print_log
 from mmengine.registry import init_default_scope
 from torch import nn
 
+from peridot.checkpoints import read_checkpoint, state_of
 from peridot.errors import CheckpointError
 from peridot.files import atomic_path
 from peridot.registry import HOOKS, MODELS
@@ -16,9 +17,7 @@ from peridot.weights import (
     exported_state,
     input_features,
     literal_config,
-    read_checkpoint,
     sparse_kernels,
-    state_of,
     unwrap,
 )
 

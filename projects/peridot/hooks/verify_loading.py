@@ -7,9 +7,10 @@ from mmengine.hooks import Hook
 from mmengine.logging import print_log
 from torch import nn
 
+from peridot.checkpoints import read_checkpoint
 from peridot.errors import CheckpointError
 from peridot.registry import HOOKS
-from peridot.weights import LoadReport, read_checkpoint, unwrap
+from peridot.weights import LoadReport, unwrap
 from peridot.weights.verify import check_arguments, verify_content, verify_loading
 
 

@@ -8,12 +8,13 @@ import numpy as np
 from mmengine.config import Config
 from mmengine.registry import DefaultScope
 
+from peridot.checkpoints import read_checkpoint
 from peridot.errors import CheckpointError, ConfigError
 from peridot.labels.generator import check_classes
 from peridot.labels.networks import NetworkGenerator, device, fingerprint
 from peridot.optional import import_package
 from peridot.registry import LABEL_GENERATORS
-from peridot.weights import misfits, read_checkpoint
+from peridot.weights import misfits
 
 if TYPE_CHECKING:
     from mmseg.models import BaseSegmentor

@@ -10,7 +10,6 @@ import numpy as np
 from mmengine.config import Config
 
 from peridot.datasets.paired_dataset import PairedDataset
-from peridot.datasets.transforms.loading import values_at_pairs
 from peridot.errors import ConfigError, DataError
 from peridot.evaluation.matched_miou import majority_matching, match_clusters, matched_iou
 from peridot.files import usable_cores
@@ -177,7 +176,7 @@ def count_sample(dataset: PairedDataset, index: int) -> tuple[np.ndarray, list[n
     by_view = _table(camera, true, (len(sample['cameras']), num_classes))
     by_folder = []
     for maps, folder in zip(sample['views'].maps.values(), _folders(dataset)):
-        value, limit = values_at_pairs(maps, pairs)[known], folder.manifest.limit
+        value, limit = pairs.values_in(maps)[known], folder.manifest.limit
         covered = value >= 0
         if folder.manifest.kind == 'superpixels':
             region = camera[covered] * limit + value[covered]

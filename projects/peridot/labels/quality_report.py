@@ -11,7 +11,6 @@ from matplotlib.gridspec import GridSpec
 from skimage.segmentation import find_boundaries
 from terminaltables import AsciiTable
 
-from peridot.datasets.transforms.loading import values_at_pairs
 from peridot.evaluation.matched_miou import UNMATCHED, majority_matching
 from peridot.files import atomic_path
 from peridot.labels.quality import Comparison, LabelQuality, SuperpixelQuality
@@ -166,7 +165,7 @@ def _draw_maps(
 def _majority_classes(sample: dict, camera: int, folder: str, num_classes: int) -> np.ndarray:
     """Most frequent true class of each superpixel of an image, UNMATCHED for those without points."""
     pairs = sample['pairs']
-    ids = values_at_pairs(sample['views'].maps[folder], pairs)
+    ids = pairs.values_in(sample['views'].maps[folder])
     true = sample['pts_semantic_mask'][pairs.point.numpy()]
     rows = (pairs.camera.numpy() == camera) & (true < num_classes) & (ids >= 0)
     confusion = np.zeros((num_classes, ids.max() + 1), np.int64)

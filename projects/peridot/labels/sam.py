@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from skimage.measure import label as connected_pieces
 
+from peridot.checkpoints import read_checkpoint, state_of
 from peridot.errors import CheckpointError, ConfigError
 from peridot.labels.generator import check_positive
 from peridot.labels.networks import NetworkGenerator, device, fingerprint
@@ -15,7 +16,7 @@ from peridot.maps.folder import NO_SUPERPIXEL
 from peridot.maps.images import nearest_resize, reduce_image
 from peridot.optional import import_package
 from peridot.registry import LABEL_GENERATORS
-from peridot.weights import misfits, read_checkpoint, state_of
+from peridot.weights import misfits
 
 if TYPE_CHECKING:
     from segment_anything import SamAutomaticMaskGenerator

@@ -1,4 +1,4 @@
-"""The pre-trainer and what it is composed of; importing this registers all models."""
+"""The pre-trainer and its parts; importing this package registers all models."""
 
 from peridot.models import backbones, objectives, segmentors, students, teachers
 from peridot.models.heads import DistillationHead, ProjectionHead

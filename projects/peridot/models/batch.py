@@ -1,4 +1,4 @@
-"""What objectives see of a training step."""
+"""A batch as objectives see it."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -17,12 +17,12 @@ from peridot.structures import Frames, Pairs, Queries
 class EncodedBatch:
     """A batch after one forward pass of the student, with the teacher's features on demand.
 
-    The teacher runs when an objective first asks for its features, and once a batch at most. Scans and images of all
-    samples stand in a row; `frames` says what belongs together.
+    The teacher runs when an objective first asks for its features, and at most once per batch. Scans and images of all
+    samples are concatenated; `frames` says which belong together.
 
     Attributes:
-        points: Float (N, >=3) concatenated clouds, x, y, z in meters first.
-        scan: Int64 (N,) scan of every point.
+        points: Float (N, >=3), concatenated clouds, x, y, z in meters first.
+        scan: Int64 (N,), scan of every point.
         student: Features of the points.
         frames: Sample, frame and time of the scans and images, and the transforms between them.
         pairs: Pairs of `points` and the stacked images.
@@ -32,8 +32,8 @@ class EncodedBatch:
         image_size: (H, W) of the images that `pairs.position` refers to; None without images.
         align_corners: How the teacher's map lies over the image, see `read_at`.
         label_classes: Number of weak label classes, None without labels.
-        maps: Per-pixel maps of the images by name, int64 (images, H, W), -1 where there is no id.
-        map_ids: Number of ids of each map; within an image every id is below it.
+        maps: Per-pixel maps of the images by name, Int64 (images, H, W), -1 where there is no id.
+        map_ids: Number of ids of each map; every id of an image is below it.
         queries: Occupancy queries, None without.
     """
 
@@ -63,7 +63,7 @@ class EncodedBatch:
         return len(self.pairs.point)
 
     def log(self, value: float | Tensor) -> Tensor:
-        """A number for the log: float32 scalar without gradient."""
+        """A number for the log: Float32 (), without gradient."""
         return torch.as_tensor(value, dtype=torch.float32, device=self.device).detach()
 
     @cached_property
@@ -122,5 +122,5 @@ class EncodedBatch:
         return self.heads[head].project_teacher_map(self.teacher_map)
 
     def embed(self, head: str, index: Tensor) -> tuple[Tensor, Tensor]:
-        """Student and teacher embeddings of the pairs `index`, see above."""
+        """Student and teacher embeddings (M, D) of the pairs `index` (M,) through the named head."""
         return self.embed_student(head, index), self.embed_teacher(head, index)

@@ -1,4 +1,4 @@
-"""Heads between the student's features, the teacher's, and what objectives compare."""
+"""Heads: maps of student and teacher features into the space where objectives compare them."""
 
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -31,7 +31,7 @@ class Head(nn.Module):
 
 @MODELS.register_module()
 class ProjectionHead(Head):
-    """Linear map and L2 normalization on either side of the contrast.
+    """Linear map and L2 normalization of student and teacher features.
 
     SLidR and OLIVINE use a 1x1 convolution on the teacher's map followed by bilinear upsampling; both are
     linear and bilinear weights add up to one, so a linear layer on the features read at the pairs gives the
@@ -68,7 +68,7 @@ class LatentHead(Head):
 
     Args:
         student_channels: Channels of the student's features.
-        teacher_channels: Not used.
+        teacher_channels: Not used; all heads are built with it.
         channels: Channels of the latent vectors.
     """
 

@@ -11,7 +11,7 @@ from peridot.structures import Frames, Pairs, Queries
 
 @MODELS.register_module()
 class PairedDataPreprocessor(BaseDataPreprocessor):
-    """Moves a collated batch to the device and joins it; the scans of all frames of all samples stand in a row.
+    """Moves a collated batch to the device and joins it; the scans of all frames of all samples are concatenated.
 
     `points` becomes a list of S clouds (N_i, C), `frames` one `Frames` of S rows, `images` uint8 (V, 3, H, W) of all
     cameras, `pairs` one `Pairs` over concatenated clouds and stacked images, each map int (V, H, W). `teacher_maps`,

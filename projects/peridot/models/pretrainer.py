@@ -1,4 +1,4 @@
-"""The one pre-training model."""
+"""The pre-training model of all methods."""
 
 import torch
 from mmengine.dist import get_rank
@@ -22,12 +22,12 @@ class Pretrainer(BaseModel):
         objectives: Config of each `Objective` by name; the name prefixes its logged losses.
         teacher: Config of the frozen image network, e.g. `peridot.TimmTeacher`.
         heads: Settings of each projection head by name, e.g. `dict(instance=dict(channels=64))`, of type
-            `peridot.ProjectionHead` unless they say another. Heads belong to the pre-trainer because objectives
-            share them (OLIVINE's second and third do).
+            `peridot.ProjectionHead` unless they name another. Heads belong to the pre-trainer because several
+            objectives may use the same one (OLIVINE's second and third do).
         data_preprocessor: Config of the batching, `peridot.PairedDataPreprocessor` by default.
 
     Raises:
-        ConfigError: An objective names a head that is not in `heads`, or a head belongs to no objective.
+        ConfigError: An objective names a head that is not in `heads`, or no objective uses a head.
     """
 
     def __init__(
@@ -71,7 +71,7 @@ class Pretrainer(BaseModel):
             return self.loss(inputs, data_samples)
         if mode == 'tensor':
             return self.embed_points(inputs['points'])
-        raise ConfigError(f'mode {mode!r}: the pre-trainer knows "loss" and "tensor"')
+        raise ConfigError(f'mode {mode!r}: set "loss" or "tensor"')
 
     def embed_points(self, points: list[Tensor], head: str | None = None) -> list[Tensor]:
         """Features of every point of every scan.
@@ -103,7 +103,7 @@ class Pretrainer(BaseModel):
         return results
 
     def encode(self, inputs: dict, data_samples: list | None) -> EncodedBatch:
-        """One forward pass of the student over a batch, ready for objectives; the teacher runs when one asks for it."""
+        """One forward pass of the student over a batch, ready for objectives; the teacher runs once one asks for it."""
         points = inputs['points']
         student, pairs = self.student(points), inputs['pairs']
         if student.inside is not None:
@@ -126,24 +126,24 @@ class Pretrainer(BaseModel):
         )
 
     def _connected(self, name: str, objective: nn.Module) -> nn.Module:
-        """The objective, after it was told the width of its head."""
+        """The objective, connected to its head."""
         if objective.head not in self.heads:
-            raise ConfigError(f'objective {name!r} wants head {objective.head!r}: add it to model.heads')
+            raise ConfigError(f'objective {name!r} needs head {objective.head!r}: add it to model.heads')
         objective.connect(self.heads[objective.head].channels)
         return objective
 
     def _generator(self, device: torch.device) -> torch.Generator:
-        """The source of a step's random draws: the run's seed, the iteration and the process decide them."""
+        """The source of a step's random draws: they depend on the run's seed, the iteration and the process."""
         seed = hash((torch.initial_seed(), int(self.iteration), get_rank())) & 0x7FFFFFFFFFFFFFFF
         return torch.Generator(device).manual_seed(seed)
 
     def _graph_zero(self, batch: EncodedBatch) -> Tensor:
-        """Zero that depends on all that learns: also without pairs every parameter gets a gradient, as DDP wants."""
+        """Zero that depends on all trained parameters: DDP needs a gradient for each, even without pairs."""
         learning = [p for part in (self.heads, self.objectives) for p in part.parameters()]
         return 0.0 * (batch.student.at(batch.pairs.point[:0]).sum() + sum(p.sum() for p in learning))
 
     def _teacher_map(self, inputs: dict, data_samples: list) -> Tensor:
-        """Features (images, C, h, w) of the teacher, from the batch where it brings them."""
+        """Features (images, C, h, w) of the teacher, from the batch if it has them."""
         maps = inputs.get('teacher_maps')
         if maps is None:
             return self.teacher(inputs.get('images'))
@@ -168,7 +168,7 @@ class Pretrainer(BaseModel):
 
 
 def scan_of_points(points: list[Tensor]) -> Tensor:
-    """Int64 (N,) scan of every point of the concatenated clouds."""
+    """Int64 (N,), scan of every point of the concatenated clouds."""
     lengths = torch.tensor([len(cloud) for cloud in points], device=points[0].device)
     return torch.arange(len(points), device=lengths.device).repeat_interleave(lengths)
 
@@ -203,6 +203,6 @@ def _map_ids(data_samples: list | None) -> dict[str, int]:
 
 
 def _data_counts(data_samples: list | None) -> dict[str, Tensor]:
-    """`data/skipped`: how many samples the pipelines gave up for those of the batch; nothing where none counts them."""
+    """`data/skipped`: how many samples the pipelines rejected before those of the batch; empty if none is counted."""
     skipped = [sample.metainfo['skipped'] for sample in data_samples or [] if 'skipped' in sample.metainfo]
     return {'data/skipped': torch.tensor(float(sum(skipped)))} if skipped else {}

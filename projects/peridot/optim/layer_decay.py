@@ -11,7 +11,7 @@ from peridot.registry import OPTIM_WRAPPER_CONSTRUCTORS
 class LayerDecay(DefaultOptimWrapperConstructor):
     """Optimizer of a segmentor on `peridot.WaffleIron`: lr * decay_rate^(L + 1 - group).
 
-    The embedding is group 0, layer d (both mixes) group d + 1, and all else (the head) group L + 1 (ScaLR).
+    The embedding is group 0, layer d (both mixes) group d + 1, everything else (the head) group L + 1 (ScaLR).
 
     Args:
         optim_wrapper_cfg: Config of the optimizer wrapper.
@@ -27,11 +27,11 @@ class LayerDecay(DefaultOptimWrapperConstructor):
             )
 
     def add_params(self, params: list[dict], module: nn.Module) -> None:
-        """Append one group of parameters for each parameter that learns."""
+        """Append one group of parameters for each parameter that is trained."""
         blocks = getattr(getattr(module, 'backbone', None), 'spatial_mix', None)
         if blocks is None:
             raise ConfigError(
-                'optim_wrapper.constructor=peridot.LayerDecay wants a model with a WaffleIron as model.backbone: '
+                'optim_wrapper.constructor=peridot.LayerDecay needs a model with a WaffleIron as model.backbone: '
                 'leave the constructor out for other networks'
             )
         head = len(blocks) + 1

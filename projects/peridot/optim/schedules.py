@@ -1,4 +1,4 @@
-"""Learning rates over a training that mmengine's own schedulers do not give; iterations are counted from 0."""
+"""Learning-rate schedules that mmengine lacks; iterations are counted from 0."""
 
 import math
 
@@ -15,9 +15,9 @@ class WarmupLR(LRSchedulerMixin, _ParamScheduler):
     Subclasses are built from lengths in epochs, so their configs say `convert_to_iter_based=True`.
 
     Args:
-        optimizer: Its wrapper.
+        optimizer: Optimizer wrapper.
         warmup: Iterations of linear warm-up.
-        end: Iterations of the whole training.
+        end: Iterations of the training.
         **kwargs: Those of mmengine's schedulers.
 
     Raises:
@@ -56,7 +56,7 @@ class WarmupCosineLR(WarmupLR):
         f(i) = m + (1 - m) (1 + cos(pi (i - w) / (T - w))) / 2   from w on
 
     Args:
-        optimizer: Its wrapper.
+        optimizer: Optimizer wrapper.
         warmup: Iterations of warm-up (not epochs, as published).
         end: Length of the training; with `convert_to_iter_based=True` in epochs.
         min_factor: m, the last learning rate relative to the initial one.
@@ -74,8 +74,8 @@ class WarmupCosineLR(WarmupLR):
 
     def decay(self, iteration: int) -> float:
         """The cosine."""
-        share = (iteration - self.warmup) / (self.end - self.warmup)
-        return self.min_factor + (1 - self.min_factor) * (1 + math.cos(math.pi * share)) / 2
+        progress = (iteration - self.warmup) / (self.end - self.warmup)
+        return self.min_factor + (1 - self.min_factor) * (1 + math.cos(math.pi * progress)) / 2
 
 
 @PARAM_SCHEDULERS.register_module()
@@ -89,7 +89,7 @@ class WarmupReciprocalSqrtLR(WarmupLR):
     It has no jump at c; the released code has one of 0.8 %, where it leaves w out of f(c).
 
     Args:
-        optimizer: Its wrapper.
+        optimizer: Optimizer wrapper.
         warmup: w.
         tau: Scale of the decay.
         cooldown: c, where the cool-down begins.

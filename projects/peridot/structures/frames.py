@@ -1,4 +1,4 @@
-"""Frames: which scan of a batch belongs to which sample, when it was taken, and how it lies to the others."""
+"""Frames: which scan of a batch belongs to which sample, when it was taken, and how it lies relative to the others."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ class Frames(InstanceData):
     """One row per scan. A sample is its keyframe and, with `PairedDataset(frames=...)`, other frames of the same drive.
 
     Fields (S scans):
-        sample (Tensor): (S,) int64, sample of the batch.
-        frame (Tensor): (S,) int64, 0 for the keyframe, i for the i-th frame that the dataset was asked for.
-        time (Tensor): (S,) float64, seconds from the sample's keyframe; images have the time of their scan.
-        num_points (Tensor): (S,) int64, points of the scan.
-        num_images (Tensor): (S,) int64, images that were taken with it.
-        to_sample (Tensor): (S, 4, 4) float64, takes points of the scan, as the network reads them (augmented), into a
-            frame that all scans of the sample share.
+        sample: Int64 (S,), sample of the batch.
+        frame: Int64 (S,), 0 for the keyframe, i for the i-th frame of the dataset's `frames`.
+        time: Float64 (S,), seconds from the sample's keyframe; images have the time of their scan.
+        num_points: Int64 (S,), points of the scan.
+        num_images: Int64 (S,), images that were taken with it.
+        to_sample: Float64 (S, 4, 4), takes points of the scan, as the network reads them (augmented), into a
+            common frame of the scans of the sample.
 
     Example:
         >>> frames = Frames.batch([Frames.single(100, num_images=6), Frames.single(80, num_images=1)])
@@ -39,11 +39,11 @@ class Frames(InstanceData):
         """One scan.
 
         Args:
-            num_points (int): Its points.
-            num_images (int): Images taken with it.
-            frame (int): See `Frames`.
-            time (float): Seconds.
-            to_sample (Tensor, optional): (4, 4); the identity for a sample of one scan.
+            num_points: Points of the scan.
+            num_images: Images taken with it.
+            frame: See `Frames`.
+            time: Seconds from the keyframe.
+            to_sample: Float (4, 4); the identity for a sample of one scan.
         """
         return cls(
             sample=torch.zeros(1, dtype=torch.int64),
@@ -56,7 +56,7 @@ class Frames(InstanceData):
 
     @classmethod
     def batch(cls, frames: Sequence[Frames]) -> Frames:
-        """Scans of several samples, in a row."""
+        """Concatenate the scans of several samples."""
         joined = cls.cat(list(frames))
         lengths = torch.tensor([len(f.frame) for f in frames], device=joined.frame.device)
         joined.sample = torch.arange(len(frames), device=lengths.device).repeat_interleave(lengths)
@@ -64,18 +64,18 @@ class Frames(InstanceData):
 
     @property
     def image_scan(self) -> Tensor:
-        """(V,) int64, scan of every image of the batch."""
+        """Int64 (V,), scan of every image of the batch."""
         return torch.arange(len(self.frame), device=self.frame.device).repeat_interleave(self.num_images)
 
     def between(self, source: Tensor, target: Tensor) -> Tensor:
         """Transforms between scans of one sample.
 
         Args:
-            source (Tensor): (M,) int64 scans.
-            target (Tensor): (M,) int64 scans.
+            source: Int64 (M,), scans.
+            target: Int64 (M,), scans.
 
         Returns:
-            Tensor: (M, 4, 4) float64, takes points of scan `source[i]` to where they lie in scan `target[i]`. Things
-            that move by themselves meanwhile lie elsewhere.
+            Float64 (M, 4, 4), takes points of scan `source[i]` to where they lie in scan `target[i]`; moving objects
+            are elsewhere by then.
         """
         return torch.linalg.solve(self.to_sample[target], self.to_sample[source])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import numpy as np
 import torch
 from mmengine.structures import InstanceData
 from torch import Tensor
@@ -15,15 +16,15 @@ NO_LABEL = -1
 class Pairs(InstanceData):
     """One row per (point, pixel) pair; a point seen by two cameras makes two pairs.
 
-    Rows are ordered camera after camera. Pixel positions are continuous (row, column) in the *current* image
+    Rows are ordered by camera. Pixel positions are continuous (row, column) in the *current* image
     frame, integers at pixel centers, so that crops, resizes and flips lose nothing: rounding happens only
-    where a feature is read. All methods return new pairs and work with no pair at all.
+    where a feature is read. All methods return new pairs and work without any pair.
 
     Fields (P pairs):
-        point (Tensor): (P,) int64, row of the sample's point cloud; in a batch, of the concatenated clouds.
-        camera (Tensor): (P,) int64, index into the sample's cameras; in a batch, into the stacked images.
-        position (Tensor): (P, 2) float32, (row, column).
-        label (Tensor, optional): (P,) int64 weak label, `NO_LABEL` where there is none.
+        point: Int64 (P,), row of the sample's point cloud; in a batch, of the concatenated clouds.
+        camera: Int64 (P,), index into the sample's cameras; in a batch, into the stacked images.
+        position: Float32 (P, 2), (row, column).
+        label: Int64 (P,), weak label, `NO_LABEL` where there is none. Optional.
 
     Example:
         >>> pairs = Pairs(point=torch.tensor([0, 2]), camera=torch.tensor([0, 1]), position=torch.zeros(2, 2))
@@ -32,7 +33,7 @@ class Pairs(InstanceData):
     """
 
     def __getitem__(self, item):
-        """Rows by slice, mask or index, as in `InstanceData`; tensors take a faster way here."""
+        """Rows by slice, mask or index, as in `InstanceData`, but faster for tensors."""
         if not isinstance(item, Tensor):
             return super().__getitem__(item)
         if item.dtype == torch.bool:
@@ -43,7 +44,7 @@ class Pairs(InstanceData):
 
     @classmethod
     def empty(cls, with_label: bool = False) -> Pairs:
-        """No pair at all, with all fields of the right types and shapes."""
+        """No pairs, with all fields of the right types and shapes."""
         pairs = cls(
             point=torch.zeros(0, dtype=torch.int64),
             camera=torch.zeros(0, dtype=torch.int64),
@@ -54,10 +55,10 @@ class Pairs(InstanceData):
         return pairs
 
     def replace(self, **fields: Tensor) -> Pairs:
-        """The same pairs with some fields exchanged.
+        """The same pairs with some fields replaced.
 
         Args:
-            **fields (Tensor): New values, each of length P.
+            **fields: New values, each of length P.
         """
         return type(self)(metainfo=self.metainfo, **{**dict(self.items()), **fields})
 
@@ -65,7 +66,7 @@ class Pairs(InstanceData):
         """Pairs of the remaining points, renumbered to the rows of `points[keep]`.
 
         Args:
-            keep (Tensor): (N,) bool, True for the points that stay.
+            keep: Bool (N,), True for the points that stay.
         """
         new_row = torch.cumsum(keep, 0) - 1
         kept = self[keep[self.point]]
@@ -75,16 +76,33 @@ class Pairs(InstanceData):
         """Number of pairs of each camera.
 
         Returns:
-            Tensor: (num_cameras,) int64.
+            Int64 (num_cameras,).
         """
         return torch.bincount(self.camera, minlength=num_cameras)
+
+    def values_in(self, maps: Sequence[np.ndarray]) -> np.ndarray:
+        """Value of every pair in its camera's map, at the rounded position; relies on the order by camera.
+
+        Args:
+            maps: Per-pixel map (H, W) of every camera of the sample, in the frame of the positions.
+
+        Returns:
+            Int64 (P,).
+        """
+        pixel = np.rint(self.position.numpy()).astype(np.int64)
+        bounds = np.searchsorted(self.camera.numpy(), np.arange(len(maps) + 1))
+        values = np.empty(len(pixel), dtype=np.int64)
+        for view, pixels in enumerate(maps):
+            rows = slice(bounds[view], bounds[view + 1])
+            values[rows] = pixels[pixel[rows, 0], pixel[rows, 1]]
+        return values
 
     def resized_crop(self, boxes: Tensor, size: tuple[int, int]) -> Pairs:
         """Pairs inside the crop boxes, in the frame of the resized crops.
 
         Args:
-            boxes (Tensor): (V, 4), (top, left, height, width) of every camera's crop in pixels.
-            size (tuple[int, int]): Height and width that every crop is resized to.
+            boxes: Float (V, 4), (top, left, height, width) of every camera's crop in pixels.
+            size: Height and width that every crop is resized to.
         """
         boxes = boxes.to(self.position)
         target = torch.tensor(size).to(self.position)
@@ -99,8 +117,8 @@ class Pairs(InstanceData):
         """Mirror the columns of the pairs of some cameras.
 
         Args:
-            flipped (Tensor): (V,) bool, True for the cameras whose image is mirrored.
-            width (int | Tensor): Image width, or (V,) the width of every camera's image.
+            flipped: Bool (V,), True for the cameras whose image is mirrored.
+            width: Image width, or Int (V,), the width of every camera's image.
         """
         width = torch.as_tensor(width, device=self.camera.device).expand(len(flipped))[self.camera]
         row, column = self.position.unbind(1)
@@ -114,9 +132,9 @@ class Pairs(InstanceData):
         The optional `label` is kept when at least one sample has it; `NO_LABEL` fills the others.
 
         Args:
-            pairs (Sequence[Pairs]): The samples' pairs.
-            num_points (Sequence[int]): Points of every sample.
-            num_cameras (Sequence[int]): Images of every sample.
+            pairs: The samples' pairs.
+            num_points: Points of every sample.
+            num_cameras: Images of every sample.
         """
         first_point = torch.tensor([0, *num_points]).cumsum(0)
         first_camera = torch.tensor([0, *num_cameras]).cumsum(0)

@@ -1,4 +1,4 @@
-"""Occupancy queries: places around a scan of which it is known whether they are occupied."""
+"""Occupancy queries: places around a scan that are known to be occupied or free."""
 
 from __future__ import annotations
 
@@ -13,20 +13,20 @@ class Queries(InstanceData):
     """One row per query.
 
     Fields (M queries):
-        position (Tensor): (M, 3) float32, x, y, z in meters, in the frame of the points.
-        occupied (Tensor): (M,) bool.
-        intensity (Tensor): (M,) float32 reflectance of the return, in [0, 1]; 0 where it is unknown.
-        has_intensity (Tensor): (M,) bool, whether the intensity is known.
-        scan (Tensor, optional): (M,) int64 scan of the sample or batch; 0 where it is absent.
+        position: Float32 (M, 3), x, y, z in meters, in the frame of the points.
+        occupied: Bool (M,).
+        intensity: Float32 (M,), reflectance of the return, in [0, 1]; 0 where it is unknown.
+        has_intensity: Bool (M,), True where the intensity is known.
+        scan: Int64 (M,), scan of the sample or batch; all 0 if the field is absent.
     """
 
     @classmethod
     def batch(cls, queries: Sequence[Queries], num_scans: Sequence[int]) -> Queries:
-        """Queries of several samples, or frames of one, in a row, with the number of their scan.
+        """Concatenate the queries of several samples, or of frames of one, and number their scans.
 
         Args:
-            queries (Sequence[Queries]): The samples' queries.
-            num_scans (Sequence[int]): Scans of every sample.
+            queries: The samples' queries.
+            num_scans: Scans of every sample.
         """
         fields = {name: torch.cat([q[name] for q in queries]) for name, _ in queries[0].items() if name != 'scan'}
         own = [q.scan if 'scan' in q else torch.zeros_like(q.occupied, dtype=torch.int64) for q in queries]

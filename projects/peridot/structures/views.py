@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import os
 from collections.abc import Sequence
 
 import cv2
@@ -11,6 +10,7 @@ import numpy as np
 from PIL import Image, UnidentifiedImageError
 
 from peridot.errors import ConfigError, DataError
+from peridot.files import read_file
 
 _JPEG_START, _JPEG_END = b'\xff\xd8', b'\xff\xd9'
 _REDUCED_FLAGS = {
@@ -30,16 +30,16 @@ class ImageViews:
     with integers at pixel centers.
 
     Args:
-        paths (Sequence[str]): Image files, one per camera.
-        data (Sequence[bytes]): Their content.
+        paths: Image files, one per camera.
+        data: Their content.
 
     Attributes:
-        file_size (np.ndarray): (V, 2) int64, height and width of the images in the files.
-        size (np.ndarray): (V, 2) int64, height and width of the current frames.
-        scale (np.ndarray): (V, 2) float64, pixels of the file per pixel of the current frame, negative along
+        file_size: Int64 (V, 2), height and width of the images in the files.
+        size: Int64 (V, 2), height and width of the current frames.
+        scale: Float64 (V, 2), pixels of the file per pixel of the current frame, negative along
             a flipped axis.
-        offset (np.ndarray): (V, 2) float64.
-        maps (dict[str, list[np.ndarray]]): Per-pixel maps (H, W) at the files' size that follow the geometry.
+        offset: Float64 (V, 2).
+        maps: Per-pixel maps (H, W) at the files' size that follow the geometry.
 
     Raises:
         DataError: A file is no image.
@@ -71,8 +71,8 @@ class ImageViews:
         """Crop every view and resize the crops to one size.
 
         Args:
-            boxes (np.ndarray): (V, 4) top, left, height and width in the current frame.
-            size (tuple[int, int]): Height and width after resizing.
+            boxes: Float (V, 4), top, left, height and width in the current frame.
+            size: Height and width after resizing.
         """
         boxes = np.asarray(boxes, dtype=np.float64)
         ratio = boxes[:, 2:] / np.array(size)
@@ -84,7 +84,7 @@ class ImageViews:
         """Mirror the columns of some views.
 
         Args:
-            flipped (np.ndarray): (V,) bool.
+            flipped: Bool (V,).
         """
         self.offset[:, 1] += np.where(flipped, self.scale[:, 1] * (self.size[:, 1] - 1), 0)
         self.scale[:, 1] *= np.where(flipped, -1, 1)
@@ -93,7 +93,7 @@ class ImageViews:
         """Images in the current frame.
 
         Returns:
-            np.ndarray: (V, 3, h, w) uint8, RGB.
+            Uint8 (V, 3, h, w), RGB.
 
         Raises:
             DataError: A file cannot be decoded.
@@ -111,7 +111,7 @@ class ImageViews:
         """A per-pixel map in the current frame, by the value of the nearest pixel.
 
         Returns:
-            np.ndarray: (V, h, w) in the maps' own type.
+            (V, h, w) in the dtype of the maps.
         """
         height, width = self.common_size()
         sampled = []
@@ -127,7 +127,11 @@ class ImageViews:
         return np.clip(np.floor(position + 0.5), 0, limit).astype(np.int64)
 
     def common_size(self) -> tuple[int, int]:
-        """Height and width that all views share."""
+        """Height and width of all views.
+
+        Raises:
+            ConfigError: The views have different sizes.
+        """
         if (self.size != self.size[0]).any():
             raise ConfigError(
                 f'images of different sizes ({", ".join("x".join(map(str, s)) for s in self.size)}) cannot '
@@ -136,7 +140,7 @@ class ImageViews:
         return int(self.size[0, 0]), int(self.size[0, 1])
 
     def reduction(self, view: int) -> int:
-        """By how much the decoder may shrink an image without dropping below one pixel per output pixel."""
+        """Factor by which the decoder may shrink an image without dropping below one pixel per output pixel."""
         if not self.data[view].startswith(_JPEG_START):
             return 1
         finest = np.abs(self.scale[view]).min() + 1e-9
@@ -168,21 +172,14 @@ class ImageViews:
 
 
 def _read_image_file(path: str) -> bytes:
-    try:
-        with open(path, 'rb') as file:
-            data = file.read()
-    except OSError as error:
-        raise DataError(
-            f'image file {path} cannot be read ({os.strerror(error.errno)}): restore it, or check '
-            '`data_prefix` and --data-root'
-        ) from None
+    data = read_file(path, 'image file')
     if not _is_complete(data):
         raise _damaged(path)
     return data
 
 
 def _is_complete(data: bytes) -> bool:
-    """Whether the file has its end: decoders fill what is missing with gray, silently in some versions."""
+    """True unless the file is cut off: decoders fill the missing part with gray, in some versions silently."""
     if data.startswith(_JPEG_START) and data.endswith(_JPEG_END):
         return True
     try:

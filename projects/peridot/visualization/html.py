@@ -4,6 +4,7 @@ import base64
 import html
 import io
 import json
+from collections.abc import Sequence
 
 import numpy as np
 import torch
@@ -76,6 +77,15 @@ def table(header: list[str], rows: list[list[str]]) -> str:
 def bar(value: float, color: str) -> str:
     """A horizontal bar for a value in [0, 1], with its number."""
     return f'<span class="bar" style="width:{180 * value:.0f}px;background:{color}"></span> {value:.2f}'
+
+
+def legend(classes: Sequence[str], palette: Sequence[Sequence[int]]) -> str:
+    """Names of classes beside their colors, RGB."""
+    spans = (
+        f'<span class="bar" style="width:1em;background:rgb{tuple(color)}"></span> {html.escape(name)}&emsp;'
+        for name, color in zip(classes, palette)
+    )
+    return f'<p>{"".join(spans)}</p>'
 
 
 def similarity_viewer(

@@ -13,6 +13,7 @@ from mmengine.runner import load_checkpoint
 from PIL import Image
 from torch import Tensor, nn
 
+from peridot.checkpoints import read_checkpoint
 from peridot.datasets.catalog import lookup
 from peridot.datasets.paired_dataset import read_info_file
 from peridot.datasets.projection import project_to_cameras
@@ -21,7 +22,7 @@ from peridot.errors import ConfigError, DataError
 from peridot.registry import DATASETS, MODELS
 from peridot.structures import Pairs
 from peridot.visualization.figures import caption
-from peridot.weights import check_same_network, read_checkpoint, verify_loading
+from peridot.weights import check_same_network, verify_loading
 
 
 @dataclass(frozen=True)

@@ -1,11 +1,11 @@
 """Weights in files: their layout, checks that a network has loaded them, and conversion from other programs."""
 
-from peridot.weights.checkpoint import literal_config, read_checkpoint, state_of, unwrap
 from peridot.weights.convert import KINDS, convert_checkpoint, write_openpcdet
 from peridot.weights.layout import LAYOUT, exported_state, sparse_kernels, to_mmcv, to_spconv
+from peridot.weights.printed_config import literal_config
 from peridot.weights.report import LoadReport, compare, conflicts, misfits
 from peridot.weights.settings import input_features, settings_differences
-from peridot.weights.verify import check_same_network, verify_loading
+from peridot.weights.verify import check_same_network, unwrap, verify_loading
 from peridot.weights.waffleiron import write_released
 
 __all__ = [
@@ -20,10 +20,8 @@ __all__ = [
     'input_features',
     'literal_config',
     'misfits',
-    'read_checkpoint',
     'settings_differences',
     'sparse_kernels',
-    'state_of',
     'to_mmcv',
     'to_spconv',
     'unwrap',

@@ -9,11 +9,12 @@ from mmdet3d.models import MinkUNetBackbone
 from mmengine.registry import init_default_scope
 from torch import Tensor, nn
 
+from peridot.checkpoints import read_checkpoint, state_of
 from peridot.errors import CheckpointError
 from peridot.files import atomic_path
 from peridot.models.students import DetectorTrunk
-from peridot.weights.checkpoint import literal_config, read_checkpoint, state_of
 from peridot.weights.layout import LAYOUT, exported_state, sparse_kernels, to_spconv
+from peridot.weights.printed_config import literal_config
 from peridot.weights.report import conflicts, misfits
 from peridot.weights.segmenter import released_segmenter
 from peridot.weights.waffleiron import released_kind, scalr, segmenting_waffleiron

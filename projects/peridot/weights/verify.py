@@ -5,10 +5,11 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from mmengine.logging import print_log
+from mmengine.model import BaseTTAModel, is_model_wrapper
 from torch import nn
 
+from peridot.checkpoints import read_checkpoint, state_of
 from peridot.errors import CheckpointError, ConfigError
-from peridot.weights.checkpoint import read_checkpoint, state_of, unwrap
 from peridot.weights.report import LoadReport, compare, conflicts
 from peridot.weights.settings import settings_differences
 
@@ -86,3 +87,10 @@ def check_same_network(model: nn.Module, content: Mapping) -> None:
             f'checkpoint of another network: {len(wanted) - len(missing) - len(clashes)} of {len(wanted)} '
             f'tensors fit ({first}); load_from/--resume must name a checkpoint of this config'
         )
+
+
+def unwrap(model: nn.Module) -> nn.Module:
+    """The network inside wrappers for several processes or for test-time augmentation."""
+    while is_model_wrapper(model) or isinstance(model, BaseTTAModel):
+        model = model.module
+    return model

@@ -7,10 +7,10 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
+from peridot.checkpoints import read_checkpoint, state_of
 from peridot.errors import CheckpointError
 from peridot.files import atomic_path
 from peridot.models.backbones import WaffleIron
-from peridot.weights.checkpoint import read_checkpoint, state_of
 
 # keys of the weights in ScaLR's files: distilled networks, and networks that segment
 DISTILLED, SEGMENTING = ('model_point', 'model_points'), 'net'

@@ -1,4 +1,4 @@
-"""What Peridot knows of each dataset: classes, point columns, cameras, splits, converter. One file a dataset."""
+"""Catalog of datasets: classes, point columns, cameras, splits, converter. One file per dataset."""
 
 import os
 
@@ -28,7 +28,7 @@ def create_command(root: str | os.PathLike, dataset: str | None = None) -> str:
     """The command that makes the info files in a folder, for errors.
 
     Args:
-        root: The dataset's folder; where `dataset` is None, its path tells which dataset it is: nuScenes unless it
+        root: The dataset's folder; if `dataset` is None, its path decides which dataset it is: nuScenes unless it
             contains the name of another one.
         dataset: Name of the dataset.
     """

@@ -1,4 +1,4 @@
-"""What the catalog says of one dataset."""
+"""Entry of a dataset in the catalog."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ class PointClass:
     """A class of points.
 
     Attributes:
-        name: As in the metainfo of a dataset.
+        name: Name in the metainfo of a dataset.
         color: RGB, 0 to 255.
         raw_ids: Ids in the dataset's label files that make the class.
-        foreground: The class stands or moves on the ground.
+        foreground: True for objects that stand or move on the ground.
     """
 
     name: str
@@ -27,11 +27,11 @@ class PointClass:
 
 @dataclass(frozen=True)
 class Converter:
-    """How `tools/create_data.py` makes info files from a dataset as it is unpacked.
+    """Conversion of a downloaded dataset to info files, a subcommand of `tools/create_data.py`.
 
     Attributes:
         name: The tool's subcommand, by custom also the name of the folder.
-        layout: What the folder holds, for people.
+        layout: Contents of the folder, in words.
         function: 'module:function', called with the folder, `verbose` and the options; returns the info files.
         options: Arguments of argparse's `add_argument` by option.
     """
@@ -49,21 +49,21 @@ class Converter:
 
 @dataclass(frozen=True)
 class CatalogEntry:
-    """All that Peridot knows of one dataset.
+    """Everything that depends on a dataset.
 
     Attributes:
         name: `metainfo['dataset']` of its info files, and the option `dataset` in configs.
-        columns: Names of the numbers of a point in its files.
-        intensity_range: Least and greatest intensity in its files, None where it has no limit.
+        columns: Names of a point's columns in its files.
+        intensity_range: Smallest and largest intensity in its files; None if it has no limit.
         classes: Classes of points, in the order of their labels.
         ignored_ids: Ids in the label files that belong to no class.
         cameras: Folder of each camera's images, below the dataset's folder, in canonical order.
         figure_cameras: Cameras as they stand in a figure, the front one in the middle of the first row.
         front_camera: The camera that looks ahead.
         split_rules: Rules by which its training samples can be divided, the default first (docs/splits.md).
-        split_unit: What the rules count: 'scenes' (of nuScenes' tables), 'scans' or 'frames'.
-        converter: Makes the info files, None where mmdet3d alone does or none are needed.
-        detection: mmdet3d's dataset of its boxes, without `data_root` and `ann_file`, None without.
+        split_unit: Unit that the rules count: 'scenes' (of nuScenes' tables), 'scans' or 'frames'.
+        converter: Makes the info files; None if mmdet3d alone does, or none are needed.
+        detection: mmdet3d's dataset of its boxes, without `data_root` and `ann_file`; None if there is none.
     """
 
     name: str
@@ -86,7 +86,7 @@ class CatalogEntry:
 
     @property
     def foreground(self) -> tuple[str, ...]:
-        """Names of the foreground classes; empty where the foreground is not known."""
+        """Names of the foreground classes; empty if the foreground is not known."""
         return tuple(item.name for item in self.classes if item.foreground)
 
     def segmentation_meta(self) -> dict:
@@ -94,7 +94,7 @@ class CatalogEntry:
 
         Returns:
             `classes` (names), `palette`, `ignore_index`, `label2cat` and `seg_label_mapping` ({raw id: label}); empty
-            where the dataset has no classes of points.
+            if the dataset has no classes of points.
         """
         if not self.classes:
             return {}
@@ -116,7 +116,7 @@ class CatalogEntry:
         return [name for name in known if name in names] + sorted(set(names).difference(known))
 
     def front_index(self, names: Sequence[str]) -> int:
-        """Index of the camera that looks ahead among at least one camera; the first where it is absent."""
+        """Index of the camera that looks ahead, or 0 if it is not among the names."""
         return list(names).index(self.front_camera) if self.front_camera in names else 0
 
     def info_file(self, split: str) -> str:

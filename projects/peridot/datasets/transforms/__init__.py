@@ -9,7 +9,7 @@ from peridot.datasets.transforms.loading import (
     LoadViewMaps,
     ProjectPoints,
 )
-from peridot.datasets.transforms.occupancy import SampleOccupancyQueries, SamplePoints
+from peridot.datasets.transforms.occupancy import SampleOccupancyQueries
 from peridot.datasets.transforms.packing import PackPaired
 from peridot.datasets.transforms.points import (
     AppendPointFeatures,
@@ -17,7 +17,7 @@ from peridot.datasets.transforms.points import (
     DropCuboids,
     RandomFlipAxis,
 )
-from peridot.datasets.transforms.sampling import ChooseCamera, LimitPoints, VoxelDownsample
+from peridot.datasets.transforms.sampling import ChooseCamera, LimitPoints, SamplePoints, VoxelDownsample
 from peridot.datasets.transforms.sweeps import LoadSecondSweep
 from peridot.datasets.transforms.views import RandomFlipViews, RandomResizedCropViews, ResizeViews
 

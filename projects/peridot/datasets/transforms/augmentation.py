@@ -1,4 +1,4 @@
-"""Augmentations of points over several frames, and what they did."""
+"""Augmentations that are the same in all frames of a sample, and the transform that an augmentation made."""
 
 from __future__ import annotations
 
@@ -17,19 +17,19 @@ from peridot.registry import TRANSFORMS
 
 @TRANSFORMS.register_module()
 class SameInAllFrames(BaseTransform):
-    """Transforms that draw the same in all frames of a sample; without it every frame draws for itself.
+    """Transforms with the same random draws in all frames of a sample; outside it every frame draws its own.
 
     Without `frames` of the dataset the transforms run as they are.
 
     Args:
-        transforms (Sequence[dict]): Configs, e.g. of `GlobalRotScaleTrans` and `RandomFlip3D`.
+        transforms: Configs, e.g. of `GlobalRotScaleTrans` and `RandomFlip3D`.
     """
 
     def __init__(self, transforms: Sequence[dict]) -> None:
         self.transforms = Compose(list(transforms))
 
     def transform(self, results: dict) -> dict | None:
-        """Run them, under a seed of the sample where it has several frames."""
+        """Run the transforms, under a seed of the sample if it has several frames."""
         if 'frames_seed' not in results:
             return self.transforms(results)
         used = results['same_in_all_frames'] = results.get('same_in_all_frames', 0) + 1
@@ -38,7 +38,7 @@ class SameInAllFrames(BaseTransform):
 
 
 def augmentation_of(results: dict) -> Tensor:
-    """(4, 4) float64 that takes the loaded cloud to where mmdet3d's transforms moved it.
+    """Transform Float64 (4, 4) from the loaded cloud to the one that mmdet3d's transforms made of it.
 
     Raises:
         ConfigError: A transform was used twice.
@@ -52,7 +52,7 @@ def augmentation_of(results: dict) -> Tensor:
 
 
 def follow_augmentation(xyz: Tensor, results: dict) -> Tensor:
-    """Places (M, 3) of the loaded cloud after what mmdet3d's transforms did to it.
+    """Places Float (M, 3) in the loaded cloud, moved as mmdet3d's transforms moved the cloud.
 
     Raises:
         ConfigError: A transform was used twice.
@@ -60,11 +60,11 @@ def follow_augmentation(xyz: Tensor, results: dict) -> Tensor:
     flow = results.get('transformation_3d_flow', [])
     if len(set(flow)) < len(flow):
         raise ConfigError(
-            f'the cloud was augmented twice in the same way ({", ".join(flow)}) and mmdet3d keeps the '
+            f'the cloud was augmented twice in the same way ({", ".join(flow)}), but mmdet3d keeps the '
             'last values only: merge these transforms'
         )
     if not flow:
         return xyz
-    # mmdet3d copies the matrix, which torch takes without a warning from numpy only
+    # mmdet3d copies the matrix; torch does that without a warning for numpy arrays only
     rotation = np.asarray(results.get('pcd_rotation', np.eye(3)))
     return apply_3d_transformation(xyz, 'LIDAR', {**results, 'pcd_rotation': rotation})

@@ -1,8 +1,7 @@
-"""Reading of points, images, point labels and per-pixel maps, with one-line errors about bad files."""
+"""Loading of points, images, point labels and per-pixel maps, with one-line errors about bad files."""
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 
 import numpy as np
@@ -12,10 +11,11 @@ from mmdet3d.datasets.transforms import LoadPointsFromFile
 
 from peridot.datasets.projection import project_to_cameras
 from peridot.errors import ConfigError, DataError
+from peridot.files import read_file
 from peridot.maps.folder import MapFolder
 from peridot.maps.named import maps_called
 from peridot.registry import TRANSFORMS
-from peridot.structures import ImageViews, Pairs
+from peridot.structures import ImageViews
 
 
 @TRANSFORMS.register_module()
@@ -23,9 +23,9 @@ class LoadPoints(LoadPointsFromFile):
     """mmdet3d's `LoadPointsFromFile` that refuses damaged files.
 
     Args:
-        load_dim (int): Numbers per point in the file (5 for nuScenes, 4 for KITTI).
-        use_dim (int | Sequence[int]): Columns to keep, or how many of the first ones.
-        intensity_scale (float): Divides the fourth number, the intensity: 255 where it is 0 to 255 in the files and the
+        load_dim: Numbers per point in the file (5 for nuScenes, 4 for KITTI).
+        use_dim: Columns to keep, or how many of the first ones.
+        intensity_scale: Divides the fourth number, the intensity: 255 if it is 0 to 255 in the files and the
             downstream network reads 0 to 1. Defaults to 1.
         **kwargs: Other arguments of `LoadPointsFromFile`.
 
@@ -45,7 +45,7 @@ class LoadPoints(LoadPointsFromFile):
         stated = results['lidar_points'].get('num_pts_feats')
         if stated not in (None, self.load_dim):
             raise ConfigError(
-                f'LoadPoints reads {self.load_dim} numbers a point, but the info file says {stated} '
+                f'LoadPoints reads {self.load_dim} numbers per point, but the info file says {stated} '
                 f'({results["lidar_points"]["lidar_path"]}): set load_dim={stated}'
             )
         return super().transform(results)
@@ -56,7 +56,7 @@ class LoadPoints(LoadPointsFromFile):
         if not data or len(data) % row:
             raise DataError(
                 f'point file {pts_filename} has {len(data)} bytes, expected a positive multiple of {row} '
-                f'({self.load_dim} float32 a point): restore it or set load_dim of LoadPoints'
+                f'({self.load_dim} float32 per point): restore it or set load_dim of LoadPoints'
             )
         points = np.frombuffer(data, dtype=np.float32)
         if not np.isfinite(points).all():
@@ -78,11 +78,11 @@ class LoadPointLabels(BaseTransform):
     length and values.
 
     Args:
-        dtype (str): Type of a label in the file: 'uint8' (nuScenes lidarseg, the default) or 'uint32'
+        dtype: Type of a label in the file: 'uint8' (nuScenes lidarseg, the default) or 'uint32'
             (SemanticKITTI: the lower 16 bits are the class, the upper ones number the objects).
 
     Raises:
-        ConfigError: Labels of another type are asked for.
+        ConfigError: `dtype` is another type.
         DataError: The sample has no label file, or the file does not fit its points or its classes.
     """
 
@@ -94,7 +94,7 @@ class LoadPointLabels(BaseTransform):
         self.dtype = np.dtype(dtype)
 
     def transform(self, results: dict) -> dict:
-        """Add `pts_semantic_mask` (N,) int64, also to `eval_ann_info` where the dataset made one."""
+        """Add `pts_semantic_mask` (N,) int64, also to `eval_ann_info` if the dataset made one."""
         path = results.get('pts_semantic_mask_path')
         if path is None:
             raise DataError(
@@ -141,7 +141,7 @@ class ProjectPoints(BaseTransform):
     """Pairs of points and pixels; must come before any transform of points or images.
 
     Args:
-        min_depth (float): Nearest depth in meters. Defaults to 1.
+        min_depth: Nearest depth in meters. Defaults to 1.
     """
 
     def __init__(self, min_depth: float = 1.0) -> None:
@@ -167,7 +167,7 @@ class LoadPairLabels(BaseTransform):
     rounded position, as in OLIVINE.
 
     Args:
-        name (str): Name of the maps in the dataset's `maps`.
+        name: Name of the maps in the dataset's `maps`.
 
     Raises:
         ConfigError: The dataset has no label maps of that name.
@@ -182,7 +182,7 @@ class LoadPairLabels(BaseTransform):
         folder = maps_called(self.name, results)
         if folder.num_classes is None:
             raise ConfigError(f'maps.{self.name} of the dataset names superpixels ({folder.folder}): name label maps')
-        values = values_at_pairs(_read_maps(folder, results), results['pairs'])
+        values = results['pairs'].values_in(_read_maps(folder, results))
         results['pairs'] = results['pairs'].replace(label=torch.from_numpy(folder.ids(values)).long())
         results['label_classes'] = folder.num_classes
         return results
@@ -193,7 +193,7 @@ class LoadViewMaps(BaseTransform):
     """Per-pixel maps (superpixels, labels) that follow crops, resizes and flips of their images.
 
     Args:
-        names (Sequence[str]): Names of the maps in the dataset's `maps`; the packed maps are called the same.
+        names: Names of the maps in the dataset's `maps`; the packed maps are called the same.
 
     Raises:
         ConfigError: The dataset has no maps of one of the names.
@@ -218,34 +218,3 @@ def _read_maps(folder: MapFolder, results: dict) -> list[np.ndarray]:
     sizes = results['views'].file_size.tolist()
     images = zip(results['img_paths'], sizes, results['img_tokens'])
     return [folder.read(path, tuple(size), token) for path, size, token in images]
-
-
-def values_at_pairs(maps: Sequence[np.ndarray], pairs: Pairs) -> np.ndarray:
-    """Value of its camera's map at the rounded position of every pair.
-
-    Args:
-        maps (Sequence[np.ndarray]): Per-pixel map (H, W) of every camera, in the frame of the pairs' positions.
-        pairs (Pairs): Pairs of one sample, P rows.
-
-    Returns:
-        np.ndarray: (P,) int64.
-    """
-    pixel = np.rint(pairs.position.numpy()).astype(np.int64)
-    bounds = np.searchsorted(pairs.camera.numpy(), np.arange(len(maps) + 1))
-    values = np.empty(len(pixel), dtype=np.int64)
-    for view, pixels in enumerate(maps):
-        rows = slice(bounds[view], bounds[view + 1])
-        values[rows] = pixels[pixel[rows, 0], pixel[rows, 1]]
-    return values
-
-
-def read_file(path: str, what: str) -> bytes:
-    """Content of a file, or a `DataError` that names it."""
-    try:
-        with open(path, 'rb') as file:
-            return file.read()
-    except OSError as error:
-        raise DataError(
-            f'{what} {path} cannot be read ({os.strerror(error.errno)}): restore it, or check '
-            '`data_prefix` and --data-root'
-        ) from None

@@ -1,4 +1,4 @@
-"""ALSO: what a lidar scan says about the space around it."""
+"""ALSO's occupancy queries: occupied and free places around a lidar scan."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from mmcv.transforms import BaseTransform
 from torch import Tensor
 
 from peridot.datasets.transforms.augmentation import follow_augmentation
-from peridot.datasets.transforms.sampling import keep_points
+from peridot.datasets.transforms.sampling import first_of_voxels
 from peridot.errors import DataError
 from peridot.registry import TRANSFORMS
 from peridot.structures import Queries
 
-# mmdet3d's column of the time lag where sweeps are accumulated
+# mmdet3d's column of the time lag of accumulated sweeps
 _TIME_LAG = 4
 
 
@@ -26,21 +26,21 @@ def occupancy_queries(xyz: Tensor, intensity: Tensor | None, origin: Tensor, num
     With the sensor at o, a return p, its direction d = (p - o) / |p - o| and u ~ U(0, 1) of each query:
 
         behind:  q = p + u delta d       occupied, intensity of p
-        front:   q = p - u delta d       empty, intensity of p
-        ray:     q = o + u (p - o)       empty, no intensity
+        front:   q = p - u delta d       free, intensity of p
+        ray:     q = o + u (p - o)       free, no intensity
 
-    Each kind draws its own returns without replacement: a third of the queries for front and ray each, the rest
-    for behind, fewer where there are not so many returns.
+    Each kind draws its own returns without replacement: a third of the queries each for front and ray, the rest
+    for behind, and no more than there are returns.
 
     Args:
-        xyz: Float (N, 3) returns in meters.
-        intensity: Float (N,) reflectance of the returns, None where it is not measured.
-        origin: Float (3,) place of the sensor, or (N, 3) of the sensor of every return.
+        xyz: Float (N, 3), returns in meters.
+        intensity: Float (N,), reflectance of the returns; None if it is not measured.
+        origin: Float (3,), place of the sensor, or (N, 3) of the sensor of every return.
         num_queries: M.
         delta: Farthest distance of a query behind or in front of its return, in meters.
 
     Returns:
-        Queries in the order behind, front, ray. All draws come from torch's default generator.
+        Queries in the order behind, front, ray. All random draws come from torch's default generator.
     """
     third = num_queries // 3
     origin = origin.expand_as(xyz)
@@ -69,26 +69,26 @@ def occupancy_queries(xyz: Tensor, intensity: Tensor | None, origin: Tensor, num
 class SampleOccupancyQueries(BaseTransform):
     """Draw ALSO's occupancy queries from the points, see `occupancy_queries`.
 
-    Comes after mmdet3d's augmentations (`GlobalRotScaleTrans`, `RandomFlip3D`), whose record is followed: the sensor
-    moves with the points, and delta grows with their scale, so that the queries are those of the original scan,
-    augmented. Comes before points are left out of the network's input: queries may stem from points it does not see.
+    Put it after mmdet3d's augmentations (`GlobalRotScaleTrans`, `RandomFlip3D`): the sensor moves with the points, and
+    delta grows with their scale, so that the queries are those of the original scan, augmented. Put it before points
+    are dropped from the network's input: queries may come from points that the network does not see.
 
     The sensor stands at the origin of the loaded points (nuScenes' and KITTI's lidar frames). Points in another frame
-    need `origin`; those of several sweeps `results['sensor_origin']`, (N, 3) in the frame of the loaded points.
+    need `origin`; those of several sweeps need `results['sensor_origin']`, (N, 3) in the frame of the loaded points.
 
-    Where `LoadSecondSweep` loaded another sweep, half of the queries stem from it.
+    If `LoadSecondSweep` loaded another sweep, half of the queries come from it.
 
     Args:
-        num_queries (int): Queries of a scan.
-        delta (float): Largest distance of a query behind or in front of its return, in meters. Defaults to 0.1.
-        intensity_scale (float): Divides the fourth column of the points: 255 for nuScenes, 1 where it is in [0, 1].
+        num_queries: Queries of a scan.
+        delta: Largest distance of a query behind or in front of its return, in meters. Defaults to 0.1.
+        intensity_scale: Divides the fourth column of the points: 255 for nuScenes, 1 where it is in [0, 1].
             Defaults to 1.
-        voxel_size (float, optional): Draw from the first return of each voxel of this size (m), which evens out their
-            density, where the points themselves are not thinned out by `VoxelDownsample`. Defaults to None.
-        origin (Sequence[float]): Place of the sensor in the frame of the loaded points. Defaults to (0, 0, 0).
+        voxel_size: Draw from the first return of each voxel of this size (m), which evens out their
+            density if `VoxelDownsample` has not thinned out the points. Defaults to None.
+        origin: Place of the sensor in the frame of the loaded points. Defaults to (0, 0, 0).
 
     Raises:
-        DataError: Points are not finite, or come from several sweeps without `sensor_origin`, or it does not fit.
+        DataError: Points are not finite, come from several sweeps without `sensor_origin`, or do not fit it.
         ConfigError: The cloud was augmented twice by the same transform: only its last values are on record.
     """
 
@@ -149,28 +149,3 @@ class SampleOccupancyQueries(BaseTransform):
                 f"{results.get('lidar_path')}: results['sensor_origin'] of shape {np.shape(origin)} gives no finite "
                 f'place (3,), nor one (N, 3) for each of the {len(points)} points: correct the transform that adds it'
             )
-
-
-def first_of_voxels(xyz: Tensor, size: float) -> Tensor:
-    """Rows (M,) of the first point of every voxel of `size` meters, ordered by x, y and z of the voxel."""
-    voxel = (xyz / size).floor().numpy()
-    return torch.from_numpy(np.unique(voxel, axis=0, return_index=True)[1])
-
-
-@TRANSFORMS.register_module()
-class SamplePoints(BaseTransform):
-    """Keep a uniformly random part of the points when there are too many.
-
-    Args:
-        num_points (int): Most points of a scan.
-    """
-
-    def __init__(self, num_points: int) -> None:
-        self.num_points = num_points
-
-    def transform(self, results: dict) -> dict:
-        """Change `points`, `pairs` and labels of points."""
-        keep = np.zeros(len(results['points']), dtype=bool)
-        keep[np.random.permutation(len(keep))[: self.num_points]] = True
-        keep_points(results, keep)
-        return results

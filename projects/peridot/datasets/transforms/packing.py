@@ -1,4 +1,4 @@
-"""The sample as the model gets it."""
+"""Packing of a sample for the model."""
 
 from __future__ import annotations
 
@@ -22,16 +22,16 @@ class PackPaired(BaseTransform):
     """Decode the images and pack a sample for mmengine's `pseudo_collate`.
 
     `inputs`: `points` float32 (N, C); `frames` (Frames of one row); `images` uint8 (V, 3, h, w) RGB, absent without
-    cameras; `pairs` (Pairs, none at all without `ProjectPoints`); `maps` {name: int64 (V, h, w)} where maps were
-    loaded; `queries` (Queries) where `SampleOccupancyQueries` drew them.
-    Where the dataset's `maps` name `teacher_features`, `teacher_maps` float16 (V, C, h, w) are read in place of
+    cameras; `pairs` (Pairs, empty without `ProjectPoints`); `maps` {name: int64 (V, h, w)} if maps were
+    loaded; `queries` (Queries) if `SampleOccupancyQueries` drew them.
+    If the dataset's `maps` name `teacher_features`, `teacher_maps` float16 (V, C, h, w) are read instead of
     `images`, which are then not decoded. A map belongs to the whole image: images may be resized, by `ResizeViews` to
     the size that the maps were made for, but not cropped or flipped.
-    `data_samples`: a Det3DDataSample with metainfo and, where labels were loaded,
+    `data_samples`: a Det3DDataSample with metainfo and, if labels were loaded,
     `gt_pts_seg.pts_semantic_mask` int64 (N,).
 
     Args:
-        meta_keys (Sequence[str]): Keys to keep as metainfo where present.
+        meta_keys: Keys to keep as metainfo where present.
 
     Raises:
         ConfigError: Images were cropped, flipped or resized to another size than the teacher's maps are for.
@@ -89,7 +89,7 @@ def _frame(results: dict, num_points: int, num_images: int) -> Frames:
 
 
 def _images(results: dict, views: ImageViews) -> dict:
-    """The images, or the teacher's maps in their place."""
+    """The images, or the teacher's maps instead."""
     folder = results.get('maps', {}).get(TEACHER_FEATURES)
     if folder is None:
         return {'images': torch.from_numpy(views.decode())}

@@ -15,15 +15,15 @@ from peridot.registry import TRANSFORMS
 class DropCuboids(BaseTransform):
     """Remove the points strictly inside a random cuboid, and their pairs (DepthContrast, SLidR, OLIVINE).
 
-    The cuboid is centered at a random point; its sides are one random share in [0, `max_size`) of the
-    cloud's extent. When too few pairs of any image would remain, nothing is removed. An image has enough when
-    at least `min_pairs` remain or, with `min_pairs_ratio`, when that share of its pairs remains: sparse
+    The cuboid is centered at a random point; its sides are a random fraction in [0, `max_size`) of the
+    cloud's extent. If too few pairs of any image would remain, nothing is removed. An image has enough if at
+    least `min_pairs` remain or, with `min_pairs_ratio`, if that fraction of its pairs remains: sparse
     sensors and short ranges never have 1024 pairs in an image.
 
     Args:
-        max_size (float): Largest share of the cloud's extent. Defaults to 0.2.
-        min_pairs (int): Pairs that every image must keep. Defaults to 1024.
-        min_pairs_ratio (float, optional): Share of an image's pairs that is enough too. Defaults to None.
+        max_size: Largest fraction of the cloud's extent. Defaults to 0.2.
+        min_pairs: Pairs that every image must keep. Defaults to 1024.
+        min_pairs_ratio: Fraction of an image's pairs that is enough, too. Defaults to None.
     """
 
     def __init__(self, max_size: float = 0.2, min_pairs: int = 1024, min_pairs_ratio: float | None = None) -> None:
@@ -45,9 +45,9 @@ class DropCuboids(BaseTransform):
     def _draw(self, xyz: np.ndarray) -> np.ndarray:
         # one row per axis: reductions along contiguous memory are several times faster
         axes = np.ascontiguousarray(xyz.T)
-        share = np.random.uniform(0, self.max_size)
+        fraction = np.random.uniform(0, self.max_size)
         center = axes[:, np.random.randint(len(xyz)), None]
-        reach = (axes.max(1, keepdims=True) - axes.min(1, keepdims=True)) * share / 2
+        reach = (axes.max(1, keepdims=True) - axes.min(1, keepdims=True)) * fraction / 2
         return (np.abs(axes - center) >= reach).any(0)
 
     def _enough(self, before: np.ndarray, after: np.ndarray) -> bool:
@@ -62,14 +62,14 @@ class RandomFlipAxis(BaseTransform):
     """Mirror the cloud along x or along y, never both (ScaLR, WaffleIron).
 
     Args:
-        prob (float): Probability of a flip; either axis has half of it. Defaults to 2/3.
+        prob: Probability of a flip; either axis has half of it. Defaults to 2/3.
     """
 
     def __init__(self, prob: float = 2 / 3) -> None:
         self.prob = prob
 
     def transform(self, results: dict) -> dict:
-        """Change the first two columns of `points`, and note it as mmdet3d's `RandomFlip3D` does."""
+        """Change the first two columns of `points`, and record it as mmdet3d's `RandomFlip3D` does."""
         if np.random.rand() < self.prob:
             axis = np.random.randint(2)
             results['points'].tensor[:, axis] *= -1
@@ -87,8 +87,8 @@ class AppendPointFeatures(BaseTransform):
     geometry from the first three columns, its features from the others (`feature_columns=(3, 4, 5, 6, 7)`).
 
     Args:
-        mean (float): Mean of the dataset's intensity. Defaults to 0: raw intensity.
-        std (float): Its standard deviation. Defaults to 1.
+        mean: Mean of the dataset's intensity. Defaults to 0: raw intensity.
+        std: Its standard deviation. Defaults to 1.
 
     Raises:
         ConfigError: The points have other columns than x, y, z and intensity.
@@ -103,7 +103,7 @@ class AppendPointFeatures(BaseTransform):
         points = results['points']
         if points.tensor.shape[1] != 4:
             raise ConfigError(
-                f'AppendPointFeatures wants x, y, z and intensity, but points have {points.tensor.shape[1]} columns: '
+                f'AppendPointFeatures needs x, y, z and intensity, but points have {points.tensor.shape[1]} columns: '
                 'set use_dim=4 in LoadPoints'
             )
         xyz, intensity = points.tensor.split([3, 1], 1)
@@ -121,7 +121,7 @@ class AugmentPointFeatures(BaseTransform):
     (x, y, z, r) are multiplied by one factor.
 
     Args:
-        scale (tuple[float, float]): Range of the factor. Defaults to (0.9, 1.1).
+        scale: Range of the factor. Defaults to (0.9, 1.1).
 
     Raises:
         ConfigError: The points have no features of `AppendPointFeatures`.
@@ -135,7 +135,7 @@ class AugmentPointFeatures(BaseTransform):
         points = results['points'].tensor
         if points.shape[1] != 8:
             raise ConfigError(
-                f'AugmentPointFeatures wants points with 8 columns, these have {points.shape[1]}: put '
+                f'AugmentPointFeatures needs points with 8 columns, these have {points.shape[1]}: put '
                 'peridot.AppendPointFeatures before it'
             )
         angle = np.random.uniform(-np.pi, np.pi)

@@ -1,10 +1,11 @@
-"""Which points and cameras of a sample are used: ScaLR's voxels, one camera, at most so many points."""
+"""Selection of the points and cameras of a sample: one point a voxel, one camera, a limited number of points."""
 
 from __future__ import annotations
 
 import numpy as np
 import torch
 from mmcv.transforms import BaseTransform
+from torch import Tensor
 
 from peridot.datasets.transforms.loading import LoadImageViews, ProjectPoints
 from peridot.errors import ConfigError
@@ -15,11 +16,11 @@ _PER_CAMERA = ('cameras', 'img_paths', 'img_tokens', 'lidar2cam', 'cam2img')
 
 
 def keep_points(results: dict, keep: np.ndarray) -> None:
-    """Leave the chosen points of a sample, with their pairs and labels, in their order.
+    """Keep the chosen points of a sample, with their pairs and labels, in their order.
 
     Args:
-        results (dict): With `points`, and where they were loaded `pairs` and labels of points.
-        keep (np.ndarray): (N,) bool.
+        results: With `points`, and `pairs` and labels of points if they were loaded.
+        keep: Bool (N,).
     """
     keep = torch.from_numpy(keep)
     rows = keep.nonzero()[:, 0]
@@ -33,6 +34,28 @@ def keep_points(results: dict, keep: np.ndarray) -> None:
             results[name] = results[name][rows.numpy()]
 
 
+def voxel_numbers(xyz: np.ndarray, voxel_size: float) -> np.ndarray:
+    """Number of the voxel of each point: equal for two points exactly if they lie in the same voxel.
+
+    Args:
+        xyz: Float (N, 3), x, y, z in meters, N >= 1.
+        voxel_size: Side in meters.
+
+    Returns:
+        Int64 (N,).
+    """
+    # one row per axis: reductions along contiguous memory are several times faster
+    axes = np.ascontiguousarray(xyz.T)
+    x, y, z = ((axes - axes.min(1, keepdims=True)) / voxel_size).astype(np.int64)
+    return (x * (y.max() + 1) + y) * (z.max() + 1) + z
+
+
+def first_of_voxels(xyz: Tensor, size: float) -> Tensor:
+    """Rows Int64 (M,) of the first point of every voxel of `size` meters, ordered by x, y and z of the voxel."""
+    voxel = (xyz / size).floor().numpy()
+    return torch.from_numpy(np.unique(voxel, axis=0, return_index=True)[1])
+
+
 @TRANSFORMS.register_module()
 class VoxelDownsample(BaseTransform):
     """Keep one point of every occupied voxel, a uniformly random one (ScaLR's first step).
@@ -40,7 +63,7 @@ class VoxelDownsample(BaseTransform):
     Voxels start at the smallest coordinates of the cloud, as in the released code.
 
     Args:
-        voxel_size (float): Side in meters. Defaults to 0.1.
+        voxel_size: Side in meters. Defaults to 0.1.
     """
 
     def __init__(self, voxel_size: float = 0.1) -> None:
@@ -60,28 +83,12 @@ class VoxelDownsample(BaseTransform):
         return results
 
 
-def voxel_numbers(xyz: np.ndarray, voxel_size: float) -> np.ndarray:
-    """Number of the voxel of each point: equal for two points exactly when they share a voxel.
-
-    Args:
-        xyz (np.ndarray): (N, 3) meters, N >= 1.
-        voxel_size (float): Side in meters.
-
-    Returns:
-        np.ndarray: (N,) int64.
-    """
-    # one row per axis: reductions along contiguous memory are several times faster
-    axes = np.ascontiguousarray(xyz.T)
-    x, y, z = ((axes - axes.min(1, keepdims=True)) / voxel_size).astype(np.int64)
-    return (x * (y.max() + 1) + y) * (z.max() + 1) + z
-
-
 @TRANSFORMS.register_module()
 class LimitPoints(BaseTransform):
-    """Keep the points nearest to a random one of them when there are too many.
+    """Keep the points nearest to a random one if there are too many.
 
     Args:
-        max_points (int): Defaults to 20000.
+        max_points: Number of points to keep. Defaults to 20000.
     """
 
     def __init__(self, max_points: int = 20000) -> None:
@@ -101,20 +108,39 @@ class LimitPoints(BaseTransform):
 
 
 @TRANSFORMS.register_module()
+class SamplePoints(BaseTransform):
+    """Keep a uniformly random choice of the points if there are too many.
+
+    Args:
+        num_points: Maximum number of points of a scan.
+    """
+
+    def __init__(self, num_points: int) -> None:
+        self.num_points = num_points
+
+    def transform(self, results: dict) -> dict:
+        """Change `points`, `pairs` and labels of points."""
+        keep = np.zeros(len(results['points']), dtype=bool)
+        keep[np.random.permutation(len(keep))[: self.num_points]] = True
+        keep_points(results, keep)
+        return results
+
+
+@TRANSFORMS.register_module()
 class ChooseCamera(BaseTransform):
     """One random camera and the points it sees; in place of `LoadImageViews` and `ProjectPoints`.
 
-    The image files of other cameras are not read. A camera with too few points makes room for another, drawn among
-    the rest; where none has enough, the pipeline ends with None: the dataset takes another sample and counts it.
+    The image files of other cameras are not read. A camera with too few points is replaced by another, drawn from the
+    rest; if none has enough, the pipeline returns None, and the dataset takes another sample and counts it.
 
     Args:
-        min_points (int): Points that a camera must see; WaffleIron asks for 16 neighbors of each point. Defaults
+        min_points: Points that a camera must see; WaffleIron asks for 16 neighbors of each point. Defaults
             to 17.
-        min_depth (float): Nearest depth of a point in front of the camera, in meters. Defaults to 1.
-        num_cameras (int, optional): 1 (default), or None: all cameras, and the points that any of them sees.
+        min_depth: Nearest depth of a point in front of the camera, in meters. Defaults to 1.
+        num_cameras: 1 (default), or None for all cameras and the points that any of them sees.
 
     Raises:
-        ConfigError: Another number of cameras is asked for.
+        ConfigError: `num_cameras` is another number.
         DataError: An image file is absent, truncated or no image.
     """
 
@@ -126,7 +152,7 @@ class ChooseCamera(BaseTransform):
         self.load, self.project = LoadImageViews(), ProjectPoints(min_depth)
 
     def transform(self, results: dict) -> dict | None:
-        """Add `views` and `pairs`, change `points` and labels of points, and what the sample says of its cameras."""
+        """Add `views` and `pairs`; change `points`, labels of points and the entries of the cameras."""
         cameras = np.arange(len(results['cameras']))
         choices = np.random.permutation(cameras)[:, None] if self.num_cameras else [cameras]
         for chosen in choices:
@@ -140,7 +166,7 @@ class ChooseCamera(BaseTransform):
 
 
 def _with_cameras(results: dict, chosen: np.ndarray) -> dict:
-    """A sample with some of its cameras."""
+    """The sample with the chosen cameras only."""
     part = dict(results)
     for name in _PER_CAMERA:
         values = results[name]

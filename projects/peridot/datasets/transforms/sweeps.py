@@ -1,4 +1,4 @@
-"""Another sweep of the lidar beside the keyframe."""
+"""A second sweep of the lidar besides the keyframe."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import torch
 from mmcv.transforms import BaseTransform
 
 from peridot.datasets.transforms.loading import LoadPoints
-from peridot.datasets.transforms.occupancy import first_of_voxels
+from peridot.datasets.transforms.sampling import first_of_voxels
 from peridot.errors import ConfigError
 from peridot.registry import TRANSFORMS
 
@@ -17,15 +17,15 @@ class LoadSecondSweep(BaseTransform):
     """Points of one of the sweeps before the keyframe, for `SampleOccupancyQueries` alone: no network sees them.
 
     The sweep is drawn uniformly among those that the dataset keeps (`num_sweeps` of `PairedDataset`); a keyframe that
-    has none goes without. Its points and the place of its own sensor are moved into the keyframe's frame, so that the
-    ray of each return starts where it was sent from. What moves by itself meanwhile gives wrong queries.
+    has none gets none. Its points and the place of its sensor are moved into the keyframe's frame, so that the ray of
+    each return starts where it was sent from. Objects that move in the meantime give wrong queries.
 
     Args:
-        load_dim (int): Numbers per point in the file. Defaults to 5.
-        use_dim (int): How many of the first columns to keep. Defaults to 4.
-        voxel_size (float, optional): Keep the first return of each voxel of this size (m), as the keyframe is thinned
+        load_dim: Numbers per point in the file. Defaults to 5.
+        use_dim: How many of the first columns to keep. Defaults to 4.
+        voxel_size: Keep the first return of each voxel of this size (m), as the keyframe is thinned
             out by `VoxelDownsample`. Defaults to None.
-        intensity_scale (float): See `LoadPoints`. Defaults to 1.
+        intensity_scale: See `LoadPoints`. Defaults to 1.
 
     Raises:
         ConfigError: The dataset keeps no sweeps.

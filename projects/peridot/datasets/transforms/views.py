@@ -14,9 +14,9 @@ def resize_views(results: dict, boxes: np.ndarray, size: tuple[int, int]) -> Non
     """Crop and resize images, maps and pairs of a sample.
 
     Args:
-        results (dict): With `views` and optionally `pairs`.
-        boxes (np.ndarray): (V, 4) top, left, height and width in the current frame.
-        size (tuple[int, int]): Height and width after resizing.
+        results: Sample with `views` and optionally `pairs`.
+        boxes: Float (V, 4), top, left, height and width in the current frame.
+        size: Height and width after resizing.
     """
     results['views'].resized_crop(boxes, size)
     if 'pairs' in results:
@@ -24,7 +24,7 @@ def resize_views(results: dict, boxes: np.ndarray, size: tuple[int, int]) -> Non
 
 
 def whole_views(sizes: np.ndarray) -> np.ndarray:
-    """(V, 4) float64 boxes of the whole images, from (V, 2) heights and widths."""
+    """Boxes Float64 (V, 4) of the whole images, from heights and widths (V, 2)."""
     return np.concatenate([np.zeros_like(sizes), sizes], 1).astype(np.float64)
 
 
@@ -33,7 +33,7 @@ class ResizeViews(BaseTransform):
     """Resize whole images, without keeping their aspect ratio; keeps all pairs.
 
     Args:
-        size (tuple[int, int]): Height and width.
+        size: Height and width.
     """
 
     def __init__(self, size: tuple[int, int]) -> None:
@@ -47,10 +47,10 @@ class ResizeViews(BaseTransform):
 
 @TRANSFORMS.register_module()
 class RandomFlipViews(BaseTransform):
-    """Mirror every image with some probability, each on its own.
+    """Mirror every image with some probability, independently of the others.
 
     Args:
-        prob (float): Probability. Defaults to 0.5.
+        prob: Probability. Defaults to 0.5.
     """
 
     def __init__(self, prob: float = 0.5) -> None:
@@ -76,17 +76,17 @@ class RandomResizedCropViews(BaseTransform):
     or the whole image when none has any.
 
     Args:
-        size (tuple[int, int]): Height and width of the result. Defaults to (224, 416).
-        scale (tuple[float, float]): Range of the crop's share of the image area. Defaults to (0.3, 1).
-        aspect (tuple[float, float]): Range of width / height. Defaults to (14/9, 17/9).
-        min_pairs (int): Defaults to 1024.
-        min_pairs_ratio (float): Defaults to 0.75.
-        max_tries (int): Draws per image. Defaults to 20.
+        size: Height and width of the result. Defaults to (224, 416).
+        scale: Range of the crop's fraction of the image area. Defaults to (0.3, 1).
+        aspect: Range of width / height. Defaults to (14/9, 17/9).
+        min_pairs: Number of pairs that is enough. Defaults to 1024.
+        min_pairs_ratio: Fraction of an image's pairs that is enough. Defaults to 0.75.
+        max_tries: Draws per image. Defaults to 20.
     """
 
-    # shapes drawn per try: one that is larger than the image is drawn again, as in torchvision
+    # shapes drawn per try: one larger than the image is drawn again, as in torchvision
     _SHAPES = 10
-    # crops begin and end at multiples of this: whole pixels also in images decoded at half size
+    # crops begin and end at multiples of this, so at whole pixels also in images decoded at half size
     _GRID = 2
 
     def __init__(
@@ -116,13 +116,13 @@ class RandomResizedCropViews(BaseTransform):
         return results
 
     def draw(self, sizes: np.ndarray) -> np.ndarray:
-        """Candidates for all images at once.
+        """Candidate crops of all images at once.
 
         Args:
-            sizes (np.ndarray): (V, 2) heights and widths.
+            sizes: Int (V, 2), heights and widths.
 
         Returns:
-            np.ndarray: (max_tries, V, 4) top, left, height and width, whole numbers as float64.
+            Float64 (max_tries, V, 4), top, left, height and width, whole numbers.
         """
         height, width = sizes.T.astype(np.float64)
         draws = (self.max_tries, self._SHAPES, len(sizes))
@@ -137,7 +137,7 @@ class RandomResizedCropViews(BaseTransform):
         return np.concatenate([corner, crop], -1)
 
     def _largest(self, height: np.ndarray, width: np.ndarray) -> np.ndarray:
-        """(V, 2) largest height and width within the range of aspects."""
+        """Largest height and width (V, 2) within the range of aspects."""
         return np.stack(
             [
                 np.minimum(height, np.rint(width / self.aspect[0])),
@@ -169,14 +169,14 @@ class RandomResizedCropViews(BaseTransform):
 
 
 def count_inside(boxes: np.ndarray, pairs: Pairs) -> np.ndarray:
-    """How many pairs every crop keeps.
+    """Number of pairs that every crop keeps.
 
     Args:
-        boxes (np.ndarray): (T, V, 4) top, left, height and width of T crops of every image.
-        pairs (Pairs): Pairs in the frame of the images.
+        boxes: Float (T, V, 4), top, left, height and width of T crops of every image.
+        pairs: Pairs in the frame of the images.
 
     Returns:
-        np.ndarray: (T, V) int64.
+        Int64 (T, V).
     """
     tries, num_cameras = boxes.shape[:2]
     # float32, as Pairs.resized_crop compares, so that both agree on the border

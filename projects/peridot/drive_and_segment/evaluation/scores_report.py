@@ -15,7 +15,8 @@ from peridot.drive_and_segment.segmentor.segment_images import UNNAMED, class_pa
 from peridot.evaluation.matched_miou import UNMATCHED
 from peridot.files import atomic_path
 from peridot.maps.images import ImageSource
-from peridot.visualization.html import figure_html, page, table
+from peridot.visualization.colors import label_colors
+from peridot.visualization.html import figure_html, legend, page, table
 
 IMAGES = 4
 # pixels
@@ -61,15 +62,6 @@ def write_report(path: Path, rows: list[list[str]], images: BaseDataset, columns
         temporary.write_text(page('Drive&Segment', sections))
 
 
-def legend(classes: Sequence[str], palette: Sequence[Sequence[int]]) -> str:
-    """Names of classes in their colors."""
-    spans = (
-        f'<span class="bar" style="width:1em;background:rgb{tuple(color)}"></span> {name}&emsp;'
-        for name, color in zip(classes, palette)
-    )
-    return f'<p>{"".join(spans)}</p>'
-
-
 def _line(images: BaseDataset, index: int, columns: Sequence[Column]) -> np.ndarray:
     """Image, predictions and truth side by side."""
     sample = images[index]['data_samples']
@@ -77,14 +69,8 @@ def _line(images: BaseDataset, index: int, columns: Sequence[Column]) -> np.ndar
     parts = [image]
     for column in columns:
         colors = class_palette(str(column.matching)).colors
-        parts.append(_paint(column.predict(sample.img_path, image), colors))
-    truth = np.where(truth == IGNORED, UNMATCHED, truth)
-    parts.append(_paint(truth, np.array(images.metainfo['palette'], np.uint8)))
+        parts.append(label_colors(column.predict(sample.img_path, image), colors, UNNAMED))
+    parts.append(label_colors(np.where(truth == IGNORED, UNMATCHED, truth), images.metainfo['palette'], UNNAMED))
     size = (WIDTH, round(WIDTH * image.shape[0] / image.shape[1]))
     small = [cv2.resize(part, size, interpolation=cv2.INTER_NEAREST) for part in parts]
     return np.concatenate([np.pad(part, ((0, GAP), (0, GAP), (0, 0))) for part in small], 1)
-
-
-def _paint(values: np.ndarray, colors: np.ndarray) -> np.ndarray:
-    """Colors uint8 (H, W, 3) of values (H, W), black for -1."""
-    return np.concatenate([colors, [UNNAMED]]).astype(np.uint8)[values]

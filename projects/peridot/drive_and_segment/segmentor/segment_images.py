@@ -11,17 +11,17 @@ from pathlib import Path
 import cv2
 import numpy as np
 from mmengine.config import Config
-from PIL import Image
 from torch import nn
 
 from peridot.drive_and_segment.segmentor.teacher_labels import load_segmentor
 from peridot.errors import ConfigError, DataError
-from peridot.files import atomic_path
 from peridot.labels.networks import device
 from peridot.labels.parallel import progress
 from peridot.maps.images import ImageSource
 from peridot.optional import import_package
-from peridot.visualization.maps import class_colors
+from peridot.visualization.colors import class_colors
+from peridot.visualization.figures import save_figure
+from peridot.visualization.maps import paint
 
 IMAGES = ('.bmp', '.jpeg', '.jpg', '.png', '.ppm', '.tif', '.tiff', '.webp')
 VIDEOS = ('.avi', '.m4v', '.mkv', '.mov', '.mp4', '.mpeg', '.mpg', '.webm')
@@ -42,7 +42,7 @@ class Palette:
 
     def paint(self, image: np.ndarray, clusters: np.ndarray, opacity: float) -> np.ndarray:
         """Overlay uint8 (H, W, 3), RGB, of clusters (H, W) on an image uint8 (H, W, 3), RGB."""
-        return np.rint((1 - opacity) * image + opacity * self.colors[clusters]).astype(np.uint8)
+        return paint(image, clusters, self.colors, opacity)
 
 
 class ImageSegmentor:
@@ -141,8 +141,7 @@ def segment_folder(
             continue
         clusters = segmentor(image)
         for palette, file in zip(palettes, files):
-            with atomic_path(file) as temporary:
-                Image.fromarray(palette.paint(image, clusters, opacity)).save(temporary, format='PNG')
+            save_figure(file, palette.paint(image, clusters, opacity))
     return failures
 
 

@@ -17,13 +17,13 @@ from mmseg.models.utils import resize
 from mmseg.structures import SegDataSample
 from torch import Tensor, nn
 
+from peridot.checkpoints import read_checkpoint, state_of
 from peridot.datasets.camera_images import IGNORED
 from peridot.drive_and_segment.segmentor.region_joining import region_means
 from peridot.errors import CheckpointError, ConfigError
 from peridot.models.functional import reduce_sum
 from peridot.models.teachers import TimmTeacher
 from peridot.registry import MODELS, TRANSFORMS
-from peridot.weights import read_checkpoint, state_of
 from peridot.weights.segmenter import load_dino
 
 STARTS = ('teacher', 'own')

@@ -12,6 +12,7 @@ from mmengine.dataset import Compose
 from mmengine.registry import MODELS, DefaultScope
 from torch import Tensor, nn
 
+from peridot.checkpoints import read_checkpoint, state_of
 from peridot.drive_and_segment.proposals.generator import FOLDER as PROPOSALS
 from peridot.drive_and_segment.segmentor.region_joining import (
     AttachmentRule,
@@ -26,7 +27,7 @@ from peridot.maps.folder import UNLABELED, MapFolder
 from peridot.maps.images import ImageSource
 from peridot.optional import import_package
 from peridot.registry import LABEL_GENERATORS
-from peridot.weights import misfits, read_checkpoint, state_of
+from peridot.weights import misfits
 
 
 class Segmentor(NamedTuple):

@@ -29,7 +29,7 @@ ACTIVATIONS = {'relu': nn.ReLU, 'gelu': nn.GELU}
 class WaffleIron(BaseModule):
     """A feature for every token, called as mmdet3d's MinkUNet.
 
-    Tokens of all scans are packed, one scan after the other: there is no padding that could enter a mean or a batch
+    Tokens of all scans are packed, one scan after the other: no padding enters a mean or a batch
     statistic.
 
     Args:
@@ -42,7 +42,7 @@ class WaffleIron(BaseModule):
         point_cloud_range: x, y, z bounds of the planes in meters, lower ones first.
         grid_size: Cells along x, y and z. Weights fit any range and grid with the same size of cells.
         num_neighbors: Neighbors K of the embedding.
-        checkpointing: Keep only the tokens between mixes for the backward pass, and compute the rest again.
+        checkpointing: Keep only the tokens between mixes for the backward pass, and recompute the rest.
         reference_padding: Count the padding of the released code in batch statistics, as published: scans of a batch
             are filled up with zeros to the longest in training.
     """
@@ -94,13 +94,13 @@ class WaffleIron(BaseModule):
 
         Args:
             features: Float (M, in_channels), without gradient.
-            coords: Float (M, 4): scan index, x, y, z in meters; sorted by scan.
+            coords: Float (M, 4), scan index, x, y, z in meters; sorted by scan.
 
         Returns:
             Float32 (M, channels).
 
         Raises:
-            DataError: A scan has no more tokens than a token has neighbors.
+            DataError: A scan has too few tokens for the neighbors of a token.
         """
         coords = coords.float()
         neighbors = packed_neighbors(coords, self.num_neighbors)
@@ -114,7 +114,7 @@ class WaffleIron(BaseModule):
 
     def encode(self, features: Tensor, scan: Tensor, neighbors: Tensor, planes: list[Plane]) -> Tensor:
         """Features (M, C) of tokens with known scans (M,), neighbors (M, K) and cells."""
-        # the residual stream is float32 under autocast, too: 2 L sums
+        # the residual stream stays float32 under autocast: it sums 2 L terms
         tokens = self.embed(features, neighbors).float()
         for d, (spatial_mix, channel_mix) in enumerate(zip(self.spatial_mix, self.channel_mix)):
             plane = planes[d % len(PLANE_AXES)]
@@ -218,7 +218,7 @@ class Embedding(nn.Module):
         return batch_norm_map(self.norm, count, mean, covariance.diagonal())
 
     def _map_of_differences(self, features: Tensor, neighbors: Tensor, scale: Tensor) -> tuple[Tensor, Tensor]:
-        """Weight (C, in_channels) and bias (C,) of all that happens to a difference before the ReLU."""
+        """Weight (C, in_channels) and bias (C,) of the affine map of a difference before the ReLU."""
         first, linear, second = self.conv2[:3]
         # both normalizations in one mode: fine-tuning freezes the embedding as a whole or not at all
         if not first.training:
@@ -246,7 +246,7 @@ def moments(parts: list[Tensor], synchronized: bool) -> tuple[Tensor, Tensor, Te
 
     Args:
         parts: Float32 rows, without gradient.
-        synchronized: Over all processes.
+        synchronized: Take the rows of all processes.
     """
     over_processes = reduce_sum if synchronized else lambda value: value
     count = over_processes(torch.tensor(float(sum(map(len, parts))), device=parts[0].device))
@@ -285,7 +285,7 @@ def packed_neighbors(coords: Tensor, k: int) -> Tensor:
     """Nearest other tokens of the same scan.
 
     Args:
-        coords: Float (M, 4): scan index, x, y, z in meters; sorted by scan.
+        coords: Float (M, 4), scan index, x, y, z in meters; sorted by scan.
         k: Number of neighbors.
 
     Returns:
@@ -312,7 +312,7 @@ def with_padding(
 ) -> tuple[Tensor, Tensor, Tensor, list[Plane]]:
     """The batch of the released code: zeros after the tokens fill every scan up to the longest.
 
-    Padding has the last padding of its scan for neighbor and no share in the means of cells, but it enters batch
+    Padding has the last padding of its scan as its neighbor and no weight in the means of cells, but it enters batch
     statistics.
     """
     sizes = torch.bincount(scan)

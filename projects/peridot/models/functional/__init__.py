@@ -3,7 +3,6 @@
 from peridot.models.functional.contrast import (
     Similarity,
     info_nce,
-    info_nce_of,
     retrieval_accuracy,
     similarity,
     weakly_supervised_contrastive,
@@ -20,7 +19,7 @@ from peridot.models.functional.sampling import (
     sample_uniformly,
     sample_without_replacement,
 )
-from peridot.models.functional.vmf import log_bessel_i, vmf_concentration, vmf_log_normalizer, vmf_nll
+from peridot.models.functional.vmf import vmf_concentration, vmf_log_normalizer
 
 __all__ = [
     'Similarity',
@@ -32,8 +31,6 @@ __all__ = [
     'gather_across_processes',
     'group_mean',
     'info_nce',
-    'info_nce_of',
-    'log_bessel_i',
     'pairs_in_radius',
     'range_bins',
     'range_density',
@@ -47,6 +44,5 @@ __all__ = [
     'superpixel_mean',
     'vmf_concentration',
     'vmf_log_normalizer',
-    'vmf_nll',
     'weakly_supervised_contrastive',
 ]

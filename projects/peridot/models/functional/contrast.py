@@ -36,10 +36,10 @@ def similarity(k: Tensor, q: Tensor, temperature: float, gather_negatives: bool 
     """Similarities k_i . q_j / temperature, see `Similarity`.
 
     Args:
-        k: (M, D) anchors, M may be 0.
-        q: (M, D) candidates; row i belongs to anchor i.
+        k: Float (M, D), anchors; M may be 0.
+        q: Float (M, D), candidates; row i belongs to anchor i.
         temperature: Divisor of the similarities.
-        gather_negatives: Candidates of all processes instead of the local ones. A collective operation.
+        gather_negatives: Take candidates of all processes instead of the local ones: a collective operation.
     """
     # half precision would lose the small differences between similar candidates
     with torch.autocast(k.device.type, enabled=False):
@@ -54,31 +54,22 @@ def similarity(k: Tensor, q: Tensor, temperature: float, gather_negatives: bool 
         return Similarity(anchors @ q.T, anchors, q, target, world_size / max(sum(sizes), 1), sizes)
 
 
-def info_nce_of(similar: Similarity) -> Tensor:
-    """InfoNCE of similarities; 0 without anchors."""
-    return similar.scale * F.cross_entropy(similar.logits, similar.target, reduction='sum')
-
-
-def info_nce(k: Tensor, q: Tensor, temperature: float, gather_negatives: bool = False) -> Tensor:
-    """Point-to-pixel InfoNCE (PPKT; OLIVINE's L_PPNCE), anchors k:
+def info_nce(similar: Similarity) -> Tensor:
+    """Point-to-pixel InfoNCE (PPKT; OLIVINE's L_PPNCE) of anchors k and candidates q:
 
         L = -1/M sum_i log( exp(k_i.q_i / t) / sum_j exp(k_i.q_j / t) )
 
-    Args:
-        k: (M, D) unit student embeddings.
-        q: (M, D) unit teacher embeddings of the same pairs.
-        temperature: t.
-        gather_negatives: Take the q of all processes as candidates; the mean of the value and of the
-            gradients over processes is then that of the joint batch.
+    With candidates of all processes, the mean over processes of the value and of the gradients is that of the joint
+    batch.
 
     Returns:
-        Float32 scalar; 0 without pairs.
+        Float32 (); 0 without pairs.
     """
-    return info_nce_of(similarity(k, q, temperature, gather_negatives))
+    return similar.scale * F.cross_entropy(similar.logits, similar.target, reduction='sum')
 
 
 def retrieval_accuracy(similar: Similarity) -> Tensor:
-    """Share of local anchors to which no candidate is more similar than their own; 0 without anchors."""
+    """Fraction of local anchors with no candidate more similar than their own; 0 without anchors."""
     if not len(similar.target):
         return similar.logits.new_zeros(())
     logits = similar.logits.detach()
@@ -100,18 +91,18 @@ def weakly_supervised_contrastive(
         sup_out  L = -1/M sum_i 1/|P(i)| sum_{a in P(i)} log( exp(k_i.q_a / t) / sum_j exp(k_i.q_j / t) )
 
     `sup_in` is what OLIVINE's published results come from. Its gradient weights positives by their softmax
-    share, so wrong weak labels count little. `sup_out` is larger by at least mean log |P(i)|.
+    probability, so wrong weak labels count little. `sup_out` is larger by at least mean log |P(i)|.
 
     Args:
-        k: (M, D) unit student embeddings.
-        q: (M, D) unit teacher embeddings of the same pairs.
-        labels: Int64 (M,) weak labels.
+        k: Float (M, D), unit student embeddings.
+        q: Float (M, D), unit teacher embeddings of the same pairs.
+        labels: Int64 (M,), weak labels.
         temperature: t.
         reduction: 'sup_in' or 'sup_out'.
-        gather_negatives: Take q and labels of all processes, see `info_nce`.
+        gather_negatives: Take q and labels of all processes, see `similarity`.
 
     Returns:
-        Float32 scalar; 0 without pairs.
+        Float32 (); 0 without pairs.
     """
     if reduction not in ('sup_in', 'sup_out'):
         raise ValueError(f"reduction is 'sup_in' or 'sup_out', not {reduction!r}")
@@ -129,7 +120,7 @@ def weakly_supervised_contrastive(
 def _attraction_inside(anchors: Tensor, candidates: Tensor, labels: Tensor, candidate_labels: Tensor) -> Tensor:
     """Sum over anchors of the log-sum-exp over their positives.
 
-    Class by class: together the classes' blocks have far fewer entries than the whole matrix with a mask.
+    Class by class: together the blocks of the classes have far fewer entries than the full matrix with a mask.
     """
     total = anchors.new_zeros(())
     for label in labels.unique():

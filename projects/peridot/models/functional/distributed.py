@@ -1,4 +1,4 @@
-"""Exchange between processes, with gradients where a loss needs them; free of effect in a single process."""
+"""Exchange between processes, with gradients where a loss needs them; without effect in a single process."""
 
 import torch
 import torch.distributed as dist
@@ -28,11 +28,11 @@ def gather_across_processes(tensor: Tensor, sizes: list[int]) -> Tensor:
     """Rows of all processes in rank order, in every process.
 
     Differentiable: the gradient of a row is the sum of what all processes send back to it, so the loss of the
-    joint batch has its exact gradient. Every process has to take part in the backward pass as well, also one
-    that holds no rows.
+    joint batch has its exact gradient. Every process has to take part in the backward pass, too, even one
+    without rows.
 
     Args:
-        tensor: (sizes[rank], ...) the local rows.
+        tensor: (sizes[rank], ...), the local rows.
         sizes: Rows of each process, see `sizes_of_processes`.
 
     Returns:
@@ -47,7 +47,7 @@ class _GatherRows(torch.autograd.Function):
     @staticmethod
     def forward(ctx, tensor: Tensor, sizes: list[int]) -> Tensor:
         ctx.sizes = sizes
-        # collectives want equal shapes: pad to the longest
+        # collectives need equal shapes: pad to the longest
         padded = tensor.new_zeros(max(sizes), *tensor.shape[1:])
         padded[: len(tensor)] = tensor
         parts = [torch.empty_like(padded) for _ in sizes]

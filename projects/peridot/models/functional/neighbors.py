@@ -6,7 +6,7 @@ from torch import Tensor
 
 # rows of queries whose distances to all points are held at once
 CHUNK = 2048
-# of the trees tried on 20,000 points this one is the fastest to build and to search together
+# of the trees tried on 20,000 points this one is the fastest to build and search
 TREE = dict(leafsize=20, balanced_tree=False, compact_nodes=False)
 
 
@@ -16,7 +16,7 @@ def nearest_others(xyz: Tensor, k: int) -> Tensor:
     A point is never its own neighbor, also where several lie at the same place.
 
     Args:
-        xyz: Float (N, 3) in meters, N > k.
+        xyz: Float (N, 3), in meters, N > k.
         k: Number of neighbors.
 
     Returns:
@@ -29,8 +29,8 @@ def nearest(queries: Tensor, xyz: Tensor) -> Tensor:
     """The nearest point of every query.
 
     Args:
-        queries: Float (Q, 3) in meters.
-        xyz: Float (N, 3) in meters, N > 0.
+        queries: Float (Q, 3), in meters.
+        xyz: Float (N, 3), in meters, N > 0.
 
     Returns:
         Int64 (Q,) rows of `xyz`.

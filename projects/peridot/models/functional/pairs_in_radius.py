@@ -1,4 +1,4 @@
-"""Which supports lie within a radius of which queries: exact, in pure tensors, the same code on every device."""
+"""Pairs of queries and supports within a radius: exact, in pure tensors, the same code on every device."""
 
 from math import ceil, inf
 
@@ -8,10 +8,10 @@ from torch import Tensor
 
 # width of the strips along y and z, in radii
 STRIP = (0.5, 1.0)
-# candidates are looked at in blocks of neighbors among the sorted supports: no index for each of them
+# candidates are examined in blocks of consecutive sorted supports, without an index for each of them
 SHIFT = 6
 BLOCK = 1 << SHIFT
-# blocks that are looked at together: on a CPU they stay in its cache
+# blocks that are examined together: on a CPU they stay in its cache
 CHUNK = {'cpu': 1 << 9, 'cuda': 1 << 17}
 # relative margin around r^2 in which double precision decides; single precision errs by at most 3e-7
 MARGIN = 1e-6
@@ -28,9 +28,9 @@ def pairs_in_radius(
 
     Args:
         query: Float (M, 3), finite, in meters.
-        query_scan: Int64 (M,) scan of every query.
+        query_scan: Int64 (M,), scan of every query.
         support: Float (S, 3), finite, in meters.
-        support_scan: Int64 (S,) scan of every support.
+        support_scan: Int64 (S,), scan of every support.
         radius: r in meters.
 
     Returns:
@@ -39,11 +39,12 @@ def pairs_in_radius(
     if not len(query) or not len(support):
         return query_scan.new_zeros(0), query_scan.new_zeros(0)
     first, count, order = _runs(query, query_scan, support, support_scan, radius)
-    # behind the last support follow places that are near nothing
+    # after the last support follow places that are near nothing
     axes = F.pad(support[order].float().T, (0, BLOCK), value=inf).contiguous()
     windows = axes.as_strided((len(order) + 1, 3, BLOCK), (1, axes.shape[1], 1))
     candidates = int(count.sum())
-    rows, supports, total = order.new_empty(candidates), order.new_empty(candidates), 0
+    rows, supports = order.new_empty(candidates), order.new_empty(candidates)
+    total = 0
     size = CHUNK[query.device.type]
     for row, start, length in zip(*(part.split(size) for part in _blocks(first, count))):
         found = _near(query, support, windows, row, start, length, order, radius)
@@ -93,7 +94,8 @@ def _touched(position: Tensor, reach: int) -> tuple[Tensor, Tensor]:
 
 def _blocks(first: Tensor, count: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """Query, first place and number of candidates, at most BLOCK, of the blocks that make up all runs (M, K)."""
-    first, count, runs = first.flatten(), count.flatten(), first.shape[1]
+    runs = first.shape[1]
+    first, count = first.flatten(), count.flatten()
     blocks = (count + BLOCK - 1) >> SHIFT
     run = torch.repeat_interleave(blocks)
     passed = (torch.arange(len(run), device=run.device) - (blocks.cumsum(0) - blocks)[run]) << SHIFT
@@ -102,7 +104,7 @@ def _blocks(first: Tensor, count: Tensor) -> tuple[Tensor, Tensor, Tensor]:
 
 
 def _place(start: Tensor, block: Tensor, found: Tensor) -> Tensor:
-    """Places among the sorted supports of candidates `found`, counted through all blocks."""
+    """Places among the sorted supports of candidates `found`, numbered through all blocks."""
     passed = torch.arange(len(start), device=start.device) << SHIFT
     return (start - passed).index_select(0, block).add_(found)
 
@@ -117,7 +119,7 @@ def _near(
     order: Tensor,
     radius: float,
 ) -> tuple[Tensor, Tensor]:
-    """Candidates of some blocks that are near their query, counted through all blocks."""
+    """Candidates of some blocks that are near their query, numbered through all blocks."""
     axes = windows.index_select(0, start).sub_(query.index_select(0, row).float()[:, :, None]).square_()
     distance = torch.add(axes[:, 0], axes[:, 1]).add_(axes[:, 2]).flatten()
     sizes = torch.arange(BLOCK + 1, device=row.device)
@@ -141,10 +143,10 @@ def cells_in_radius(
     No search: in each row of the map within reach of a query they are one run, whose ends follow from Pythagoras.
 
     Args:
-        query: Float (M, >=2) x, y in meters.
-        query_scan: Int64 (M,) scan of every query.
-        lower: Float (2,) x, y of the map's lower corner.
-        cell: Float (2,) size of a cell in meters.
+        query: Float (M, >=2), x, y in meters.
+        query_scan: Int64 (M,), scan of every query.
+        lower: Float (2,), x, y of the map's lower corner.
+        cell: Float (2,), size of a cell in meters.
         shape: Rows (along y) and columns (along x) of the map.
         radius: r in meters.
 
@@ -180,13 +182,13 @@ def draw_neighbors(query: Tensor, num_queries: int, limit: int | None, generator
     Floyd's sampling, for all queries side by side: no sorting of the pairs.
 
     Args:
-        query: Int64 (P,) query of every pair; all pairs of a query come together.
-        num_queries: Queries are numbered below this.
-        limit: Most pairs of a query; None keeps all.
+        query: Int64 (P,), query of every pair; all pairs of a query come together.
+        num_queries: Number of queries.
+        limit: Maximum number of pairs of a query; None keeps all.
         generator: On the device of the pairs.
 
     Returns:
-        Int64 pairs that are kept, ascending.
+        Int64 indices of the pairs that are kept, ascending.
     """
     everything = torch.arange(len(query), device=query.device)
     if limit is None or not len(query):

@@ -1,4 +1,4 @@
-"""Tokens in the cells of planes: where they are, means over cells, and values back to tokens."""
+"""Tokens in the cells of planes: assignment to cells, means over cells, and reading cells at tokens."""
 
 from typing import NamedTuple
 
@@ -13,8 +13,8 @@ class Plane(NamedTuple):
     """A 2D grid for each scan of a batch.
 
     Attributes:
-        cell: Int64 (M,) cell of every token, counted over scans, rows and columns.
-        weight: Float32 (M,) share of the token in the mean of its cell.
+        cell: Int64 (M,), cell of every token, counted over scans, rows and columns.
+        weight: Float32 (M,), weight of the token in the mean of its cell.
         shape: Scans, rows, columns.
     """
 
@@ -35,11 +35,11 @@ def project_to_planes(
     """Planes (x, y), (x, z) and (y, z) of a batch.
 
     The cells between the outermost tokens of a scan, and one beyond, give the same as the whole grid after two
-    3x3 convolutions, which are read at the tokens: empty cells further out have no part in it. So each scan gets its
-    own window of the grid; the view of one camera fills a fraction of it.
+    3x3 convolutions, which are read at the tokens: empty cells further out have no effect. So each scan gets its own
+    window of the grid; the points that one camera sees fill a fraction of it.
 
     Args:
-        coords: Float (M, 4): scan index, x, y, z in meters.
+        coords: Float (M, 4), scan index, x, y, z in meters.
         point_cloud_range: Lower and upper bounds of x, y, z in meters; tokens beyond them count for the outermost cell.
         grid_size: Number of cells along x, y and z.
         whole: Keep the whole grid.

@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from peridot.models.functional.reading import bilinear_neighbours
+from peridot.models.functional.reading import bilinear_neighbors
 
 NORM_MARGIN = 1e-12  # smallest length that a feature is divided by, as in torch.nn.functional.normalize
 
@@ -13,11 +13,11 @@ def group_mean(rows: Tensor, group: Tensor, num_groups: int) -> tuple[Tensor, Te
 
     Args:
         rows: Float (N, C).
-        group: Int64 (N,) group of each row; rows of groups outside [0, num_groups) are left out.
+        group: Int64 (N,), group of each row; rows of groups outside [0, num_groups) are left out.
         num_groups: G.
 
     Returns:
-        (G, C) means, zero for groups without rows, and int64 (G,) numbers of rows.
+        Means Float (G, C), zero for groups without rows, and numbers of rows Int64 (G,).
     """
     group = torch.where((group < 0) | (group >= num_groups), num_groups, group)
     sums = rows.new_zeros(num_groups + 1, rows.shape[1]).index_add(0, group, rows)[:num_groups]
@@ -35,19 +35,19 @@ def superpixel_mean(
     weights w_k / |u| summed over its pixels; and |u| follows from the inner products of neighboring v.
 
     Args:
-        feature_map: Float (M, C, h, w) low-resolution maps of M images.
-        ids: Int64 (M, H, W) superpixel of every pixel; pixels with ids outside [0, num_ids) belong to none.
+        feature_map: Float (M, C, h, w), low-resolution maps of M images.
+        ids: Int64 (M, H, W), superpixel of every pixel; pixels with ids outside [0, num_ids) belong to none.
         num_ids: S.
         align_corners: How the map lies over the image, see `read_at`.
-        normalize: Mean of the L2-normalized features; otherwise of the features themselves.
+        normalize: Take the mean of the L2-normalized features; otherwise of the features themselves.
 
     Returns:
-        Float32 (M, S, C) means, zero for ids that do not occur, and int64 (M, S) numbers of pixels.
+        Means Float32 (M, S, C), zero for ids that do not occur, and numbers of pixels Int64 (M, S).
     """
     maps, _, height, width = feature_map.shape
     features = feature_map.float()
-    rows = bilinear_neighbours(torch.arange(ids.shape[1], device=ids.device), height, ids.shape[1], align_corners)
-    columns = bilinear_neighbours(torch.arange(ids.shape[2], device=ids.device), width, ids.shape[2], align_corners)
+    rows = bilinear_neighbors(torch.arange(ids.shape[1], device=ids.device), height, ids.shape[1], align_corners)
+    columns = bilinear_neighbors(torch.arange(ids.shape[2], device=ids.device), width, ids.shape[2], align_corners)
     ids = torch.where((ids < 0) | (ids >= num_ids), num_ids, ids)
     group = torch.arange(maps, device=ids.device)[:, None, None] * (num_ids + 1) + ids
     scale = _upsampled_norm(features, rows, columns).clamp(min=NORM_MARGIN).reciprocal() if normalize else None

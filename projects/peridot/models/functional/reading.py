@@ -14,15 +14,15 @@ def read_at(
     align_corners=align_corners)`, without building the upsampled map. Positions beyond the outermost feature
     take its value, as upsampling does.
 
-    Maps in channels-last memory are read fastest: a neighbour is then one contiguous row.
+    Maps in channels-last memory are read fastest: a neighbor is then one contiguous row.
 
     Args:
-        feature_map: (M, C, h, w) maps of M images.
-        camera: Int64 (P,) image of each position.
-        position: Float (P, 2) row and column in pixels of the image; integers are pixel centers.
+        feature_map: Float (M, C, h, w), maps of M images.
+        camera: Int64 (P,), image of each position.
+        position: Float (P, 2), row and column in pixels of the image; integers are pixel centers.
         image_size: (H, W) of the image in pixels.
-        align_corners: Whether the outermost features lie on the centers of the image's corner pixels (True),
-            or the map divides the image's area evenly (False).
+        align_corners: True if the outermost features lie on the centers of the image's corner pixels, False if the
+            map divides the image's area evenly.
 
     Returns:
         (P, C) in the dtype of the map.
@@ -43,7 +43,7 @@ def bilinear_corners(
     """The four features around positions of an image, and their bilinear weights.
 
     Args:
-        position: Float (P, 2) row and column in pixels of the image.
+        position: Float (P, 2), row and column in pixels of the image.
         map_size: (h, w) of the feature map.
         image_size: (H, W) of the image.
         align_corners: How the map lies over the image, see `read_at`.
@@ -51,21 +51,21 @@ def bilinear_corners(
     Returns:
         Int64 (P, 4) rows, int64 (P, 4) columns and float32 (P, 4) weights, which add up to one.
     """
-    top, bottom, down = bilinear_neighbours(position[:, 0], map_size[0], image_size[0], align_corners)
-    left, right, across = bilinear_neighbours(position[:, 1], map_size[1], image_size[1], align_corners)
+    top, bottom, down = bilinear_neighbors(position[:, 0], map_size[0], image_size[0], align_corners)
+    left, right, across = bilinear_neighbors(position[:, 1], map_size[1], image_size[1], align_corners)
     rows = torch.stack([top, top, bottom, bottom], 1)
     columns = torch.stack([left, right, left, right], 1)
     weights = torch.stack([(1 - down) * (1 - across), (1 - down) * across, down * (1 - across), down * across], 1)
     return rows, columns, weights
 
 
-def bilinear_neighbours(
+def bilinear_neighbors(
     position: Tensor, features: int, pixels: int, align_corners: bool
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Features before and after positions along one axis (int64), and the weight of the latter (float32).
 
     Args:
-        position: (P,) positions in pixels.
+        position: Float (P,), positions in pixels.
         features: Number of features along the axis.
         pixels: Number of pixels that they cover.
         align_corners: See `read_at`.

@@ -5,14 +5,14 @@ import math
 import torch
 from torch import Tensor
 
-MAX_BINS = 1 << 16  # 6.5 km in bins of 0.1 m: readings beyond share the last bin
+MAX_BINS = 1 << 16  # 6.5 km in bins of 0.1 m: all points beyond are in the last bin
 
 
 def range_bins(xyz: Tensor, size: float) -> Tensor:
     """Bin floor(sqrt(x^2 + y^2) / size) of every point's horizontal range.
 
     Args:
-        xyz: (N, >=2) meters. Readings that are no numbers go to the first bin, infinite ones to the last.
+        xyz: Float (N, >=2), x, y in meters. NaN goes to the first bin, infinity to the last.
         size: Bin width in meters.
 
     Returns:
@@ -27,14 +27,14 @@ def range_density(bins: Tensor) -> Tensor:
 
         d(r) = 1 / (N h sqrt(2 pi)) sum_j exp(-((r - r_j) / h)^2 / 2),    h = 1.06 std(r) N^(-1/5)
 
-    Elements of a bin share their density, so the sum over N elements is one over U bins, weighted by their
+    Elements of a bin have the same density, so the sum over N elements is one over U bins, weighted by their
     counts: a kernel matrix (U, U) times the histogram, which for evenly spaced bins is a convolution.
 
     Args:
-        bins: Int64 (N,) range bins, see `range_bins`.
+        bins: Int64 (N,), range bins, see `range_bins`.
 
     Returns:
-        Float32 (N,); 1 where the density is not defined, that is with less than two different ranges.
+        Float32 (N,); 1 if the density is not defined, that is with fewer than two different ranges.
     """
     ones = torch.ones(len(bins), device=bins.device)
     if len(bins) < 2:
@@ -56,8 +56,8 @@ def density_category_weights(bins: Tensor, labels: Tensor) -> Tensor:
     """Sampling weight 1 / (d(r_i) n_{y_i}): inverse range density by inverse frequency of the label.
 
     Args:
-        bins: Int64 (N,) range bins.
-        labels: Int64 (N,) labels, >= 0.
+        bins: Int64 (N,), range bins.
+        labels: Int64 (N,), labels, >= 0.
 
     Returns:
         Float32 (N,), not normalized.
@@ -71,9 +71,9 @@ def density_category_sampling(bins: Tensor, labels: Tensor, num_samples: int, ge
     """Draw elements without replacement with the probabilities of `density_category_weights`.
 
     Args:
-        bins: Int64 (N,) range bins.
-        labels: Int64 (N,) labels, >= 0.
-        num_samples: Elements wanted.
+        bins: Int64 (N,), range bins.
+        labels: Int64 (N,), labels, >= 0.
+        num_samples: Elements to draw.
         generator: `torch.Generator` on the device of `bins`.
 
     Returns:
@@ -86,16 +86,16 @@ def sample_without_replacement(weights: Tensor, num_samples: int, generator) -> 
     """Successive draws without replacement, probabilities proportional to the weights.
 
     Takes the largest log w_i + Gumbel noise, which has the same distribution as drawing one after the other
-    and knows no limit of categories (`torch.multinomial` ends at 2^24). Elements whose weight is zero,
+    and no limit on the number of categories (`torch.multinomial` ends at 2^24). Elements whose weight is zero,
     negative or not finite are never drawn.
 
     Args:
-        weights: (N,) weights, not necessarily normalized.
-        num_samples: Elements wanted.
+        weights: Float (N,), weights, not necessarily normalized.
+        num_samples: Elements to draw.
         generator: `torch.Generator` on the device of the weights.
 
     Returns:
-        Int64 indices; fewer than `num_samples` where fewer can be drawn.
+        Int64 indices; fewer than `num_samples` if fewer can be drawn.
     """
     usable = weights.isfinite() & (weights > 0)
     log_weights = torch.where(usable, weights, 1.0).log()

@@ -12,12 +12,12 @@ CHUNK = 1024
 def strongest_response(features: Tensor, neighbors: Tensor, weight: Tensor, bias: Tensor, last: Tensor) -> Tensor:
     """max_k last ReLU(weight (x_k - x) + bias) over the neighbors x_k of every token x.
 
-    The backward pass keeps which neighbor was the strongest, a byte for each number of the result, and computes the
-    hidden layer again. Under autocast the products are in its precision, and the gradients are added in float32.
+    Only the index of the strongest neighbor is kept for the backward pass, one byte per number of the result; the
+    hidden layer is recomputed. Under autocast the products are in its precision, and gradients are added in float32.
 
     Args:
         features: Float32 (M, D), without gradient.
-        neighbors: Int64 (M, K) rows of `features`, 0 < K <= 256.
+        neighbors: Int64 (M, K), rows of `features`, 0 < K <= 256.
         weight: Float32 (C, D).
         bias: Float32 (C,).
         last: Float32 (E, C).
@@ -33,7 +33,7 @@ def strongest_response(features: Tensor, neighbors: Tensor, weight: Tensor, bias
 class _StrongestResponse(torch.autograd.Function):
     @staticmethod
     def forward(ctx, features, neighbors, weight, bias, last, dtype) -> Tensor:
-        """See `strongest_response`; keeps which neighbor won, uint8 (M, E)."""
+        """See `strongest_response`; keeps the index of the strongest neighbor, uint8 (M, E)."""
         strongest = features.new_empty(len(features), len(last))
         winner = torch.zeros(strongest.shape, dtype=torch.uint8, device=features.device)
         for tokens in _chunks(features):

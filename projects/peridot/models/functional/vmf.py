@@ -8,34 +8,18 @@ from torch import Tensor
 RESULTANT_MARGIN = 1e-6  # smallest 1 - R^2 that the concentration is computed from
 
 
-def log_bessel_i(order: float, kappa: Tensor) -> Tensor:
-    """Logarithm of the modified Bessel function of the first kind I_order(kappa), by Debye's expansion.
-
-    Neither I nor its exponentially scaled form is ever built: I_31(1) is e^-100 and I_31(1e4) is e^9990.
-    Abramowitz and Stegun 9.7.7 with four terms; the absolute error is below 1e-8 from order 31 (D = 64) on, 1e-7
-    from order 15, 1e-4 from order 3 (D = 8) on.
-
-    Args:
-        order: At least 1.
-        kappa: Any shape, >= 0.
-
-    Returns:
-        Same shape and dtype; -inf at kappa = 0.
-    """
-    x = kappa.double()
-    return (order * (x / order).log() - _debye_remainder(order, x)).to(kappa.dtype)
-
-
 def vmf_log_normalizer(kappa: Tensor, dim: int) -> Tensor:
     """log C_D(kappa) of the density C_D(kappa) exp(kappa mu.x) on the unit sphere of R^D:
 
         log C_D = (D/2 - 1) log kappa - (D/2) log 2 pi - log I_{D/2-1}(kappa)
 
-    The logarithms of kappa cancel analytically, so kappa = 0 gives the uniform density
-    lgamma(D/2) - log 2 - (D/2) log pi.
+    The modified Bessel function I comes from Debye's expansion (Abramowitz and Stegun 9.7.7) with four terms. Neither I
+    nor its exponentially scaled form is ever built: I_31(1) is e^-100 and I_31(1e4) is e^9990. The absolute error is
+    below 1e-8 from D = 64 on, 1e-7 from D = 32, 1e-4 from D = 8. The logarithms of kappa cancel analytically, so
+    kappa = 0 gives the uniform density lgamma(D/2) - log 2 - (D/2) log pi.
 
     Args:
-        kappa: Any shape, >= 0.
+        kappa: Float of any shape, >= 0.
         dim: D, at least 4.
 
     Returns:
@@ -48,20 +32,6 @@ def vmf_log_normalizer(kappa: Tensor, dim: int) -> Tensor:
     return log_c.to(kappa.dtype)
 
 
-def vmf_nll(x: Tensor, mean: Tensor, kappa: Tensor) -> Tensor:
-    """Negative log-likelihood -log C_D(kappa) - kappa mean.x of each row.
-
-    Args:
-        x: (N, D) unit vectors.
-        mean: (D,) or (N, D) unit mean directions.
-        kappa: () or (N,) concentrations.
-
-    Returns:
-        (N,) in the dtype of `x`.
-    """
-    return -vmf_log_normalizer(kappa, x.shape[1]) - kappa * (x * mean).sum(1)
-
-
 def vmf_concentration(resultant: Tensor, dim: int) -> Tensor:
     """Concentration of unit vectors whose mean has length R: kappa = R (D - R^2) / (1 - R^2).
 
@@ -69,7 +39,7 @@ def vmf_concentration(resultant: Tensor, dim: int) -> Tensor:
     1 - R^2 is held at 1e-6 or more: R = 1 gives a large number instead of infinity.
 
     Args:
-        resultant: R in [0, 1], any shape.
+        resultant: R in [0, 1], Float of any shape.
         dim: D.
     """
     squared = resultant.square()

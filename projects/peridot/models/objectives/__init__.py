@@ -1,4 +1,4 @@
-"""Objectives: what a point's feature should know. One file each; a method is a list of them in a config."""
+"""Objectives: losses that say what a point's feature should know. A method is a list of them in a config."""
 
 from peridot.models.objectives.feature_distance import FeatureDistance
 from peridot.models.objectives.objective import Objective

@@ -1,9 +1,9 @@
-"""What contrastive objectives share."""
+"""Base of the contrastive objectives."""
 
 from torch import Tensor
 
 from peridot.models.batch import EncodedBatch
-from peridot.models.functional import info_nce_of, retrieval_accuracy, similarity
+from peridot.models.functional import info_nce, retrieval_accuracy, similarity
 from peridot.models.objectives.objective import Objective
 
 
@@ -27,7 +27,7 @@ class Contrast(Objective):
         self.gather_negatives = gather_negatives
 
     def can_skip(self, num_anchors: int) -> bool:
-        """Whether there is nothing to contrast; other processes may need this one's candidates even without anchors."""
+        """True if there is nothing to contrast; gathering needs this process's candidates even without anchors."""
         return not num_anchors and not self.gather_negatives
 
     def info_nce(self, k: Tensor, q: Tensor) -> dict[str, Tensor]:
@@ -37,9 +37,9 @@ class Contrast(Objective):
             `loss`; `accuracy`, the ratio of anchors whose own candidate is the most similar.
         """
         similar = similarity(k, q, self.temperature, self.gather_negatives)
-        return {'loss': self.loss_weight * info_nce_of(similar), 'accuracy': retrieval_accuracy(similar)}
+        return {'loss': self.loss_weight * info_nce(similar), 'accuracy': retrieval_accuracy(similar)}
 
     @staticmethod
     def nothing(batch: EncodedBatch) -> dict[str, Tensor]:
-        """What `info_nce` gives where there is nothing to contrast."""
+        """Result of `info_nce` without anything to contrast."""
         return {'loss': batch.log(0), 'accuracy': batch.log(0)}

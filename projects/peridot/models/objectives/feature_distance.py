@@ -80,7 +80,7 @@ def point_weights(point: Tensor) -> Tensor:
     """Weights that make the sum over pairs the mean over points of the mean over a point's pairs.
 
     Args:
-        point: Int64 (P,) point of every pair, P > 0.
+        point: Int64 (P,), point of every pair, P > 0.
 
     Returns:
         Float32 (P,), sums to one.

@@ -11,10 +11,10 @@ def labeled_pairs(batch: EncodedBatch, num_classes: int | None) -> tuple[Tensor,
 
     Args:
         batch: The current batch.
-        num_classes: Every label must be below it; None leaves values unchecked.
+        num_classes: Limit that every label must be below; None skips the check.
 
     Returns:
-        Int64 (P',) rows of `batch.pairs` and their int64 labels.
+        Rows of `batch.pairs`, Int64 (P',), and their labels, Int64 (P',).
 
     Raises:
         ConfigError: The pairs carry no labels.

@@ -1,4 +1,4 @@
-"""What every objective is."""
+"""Base of all objectives."""
 
 from torch import Tensor, nn
 
@@ -6,7 +6,7 @@ from peridot.models.batch import EncodedBatch
 
 
 class Objective(nn.Module):
-    """Says what the feature of a point should know, as losses of an `EncodedBatch`.
+    """Losses of an `EncodedBatch` that say what the feature of a point should know.
 
     Args:
         head: Name of the projection head in `model.heads` that it reads the student through.

@@ -16,7 +16,7 @@ from peridot.models.students.features import Supports
 from peridot.registry import MODELS
 from peridot.structures import Queries
 
-# pairs that are decoded together; their inner activations are computed again in the backward pass
+# pairs that are decoded together; their inner activations are recomputed in the backward pass
 CHUNK = 1 << 14
 
 
@@ -44,9 +44,9 @@ class OccupancyDecoder(nn.Module):
         """Predictions for pairs.
 
         Args:
-            latents: Float (S, C) of the supports.
-            support: Int64 (P,) support of each pair.
-            offset: Float (P, 3) from the support to the query in meters.
+            latents: Float (S, C), latent vectors of the supports.
+            support: Int64 (P,), support of each pair.
+            offset: Float (P, 3), vector from the support to the query in meters.
 
         Returns:
             Float32 (P, 2): occupancy logit and intensity.
@@ -90,7 +90,7 @@ class OccupancyReconstruction(Objective):
         head: Head that gives the latent vectors, `peridot.LatentHead`.
         radius: In meters.
         max_neighbors: Supports of a query that are used, a uniformly random choice where there are more; None uses
-            all. The released code leaves the choice of 32 to a library.
+            all. The released code leaves the choice of the 32 to a library.
         occupancy_weight: Weight of the first part of the loss.
         intensity_weight: Weight of the second.
     """
@@ -154,7 +154,7 @@ class OccupancyReconstruction(Objective):
 
         Args:
             supports: Of the batch.
-            position: Float (M, 3) in meters.
+            position: Float (M, 3), in meters.
             scan: Int64 (M,).
             latents: Maps features (S, C) to latent vectors.
             generator: For the choice of supports.
@@ -188,7 +188,7 @@ def mean_logits(query: Tensor, logit: Tensor, num_queries: int) -> Tensor:
     """Mean logit (M,) of the pairs of each query, NaN where it has none.
 
     Args:
-        query: Int64 (P,) query of every pair, below `num_queries`.
+        query: Int64 (P,), query of every pair, below `num_queries`.
         logit: Float (P,).
         num_queries: M.
     """
@@ -197,7 +197,7 @@ def mean_logits(query: Tensor, logit: Tensor, num_queries: int) -> Tensor:
 
 
 def occupancy_iou(predicted: Tensor, occupied: Tensor) -> Tensor:
-    """Mean of the IoU of free and occupied over bool (P,); what does not occur counts as the other. 0 if P = 0."""
+    """Mean of the IoU of free and occupied over bool (P,); a class that does not occur is left out. 0 if P = 0."""
     counts = torch.bincount(2 * occupied.long() + predicted.long(), minlength=4).view(2, 2).float()
     union = counts.sum(0) + counts.sum(1) - counts.diag()
     iou, present = counts.diag() / union.clamp(min=1), counts.sum(1) > 0

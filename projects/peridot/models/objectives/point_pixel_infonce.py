@@ -17,7 +17,7 @@ class PointPixelInfoNCE(Contrast):
 
     Args:
         head: Projection head.
-        num_pairs: Pairs drawn a step; fewer where the batch has fewer.
+        num_pairs: Pairs drawn a step; fewer if the batch has fewer.
         **contrast: See `Contrast`.
     """
 

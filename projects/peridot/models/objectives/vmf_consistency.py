@@ -14,7 +14,7 @@ from peridot.models.objectives.labels import labeled_pairs
 from peridot.models.objectives.objective import Objective
 from peridot.registry import MODELS
 
-MIN_RESULTANT = 1e-6  # below, a class has no mean direction
+MIN_RESULTANT = 1e-6  # below it a class has no mean direction
 
 
 @MODELS.register_module()
@@ -107,12 +107,12 @@ class VMFConsistency(Objective):
         return {'loss': loss, 'kappa': batch.log(kappa_of_known), 'classes': batch.log(present.sum())}
 
     def distributions(self) -> tuple[Tensor, Tensor, Tensor]:
-        """Mean directions (K, D), concentrations (K,) and which classes are known (K,); zero where not."""
+        """Mean directions (K, D), concentrations (K,) and a mask (K,) of the known classes; zero for the others."""
         average = self.average
         if self.bias_correction:
             # 1 - momentum^n without cancellation
-            share = -torch.expm1(self.updates * math.log(self.momentum))
-            average = average / share.clamp(min=torch.finfo(share.dtype).tiny)[:, None]
+            correction = -torch.expm1(self.updates * math.log(self.momentum))
+            average = average / correction.clamp(min=torch.finfo(correction.dtype).tiny)[:, None]
         resultant = average.norm(dim=1)
         known = (self.updates > 0) & (resultant > MIN_RESULTANT)
         kappa = vmf_concentration(resultant, self.channels).clamp(max=self.max_concentration)
@@ -140,12 +140,12 @@ class VMFConsistency(Objective):
         self.updates += present
 
     def _loss(self, local: Tensor, joint: Tensor, mean: Tensor, kappa: Tensor, present: Tensor) -> Tensor:
-        """Share of this process in the joint loss, times the number of processes.
+        """Contribution of this process to the joint loss, times the number of processes.
 
         The joint class mean is the sum over processes of (local sum / joint count); the factor undoes the
         averaging over processes.
         """
         sums, counts = local[:, :-1], local[:, -1].detach()
         nll = -counts * vmf_log_normalizer(kappa, self.channels) - kappa * (mean * sums).sum(1)
-        share = present * get_world_size() / (joint[:, -1].clamp(min=1) * present.sum().clamp(min=1))
-        return (share * nll).sum()
+        weight = present * get_world_size() / (joint[:, -1].clamp(min=1) * present.sum().clamp(min=1))
+        return (weight * nll).sum()

@@ -24,7 +24,7 @@ class WeaklySupervisedContrast(Contrast):
 
     Args:
         head: Projection head.
-        num_pairs: Pairs drawn a step; fewer where the batch has fewer with a label.
+        num_pairs: Pairs drawn a step; fewer if the batch has fewer with a label.
         reduction: 'sup_in' sums positives inside the logarithm (published results), 'sup_out' averages
             outside; their magnitudes differ, do not swap them without tuning `loss_weight`.
         sampling: 'density_category' or 'uniform'.

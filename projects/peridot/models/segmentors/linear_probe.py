@@ -7,7 +7,7 @@ from peridot.registry import MODELS
 
 @MODELS.register_module()
 class LinearProbeSegmentor(MinkUNet):
-    """mmdet3d's `MinkUNet` of which only the last layer (`decode_head`) learns.
+    """mmdet3d's `MinkUNet` of which only the last layer (`decode_head`) is trained.
 
     The backbone stays in evaluation mode whatever the runner asks for, so that neither its weights nor its batch
     statistics change.

@@ -11,7 +11,7 @@ from peridot.registry import MODELS
 class PointSegHead(MinkUNetHead):
     """mmdet3d's `MinkUNetHead` with the loss of SLidR's and OLIVINE's fine-tuning, CE + Lovasz-softmax, weights 1 : 1.
 
-    Both are means over the labeled voxels of the whole batch; the Lovasz extension averages over the classes
+    Both are means over the labeled voxels of the batch; the Lovasz extension averages over the classes
     present. Berman et al., "The Lovasz-Softmax loss", CVPR 2018.
 
     Args:

@@ -1,4 +1,4 @@
-"""Voxels of a segmentor, the same as in pre-training."""
+"""Voxels and tokens of a segmentor, the same as in pre-training."""
 
 from collections.abc import Sequence
 
@@ -14,8 +14,8 @@ from peridot.registry import MODELS
 class SegPreprocessor(Det3DDataPreprocessor):
     """Voxelizes the scans of mmdet3d's `MinkUNet` as `peridot.SparseUNetStudent` does, cylindrically too.
 
-    Every voxel takes features and label of its first point; all points of the scan find their voxel again through
-    `point2voxel_map`.
+    Every voxel takes features and label of its first point; `point2voxel_map` maps all points of the scan to their
+    voxel.
 
     Args:
         voxel_size: Voxel size along the three coordinates (meters; degrees for azimuth).
@@ -41,7 +41,7 @@ class SegPreprocessor(Det3DDataPreprocessor):
         self.feature_offset = feature_offset
 
     def group(self, points: list[Tensor]) -> Voxels | Tokens:
-        """What the network sees of the scans."""
+        """Voxels or tokens of the scans."""
         return voxelize(points, self.voxel_size, self.coordinates)
 
     @torch.no_grad()

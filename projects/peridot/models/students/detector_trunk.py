@@ -12,11 +12,11 @@ from torch import Tensor, nn
 from peridot.errors import ConfigError, DataError
 from peridot.models.functional import bilinear_corners
 from peridot.models.students.features import CellSupports, PointFeatures, Supports
-from peridot.models.students.voxelize import share_deepest_voxel
+from peridot.models.students.voxelize import collapses_to_one_voxel, running_statistics
 from peridot.registry import MODELS
 
 READ_AFTER = ('middle_encoder', 'neck')
-# voxels of a scan in pre-training, as in ALSO's released code; detectors keep fewer, and would thin out what is learned
+# voxels of a scan in pre-training, as in ALSO's released code; detectors keep fewer
 MAX_VOXELS = 100_000
 
 
@@ -30,10 +30,10 @@ class BEVFeatures(PointFeatures):
 
     Attributes:
         bev: Float (B, C, H, W), rows along y.
-        scan: Int64 (N,) scan of every point.
-        position: Float (N, 2) row and column of every point on the map.
-        lower: Float (2,) x, y of the map's lower corner in meters.
-        cell: Float (2,) size of a cell along x and y in meters.
+        scan: Int64 (N,), scan of every point.
+        position: Float (N, 2), row and column of every point on the map.
+        lower: Float (2,), x, y of the map's lower corner in meters.
+        cell: Float (2,), size of a cell along x and y in meters.
         inside: Bool (N,).
     """
 
@@ -45,8 +45,8 @@ class BEVFeatures(PointFeatures):
     inside: Tensor
 
     def at(self, points: Tensor, embed: Callable[[Tensor], Tensor] | None = None) -> Tensor:
-        """See `PointFeatures`; unit vectors are mixed, as published: beside a cell
-        without any feature, which stays zero, a point gets a shorter one.
+        """See `PointFeatures`; embeddings are interpolated, as published: next to an empty cell, which stays zero, a
+        point gets a vector shorter than 1.
         """
         height, width = size = self.bev.shape[-2:]
         rows, columns, weights = bilinear_corners(self.position[points], size, size, align_corners=True)
@@ -75,8 +75,8 @@ class DetectorTrunk(nn.Module):
         read_after: 'neck' trains the whole trunk; 'middle_encoder' the sparse encoder alone, as SLidR and
             OLIVINE published it.
 
-    Points need x, y, z in meters and intensity. Further columns that the detector reads are zero: for
-    nuScenes' time lag that is what a keyframe alone has.
+    Points need x, y, z in meters and intensity. Further columns that the detector reads are zero, which is
+    the time lag of a nuScenes keyframe.
 
     Raises:
         ConfigError: The config is absent or its detector is of another kind.
@@ -113,16 +113,12 @@ class DetectorTrunk(nn.Module):
                 f'no point of the batch lies in the range {list(self.voxel_layer.point_cloud_range)} of '
                 f'{self.detector}: check the lidar frame of the data'
             )
-        lonely = self.training and share_deepest_voxel(voxels['coors'])
-        if lonely:
-            self.eval()
-        bev = self._encode(voxels, len(points))
-        if lonely:
-            self.train()
+        with running_statistics(self, when=self.training and collapses_to_one_voxel(voxels['coors'])):
+            bev = self._encode(voxels, len(points))
         return self._features(bev, points)
 
     def input_settings(self) -> dict:
-        """What a downstream network must share with this one for its weights to mean the same."""
+        """Settings that a downstream network must have in common with this one to use its weights."""
         return dict(
             detector=self.detector,
             voxel_size=list(self.voxel_layer.voxel_size),
@@ -172,7 +168,7 @@ def detector_model(path: str) -> ConfigDict:
     file = path if '::' in path else osp.abspath(path)
     try:
         model = Config.fromstring(f'_base_ = {file!r}', '.py').model
-    except (FileNotFoundError, ImportError, AttributeError, KeyError, TypeError) as error:
+    except Exception as error:  # a config is code, and may raise anything
         raise ConfigError(
             f'model.student.detector={path!r} cannot be read as the config of a detector: {error}'
         ) from None
@@ -186,6 +182,6 @@ def detector_model(path: str) -> ConfigDict:
         )
     limits: Sequence[int] | int = settings.voxel_layer.max_voxels
     settings.voxel_layer.max_voxels = max(MAX_VOXELS, *(limits if isinstance(limits, Sequence) else [limits]))
-    # PV-RCNN's keypoints want inner features, objectives do not
+    # PV-RCNN's keypoints need inner features, objectives do not
     model[f'{prefix}middle_encoder'].pop('return_middle_feats', None)
     return model

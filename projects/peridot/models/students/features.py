@@ -1,4 +1,4 @@
-"""What students give objectives: the feature of a point, and support points that describe the space around them."""
+"""Output of students: features of points, and support points that describe the space around them."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from peridot.models.functional import cells_in_radius, pairs_in_radius
 
 
 class PointFeatures:
-    """Features of all points of a batch, computed once and read where objectives want them.
+    """Features of all points of a batch, computed once and read wherever objectives need them.
 
     Attributes:
-        inside: Bool (N,), False for points that lie outside the network's range; None when it has no limit.
+        inside: Bool (N,), False for points outside the network's range; None if it has no limit.
     """
 
     inside: Tensor | None = None
@@ -25,7 +25,7 @@ class PointFeatures:
         """Features of some points.
 
         Args:
-            points: Int64 (P,) rows of the concatenated clouds.
+            points: Int64 (P,), rows of the concatenated clouds.
             embed: Maps rows of features (M, C) to embeddings (M, D), `Head.embed_student`. It is applied to what the
                 network computed, before anything is interpolated.
 
@@ -35,29 +35,29 @@ class PointFeatures:
         raise NotImplementedError
 
     def supports(self, xyz: Tensor, scan: Tensor) -> Supports:
-        """Places that say something about the space around them: by default all points within the network's range.
+        """Support points; by default all points within the network's range.
 
         Args:
-            xyz: Float (N, 3) all points of the batch, in meters.
-            scan: Int64 (N,) their scans.
+            xyz: Float (N, 3), all points of the batch, in meters.
+            scan: Int64 (N,), their scans.
         """
         rows = torch.arange(len(xyz), device=xyz.device) if self.inside is None else self.inside.nonzero()[:, 0]
         return PointSupports(self, rows, xyz[rows], scan[rows])
 
 
 class Supports(Protocol):
-    """S places of a batch, each with a feature of the student."""
+    """S support points of a batch, each with a feature of the student."""
 
     def near(self, position: Tensor, scan: Tensor, radius: float) -> tuple[Tensor, Tensor]:
         """All pairs of a place in space and a support within a radius.
 
         Args:
-            position: Float (M, 3) in meters.
+            position: Float (M, 3), in meters.
             scan: Int64 (M,).
             radius: In meters.
 
         Returns:
-            Int64 (P,) rows of `position` and (P,) supports; all pairs of a row come together.
+            Rows of `position` and supports, each Int64 (P,); all pairs of a row come together.
         """
 
     def offset(self, position: Tensor, supports: Tensor) -> Tensor:
@@ -69,12 +69,12 @@ class Supports(Protocol):
 
 @dataclass
 class PointSupports:
-    """Points, searched in a ball.
+    """Points as supports, searched in a ball.
 
     Attributes:
         student: Features of all points of the batch.
-        rows: Int64 (S,) the points, as rows of the concatenated clouds.
-        xyz: Float (S, 3) in meters.
+        rows: Int64 (S,), the points, as rows of the concatenated clouds.
+        xyz: Float (S, 3), in meters.
         scan: Int64 (S,).
     """
 
@@ -98,12 +98,12 @@ class PointSupports:
 
 @dataclass
 class CellSupports:
-    """Cells of a bird's-eye view, also empty ones, searched in a column around their centers.
+    """All cells of a bird's-eye view as supports, searched in a vertical column around their centers.
 
     Attributes:
         bev: Float (B, C, H, W), rows along y.
-        lower: Float (2,) x, y of the map's lower corner in meters.
-        cell: Float (2,) size of a cell along x and y in meters.
+        lower: Float (2,), x, y of the map's lower corner in meters.
+        cell: Float (2,), size of a cell along x and y in meters.
     """
 
     bev: Tensor

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from peridot.models.students.features import PointFeatures
-from peridot.models.students.voxelize import share_deepest_voxel, voxelize
+from peridot.models.students.voxelize import collapses_to_one_voxel, running_statistics, voxelize
 from peridot.registry import MODELS
 
 
@@ -16,8 +16,8 @@ class VoxelFeatures(PointFeatures):
     """Features that are constant within a voxel.
 
     Attributes:
-        features: float (M, C) one row per voxel.
-        inverse: int64 (N,) voxel of every point of the concatenated clouds.
+        features: Float (M, C), one row per voxel.
+        inverse: Int64 (N,), voxel of every point of the concatenated clouds.
     """
 
     features: Tensor
@@ -53,6 +53,7 @@ class SparseUNetStudent(nn.Module):
     ) -> None:
         super().__init__()
         self.backbone = MODELS.build(backbone)
+        # the network keeps no such number; 96 is the default of MinkUNetBackbone
         self.out_channels = backbone.get('decoder_channels', [96])[-1]
         self.voxel_size = tuple(voxel_size)
         self.coordinates = coordinates
@@ -62,17 +63,12 @@ class SparseUNetStudent(nn.Module):
         """Features of a batch of clouds, each (N_i, >=4) x, y, z in meters, intensity, ..."""
         voxels = voxelize(points, self.voxel_size, self.coordinates)
         inputs = torch.cat(points)[:, self.feature_columns][voxels.first]
-        lonely = self.training and share_deepest_voxel(voxels.coords)
-        if lonely:
-            # a handful of points has no batch statistics at the deepest level: use the running ones
-            self.backbone.eval()
-        features = self.backbone(inputs, voxels.coords)
-        if lonely:
-            self.backbone.train()
+        with running_statistics(self.backbone, when=self.training and collapses_to_one_voxel(voxels.coords)):
+            features = self.backbone(inputs, voxels.coords)
         return VoxelFeatures(features, voxels.inverse)
 
     def input_settings(self) -> dict:
-        """What a downstream network must share with this one for its weights to mean the same."""
+        """Settings that a downstream network must have in common with this one to use its weights."""
         return dict(
             voxel_size=list(self.voxel_size),
             coordinates=self.coordinates,

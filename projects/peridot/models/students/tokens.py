@@ -1,4 +1,4 @@
-"""Points to tokens, with the map back."""
+"""Points to tokens and back."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -18,10 +18,10 @@ class Tokens(NamedTuple):
     """Tokens of a batch.
 
     Attributes:
-        coords: Float32 (M, 4): scan index, x, y, z in meters; sorted by scan.
-        first: Int64 (M,) row of the token in the concatenated clouds.
-        inverse: Int64 (N,) token that every point of the concatenated clouds reads; -1 where it has none.
-        inside: Bool (N,), whether the point lies within the range.
+        coords: Float32 (M, 4), scan index, x, y, z in meters; sorted by scan.
+        first: Int64 (M,), row of the token in the concatenated clouds.
+        inverse: Int64 (N,), token that every point of the concatenated clouds reads; -1 if it has none.
+        inside: Bool (N,), True within the range.
     """
 
     coords: Tensor

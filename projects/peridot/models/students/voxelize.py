@@ -1,9 +1,11 @@
-"""Points to voxels, with the map back."""
+"""Points to voxels and back."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import NamedTuple
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from peridot.errors import ConfigError, DataError
 
@@ -16,9 +18,9 @@ class Voxels(NamedTuple):
     """Occupied voxels of a batch.
 
     Attributes:
-        coords: int32 (M, 4): scan index, then three non-negative voxel indices; sorted by scan.
-        first: int64 (M,) row of the voxel's first point in the concatenated clouds.
-        inverse: int64 (N,) voxel of every point of the concatenated clouds.
+        coords: Int32 (M, 4), scan index, then three non-negative voxel indices; sorted by scan.
+        first: Int64 (M,), row of the voxel's first point in the concatenated clouds.
+        inverse: Int64 (N,), voxel of every point of the concatenated clouds.
     """
 
     coords: Tensor
@@ -70,10 +72,27 @@ def voxelize(points: list[Tensor], voxel_size: tuple[float, float, float], coord
     return Voxels(torch.cat((scan[first, None], coords[first]), dim=1).int(), first, inverse)
 
 
-def share_deepest_voxel(coords: Tensor) -> bool:
-    """Whether all voxels, int (M, 4) with the scan first, fall into one after the strides of a network.
-
-    A handful of points has no batch statistics at the deepest level.
-    """
+def collapses_to_one_voxel(coords: Tensor) -> bool:
+    """True if all voxels, Int (M, 4) with the scan first, fall into one after the strides of a network."""
     coarse = torch.cat((coords[:, :1], coords[:, 1:] // ALIGNMENT), dim=1)
     return bool((coarse == coarse[:1]).all())
+
+
+@contextmanager
+def running_statistics(module: nn.Module, when: bool) -> Iterator[None]:
+    """Normalize by running statistics inside the block; afterwards every child has the mode that it had.
+
+    A handful of points has no batch statistics at the deepest level of a network.
+
+    Args:
+        module: The network.
+        when: False leaves the network as it is.
+    """
+    training = [child for child in module.modules() if child.training] if when else []
+    try:
+        for child in training:
+            child.training = False
+        yield
+    finally:
+        for child in training:
+            child.training = True

@@ -1,4 +1,4 @@
-"""Student on points as tokens: WaffleIron."""
+"""Student on tokens: WaffleIron."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -16,9 +16,9 @@ class TokenFeatures(PointFeatures):
     """Features of tokens, read at the points.
 
     Attributes:
-        features: Float32 (M, C) one row per token.
-        inverse: Int64 (N,) token of every point of the concatenated clouds; -1, in training, outside the range.
-        inside: Bool (N,), whether the point lies within the range.
+        features: Float32 (M, C), one row per token.
+        inverse: Int64 (N,), token of every point of the concatenated clouds; -1 outside the range in training.
+        inside: Bool (N,), True within the range.
     """
 
     features: Tensor
@@ -62,7 +62,7 @@ class WaffleIronStudent(nn.Module):
         return TokenFeatures(self.backbone(inputs, tokens.coords), tokens.inverse, tokens.inside)
 
     def input_settings(self) -> dict:
-        """What a downstream network must share with this one for its weights to mean the same.
+        """Settings that a downstream network must have in common with this one to use its weights.
 
         The range is for information: it may differ as long as cells have one size.
         """

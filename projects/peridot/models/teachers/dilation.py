@@ -17,7 +17,7 @@ def dilate_resnet(network: nn.Module, output_stride: int) -> None:
         output_stride: 4, 8, 16 or 32.
 
     Raises:
-        ConfigError: another stride, or a ResNet variant that pools instead of striding.
+        ConfigError: Another stride, or a ResNet variant that pools instead of striding.
     """
     if output_stride not in (4, 8, 16, 32):
         raise ConfigError(f'model.teacher.output_stride={output_stride}: a ResNet offers 4, 8, 16 and 32')

@@ -35,7 +35,7 @@ class ValueAttention(nn.Module):
     """Attention in which every token reads its own value: output projection of the value projection.
 
     Args:
-        attention: The timm layer it takes the weights of, under the same names.
+        attention: The timm layer whose weights it takes, under the same names.
     """
 
     def __init__(self, attention: Attention) -> None:
@@ -43,7 +43,7 @@ class ValueAttention(nn.Module):
         self.qkv, self.proj = attention.qkv, attention.proj
 
     def forward(self, tokens: Tensor, **masks) -> Tensor:
-        """(B, N, C) to (B, N, C); masks of attention have no meaning here."""
+        """(B, N, C) to (B, N, C); attention masks have no effect."""
         weight, bias = self.qkv.weight.chunk(3)[2], self.qkv.bias.chunk(3)[2]
         return self.proj(F.linear(tokens, weight, bias))
 
@@ -71,7 +71,7 @@ class MaskClipTeacher(TimmTeacher):
 
     Raises:
         ConfigError: The model is no CLIP, or images do not divide into its patches.
-        CheckpointError: weights are absent, unreadable or of another network.
+        CheckpointError: Weights are absent, unreadable or of another network.
     """
 
     def __init__(self, model: str, *, weights: str | None, align_corners: bool = True) -> None:

@@ -1,4 +1,4 @@
-"""Feature maps from disk in place of an image network."""
+"""Feature maps from disk instead of an image network."""
 
 from torch import Tensor, nn
 
@@ -8,7 +8,7 @@ from peridot.registry import MODELS
 
 @MODELS.register_module()
 class StoredTeacher(nn.Module):
-    """Stands for an image network whose maps are read from disk, `maps.teacher_features` of the dataset.
+    """Placeholder of an image network whose maps the dataset reads from disk (`maps.teacher_features`).
 
     It needs neither weights nor memory.
 
@@ -17,7 +17,7 @@ class StoredTeacher(nn.Module):
         out_channels: Channels of its maps.
 
     Attributes:
-        align_corners: As in that config.
+        align_corners: That of the network.
     """
 
     def __init__(self, teacher: dict, out_channels: int) -> None:
@@ -29,7 +29,7 @@ class StoredTeacher(nn.Module):
         """There is no network to run.
 
         Raises:
-            ConfigError: Always: it is called for batches without maps only.
+            ConfigError: Always: the pre-trainer calls it only for batches without maps.
         """
         raise ConfigError(
             'model.teacher is peridot.StoredTeacher, but the batch has no teacher maps: set '

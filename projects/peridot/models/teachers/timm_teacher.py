@@ -19,7 +19,7 @@ DYNAMIC_SIZE = ('timm.models.vision_transformer', 'timm.models.eva', 'timm.model
 class TimmTeacher(nn.Module):
     """A frozen image network of timm that gives a feature map.
 
-    It never trains: no gradients, evaluation mode whatever `train()` asks for. Its weights are determined by
+    It is never trained: no gradients, and always in evaluation mode. Its weights are determined by
     config and file, so `state_dict()` leaves them out and checkpoints stay small; loading a checkpoint keeps
     those that the constructor loaded, also with `strict=True`.
 
@@ -47,7 +47,7 @@ class TimmTeacher(nn.Module):
 
     Raises:
         ConfigError: timm does not know the model, or it does not support a setting.
-        CheckpointError: weights are absent, unreadable or of another network.
+        CheckpointError: Weights are absent, unreadable or of another network.
     """
 
     def __init__(
@@ -84,14 +84,14 @@ class TimmTeacher(nn.Module):
         config = self.network.pretrained_cfg
         for name in ('mean', 'std'):
             self.register_buffer(name, torch.tensor(config[name])[:, None, None], persistent=False)
-        # rows of features then lie together in memory, which is what reading at pairs wants
+        # rows of features then lie together in memory, as reading at pairs needs them
         self.network.to(memory_format=torch.channels_last)
         self.requires_grad_(False)
         self.train(False)
         self._register_state_dict_hook(_leave_out_weights)
 
     def train(self, mode: bool = True) -> 'TimmTeacher':
-        """Stay in evaluation mode: batch statistics are part of the published weights."""
+        """Stay in evaluation mode: running statistics are part of the published weights."""
         return super().train(False)
 
     @torch.no_grad()
@@ -186,7 +186,7 @@ def _leave_out_weights(teacher: TimmTeacher, state_dict: dict, prefix: str, loca
 
 
 def _build(model: str, pretrained: bool, output_stride: int | None) -> nn.Module:
-    """timm network without classifier, of the wanted stride, for images of any size."""
+    """timm network without classifier, of the given stride, for images of any size."""
     family = timm.model_entrypoint(model).__module__
     options = {'dynamic_img_size': True} if family in DYNAMIC_SIZE else {}
     is_resnet = family == 'timm.models.resnet'

