@@ -2,7 +2,7 @@
 """Time of density- and category-aware sampling: ours, and the dense kernel matrix of released code.
 
 60,000 pairs with range bins of 0.1 m as a 32-beam lidar gives them, 17 weak classes of very unequal size, 4096
-draws. The straightforward way evaluates the Gaussian kernel between every different range and every pair, and
+draws. The straightforward way evaluates the Gaussian kernel between every distinct range and every pair, and
 draws with `torch.multinomial`. Prints the ratio of times and the largest relative difference between the
 probabilities of the two; the reference for the latter is the dense way in double precision.
 
@@ -23,16 +23,16 @@ FARTHEST = 1000  # bins
 
 
 def street_like_pairs(count: int) -> tuple[Tensor, Tensor]:
-    """Range bins and weak labels (count,) int64."""
+    """Range bins and weak labels, int64 (count,) each."""
     generator = torch.Generator().manual_seed(0)
     near = -torch.rand(count, generator=generator).log() * 120
     bins = (30 + near).long().clamp(max=FARTHEST)
-    shares = 0.5 ** torch.arange(CLASSES)
-    return bins, torch.multinomial(shares, count, replacement=True, generator=generator)
+    fractions = 0.5 ** torch.arange(CLASSES)
+    return bins, torch.multinomial(fractions, count, replacement=True, generator=generator)
 
 
 def dense_weights(bins: Tensor, labels: Tensor, dtype: torch.dtype) -> Tensor:
-    """1 / (density * label count), with the kernel matrix (different ranges, pairs)."""
+    """1 / (density * label count), with the kernel matrix (distinct ranges, pairs)."""
     ranges = bins.to(dtype)
     bandwidth = 1.06 * ranges.std() * len(ranges) ** -0.2
     different, place = torch.unique(ranges, return_inverse=True)
@@ -61,7 +61,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split('\n')[0])
     parser.add_argument('--pairs', type=int, default=60000)
     parser.add_argument('--draws', type=int, default=4096)
-    parser.add_argument('--threads', type=int, default=1, help='of torch')
+    parser.add_argument('--threads', type=int, default=1, help='number of threads of torch')
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
     bins, labels = street_like_pairs(args.pairs)

@@ -50,7 +50,7 @@ def ours(points, head, feature_map, camera, pixel, size) -> torch.Tensor:
 def measure(way, size, results) -> None:
     """Median seconds, peak memory above the inputs in MB, loss and gradient of one way."""
     inputs = make_inputs(size)
-    # libraries that the first product loads are no part of the loss
+    # libraries that the first product loads are not part of the loss
     (inputs['points'].detach()[:8] @ inputs['head'].detach().T).sum()
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     times = []

@@ -61,7 +61,7 @@ def make_sweep(scene: int) -> tuple[Sweep, np.ndarray, np.ndarray]:
 
 
 def pose(position: np.ndarray, rotation: np.ndarray) -> np.ndarray:
-    """(4, 4) of a position and a rotation."""
+    """Pose (4, 4) of a position and a rotation."""
     matrix = np.eye(4)
     matrix[:3, :3], matrix[:3, 3] = rotation, position
     return matrix
@@ -98,7 +98,8 @@ def time_clusters(proposals: LidarProposals, points: np.ndarray) -> tuple[float,
 def search(image: RangeImage, free: np.ndarray, rule: ClusterRule) -> np.ndarray:
     """Components by breadth-first search, as the method is published: the angle is tested when a cell is reached."""
     rows, columns = free.shape
-    is_free, ranges, component = free.tolist(), image.range.tolist(), [[-1] * columns for _ in range(rows)]
+    is_free, ranges = free.tolist(), image.range.tolist()
+    component = [[-1] * columns for _ in range(rows)]
     steps, limit = [0.0, *(-np.diff(image.elevation)).tolist(), 0.0], math.radians(rule.angle)
     count = 0
     for start in zip(*np.nonzero(free)):

@@ -4,7 +4,7 @@
 One process, one core: 6 JPEG images of 1600x900, 34,000 points, all augmentations of OLIVINE; then the same with
 a weak label map per image, whose decoding costs both ways alike.
 The straightforward way is what released code of this field does: images decoded at full size to floating
-point, the chain of poses applied to the whole cloud once per camera, cropping and resizing of full-size float
+point, the chain of poses applied to the full cloud once per camera, cropping and resizing of full-size float
 tensors. The floor is reading the files and decoding the images at reduced size, and nothing else.
 
     python benchmarks/load_sample.py
@@ -56,7 +56,7 @@ def photographs() -> list[np.ndarray]:
 
 
 def lidar_like_points(rng: np.random.Generator, count: int) -> np.ndarray:
-    """(count, 5) float32: ground and obstacles around a 32-beam sensor."""
+    """Ground and obstacles around a 32-beam sensor, float32 (count, 5)."""
     azimuth, elevation = rng.uniform(-np.pi, np.pi, count), np.deg2rad(rng.uniform(-30, 10, count))
     ground = 1.84 / np.maximum(-np.sin(elevation), 1e-3)
     reach = np.minimum(ground, rng.gamma(3, 8, count) + 3).clip(max=100)
@@ -68,7 +68,7 @@ def lidar_like_points(rng: np.random.Generator, count: int) -> np.ndarray:
 
 
 def rigid(yaw: float, translation: tuple[float, float, float], camera: bool = False) -> np.ndarray:
-    """(4, 4) sensor-to-parent pose; a camera looks along its own z, x to the right, y down."""
+    """Sensor-to-parent pose (4, 4); a camera looks along its own z, x to the right, y down."""
     cos, sin = np.cos(np.deg2rad(yaw)), np.sin(np.deg2rad(yaw))
     pose = np.eye(4)
     pose[:3, :3] = np.array([[cos, -sin, 0], [sin, cos, 0], [0, 0, 1]])
@@ -121,7 +121,7 @@ class Straightforward:
         self.root, self.poses, self.with_labels = root, poses, with_labels
 
     def sample(self) -> dict:
-        """Points, images (6, 3, 224, 416) float32, pairs as two integer arrays, labels."""
+        """Points, images float32 (6, 3, 224, 416), pairs as two integer arrays, labels."""
         cloud = np.fromfile(self.root / 'samples/LIDAR_TOP/scan.bin', np.float32).reshape(-1, 5)[:, :4]
         images, point, pixel, label = self.load_views(cloud)
         xyz = self.rotate_and_flip(cloud[:, :3])
@@ -157,7 +157,7 @@ class Straightforward:
         return stacked, np.concatenate(points), np.concatenate(pixels), np.concatenate(labels)
 
     def project(self, cloud: np.ndarray, camera: dict) -> tuple[np.ndarray, np.ndarray]:
-        """The chain of poses, one step at a time, on the whole cloud."""
+        """The chain of poses, one step at a time, on the full cloud."""
         xyz = cloud[:, :3].T.copy()
         for pose in (self.poses['lidar2ego'], self.poses['ego2global']):
             xyz[:] = pose[:3, :3] @ xyz
@@ -232,7 +232,7 @@ def floor_of(root: Path) -> Callable[[], None]:
 
 
 def best_ms(function: Callable, repeats: int) -> float:
-    """Least CPU time over samples of different seeds: what other programs on the machine disturb least."""
+    """Least CPU time over samples of different seeds, which other programs on the machine disturb least."""
     times = []
     for seed in range(repeats):
         np.random.seed(seed)

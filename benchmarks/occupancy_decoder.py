@@ -48,7 +48,7 @@ def measure(way, results) -> None:
     torch.manual_seed(0)
     decoder, inputs = OccupancyDecoder(CHANNELS), make_inputs()
     occupied, intensity = inputs.pop('occupied'), inputs.pop('intensity')
-    # libraries take memory of their own when they are first used
+    # libraries allocate memory of their own when they are first used
     few = {name: value[:64].detach() for name, value in inputs.items()}
     way(decoder, few['latents'].requires_grad_(), few['support'] % 64, few['offset']).sum().backward()
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss

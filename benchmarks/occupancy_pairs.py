@@ -31,7 +31,7 @@ def street(generator: torch.Generator) -> Tensor:
 
 
 def queries_of(xyz: Tensor, generator: torch.Generator) -> Tensor:
-    """Places behind, in front of and on the way to random points."""
+    """Positions behind, in front of and on the way to random points."""
     third = QUERIES // 3
     chosen = xyz[torch.randperm(len(xyz), generator=generator)[:QUERIES]]
     u = torch.rand(QUERIES, 1, generator=generator)

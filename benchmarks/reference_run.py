@@ -1,14 +1,14 @@
 #!/usr/bin/env python3
-"""The losses of the first steps and the metrics after them, for configs of configs/demo: did a change move a number?
+"""Losses of the first steps and metrics after them, for configs of configs/demo: a change must not move them.
 
     python benchmarks/reference_run.py record before.json            # all pre-training configs of the demo
     python benchmarks/reference_run.py record after.json --configs configs/demo/olivine_demo.py
     python benchmarks/reference_run.py compare before.json after.json
 
 `record` trains every config for 20 steps in a process of its own, on one thread and with a fixed seed, evaluates, and
-adds the numbers to the file. It wants the synthetic data of the demo and its maps (`tools/demo.py` and
+adds the numbers to the file. It needs the synthetic data of the demo and its maps (`tools/demo.py` and
 `tools/make_splits.py` make them). `compare` prints the largest relative difference of each config and exits with 1
-where one is above the limit.
+if one is above the limit.
 """
 
 import argparse
@@ -21,7 +21,7 @@ from pathlib import Path
 
 STEPS = 20
 CONFIGS = sorted(str(path) for path in Path('configs/demo').glob('*_demo.py'))
-# these evaluate what others trained
+# configs that evaluate what others trained
 UNTRAINED = ('zero-shot', 'discovery')
 
 
@@ -67,11 +67,11 @@ def train(config_file: str, data_root: str | None) -> dict:
             self.losses, self.metrics = [], {}
 
         def after_train_iter(self, runner, batch_idx, data_batch=None, outputs=None) -> None:
-            """Losses of a step, each summed to a number."""
+            """Keep the losses of a step, each summed to a number."""
             self.losses.append({name: float(value.sum()) for name, value in outputs.items()})
 
         def after_val_epoch(self, runner, metrics=None) -> None:
-            """Metrics of the evaluation."""
+            """Keep the metrics of the evaluation."""
             self.metrics = {k: float(v) for k, v in metrics.items() if isinstance(v, (int, float))}
 
     torch.set_num_threads(1)
@@ -102,7 +102,7 @@ def keep(file: Path, config: str, numbers: dict) -> None:
 
 
 def print_differences(before: dict, after: dict, limit: float) -> bool:
-    """Print the largest relative difference of each config; whether none is above the limit."""
+    """Print the largest relative difference of each config; returns whether none is above the limit."""
     equal = set(before) == set(after)
     for name in sorted(set(before) ^ set(after)):
         print(f'{name}: only in one file')

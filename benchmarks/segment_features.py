@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Features of lidar segments (Drive&Segment): crops a second, beside those of the network alone.
+"""Features of lidar segments (Drive&Segment): crops per second, compared with the network alone.
 
 Proposals of one sweep with six cameras of 1600 x 900 pixels; DINO's network (ViT-S/16, random weights) sees crops of
 224 x 224 pixels in batches that span images. Cutting the crops and decoding the images is the difference.
@@ -24,7 +24,7 @@ SCENE = 0
 
 
 def main() -> None:
-    """Measure on the GPU where there is one, decoding and cutting in this process."""
+    """Measure on the GPU if there is one, decoding and cutting in this process."""
     device = 'cuda' if torch.cuda.is_available() else 'cpu'
     encoder = SegmentEncoder(TEACHER, 'class').to(device)
     files, maps = make_images()
@@ -37,7 +37,7 @@ def main() -> None:
         segments += len(features)
     total = time.perf_counter() - start
     alone = segments / encoder.seconds
-    print(f'{segments} crops on {device}: {segments / total:.1f} a second, network alone {alone:.1f}')
+    print(f'{segments} crops on {device}: {segments / total:.1f} per second, network alone {alone:.1f}')
     print(f'the network takes {100 * encoder.seconds / total:.0f} % of the time')
 
 

@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
 """SLIC superpixels: the fast setting (`--options scale=0.5`) against the published one, on 1600 x 900 images.
 
-Prints seconds an image and the achievable segmentation accuracy (ASA): the share of labeled pixels that keep their
-class if every superpixel takes its most frequent one. Classes are those of the synthetic street that was rendered.
+Prints seconds per image and the achievable segmentation accuracy (ASA): the fraction of labeled pixels that keep
+their class if every superpixel takes its most frequent one. Classes are those of the rendered synthetic street.
 """
 
 import time
@@ -27,7 +27,7 @@ def main() -> None:
     for name, scale in (('published', 1.0), ('fast', 0.5)):
         seconds, accuracy = measure(SlicGenerator(scale=scale), photos)
         found[name] = seconds, accuracy
-        print(f'{name:9s} (scale={scale}) {seconds:6.3f} s an image, ASA {100 * accuracy:5.2f} %')
+        print(f'{name:9s} (scale={scale}) {seconds:6.3f} s per image, ASA {100 * accuracy:5.2f} %')
     (slow, published), (quick, fast) = found['published'], found['fast']
     print(f'{slow / quick:.2f} times faster, ASA {100 * (published - fast):.2f} points lower, {len(photos)} images')
 
@@ -40,7 +40,7 @@ def make_photo(scene: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 def measure(generator: SlicGenerator, photos: list[tuple[np.ndarray, np.ndarray]]) -> tuple[float, float]:
-    """Median seconds an image and ASA over all images' labeled pixels."""
+    """Median seconds per image and ASA over all images' labeled pixels."""
     seconds, kept, labeled = [], 0, 0
     for image, category in photos:
         start = time.perf_counter()

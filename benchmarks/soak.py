@@ -1,9 +1,9 @@
 #!/usr/bin/env python3
-"""Memory of the trainer over 300 steps of the demo's pre-training, printed every 50; it should stay flat.
+"""Memory of the trainer over 300 steps of the demo's pre-training, printed every 50 steps; it should stay constant.
 
     python benchmarks/soak.py [--config configs/demo/olivine_demo.py] [--data-root data/demo] [--steps 300]
 
-Exits with 1 where the last reading is more than 10 % above the one after the first 50 steps. The data and its maps
+Exits with 1 if the last value is more than 10 % above the one after the first 50 steps. The data and its maps
 are those of tools/demo.py.
 """
 
@@ -24,18 +24,18 @@ class MemoryHook(Hook):
     """Keeps and prints the resident memory of this process in MB."""
 
     def __init__(self) -> None:
-        self.readings = []
+        self.values = []
 
     def after_train_iter(self, runner, batch_idx, data_batch=None, outputs=None) -> None:
-        """Read every 50 steps."""
+        """Read the memory every 50 steps."""
         if (runner.iter + 1) % EVERY == 0:
             with open('/proc/self/statm') as file:
-                self.readings.append(int(file.read().split()[1]) * resource.getpagesize() / 1e6)
-            print(f'step {runner.iter + 1}: {self.readings[-1]:.0f} MB', flush=True)
+                self.values.append(int(file.read().split()[1]) * resource.getpagesize() / 1e6)
+            print(f'step {runner.iter + 1}: {self.values[-1]:.0f} MB', flush=True)
 
 
 def main() -> None:
-    """Train and compare the readings."""
+    """Train and compare the values."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('--config', default='configs/demo/olivine_demo.py')
     parser.add_argument('--data-root')
@@ -52,8 +52,8 @@ def main() -> None:
         runner = Runner.from_cfg(config)
         runner.register_hook(hook)
         runner.train()
-    ratio = hook.readings[-1] / hook.readings[0]
-    print(f'last reading / first: {ratio:.2f}')
+    ratio = hook.values[-1] / hook.values[0]
+    print(f'last value / first: {ratio:.2f}')
     sys.exit(ratio > 1.1)
 
 

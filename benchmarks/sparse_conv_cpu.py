@@ -3,7 +3,7 @@
     python benchmarks/sparse_conv_cpu.py [--voxels 24000] [--repeats 5]
 
 spconv's own CPU convolution is exact with one OpenMP thread only, and its backward asks for a CUDA stream; it
-is measured in a process of its own with OMP_NUM_THREADS=1 and a stream of 0, so that it computes what it would.
+is measured in a process of its own with OMP_NUM_THREADS=1 and a stream of 0, so that it works.
 Both processes build the same network from the same seed on the same sweep. Times are of float32; results are
 compared in float64 as well, because in float32 a difference in the last digit flips single ReLUs, which shows
 in gradients.
@@ -141,7 +141,7 @@ def main() -> None:
         total = side['forward'] + side['backward']
         print(f'  {name:22s} forward {side["forward"]:.3f}  backward {side["backward"]:.3f}  sum {total:.3f}')
     total = [side['forward'] + side['backward'] for side in (ours, theirs)]
-    print(f'ratio spconv / peridot: {total[1] / total[0]:.2f} (at least 1 wanted)')
+    print(f'ratio spconv / peridot: {total[1] / total[0]:.2f} (target: at least 1)')
     print(f'max abs difference of the output: {(ours["out"] - theirs["out"]).abs().max():.2e} in float32')
     ours, theirs = ours['exact'], theirs['exact']
     weights = max(relative(ours['weights'][k], theirs['weights'][k]) for k in ours['weights'])

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Validation of a segmentor on synthetic scans: scans a second, the network's share, and predictions for all points.
+"""Validation of a segmentor on synthetic scans: scans per second, time in the network, and predictions of all points.
 
 The straightforward way copies each voxel's logits to its points in a loop over the voxels.
 """
@@ -65,7 +65,7 @@ def main() -> None:
         wanted = copied_in_a_loop(logits, samples)
         loop = time.perf_counter() - began
     assert all(torch.equal(ours, theirs) for ours, theirs in zip(predicted, wanted))
-    print(f'{SCENES / total:.2f} scans a second, {100 * network / total:.0f} % of the time in the network')
+    print(f'{SCENES / total:.2f} scans per second, {100 * network / total:.0f} % of the time in the network')
     print(f'all points: loop {loop * 1000:.0f} ms, ours {copying * 1000:.1f} ms, {loop / copying:.0f} times faster')
 
 

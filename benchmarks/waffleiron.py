@@ -1,10 +1,10 @@
 #!/usr/bin/env python3
-"""WaffleIron against the way its released code takes. Time, peak memory, agreement.
+"""WaffleIron against the way of its released code. Time, peak memory, agreement.
 
 Batch of 2 scans of 20,000 points, 256 channels, 12 layers, 16 neighbors, forward and backward, float32, one core; and
 the embedding alone. The other way is written from the papers: scans as (B, C, N), all C x 16 x N numbers of
 the neighbors, and in each layer a sum over an index that is expanded to all channels. Neighbors and cells are given to
-both. Each in a process of its own.
+both. Each runs in a process of its own.
 """
 
 import argparse
@@ -66,7 +66,7 @@ class Released(nn.Module):
         )
 
     def forward(self, features: Tensor, neighbors: Tensor, cells: Tensor, occupied: Tensor) -> Tensor:
-        """(B, inputs, N), int64 (B, K, N), int64 (B, 3, N) and 1 for points, 0 for padding (B, N) to (B, C, N)."""
+        """Features (B, C, N) of (B, I, N), int64 (B, K, N), int64 (B, 3, N) and (B, N), 1 for points, 0 for padding."""
         tokens = self.embedding(features, neighbors)
         for d, (spatial, channel) in enumerate(zip(*self.waffleiron.values())):
             a, b = PLANE_AXES[d % 3]
@@ -194,7 +194,7 @@ def compare(name: str, depth: int, repeats: int) -> None:
 
 
 def main() -> None:
-    """Both comparisons."""
+    """Run both comparisons."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument('--depth', type=int, default=12, help='layers of the network')
     parser.add_argument('--repeats', type=int, default=2, help='runs of each, of which the best counts')

@@ -1,9 +1,9 @@
 #!/usr/bin/env python3
-"""Networks x protocols x seeds in one table: what is a pre-training worth downstream?
+"""Fine-tune networks by protocols with several seeds, and compare them in one table.
 
-A network is `random` or NAME=FILE, a `backbone.pth`; `{seed}` in FILE takes the weights of each seed's pre-training.
-A protocol is a config of configs/finetune; minkunet34_nus/1pct.py gives the row minkunet34_nus_1pct. Every run is kept:
-the same command continues what was interrupted and adds what is new. Writes results.json, table.md and plot.png.
+A network is `random` or NAME=FILE, a `backbone.pth`; `{seed}` in FILE stands for the seed.
+A protocol is a config of configs/finetune; minkunet34_nus/1pct.py gives the row minkunet34_nus_1pct. Results are kept:
+the same command continues interrupted runs and adds new ones. Writes results.json, table.md and plot.png.
 """
 
 import argparse
@@ -26,20 +26,20 @@ from peridot.files import atomic_path
 from peridot.work_dirs import last_metrics, peak_gpu_memory
 
 REPO = Path(__file__).resolve().parents[1]
-# ends of the names of what a protocol is judged by: segmentation, nuScenes and KITTI detection
+# ends of the names of the main metrics: segmentation, nuScenes and KITTI detection
 METRICS = ('miou', 'NDS', 'Overall_3D_AP40_moderate')
 
 
 @dataclass(frozen=True)
 class Run:
-    """One fine-tuning.
+    """One fine-tuning run.
 
     Attributes:
         network: Name in the table.
         weights: File to start from, None for random weights.
         protocol: Config file.
         seed: Seed of the run.
-        folder: Its work directory.
+        folder: Work directory of the run.
     """
 
     network: str
@@ -55,27 +55,27 @@ class Run:
 
     @property
     def file(self) -> Path:
-        """Where its result is kept."""
+        """File with its result."""
         return self.folder / 'result.json'
 
     def result(self) -> dict | None:
-        """Metrics, `seconds`, `memory_mb` and `gpu_memory_mb`; None before it ended."""
+        """Metrics, `seconds`, `memory_mb` and `gpu_memory_mb`; None before it has ended."""
         return json.loads(self.file.read_text()) if self.file.is_file() else None
 
     def command(self, data_root: str | None, options: list[str]) -> list[str]:
-        """Command line of the training; it continues an interrupted one."""
-        own = [f'randomness.seed={self.seed}', f'load_from={self.weights}']
+        """Command of the training run; it continues an interrupted one."""
+        run_options = [f'randomness.seed={self.seed}', f'load_from={self.weights}']
         if self.weights is None:
             settings = Config.fromfile(self.protocol).get('random_init_options', {})
-            own += [f'{name}={value}' for name, value in settings.items()]
+            run_options += [f'{name}={value}' for name, value in settings.items()]
         root = ['--data-root', data_root] if data_root else []
         return [
             *(sys.executable, 'tools/train.py', str(self.protocol), *root),
-            *('--work-dir', str(self.folder), '--resume', '--cfg-options', *own, *options),
+            *('--work-dir', str(self.folder), '--resume', '--cfg-options', *run_options, *options),
         ]
 
     def train(self, prefix: list[str], data_root: str | None, options: list[str]) -> dict:
-        """Run the command, its output into `log.txt`, and keep the result."""
+        """Run the command, with its output in `log.txt`, and keep the result."""
         self.folder.mkdir(parents=True, exist_ok=True)
         start, log = time.time(), self.folder / 'log.txt'
         with log.open('ab') as output:
@@ -98,7 +98,7 @@ class Run:
 
 
 def parse_network(text: str) -> tuple[str, str | None]:
-    """'random' or 'NAME=FILE' -> name and file."""
+    """Parse 'random' or 'NAME=FILE' into name and file."""
     name, _, file = text.partition('=')
     if (name == 'random') == bool(file) or not name:
         raise argparse.ArgumentTypeError(f'{text!r}: write random or NAME=FILE')
@@ -106,7 +106,7 @@ def parse_network(text: str) -> tuple[str, str | None]:
 
 
 def plan(networks: list[tuple[str, str | None]], protocols: list[Path], seeds: list[int], out: Path) -> list[Run]:
-    """All runs; weights and configs must exist before the first one starts.
+    """List all runs; weights and configs must exist before the first one starts.
 
     Raises:
         ConfigError: A file is missing.
@@ -125,8 +125,8 @@ def plan(networks: list[tuple[str, str | None]], protocols: list[Path], seeds: l
     return runs
 
 
-def judged(result: dict) -> tuple[str, float]:
-    """Name and value of the metric that a run is judged by."""
+def main_metric(result: dict) -> tuple[str, float]:
+    """Name and value of the main metric of a run."""
     for end in METRICS:
         for name, value in result.items():
             if name.endswith(end):
@@ -135,12 +135,12 @@ def judged(result: dict) -> tuple[str, float]:
 
 
 def tabulate(runs: list[Run]) -> list[dict]:
-    """A row for each protocol and network with finished runs: metric, values by seed, mean, spread, time, memory."""
+    """One row per protocol and network with finished runs: metric, values by seed, mean, spread, time, memory."""
     rows = {}
     for entry in runs:
         result = entry.result()
         if result is not None:
-            metric, value = judged(result)
+            metric, value = main_metric(result)
             row = rows.setdefault(
                 (entry.title, entry.network),
                 dict(protocol=entry.title, network=entry.network, metric=metric, values={}, costs=[]),
@@ -155,7 +155,7 @@ def tabulate(runs: list[Run]) -> list[dict]:
 
 
 def markdown(rows: list[dict], seeds: list[int]) -> str:
-    """The rows as a table; the spread is the standard deviation over seeds."""
+    """Format the rows as a table; the spread is the standard deviation over seeds."""
     lines = [
         '| protocol | network | metric | ' + ' | '.join(f'seed {s}' for s in seeds) + ' | mean | spread | s | MB |',
         '| --- ' * (len(seeds) + 7) + '|',
@@ -169,7 +169,7 @@ def markdown(rows: list[dict], seeds: list[int]) -> str:
 
 
 def plot(rows: list[dict], path: Path) -> None:
-    """Bars of the means, dots of the seeds, one group for each protocol."""
+    """Plot the means as bars and the seeds as dots, one group per protocol."""
     matplotlib.use('Agg')
     from matplotlib import pyplot
 
@@ -177,10 +177,10 @@ def plot(rows: list[dict], path: Path) -> None:
     networks = list(dict.fromkeys(row['network'] for row in rows))
     figure, axes = pyplot.subplots(figsize=(1.5 + 2.2 * len(protocols), 4), layout='constrained')
     for row in rows:
-        place = networks.index(row['network'])
-        x = protocols.index(row['protocol']) + (place - (len(networks) - 1) / 2) * 0.8 / len(networks)
+        index = networks.index(row['network'])
+        x = protocols.index(row['protocol']) + (index - (len(networks) - 1) / 2) * 0.8 / len(networks)
         first = row['protocol'] == protocols[0]
-        axes.bar(x, row['mean'], 0.75 / len(networks), color=f'C{place}', label=row['network'] if first else None)
+        axes.bar(x, row['mean'], 0.75 / len(networks), color=f'C{index}', label=row['network'] if first else None)
         axes.plot([x] * len(row['values']), list(row['values'].values()), 'k.', markersize=5)
     axes.set_xticks(range(len(protocols)), protocols)
     axes.set_ylabel(' / '.join(dict.fromkeys(row['metric'] for row in rows)))
@@ -205,26 +205,26 @@ def write(runs: list[Run], seeds: list[int], out: Path) -> str:
 
 
 def parse_args() -> argparse.Namespace:
-    """Command line."""
+    """Parse networks, protocols, seeds and options."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('--networks', nargs='+', type=parse_network, required=True, metavar='random|NAME=FILE')
     parser.add_argument('--protocols', nargs='+', type=Path, required=True, metavar='CONFIG')
     parser.add_argument('--seeds', nargs='+', type=int, default=[0, 1, 2])
     parser.add_argument('--out', type=Path, default=Path('work_dirs/benchmark'))
     parser.add_argument('--data-root', help='folder of the data, for every dataset of the configs')
-    parser.add_argument('--cfg-options', nargs='+', default=[], help='settings of all runs, as key=value')
-    parser.add_argument('--jobs', type=int, default=1, help='runs side by side (1)')
+    parser.add_argument('--cfg-options', nargs='+', default=[], help='settings for all runs, as key=value')
+    parser.add_argument('--jobs', type=int, default=1, help='number of runs at a time (default: 1)')
     parser.add_argument(
         '--prefix',
         type=shlex.split,
         default=[],
-        help='put before every command, e.g. "srun --partition=gpu --gres=gpu:1" with --jobs 8 for Slurm',
+        help='prefix of every command, e.g. "srun --partition=gpu --gres=gpu:1" with --jobs 8 for Slurm',
     )
     return parser.parse_args()
 
 
 def main() -> None:
-    """Run what has no result yet, then write the table."""
+    """Run everything that has no result yet, then write the table."""
     args = parse_args()
     runs = plan(args.networks, args.protocols, args.seeds, args.out)
     todo = [entry for entry in runs if entry.result() is None]
@@ -236,7 +236,7 @@ def main() -> None:
             entry = jobs[job]
             title = f'[{count}/{len(todo)}] {entry.title} {entry.network} seed {entry.seed}'
             try:
-                metric, value = judged(job.result())
+                metric, value = main_metric(job.result())
                 print(f'{title}: {metric} {value:.3f}, {job.result()["seconds"]:.0f} s', flush=True)
             except PeridotError as error:
                 failures.append(str(error))

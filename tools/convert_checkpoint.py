@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Bring the weights of another program into a file for mmdet3d's configs (`load_from` or `init_cfg`), or ours back."""
+"""Convert weights of other programs for mmdet3d's configs (`load_from` or `init_cfg`), or ours for them."""
 
 import argparse
 
@@ -8,7 +8,7 @@ from peridot.weights import KINDS, convert_checkpoint, write_openpcdet, write_re
 
 
 def main() -> None:
-    """Convert and say what was written."""
+    """Convert and print what was written."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument('checkpoint', help='checkpoint of the other program; with --to, one of ours')
     parser.add_argument('--out', required=True, help='file to write')
@@ -18,14 +18,14 @@ def main() -> None:
         choices=['auto', *KINDS],
         help="also-second: SECOND's trunk of OpenPCDet (ALSO, also for PV-RCNN); drive-and-segment: its Segmenter; "
         "mmdet3d-torchsparse: mmdet3d's MinkUNet; scalr: network of ScaLR or ScaLR+ with its distillation head; "
-        'waffleiron: one that segments; auto recognizes them, another value refuses everything else',
+        'waffleiron: one that segments; auto recognizes them, other values refuse everything else',
     )
     parser.add_argument(
         '--to',
         default='mmdet3d',
         choices=['mmdet3d', 'waffleiron', 'openpcdet'],
-        help='waffleiron: write a WaffleIron of ours as the released code of ScaLR and WaffleIron reads it; openpcdet: '
-        "a trunk of SECOND as OpenPCDet's detectors read it",
+        help='waffleiron: write one of our WaffleIrons for the released code of ScaLR and WaffleIron; openpcdet: '
+        "write a trunk of SECOND for OpenPCDet's detectors",
     )
     args = parser.parse_args()
     if args.to == 'waffleiron':

@@ -1,4 +1,4 @@
-"""Make mmdet3d's info files for a dataset, what they name and lack, and for detection its database of objects."""
+"""Make mmdet3d's info files of a dataset, the files they refer to, and for detection its database of objects."""
 
 import argparse
 from pathlib import Path
@@ -9,7 +9,7 @@ from peridot.datasets.create_infos import create_gt_database
 
 
 def parse_args() -> argparse.Namespace:
-    """Command line."""
+    """Parse the dataset and the options of its converter."""
     parser = argparse.ArgumentParser(description=__doc__)
     commands = parser.add_subparsers(dest='dataset', required=True)
     for name, converter in CONVERTERS.items():
@@ -18,12 +18,12 @@ def parse_args() -> argparse.Namespace:
         for option, settings in converter.options.items():
             command.add_argument(option, **settings)
         if lookup(name).detection:
-            command.add_argument('--no-gt-database', action='store_true', help='leave out the objects for ObjectSample')
+            command.add_argument('--no-gt-database', action='store_true', help='make no database of objects')
     return parser.parse_args()
 
 
 def main() -> None:
-    """Run the converters and list the files."""
+    """Run the converter and list the files."""
     options = vars(parse_args())
     name, root = options.pop('dataset'), options.pop('root')
     with_database = not options.pop('no_gt_database', True)

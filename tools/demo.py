@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
-"""From nothing to a pre-trained backbone in minutes (`make demo`): data, labels, pre-training, linear probes, report.
+"""Pre-train a backbone in minutes (`make demo`): data, labels, pre-training, linear probes, report.
 
-Every finished stage is kept in `results.json`: an interrupted demo continues where it stopped, and one that is run
-again with more methods adds them.
+Every finished stage is kept in `results.json`: an interrupted demo continues where it stopped, and a run with more
+methods adds them.
 """
 
 import argparse
@@ -23,15 +23,17 @@ class Demo(Stages):
         data_root: Folder of the synthetic dataset.
         work_dir: Folder for everything else.
         methods: Methods to pre-train with, all with the same student, teacher family and budget.
-        seeds: For each, one random network to probe, and one pre-training with every method.
-        options: `--cfg-options` for all trainings and probes.
+        seeds: For each seed one random network is probed, and one pre-training run is made with every method.
+        options: `--cfg-options` for all training runs and probes.
     """
 
     def __init__(
         self, data_root: Path, work_dir: Path, methods: list[str], seeds: list[int], options: list[str]
     ) -> None:
         super().__init__(work_dir, dict(data_root=str(data_root), seeds=seeds, options=options))
-        self.data_root, self.seeds, self.options = data_root, seeds, options
+        self.data_root = data_root
+        self.seeds = seeds
+        self.options = options
         self.methods = methods
 
     def configured(self, name: str, method: str, seed: int, folder: str, *arguments: str) -> None:
@@ -66,7 +68,7 @@ class Demo(Stages):
             self.tool('make_demo_data', '--format', layout, '--out', str(root))
 
     def prepare(self, method: str) -> None:
-        """Other data, weak labels or superpixels for a method that needs them."""
+        """Make other data, weak labels or superpixels for a method that needs them."""
         for name in METHODS[method].formats:
             self.stage(f'data as {name}', self.make_data, name)
         if METHODS[method].maps:
@@ -74,11 +76,11 @@ class Demo(Stages):
             self.stage(stage, self.tool, tool, demo_config(method), '--data-root', str(self.data_root))
 
     def pretrain(self, method: str, seed: int) -> None:
-        """One pre-training; continues an interrupted one."""
+        """Run pre-training, or continue an interrupted run."""
         self.configured('train', method, seed, f'{method}_seed{seed}', '--resume')
 
     def probe(self, network: str, seed: int) -> None:
-        """Linear probe of an untrained network or of one that a method pre-trained."""
+        """Run a linear probe of an untrained network or of one that a method pre-trained."""
         folder = f'probe_{network}_seed{seed}'
         method, checkpoint = network, []
         if network in METHODS:
@@ -112,7 +114,7 @@ def demo_config(method: str) -> str:
 
 
 def main() -> None:
-    """Run the stages that are not done."""
+    """Run the stages that are not done yet."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument('--data-root', type=Path, default=Path('data/demo'))
     parser.add_argument('--work-dir', type=Path, default=Path('work_dirs/demo'))

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""All stages of Drive&Segment with one command, see docs/methods/drive_and_segment.md."""
+"""Run all stages of Drive&Segment, see docs/methods/drive_and_segment.md."""
 
 import argparse
 from pathlib import Path
@@ -9,10 +9,10 @@ from peridot.drive_and_segment.all_stages import DriveAndSegment
 
 
 def parse_args() -> argparse.Namespace:
-    """Command line."""
+    """Parse config, data root and seeds."""
     parser = argparse.ArgumentParser(
-        description='All stages of Drive&Segment: proposals, pseudo-labels, superpixels, teacher, its labels, students '
-        'and their scores on held-out images. An interrupted run continues with the same command.'
+        description='Run all stages of Drive&Segment: proposals, pseudo-labels, superpixels, teacher, its labels, '
+        'students and their scores on held-out images. An interrupted run continues with the same command.'
     )
     parser.add_argument('config', type=Path, help='configs/drive_and_segment/NAME.py')
     parser.add_argument('--data-root', type=Path, required=True, help='folder of the dataset')
@@ -22,7 +22,7 @@ def parse_args() -> argparse.Namespace:
 
 
 def main() -> None:
-    """Run the stages that are not done."""
+    """Run the stages that are not done yet."""
     args = parse_args()
     work_dir = args.work_dir or Path('work_dirs') / f'drive_and_segment_{args.config.stem}'
     DriveAndSegment(args.config.absolute(), args.data_root.absolute(), work_dir.absolute(), args.seeds).run()

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Classes as vectors of example images, for teachers without a text network, see docs/open_vocabulary.md."""
+"""Embed example images of classes, for teachers without a text network, see docs/open_vocabulary.md."""
 
 import argparse
 from pathlib import Path
@@ -11,17 +11,24 @@ from peridot.text import embed_images
 
 
 def parse_args() -> argparse.Namespace:
-    """Command line."""
+    """Parse config, images and output file."""
     parser = argparse.ArgumentParser(description='Embed example images of every class with the teacher of a config')
     add_config_arguments(parser)
     parser.add_argument('images', type=Path, help='folder that holds a folder of images for each class')
-    parser.add_argument('--size', type=int, nargs=2, default=(448, 448), metavar=('H', 'W'), help='(448 448)')
-    parser.add_argument('--out', type=Path, required=True, help='file that is written (.safetensors)')
+    parser.add_argument(
+        '--size',
+        type=int,
+        nargs=2,
+        default=(448, 448),
+        metavar=('H', 'W'),
+        help='size of the images (default: 448 448)',
+    )
+    parser.add_argument('--out', type=Path, required=True, help='file to write (.safetensors)')
     return parser.parse_args()
 
 
 def main() -> None:
-    """Embed and write."""
+    """Embed the images and write the file."""
     args = parse_args()
     config = load_config(args)
     init_default_scope(config.get('default_scope', 'mmdet3d'))

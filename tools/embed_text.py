@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Text embeddings of classes, see docs/open_vocabulary.md."""
+"""Embed classes as text, see docs/open_vocabulary.md."""
 
 import argparse
 from pathlib import Path
@@ -9,17 +9,17 @@ from peridot.text import TEMPLATES, TextEncoder, embed_prompts, read_prompts, re
 
 
 def parse_args() -> argparse.Namespace:
-    """Command line."""
-    parser = argparse.ArgumentParser(description='Embed classes in words with the text network of a CLIP')
-    parser.add_argument('prompts', help='file of lines `class: synonym, ...`, or one that comes along, e.g. nuscenes')
+    """Parse prompts, model and output file."""
+    parser = argparse.ArgumentParser(description='Embed the words for classes with the text network of a CLIP')
+    parser.add_argument('prompts', help='file of lines `class: synonym, ...`, or one of the package, e.g. nuscenes')
     parser.add_argument('--model', required=True, help='folder of a CLIP of transformers, or its name on the hub')
-    parser.add_argument('--out', type=Path, required=True, help='file that is written (.safetensors)')
-    parser.add_argument('--templates', type=Path, help='file of sentences with {} (default: eight of photos)')
+    parser.add_argument('--out', type=Path, required=True, help='file to write (.safetensors)')
+    parser.add_argument('--templates', type=Path, help='file of sentences with {} (default: eight about photos)')
     return parser.parse_args()
 
 
 def main() -> None:
-    """Embed and write."""
+    """Embed the words and write the file."""
     args = parse_args()
     prompts = read_prompts(args.prompts)
     templates = read_templates(args.templates) if args.templates else TEMPLATES

@@ -10,7 +10,7 @@ from peridot.labels.quality_report import quality_tables, write_quality
 
 
 def parse_args() -> argparse.Namespace:
-    """Command line."""
+    """Parse config, maps and number of samples."""
     parser = argparse.ArgumentParser(
         description='Compare superpixels and weak labels of the training set with the true classes of its points.'
     )
@@ -18,7 +18,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument(
         '--maps', nargs='+', required=True, metavar='DIR', help='folders of maps, relative to the data root'
     )
-    parser.add_argument('--samples', type=int, default=200, help='samples, evenly spaced (default: 200)')
+    parser.add_argument('--samples', type=int, default=200, help='number of samples, evenly spaced (default: 200)')
     parser.add_argument('--out', type=Path, default=Path('work_dirs/label_quality'), help='folder of the results')
     add_worker_arguments(parser)
     return parser.parse_args()

@@ -9,7 +9,7 @@ from peridot.hooks import export_checkpoint
 
 
 def main() -> None:
-    """Export and say where to."""
+    """Export the backbone."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument('checkpoint', help='checkpoint of tools/train.py, e.g. work_dirs/olivine_nus/epoch_40.pth')
     parser.add_argument('--out', help='file to write; by default backbone.pth beside the checkpoint')

@@ -11,7 +11,7 @@ from peridot.labels.training_maps import make_and_preview, training_set
 
 
 def parse_args() -> argparse.Namespace:
-    """Command line."""
+    """Parse config, output folder and options."""
     parser = argparse.ArgumentParser(
         description='Make object proposals from lidar for the training images of a config: 16-bit maps of segments. '
         'An interrupted run continues with the same command; under torchrun the processes share the sweeps.'

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Make pseudo-labels, classes of lidar segments without names, see docs/methods/drive_and_segment.md."""
+"""Make pseudo-labels, clusters of lidar segments, see docs/methods/drive_and_segment.md."""
 
 import peridot.drive_and_segment.pseudo_labels.segment_kmeans  # noqa: F401  (registers the generator)
 from peridot.cli import load_config, own_command, parse_map_arguments, run
@@ -8,7 +8,7 @@ from peridot.labels.training_maps import make_training_maps
 
 
 def main() -> None:
-    """Encode the segments, cluster them, write the maps."""
+    """Encode the segments, cluster them, and write the maps."""
     args = parse_map_arguments('labels', generator='segment-kmeans')
     config = load_config(args)
     generator = build_generator('labels', args.generator, args.options, config)

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Choose fractions of a dataset's training samples for trainings with few labels, see docs/splits.md."""
+"""Choose fractions of a dataset's training samples for training with few labels, see docs/splits.md."""
 
 import argparse
 from pathlib import Path
@@ -10,7 +10,7 @@ from peridot.datasets.splits import RULES, make_splits
 
 
 def parse_args() -> argparse.Namespace:
-    """Command line."""
+    """Parse dataset, rule and fractions."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument('dataset', choices=list(RULES))
     parser.add_argument('--root', type=Path, required=True, help='folder with <dataset>_infos_train.pkl')
@@ -20,7 +20,7 @@ def parse_args() -> argparse.Namespace:
         help='; '.join(f'{name}: {", ".join(rules)}' for name, rules in RULES.items()) + ' (default: the first)',
     )
     parser.add_argument('--percent', type=float, nargs='+', default=[1, 5, 10, 25, 100], help='default: 1 5 10 25 100')
-    parser.add_argument('--seed', type=int, default=0, help='of rule random (default: 0)')
+    parser.add_argument('--seed', type=int, default=0, help='seed of the rule random (default: 0)')
     parser.add_argument(
         '--scenes',
         choices=['all', 'parametrizing', 'verifying'],
@@ -37,7 +37,7 @@ def parse_args() -> argparse.Namespace:
 
 
 def main() -> None:
-    """Write the splits into <root>/splits and say how many samples they have."""
+    """Write the splits into <root>/splits and print their numbers of samples."""
     args = parse_args()
     splits = make_splits(args.dataset, args.root, args.percent, args.rule, args.scenes, args.seed)
     for split in splits:

@@ -8,7 +8,7 @@ from peridot.labels.make_features import make_teacher_features
 
 
 def parse_args() -> argparse.Namespace:
-    """Command line."""
+    """Parse config, output folder and batch size."""
     parser = argparse.ArgumentParser(
         description='Write the feature maps of the teacher for the training images of a config, in half precision. '
         'An interrupted run continues with the same command; under torchrun the processes share the images.'
@@ -20,14 +20,14 @@ def parse_args() -> argparse.Namespace:
         'else teacher_features/MODEL_HxW)',
     )
     parser.add_argument('--overwrite', action='store_true', help='replace maps made with other settings')
-    parser.add_argument('--yes', action='store_true', help='begin even if the disk seems too small')
+    parser.add_argument('--yes', action='store_true', help='start even if the disk seems too small')
     parser.add_argument('--batch-size', type=int, default=8, help='images per pass of the network (default: 8)')
     add_worker_arguments(parser, 'processes that read images')
     return parser.parse_args()
 
 
 def main() -> None:
-    """Run the teacher."""
+    """Run the teacher on all images."""
     args = parse_args()
     make_teacher_features(
         load_config(args), args.out, args.batch_size, args.workers, args.overwrite, args.yes, own_command()

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Labels of a trained teacher, agreed within segments and superpixels, see docs/methods/drive_and_segment.md."""
+"""Make labels by a trained teacher, one per segment or superpixel, see docs/methods/drive_and_segment.md."""
 
 import peridot.drive_and_segment.segmentor.teacher_labels  # noqa: F401  (registers the generator)
 from peridot.cli import load_config, own_command, parse_map_arguments, run
@@ -8,7 +8,7 @@ from peridot.labels.training_maps import make_training_maps
 
 
 def main() -> None:
-    """Segment the training images, let regions agree, write the maps."""
+    """Segment the training images, average over regions, and write the maps."""
     args = parse_map_arguments('labels', generator='segment-teacher')
     config = load_config(args)
     generator = build_generator('labels', args.generator, args.options, config)

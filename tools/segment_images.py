@@ -19,25 +19,25 @@ from peridot.errors import ConfigError, DataError, PeridotError
 
 
 def parse_args() -> argparse.Namespace:
-    """Command line."""
+    """Parse network, input and output."""
     parser = argparse.ArgumentParser(
-        description='Segment images or a video with a trained network. Pictures that exist are kept: an interrupted '
+        description='Segment images or a video with a trained network. Existing overlays are kept: an interrupted '
         'run continues with the same command.'
     )
     add_config_arguments(parser)
     parser.add_argument('checkpoint', help='weights of the network')
-    parser.add_argument('input', type=Path, help='folder of images, searched through, or a video file')
-    parser.add_argument('out', type=Path, help='folder of the pictures')
-    parser.add_argument('--matching', help='matching.json of an evaluation: also pictures in the colors of classes')
-    parser.add_argument('--opacity', type=float, default=0.6, help='of the colors, 1 hides the image (default: 0.6)')
+    parser.add_argument('input', type=Path, help='folder of images, searched recursively, or a video file')
+    parser.add_argument('out', type=Path, help='folder of the overlays')
+    parser.add_argument('--matching', help='matching.json of an evaluation: also overlays in the colors of classes')
+    parser.add_argument('--opacity', type=float, default=0.6, help='1 hides the image (default: 0.6)')
     return parser.parse_args()
 
 
 def main() -> None:
-    """Write the pictures; images that cannot be read are an error once the others are done."""
+    """Write the overlays; images that cannot be read are reported once the others are done."""
     args = parse_args()
     if not 0 < args.opacity <= 1:
-        raise ConfigError(f'--opacity {args.opacity} must lie above 0, at most 1')
+        raise ConfigError(f'--opacity {args.opacity} must be above 0 and at most 1')
     source, out = args.input, args.out
     is_video = source.suffix.lower() in VIDEOS
     if not (source.is_file() if is_video else source.is_dir()):

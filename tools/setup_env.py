@@ -59,7 +59,7 @@ def main() -> None:
 
 
 def check_machine() -> None:
-    """End with one line when python or disk space will not do."""
+    """Stop with one line if the Python version or the disk space does not suffice."""
     if sys.version_info[:2] != (3, 11):
         sys.exit(
             f'error: the locked versions are for Python 3.11, this is {sys.version.split()[0]}: '
@@ -67,18 +67,18 @@ def check_machine() -> None:
         )
     free = shutil.disk_usage(REPO).free / 1e9
     if not PYTHON.is_file() and free < DISK_GB:
-        sys.exit(f'error: {free:.1f} GB free in {REPO}, set-up needs {DISK_GB} GB: make room and run it again')
+        sys.exit(f'error: {free:.1f} GB free in {REPO}, set-up needs {DISK_GB} GB: free some and run it again')
 
 
 def create_venv() -> None:
-    """Make the virtual environment, anew where an interrupted run left one without pip."""
+    """Make the virtual environment, again if an interrupted run left one without pip."""
     works = PYTHON.is_file() and quiet([PYTHON, '-m', 'pip', '--version']) == 0
     if not works:
         venv.create(VENV, with_pip=True, clear=True)
 
 
 def install_mmcv() -> None:
-    """Install mmcv from the cached wheel, compiling it first where there is none for this python and torch."""
+    """Install mmcv from the cached wheel, compiling it first if there is none for this python and torch."""
     torch_version, cuda = python_output(
         'import torch; print(torch.__version__, "cuda" if torch.cuda.is_available() else "cpu")'
     ).split()
@@ -93,7 +93,7 @@ def install_mmcv() -> None:
 
 
 def compile_mmcv(wheels: Path) -> None:
-    """Build the wheel in a folder that stays, so that an interrupted compilation goes on where it stopped."""
+    """Build the wheel in a folder that stays, so that an interrupted compilation continues where it stopped."""
     compiler = os.environ.get('CXX', 'c++')
     if shutil.which(compiler.split()[0]) is None:
         sys.exit(
@@ -123,7 +123,7 @@ def compile_mmcv(wheels: Path) -> None:
 
 
 def run_with_progress(command: list, environment: dict, log: Path) -> int:
-    """Run `command`, write its output to `log` and show ninja's `[done/total]` lines now and then."""
+    """Run `command`, write its output to `log` and show ninja's `[done/total]` lines from time to time."""
     shown, start = 0.0, time.time()
     with (
         log.open('w') as file,
@@ -161,7 +161,7 @@ def python(*arguments: str) -> None:
 
 
 def python_output(code: str) -> str:
-    """What a line of python prints in the environment."""
+    """Output of a line of Python in the environment."""
     return subprocess.check_output([str(PYTHON), '-c', code], text=True)
 
 

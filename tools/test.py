@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Evaluate a checkpoint: mmdet3d's test loop, or the linear probe of a pre-training."""
+"""Evaluate a checkpoint: mmdet3d's test loop, or the validation loop of pre-training, such as the linear probe."""
 
 import argparse
 from pathlib import Path
@@ -11,7 +11,7 @@ from peridot.compat import log_report
 
 
 def parse_args() -> argparse.Namespace:
-    """Command line."""
+    """Parse config, checkpoint and options of the runner."""
     parser = argparse.ArgumentParser(description='Evaluate a checkpoint')
     add_config_arguments(parser)
     parser.add_argument('checkpoint', nargs='?', help='checkpoint; without one the random network is evaluated')
@@ -20,14 +20,14 @@ def parse_args() -> argparse.Namespace:
 
 
 def keep_matching(config: Config) -> None:
-    """Let the metric of classes without names write which cluster is which class, for tools/segment_images.py."""
+    """Let the metric of clusters write which cluster is which class, for tools/segment_images.py."""
     for key in ('val_evaluator', 'test_evaluator'):
         if isinstance(config.get(key), dict) and config[key].get('type') == 'peridot.MatchedMeanIoU':
             config[key].setdefault('matching_file', str(Path(config.work_dir) / 'matching.json'))
 
 
 def main() -> None:
-    """Run mmdet3d's test loop, or the validation of a pre-training."""
+    """Run mmdet3d's test loop, or the validation loop of pre-training."""
     args = parse_args()
     config = load_runner_config(args)
     check_datasets(config)

@@ -19,7 +19,7 @@ from peridot.errors import ConfigError
 
 
 def parse_args() -> argparse.Namespace:
-    """Command line."""
+    """Parse config and options of the runner."""
     parser = argparse.ArgumentParser(description='Train a model')
     add_config_arguments(parser)
     add_runner_arguments(parser)
@@ -37,7 +37,7 @@ def parse_args() -> argparse.Namespace:
 
 
 def main() -> None:
-    """Train, or continue a training."""
+    """Train, or continue a training run."""
     args = parse_args()
     config = load_runner_config(args)
     check_datasets(config)
@@ -52,7 +52,7 @@ def main() -> None:
     if args.resume and args.resume != 'auto':
         config.resume, config.load_from = True, args.resume
     elif args.resume and (Path(config.work_dir) / 'last_checkpoint').is_file():
-        # without a checkpoint the run has not begun, and load_from still counts
+        # without a checkpoint the run has not started, and load_from still applies
         config.resume, config.load_from = True, None
     if args.launcher != 'none' and torch.cuda.is_available():
         # statistics over all processes, as published; the CPU has no synchronized batch normalization

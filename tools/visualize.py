@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Pictures of segmentations, detections, features and what texts find, without a display, see docs/visualize.md."""
+"""Draw segmentations, detections, features and similarities, without a display, see docs/visualize.md."""
 
 import argparse
 import re
@@ -13,58 +13,58 @@ from peridot.cli import add_config_arguments, check_datasets, load_config, run
 from peridot.errors import ConfigError, DataError
 from peridot.evaluation.zero_shot import check_head, embed_sample
 from peridot.text import TEMPLATES, TextEmbeddings, TextEncoder, embed_prompts
-from peridot.visualization.boxes import PREDICTED, TRUE, Boxes, detection_picture
-from peridot.visualization.pictures import Cloud, TopView, feature_picture, save_picture, segmentation_picture
+from peridot.visualization.boxes import PREDICTED, TRUE, Boxes, detection_figure
+from peridot.visualization.figures import Cloud, TopView, feature_figure, save_figure, segmentation_figure
 from peridot.visualization.scenes import Scenes, load_network, point_features, predict, true_labels
-from peridot.visualization.similarity import Scan, correlation_picture, text_picture
+from peridot.visualization.similarity import Scan, correlation_figure, text_figure
 from peridot.visualization.tsne import balanced_rows, class_map, embed
 from torch import nn
 
-Pictures = Iterator[tuple[str, np.ndarray]]
+Figures = Iterator[tuple[str, np.ndarray]]
 
 
 def parse_args() -> argparse.Namespace:
-    """Command line."""
+    """Parse the kind of figure and its options."""
     parser = argparse.ArgumentParser(description=__doc__)
     kinds = parser.add_subparsers(dest='kind', required=True)
     about = dict(
         seg='ground truth, prediction and errors of a segmentor',
         det='true and predicted boxes of a detector',
-        features='features of a pre-training or a MinkUNet: principal components, similarity, t-SNE',
-        text='similarity of a pre-training with a text-aligned teacher to texts',
+        features='features of a pre-trained student or a MinkUNet: principal components, similarity, t-SNE',
+        text='similarity to texts, of a student pre-trained with a text-aligned teacher',
         correlation='similarity of a point with all points of several scans, also of several datasets',
     )
     point = dict(type=float, nargs=2, metavar=('X', 'Y'))
     for kind, text in about.items():
-        own = kinds.add_parser(kind, help=text, description=text)
-        add_config_arguments(own)
-        own.add_argument('checkpoint', help='checkpoint of this config')
-        own.add_argument('--out', type=Path, required=True, help='folder of the pictures')
-        own.add_argument('--samples', type=int, default=4, help='number of samples, evenly spaced (default: 4)')
+        command = kinds.add_parser(kind, help=text, description=text)
+        add_config_arguments(command)
+        command.add_argument('checkpoint', help='checkpoint of this config')
+        command.add_argument('--out', type=Path, required=True, help='folder of the figures')
+        command.add_argument('--samples', type=int, default=4, help='number of samples, evenly spaced (default: 4)')
         if kind == 'det':
-            own.add_argument('--score-thr', type=float, default=0.3, help='lowest score that is drawn (default: 0.3)')
+            command.add_argument('--score-thr', type=float, default=0.3, help='lowest score drawn (default: 0.3)')
         if kind == 'features':
-            own.add_argument('--point', **point, help='also similarity to the point nearest to (X, Y)')
-            own.add_argument(
-                '--per-class', type=int, default=100, help='points of each class in the t-SNE (default: 100)'
+            command.add_argument('--point', **point, help='also draw the similarity to the point nearest to (X, Y)')
+            command.add_argument(
+                '--per-class', type=int, default=100, help='points per class in the t-SNE (default: 100)'
             )
         if kind == 'text':
-            own.add_argument('--texts', nargs='+', required=True, metavar='TEXT', help='one picture each')
-            source = own.add_mutually_exclusive_group(required=True)
+            command.add_argument('--texts', nargs='+', required=True, metavar='TEXT', help='one figure each')
+            source = command.add_mutually_exclusive_group(required=True)
             source.add_argument('--embeddings', help='file of tools/embed_text.py with these classes or synonyms')
             source.add_argument('--model', help='text network for any text: folder of a CLIP or its name on the hub')
-            own.add_argument('--head', default='distill', help="head into the texts' space (default: distill)")
+            command.add_argument('--head', default='distill', help="head into the texts' space (default: distill)")
         if kind == 'correlation':
             where = 'the point nearest to (X, Y) of the first sample'
-            own.add_argument('--point', **point, required=True, help=where)
-            own.add_argument(
+            command.add_argument('--point', **point, required=True, help=where)
+            command.add_argument(
                 '--also',
                 nargs='+',
                 default=[],
                 metavar='CONFIG[=DATA_ROOT]',
-                help='configs whose samples are compared too, by the same network',
+                help='configs whose samples are also compared, with the same network',
             )
-            own.add_argument('--head', help="take the features behind this head instead of the student's")
+            command.add_argument('--head', help="take the features behind this head instead of the student's")
     return parser.parse_args()
 
 
@@ -73,8 +73,8 @@ def cloud_of(sample: dict, row: int, scenes: Scenes, narrow: int = 640, pixels: 
 
     Args:
         sample: As its pipeline packs it.
-        row: Its row in the dataset.
-        scenes: Where it comes from.
+        row: Row of the sample in the dataset.
+        scenes: The samples and cameras.
         narrow: Width of each of several images.
         pixels: Width and height of the view from above.
     """
@@ -82,31 +82,33 @@ def cloud_of(sample: dict, row: int, scenes: Scenes, narrow: int = 640, pixels: 
     return Cloud(xyz, cameras.images, cameras.pairs(xyz), TopView.fit(xyz, cameras.front, pixels))
 
 
-def segmentation_pictures(model: nn.Module, scenes: Scenes, args: argparse.Namespace) -> Pictures:
-    """One picture per sample."""
+def segmentation_figures(model: nn.Module, scenes: Scenes, args: argparse.Namespace) -> Figures:
+    """One figure per sample."""
     if not hasattr(model, 'decode_head'):
-        raise ConfigError(f'{args.config} holds no segmentor, but a {type(model).__name__}: use `det` or `features`')
+        raise ConfigError(f'{args.config} is not a segmentor but a {type(model).__name__}: use `det` or `features`')
     meta = scenes.dataset.metainfo
     for name, sample, row in scenes:
         truth = true_labels(sample)
         if truth is None:
-            raise DataError(f'sample {name} of {scenes.dataset.ann_file} has no point labels to compare with')
+            raise DataError(
+                f'sample {name} of {scenes.dataset.ann_file} has no point labels to compare with: draw `features`'
+            )
         predicted = predict(model, sample).pred_pts_seg.pts_semantic_mask.cpu().numpy()
         cloud = cloud_of(sample, row, scenes, narrow=480, pixels=540)
-        yield f'seg_{name}', segmentation_picture(cloud, truth, predicted, meta['classes'], meta['palette'])
+        yield f'seg_{name}', segmentation_figure(cloud, truth, predicted, meta['classes'], meta['palette'])
 
 
-def detection_pictures(model: nn.Module, scenes: Scenes, args: argparse.Namespace) -> Pictures:
-    """One picture per sample."""
+def detection_figures(model: nn.Module, scenes: Scenes, args: argparse.Namespace) -> Figures:
+    """One figure per sample."""
     classes = scenes.dataset.metainfo['classes']
     for name, sample, row in scenes:
         result = predict(model, sample)
         if 'pred_instances_3d' not in result:
-            raise ConfigError(f'{args.config} holds no detector, but a {type(model).__name__}: use `seg` or `features`')
-        found = result.pred_instances_3d.cpu()
-        found = found[found.scores_3d >= args.score_thr]
-        names = [f'{classes[label]} {score:.2f}' for label, score in zip(found.labels_3d, found.scores_3d)]
-        predicted = Boxes(found.bboxes_3d.corners.numpy(), names, PREDICTED)
+            raise ConfigError(f'{args.config} is not a detector but a {type(model).__name__}: use `seg` or `features`')
+        boxes = result.pred_instances_3d.cpu()
+        boxes = boxes[boxes.scores_3d >= args.score_thr]
+        names = [f'{classes[label]} {score:.2f}' for label, score in zip(boxes.labels_3d, boxes.scores_3d)]
+        predicted = Boxes(boxes.bboxes_3d.corners.numpy(), names, PREDICTED)
         annotation = sample['data_samples'].get('eval_ann_info') or {}
         labels = np.asarray(annotation.get('gt_labels_3d', []), dtype=np.int64)
         corners = np.zeros((0, 8, 3))
@@ -118,18 +120,18 @@ def detection_pictures(model: nn.Module, scenes: Scenes, args: argparse.Namespac
         view = TopView.fit(xyz, cameras.front, 1240 if len(cameras.images) == 1 else 1080, corners[:, :, :2])
         yield (
             f'det_{name}',
-            detection_picture(xyz, cameras.images, cameras.lidar2cam, cameras.cam2img, true, predicted, view),
+            detection_figure(xyz, cameras.images, cameras.lidar2cam, cameras.cam2img, true, predicted, view),
         )
 
 
-def feature_pictures(model: nn.Module, scenes: Scenes, args: argparse.Namespace) -> Pictures:
+def feature_figures(model: nn.Module, scenes: Scenes, args: argparse.Namespace) -> Figures:
     """Principal components, similarity to a point, and one t-SNE of the points of all samples."""
     kept = []
     for name, sample, row in scenes:
         cloud, features = cloud_of(sample, row, scenes), point_features(model, sample)
-        yield f'features_{name}_pca', feature_picture(features, cloud)
+        yield f'features_{name}_pca', feature_figure(features, cloud)
         if args.point:
-            yield f'features_{name}_similarity', feature_picture(features, cloud, cloud.nearest(*args.point))
+            yield f'features_{name}_similarity', feature_figure(features, cloud, cloud.nearest(*args.point))
         labels = true_labels(sample)
         if labels is not None:
             rows = balanced_rows(labels, len(scenes.dataset.metainfo['classes']), args.per_class)
@@ -143,8 +145,8 @@ def feature_pictures(model: nn.Module, scenes: Scenes, args: argparse.Namespace)
         print('no t-SNE: the samples have no point labels')
 
 
-def text_pictures(model: nn.Module, scenes: Scenes, args: argparse.Namespace) -> Pictures:
-    """One picture per sample and text; the colors of a text mean the same in all samples."""
+def text_figures(model: nn.Module, scenes: Scenes, args: argparse.Namespace) -> Figures:
+    """One figure per sample and text; the colors of a text mean the same in all samples."""
     if args.embeddings:
         texts = TextEmbeddings.load(args.embeddings)
         queries = [texts.query(text) for text in args.texts]
@@ -161,11 +163,11 @@ def text_pictures(model: nn.Module, scenes: Scenes, args: argparse.Namespace) ->
         limits = np.percentile(torch.cat(found)[:, column].numpy(), [2, 99.5]).tolist()
         stem = '-'.join(re.findall('[a-z0-9]+', text.lower()))
         for (name, cloud), scores in zip(clouds.items(), found):
-            yield f'text_{stem}_{name}', text_picture(cloud, scores[:, column], text, limits)
+            yield f'text_{stem}_{name}', text_figure(cloud, scores[:, column], text, limits)
 
 
-def correlation_pictures(model: nn.Module, scenes: Scenes, args: argparse.Namespace) -> Pictures:
-    """One picture with the samples of all configs."""
+def correlation_figures(model: nn.Module, scenes: Scenes, args: argparse.Namespace) -> Figures:
+    """One figure with the samples of all configs."""
     sources = [scenes]
     for other in args.also:
         path, _, data_root = other.partition('=')
@@ -178,32 +180,32 @@ def correlation_pictures(model: nn.Module, scenes: Scenes, args: argparse.Namesp
             features = embed_sample(model, sample, args.head) if args.head else point_features(model, sample)
             title = f'{source.dataset.metainfo.get("dataset", "")} {name}'.strip()
             scans.append(Scan(title, cloud_of(sample, row, source), features))
-    yield 'correlation', correlation_picture(scans, scans[0].cloud.nearest(*args.point))
+    yield 'correlation', correlation_figure(scans, scans[0].cloud.nearest(*args.point))
 
 
-def write_pictures(config: Config, args: argparse.Namespace) -> None:
-    """Draw and write all pictures of a kind."""
+def write_figures(config: Config, args: argparse.Namespace) -> None:
+    """Draw and write all figures of one kind."""
     draw = dict(
-        seg=segmentation_pictures,
-        det=detection_pictures,
-        features=feature_pictures,
-        text=text_pictures,
-        correlation=correlation_pictures,
+        seg=segmentation_figures,
+        det=detection_figures,
+        features=feature_figures,
+        text=text_figures,
+        correlation=correlation_figures,
     )[args.kind]
     scenes = Scenes(config, args.samples)
     model = load_network(config, args.checkpoint, 'cuda' if torch.cuda.is_available() else 'cpu')
-    for name, picture in draw(model, scenes, args):
+    for name, figure in draw(model, scenes, args):
         path = args.out / f'{name}.png'
-        save_picture(path, picture)
+        save_figure(path, figure)
         print(path)
 
 
 def main() -> None:
-    """Write the pictures of the parsed arguments."""
+    """Write the figures of the parsed arguments."""
     args = parse_args()
     config = load_config(args)
     check_datasets(config)
-    write_pictures(config, args)
+    write_figures(config, args)
 
 
 if __name__ == '__main__':

@@ -1,4 +1,4 @@
-"""Reading of checkpoint files."""
+"""Reads checkpoint files."""
 
 import zipfile
 from collections.abc import Mapping
@@ -15,12 +15,12 @@ STATES = ('state_dict', 'model_state', 'model_point', 'model_points', 'net', 'mo
 
 
 def read_checkpoint(path: str | Path, what: str = 'checkpoint', hint: str = 'check the path') -> dict:
-    """Content of a checkpoint, on the CPU; nothing but tensors and plain values is unpickled.
+    """Read a checkpoint, on the CPU; only tensors and plain values are unpickled.
 
     Args:
         path: File of torch, or `.safetensors`.
         what: Kind of the file, for errors.
-        hint: What to do when it is absent, for the error.
+        hint: What to do if it is absent, for the error.
 
     Raises:
         CheckpointError: The file is absent, damaged, holds other objects or no dict.
@@ -30,7 +30,7 @@ def read_checkpoint(path: str | Path, what: str = 'checkpoint', hint: str = 'che
         raise CheckpointError(f'{what} {path} not found: {hint}')
     try:
         content = _read(path)
-    except Exception as error:  # torch, pickle, zip and safetensors have their own
+    except Exception as error:  # of torch, pickle, zip or safetensors
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise CheckpointError(
             f'{what} {path} cannot be read, get the file again or save its state dict alone ({reason})'
@@ -49,5 +49,5 @@ def state_of(content: Mapping) -> dict[str, Tensor]:
 def _read(path: Path) -> object:
     if path.suffix == '.safetensors':
         return load_file(path)
-    # mapped: tensors are read when they are used
+    # memory-mapped: tensors are read when they are used
     return torch.load(path, map_location='cpu', weights_only=True, mmap=zipfile.is_zipfile(path))

@@ -1,4 +1,4 @@
-"""What the programs in `tools/` share."""
+"""Command lines, configs and error messages of the programs in `tools/`."""
 
 import argparse
 import errno
@@ -25,12 +25,12 @@ def run(main: Callable[[], None]) -> None:
     except PeridotError as error:
         sys.exit(f'error: {last_line(error)}')
     except OSError as error:
-        # other errors of the system are defects of ours, with a traceback
+        # other system errors are bugs of ours and keep their traceback
         if error.errno not in (errno.EACCES, errno.EROFS, errno.ENOSPC, errno.EDQUOT):
             raise
-        sys.exit(f'error: {error.filename or "a file"}: {os.strerror(error.errno)}: free it, or choose another folder')
+        sys.exit(f'error: {error.filename or "a file"}: {os.strerror(error.errno)}: fix that, or choose another folder')
     except KeyboardInterrupt:
-        sys.exit('interrupted; the same command (with --resume for a training) continues where it stopped')
+        sys.exit('interrupted; the same command (for tools/train.py with --resume) continues where it stopped')
 
 
 def last_line(error: BaseException) -> str:
@@ -40,7 +40,7 @@ def last_line(error: BaseException) -> str:
 
 
 def add_config_arguments(parser: argparse.ArgumentParser) -> None:
-    """Arguments of every program that starts from a config."""
+    """Add the arguments of every program that starts from a config."""
     parser.add_argument('config', help='config file')
     parser.add_argument(
         '--data-root', help='folder of the data, for every dataset of the config; OLD=NEW,... for several'
@@ -49,15 +49,15 @@ def add_config_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def add_runner_arguments(parser: argparse.ArgumentParser) -> None:
-    """Arguments of the programs that build a Runner."""
+    """Add the arguments of the programs that build a Runner."""
     parser.add_argument('--work-dir', help='folder for logs and checkpoints')
     parser.add_argument('--launcher', choices=['none', 'pytorch', 'slurm', 'mpi'], default='none')
-    # torch.distributed.launch passes it; the environment variable is what mmengine reads
+    # torch.distributed.launch passes it; mmengine reads the environment variable
     parser.add_argument('--local_rank', '--local-rank', type=int, default=0)
 
 
 def add_worker_arguments(parser: argparse.ArgumentParser, what: str = 'worker processes') -> None:
-    """`--workers`, by default the cores of this machine, which torchrun's processes share."""
+    """Add `--workers`, by default the cores of this machine, divided among torchrun's processes."""
     local_processes = int(os.environ.get('LOCAL_WORLD_SIZE', 1))
     parser.add_argument(
         '--workers',
@@ -68,7 +68,7 @@ def add_worker_arguments(parser: argparse.ArgumentParser, what: str = 'worker pr
 
 
 def parse_map_arguments(kind: str, generator: str) -> argparse.Namespace:
-    """Command line of the programs that make maps for the training images of a config.
+    """Parse the arguments of the programs that make maps for the training images of a config.
 
     Args:
         kind: 'superpixels' or 'labels'.
@@ -88,21 +88,21 @@ def parse_map_arguments(kind: str, generator: str) -> argparse.Namespace:
 
 
 def add_map_arguments(parser: argparse.ArgumentParser, folder: str) -> None:
-    """Arguments of every program that makes maps for the training images of a config.
+    """Add the arguments of every program that makes maps for the training images of a config.
 
     Args:
-        parser: Gets them.
-        folder: Where the maps go without `--out`, for the help.
+        parser: Parser to add them to.
+        folder: Default folder of the maps, for the help.
     """
     add_config_arguments(parser)
     parser.add_argument('--out', help=f'folder of the maps, relative to the data root (default: {folder})')
     parser.add_argument('--overwrite', action='store_true', help='replace maps made with other settings')
-    parser.add_argument('--preview', type=int, default=0, metavar='N', help='write N overlays to look at')
+    parser.add_argument('--preview', type=int, default=0, metavar='N', help='write N overlays for inspection')
     add_worker_arguments(parser)
 
 
 def own_command() -> str:
-    """This command line, without options that do not belong to making a missing map again."""
+    """This command line, without options that are not needed to make a missing map again."""
     words = [word for word in sys.argv if word not in ('--overwrite', '--yes')]
     return shlex.join(['python', *words])
 
@@ -114,7 +114,7 @@ def load_config(args: argparse.Namespace) -> Config:
         ConfigError: The file is absent, or inherits from mmsegmentation, which is not installed.
     """
     if not Path(args.config).is_file():
-        raise ConfigError(f'config {args.config} not found: configs/ holds those of the project')
+        raise ConfigError(f'config {args.config} not found: see configs/ for those of the project')
     try:
         config = Config.fromfile(args.config)
     except ModuleNotFoundError as error:
@@ -146,12 +146,12 @@ def config_name(path: str | Path) -> str:
 
 
 def load_runner_config(args: argparse.Namespace) -> Config:
-    """As `load_config`, with launcher and work directory (default: work_dirs/<`config_name`>)."""
+    """Like `load_config`, with launcher and work directory (default: work_dirs/<`config_name`>)."""
     os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
     config = load_config(args)
     config.launcher = args.launcher
     if args.launcher != 'none' and not torch.cuda.is_available():
-        # by default mmengine passes a GPU's number to the wrapper
+        # by default mmengine passes the number of a GPU to the wrapper
         config.setdefault('model_wrapper_cfg', dict(device_ids=None, broadcast_buffers=False))
     config.work_dir = args.work_dir or config.get('work_dir') or f'work_dirs/{config_name(args.config)}'
     return config
@@ -192,14 +192,14 @@ def check_training_maps(config: Config) -> None:
 
 
 def set_data_root(config: Config, data_root: str) -> None:
-    """Replace `data_root` wherever the config has one, and in paths that were put together from it.
+    """Replace `data_root` wherever the config has one, and in paths that begin with it.
 
     Args:
         config: Changed in place.
-        data_root: A folder; for a config that reads several, `OLD=NEW` for each that changes, with commas between.
+        data_root: A folder; for a config that reads several, `OLD=NEW` for each that changes, separated by commas.
 
     Raises:
-        ConfigError: It is one folder in place of several, or names a folder that the config does not have.
+        ConfigError: It is one folder instead of several, or names a folder that the config does not have.
     """
     roots = {part['data_root'].rstrip('/') for part in dicts_of(config._cfg_dict) if part.get('data_root')}
     used = sorted({part['data_root'].rstrip('/') for part in _used_parts(config) if part.get('data_root')})
@@ -219,6 +219,6 @@ def set_data_root(config: Config, data_root: str) -> None:
 
 
 def _used_parts(config: Config) -> Iterator[ConfigDict]:
-    """Dicts of the config that a training or test reads: variables that it leaves unused may name other folders."""
-    parts = [f'{loop}_{part}' for loop in ('train', 'val', 'test') for part in ('dataloader', 'cfg', 'evaluator')]
-    return dicts_of([config.get(key) for key in [*parts, 'picture_dataset']])
+    """Dicts of the config that a training or test run reads: unused variables may name other folders."""
+    keys = [f'{loop}_{name}' for loop in ('train', 'val', 'test') for name in ('dataloader', 'cfg', 'evaluator')]
+    return dicts_of([config.get(key) for key in [*keys, 'picture_dataset']])

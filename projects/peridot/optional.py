@@ -1,11 +1,11 @@
-"""Packages that only some parts need, imported when they are used."""
+"""Optional packages, imported when they are used."""
 
 import importlib
 from types import ModuleType
 
 from peridot.errors import ConfigError
 
-# what pip is to install, by package
+# arguments of `pip install` by package
 INSTALL = {
     'mmseg': 'mmsegmentation==1.2.2 ftfy regex',
     'segment_anything': 'segment-anything',
@@ -18,10 +18,10 @@ def import_package(name: str, user: str) -> ModuleType:
 
     Args:
         name: The module, e.g. 'mmseg.apis'.
-        user: What needs it, for the error.
+        user: What needs the package, for the error.
 
     Raises:
-        ConfigError: It, or a package it needs, is not installed.
+        ConfigError: The package, or one that it needs, is not installed.
     """
     try:
         return importlib.import_module(name)

@@ -1,14 +1,14 @@
-"""Walks over what is nested: settings of a config, and datasets inside wrappers."""
+"""Walks over nested structures: settings of a config, and datasets inside wrappers."""
 
 from collections.abc import Iterator
 from typing import Any
 
 
 def dicts_of(settings: Any) -> Iterator[dict]:
-    """All dicts of nested settings, the outer ones first; each may be changed before the walk goes into it.
+    """Yield all dicts of nested settings, outer ones first; each may be changed before the walk enters it.
 
     Args:
-        settings: Dicts, lists and tuples in each other; anything else has no dicts.
+        settings: Nested dicts, lists and tuples; anything else has no dicts.
     """
     if isinstance(settings, dict):
         yield settings
@@ -19,10 +19,10 @@ def dicts_of(settings: Any) -> Iterator[dict]:
 
 
 def innermost(dataset: Any) -> list:
-    """Datasets that read their data themselves, in order.
+    """List the datasets inside wrappers, which read data themselves, in order.
 
     Args:
-        dataset: One of them, or a wrapper with `datasets` (concatenation) or `dataset` (repetition).
+        dataset: Such a dataset, or a wrapper with `datasets` (concatenation) or `dataset` (repetition).
     """
     if hasattr(dataset, 'datasets'):
         return [part for item in dataset.datasets for part in innermost(item)]

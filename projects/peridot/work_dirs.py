@@ -1,4 +1,4 @@
-"""Work directories: what runs left in them, and programs of many stages that continue where they stopped."""
+"""Work directories: results of runs, and programs of several stages that continue where they stopped."""
 
 from __future__ import annotations
 
@@ -17,28 +17,29 @@ REPO = Path(__file__).resolve().parents[2]
 
 
 class Stages:
-    """Stages that keep what they found in `results.json`.
+    """Stages that keep their results in `results.json`.
 
     Args:
         work_dir: Folder for `results.json`.
-        settings: What the results depend on, as JSON values; results of others are refused.
+        settings: Settings that the results depend on, as JSON values; results of other settings are refused.
 
     Attributes:
-        results: Content of the file: `settings`, `seconds` of every finished stage, and what stages put there.
+        results: Content of the file: `settings`, `seconds` of every finished stage, and what the stages add.
 
     Raises:
         PeridotError: The folder holds results of other settings.
     """
 
     def __init__(self, work_dir: Path, settings: dict) -> None:
-        self.work_dir, self.file = work_dir, work_dir / 'results.json'
+        self.work_dir = work_dir
+        self.file = work_dir / 'results.json'
         self.results = json.loads(self.file.read_text()) if self.file.is_file() else {}
         if self.results.setdefault('settings', settings) != settings:
             raise PeridotError(f'{self.file} is of a run with other settings: remove {work_dir} or use another')
         self.results.setdefault('seconds', {})
 
     def stage(self, name: str, action: Callable, *arguments) -> None:
-        """Run `action(*arguments)` unless it finished before; remember that it did, and its seconds."""
+        """Run `action(*arguments)` unless it finished before, and record its seconds."""
         if name in self.results['seconds']:
             print(f'=== {name}: done before')
             return
@@ -69,7 +70,7 @@ def last_metrics(work_dir: Path) -> dict[str, float]:
     """Metrics of the last evaluation in `work_dir`, without absent classes (NaN).
 
     Raises:
-        PeridotError: The last thing logged there is no evaluation.
+        PeridotError: The last log entry there is not an evaluation.
     """
     logs = sorted(work_dir.glob('*/vis_data/[0-9]*.json'))
     lines = logs[-1].read_text().strip().splitlines() if logs else []
@@ -80,19 +81,19 @@ def last_metrics(work_dir: Path) -> dict[str, float]:
 
 
 def peak_gpu_memory(work_dir: Path) -> int:
-    """Largest GPU memory in MB that the training in `work_dir` logged, 0 without a GPU."""
+    """Largest GPU memory in MB that the training run in `work_dir` logged, 0 without a GPU."""
     logs = work_dir.glob('*/vis_data/[0-9]*.json')
     rows = (json.loads(line) for log in logs for line in log.read_text().splitlines())
     return max((int(row.get('memory', 0)) for row in rows), default=0)
 
 
 def last_checkpoint(work_dir: Path) -> str:
-    """Path of the last checkpoint that the training in `work_dir` finished.
+    """Path of the last checkpoint of the training run in `work_dir`.
 
     Raises:
         PeridotError: There is none.
     """
     note = work_dir / 'last_checkpoint'
     if not note.is_file():
-        raise PeridotError(f'{work_dir} holds no checkpoint: its training did not come to the first one')
+        raise PeridotError(f'{work_dir} holds no checkpoint: training stopped before the first one')
     return note.read_text().strip()

@@ -100,11 +100,11 @@ def test_maps_of_another_generator_or_kind(tiny):
     describe(tiny, 'superpixels', generator='felzenszwalb', hash='sha256:1', command='python make others')
     asked = dict(folder='superpixels', kind='superpixels', generator='slic')
     message = error_of(tiny, dict(superpixels=asked))
-    assert "generator 'felzenszwalb' where 'slic' is asked" in message
+    assert "generator 'felzenszwalb', but 'slic' is needed" in message
     assert 'make_superpixels.py CONFIG' in message and '--generator slic`' in message
     assert 'make others' not in message
     message = error_of(tiny, dict(superpixels={**asked, 'folder': 'labels'}))
-    assert "kind 'labels' where 'superpixels' is asked" in message
+    assert "kind 'labels', but 'superpixels' is needed" in message
     tiny.build([], maps=dict(superpixels={**asked, 'generator': 'felzenszwalb'}))
 
 

@@ -125,7 +125,7 @@ def test_a_camera_without_lidar_is_named(demo_root, sweeps, tmp_path, caplog):
 def test_label_maps_of_another_size_are_refused(demo_root, sweeps, tmp_path):
     job = job_for(sweeps[:1], demo_root, tmp_path / 'maps')
     maps = make_maps(generator(sweeps[:1]), job)
-    with pytest.raises(DataError, match='198x352 pixels, its image has 100x200'):
+    with pytest.raises(DataError, match='has 198x352 pixels, its image has 100x200'):
         maps.read(job.images[0].path, (100, 200))
 
 

@@ -105,7 +105,7 @@ def test_a_sweep_without_ring(sensor):
     with pytest.raises(DataError, match=r'points of 4 columns have no ring in column 4: .*use_dim'):
         make_range_image(points[:, :4], sensor)
     points[7, 4] = 0.05
-    with pytest.raises(DataError, match=r'column 4 holds 0\.05, which is no beam: .*to None'):
+    with pytest.raises(DataError, match=r'column 4 holds 0\.05, which is not a beam: .*to None'):
         make_range_image(points, sensor)
     points[:, 4] = 0
     with pytest.raises(DataError, match='column 4 holds numbers that several beams share'):

@@ -90,7 +90,7 @@ def test_pictures_of_a_folder(trained, pictures, matching, tmp_path, run_tool):
 def test_an_image_that_cannot_be_read(trained, pictures, tmp_path, run_tool):
     (pictures / 'a.png').write_bytes(b'no image')
     with pytest.raises(
-        SystemExit, match=r'error: .*a\.png is no image or is damaged.* \(1 images were left out'
+        SystemExit, match=r'error: .*a\.png is not an image or is damaged.* \(1 images were left out'
     ) as end:
         run_tool('segment_images', *trained, pictures, tmp_path / 'out')
     # a text ends the process with status 1
@@ -133,10 +133,10 @@ def test_inputs_that_are_none(trained, pictures, matching, tmp_path, run_tool):
     (tmp_path / 'empty').mkdir()
     with pytest.raises(SystemExit, match='empty holds no image'):
         run_tool('segment_images', *trained, tmp_path / 'empty', tmp_path / 'out')
-    with pytest.raises(SystemExit, match=r'--opacity 2\.0 must lie above 0'):
+    with pytest.raises(SystemExit, match=r'--opacity 2\.0 must be above 0'):
         run_tool('segment_images', *trained, pictures, tmp_path / 'out', '--opacity', 2)
     (pictures / 'a.jpg').write_bytes((pictures / 'a.png').read_bytes())
-    with pytest.raises(SystemExit, match=r'a\.jpg and .*a\.png would give one picture: rename one'):
+    with pytest.raises(SystemExit, match=r'a\.jpg and .*a\.png would be written to one file: rename one'):
         run_tool('segment_images', *trained, pictures, tmp_path / 'out')
     with pytest.raises(DataError, match='is of 5 clusters, the network has 31'):
         class_palette(str(matching), 31)

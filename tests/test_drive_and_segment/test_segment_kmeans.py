@@ -104,7 +104,7 @@ def test_maps_serve_as_weak_labels_of_olivine(folder, generator, demo_root, tmp_
 
 
 def test_fewer_segments_than_clusters(folder, generator, demo_root, tmp_path):
-    with pytest.raises(DataError, match=r'segments in 1 images cannot make 200 clusters: set a smaller pseudo_labels'):
+    with pytest.raises(DataError, match=r'segments in 1 images cannot form 200 clusters: set a smaller pseudo_labels'):
         make_maps(generator(num_clusters=200), MapJob(folder[1][:1], demo_root, tmp_path / 'labels'))
 
 

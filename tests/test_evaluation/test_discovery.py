@@ -13,8 +13,8 @@ from peridot.evaluation.found import background_patches, class_attention, find_b
 from peridot.models.students import VoxelFeatures
 from peridot.models.teachers import TimmTeacher
 from peridot.registry import MODELS
-from peridot.visualization.foreground import PALETTE, foreground_picture
-from peridot.visualization.pictures import TopView
+from peridot.visualization.figures import TopView
+from peridot.visualization.foreground import PALETTE, foreground_figure
 from PIL import Image
 from torch import nn
 
@@ -119,7 +119,7 @@ def metric(meta, **settings):
     return found
 
 
-def test_measures_of_a_small_scan():
+def test_metrics_of_a_small_scan():
     meta = {**CATALOG['nuscenes'].segmentation_meta(), 'dataset': 'nuscenes'}
     car, road, ignored = meta['classes'].index('car'), meta['classes'].index('driveable_surface'), 16
     evaluator = metric(meta)
@@ -135,9 +135,9 @@ def test_measures_of_a_small_scan():
 
 def test_foreground_of_known_datasets():
     nuscenes = {**CATALOG['nuscenes'].segmentation_meta(), 'dataset': 'nuscenes'}
-    assert binary_truth(np.arange(18), nuscenes).tolist() == [1] * 10 + [0] * 6 + [2, 2]
+    assert binary_truth(np.arange(18), nuscenes).tolist() == [1] * 10 + [0] * 6 + [-1, -1]
     kitti = {**CATALOG['semantickitti'].segmentation_meta(), 'dataset': 'semantickitti'}
-    assert binary_truth(np.arange(-1, 20), kitti).tolist() == [2] + [1] * 8 + [0] * 11 + [2]
+    assert binary_truth(np.arange(-1, 20), kitti).tolist() == [-1] + [1] * 8 + [0] * 11 + [-1]
     assert set(CATALOG['nuscenes'].foreground) < set(nuscenes['classes'])
 
 
@@ -218,7 +218,7 @@ def test_loop_reports_both_ways(demo_root, tmp_path, images):
     truth = [
         binary_truth(sample['data_samples'].gt_pts_seg.pts_semantic_mask.numpy(), META) for sample in samples(runner)
     ]
-    background = np.mean(np.concatenate(truth)[np.concatenate(truth) < 2] == 0)
+    background = np.mean(np.concatenate(truth)[np.concatenate(truth) >= 0] == 0)
     assert found['discovery/seed@-1/iou_mean'] == pytest.approx(background / 2)
     loop = runner.val_loop
     assert float(loop.mean_seed.norm()) == pytest.approx(1) and [
@@ -260,7 +260,7 @@ def test_models_that_discovery_cannot_use(demo_root, tmp_path):
 
 def test_picture_shows_foreground_above_background():
     xyz = np.array([[0.0, 5.0, 0.0], [0.0, 5.0, 2.0], [-5.0, 0.0, 0.0]])
-    picture = foreground_picture(xyz, np.array([1, 0, 2]), {'head': np.array([False, True, True])}, TopView(10, 100))
+    picture = foreground_figure(xyz, np.array([1, 0, 2]), {'head': np.array([False, True, True])}, TopView(10, 100))
     assert picture.shape[1] == 200 and (picture[25, 50] == PALETTE[1]).all()
     assert (picture[25, 150] == PALETTE[1]).all()
     # points without ground truth are dark in every picture

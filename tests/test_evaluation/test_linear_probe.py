@@ -7,7 +7,7 @@ from peridot.evaluation.linear_probe import build_fit_dataloader
 from peridot.registry import DATASETS
 from peridot.structures import Pairs
 from peridot.visualization.colors import pca_colors, similarity_colors
-from peridot.visualization.pictures import TopView, draw_from_above, draw_on_images, tile
+from peridot.visualization.figures import TopView, draw_from_above, draw_on_images, tile
 
 
 def blobs(seed: int, n: int = 3000, spread: float = 0.3):

@@ -126,7 +126,7 @@ def class_of(vector, texts) -> int:
 
 @torch.no_grad()
 def by_hand(model, samples, texts):
-    """Confusion matrices of the three readings, point by point."""
+    """Confusion matrices of the three protocols, point by point."""
     texts = TextEmbeddings.load(texts)
     matrices = dict.fromkeys(('student', 'teacher', 'student_visible'), 0)
     for content in samples:
@@ -149,14 +149,14 @@ def miou(matrix):
     return float(np.mean(hits / (matrix.sum(1) + matrix[:, :3].sum(0) - hits)))
 
 
-def test_three_readings_equal_those_by_hand(model, texts):
+def test_three_protocols_equal_those_by_hand(model, texts):
     samples = [sample(0, 60, 120), sample(1, 40, 80), sample(2, 50, 30)]
     found = loop(model, samples, texts).run()
     expected = by_hand(model, samples, texts)
-    for reading, matrix in expected.items():
-        assert found[f'zero_shot/{reading}/miou'] == pytest.approx(miou(matrix), abs=1e-6), reading
-        assert found[f'zero_shot/{reading}/acc'] == pytest.approx(np.diag(matrix).sum() / matrix.sum(), abs=1e-6)
-    assert len({found[f'zero_shot/{reading}/miou'] for reading in expected}) == 3
+    for protocol, matrix in expected.items():
+        assert found[f'zero_shot/{protocol}/miou'] == pytest.approx(miou(matrix), abs=1e-6), protocol
+        assert found[f'zero_shot/{protocol}/acc'] == pytest.approx(np.diag(matrix).sum() / matrix.sum(), abs=1e-6)
+    assert len({found[f'zero_shot/{protocol}/miou'] for protocol in expected}) == 3
 
 
 def test_student_that_equals_the_texts_is_right_everywhere(model, texts):

@@ -47,7 +47,7 @@ def test_all_weights_of_a_segmentor_arrive(student, exported):
     for name, value in student.state_dict().items():
         assert torch.equal(model.state_dict()[name], value), name
     report = verify_loading(model, exported)
-    assert report.share == 1 and report.total == len(student.state_dict())
+    assert report.fraction == 1 and report.total == len(student.state_dict())
     assert report.elements == report.elements_arrived == sum(v.numel() for v in student.state_dict().values())
     assert report.missing == ['decode_head.conv_seg.weight', 'decode_head.conv_seg.bias']
     assert re.search(rf'backbone +{report.total} +0 +0 +0 +0 +0\n', report.table())
@@ -70,7 +70,7 @@ def test_init_cfg_of_a_module_loads_all_sparse_weights(exported):
     model = segmentor(backbone(init_cfg=init))
     assert 'values differ' in complaint(model, exported)
     model.init_weights()
-    assert verify_loading(model, exported).share == 1
+    assert verify_loading(model, exported).fraction == 1
 
 
 def test_init_cfg_of_a_detector_and_of_its_dense_modules(tmp_path):
@@ -85,7 +85,7 @@ def test_init_cfg_of_a_detector_and_of_its_dense_modules(tmp_path):
     detector.init_cfg = dict(type='Pretrained', checkpoint=path)
     detector._is_init = False
     detector.init_weights()
-    assert verify_loading(detector, path).share == 1
+    assert verify_loading(detector, path).fraction == 1
 
 
 def test_layout_trap_fails_loudly(student, trap):
@@ -103,7 +103,7 @@ def test_layout_trap_fails_loudly(student, trap):
 def test_one_changed_number_is_found(exported):
     model = loaded(exported)
     model.backbone.decoder[3][1][0].bn2.running_var[0] += 1
-    report = verify_loading(model, exported, min_share=0.9)
+    report = verify_loading(model, exported, min_fraction=0.9)
     assert report.changed == ['backbone.decoder.3.1.0.bn2.running_var']
     assert '1 of ' in complaint(model, exported)
 
@@ -124,7 +124,7 @@ def test_part_of_a_student_is_not_the_student(student, exported, tmp_path):
     )
     line = complaint(model, str(tmp_path / 'encoder.pth'))
     assert f'{lacking} of ' in line and 'has no backbone.decoder.0' in line
-    assert verify_loading(model, tmp_path / 'encoder.pth', min_share=0.1).absent
+    assert verify_loading(model, tmp_path / 'encoder.pth', min_fraction=0.1).absent
 
 
 def test_weights_of_another_network(exported, tmp_path):
@@ -140,7 +140,7 @@ def test_weights_of_another_network(exported, tmp_path):
     assert 'tools/export_backbone.py' in complaint(loaded(exported), str(tmp_path / 'epoch_1.pth'))
 
     torch.save(dict(state_dict={}), tmp_path / 'empty.pth')
-    assert 'holds no weights' in complaint(loaded(exported), str(tmp_path / 'empty.pth'), min_share=0)
+    assert 'holds no weights' in complaint(loaded(exported), str(tmp_path / 'empty.pth'), min_fraction=0)
 
 
 @pytest.mark.parametrize(
@@ -155,7 +155,7 @@ def test_other_input_settings(settings, text, exported):
     line = complaint(loaded(exported, **settings), exported)
     assert re.search(text, line) and "settings='warn'" in line
     report = verify_loading(loaded(exported, **settings), exported, settings='warn')
-    assert report.share == 1
+    assert report.fraction == 1
 
 
 def test_other_number_of_input_columns_names_both(exported):
@@ -178,13 +178,13 @@ def test_voxels_of_mmdet3ds_own_segmentor(exported):
     layer = dict(max_num_points=-1, point_cloud_range=[-9] * 3 + [9] * 3, voxel_size=[0.5] * 3, max_voxels=(-1, -1))
     own = dict(type='Det3DDataPreprocessor', voxel=True, voxel_type='minkunet', voxel_layer=layer)
     model.data_preprocessor = MODELS.build(own)
-    assert verify_loading(model, exported).share == 1
+    assert verify_loading(model, exported).fraction == 1
     layer['voxel_size'] = [0.05] * 3
     model.data_preprocessor = MODELS.build(own)
     assert 'set model.data_preprocessor.voxel_layer.voxel_size=[0.5, 0.5, 0.5]' in complaint(model, exported)
 
 
-@pytest.mark.parametrize('arguments', [dict(min_share=98), dict(settings='ignore')])
+@pytest.mark.parametrize('arguments', [dict(min_fraction=98), dict(settings='ignore')])
 def test_wrong_arguments(arguments):
     with pytest.raises(ConfigError, match=next(iter(arguments))):
         VerifyLoadingHook(**arguments)
@@ -298,7 +298,7 @@ def test_configs_of_the_documentation(tmp_path):
     text = (Path(__file__).parents[2] / 'docs' / 'weights.md').read_text()
     segmentation, detection = re.findall(r'```python\n(_base_ = .+?)```', text, re.DOTALL)
     config = Config.fromstring(segmentation, '.py')
-    assert HOOKS.build(config.custom_hooks[0]).min_share == 1
+    assert HOOKS.build(config.custom_hooks[0]).min_fraction == 1
     # fewer blocks and channels than MinkUNet34
     config.model.backbone.update(backbone())
     config.model.decode_head.channels = 8
@@ -307,4 +307,4 @@ def test_configs_of_the_documentation(tmp_path):
     for settings, file in ((config, 'unet.pth'), (Config.fromstring(detection, '.py'), 'trunk.pth')):
         model = MODELS.build(settings.model)
         load_checkpoint(model, str(tmp_path / file), map_location='cpu')
-        assert verify_loading(model, tmp_path / file).share == 1
+        assert verify_loading(model, tmp_path / file).fraction == 1

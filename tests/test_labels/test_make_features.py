@@ -166,7 +166,7 @@ def test_resuming_makes_what_is_missing_or_cut_off(demo_root, maps, weights, tmp
         # the last digit depends on how many images the network sees at once
         np.testing.assert_allclose(np.load(path), np.load(io.BytesIO(content)), rtol=1e-3, atol=1e-3)
     assert {path: path.stat().st_mtime_ns for path in kept} == times
-    assert '6 maps of 64x2x3' in (printed := capsys.readouterr().out) and '4 are there' in printed
+    assert '6 maps of 64x2x3' in (printed := capsys.readouterr().out) and '4 exist' in printed
 
 
 def test_two_processes_share_the_images(demo_root, weights, tmp_path, monkeypatch):
@@ -246,7 +246,7 @@ def test_missing_and_damaged_maps(demo_root, maps, weights, tmp_path):
             [dataset_of(config)[index] for index in range(SAMPLES)]
         shutil.copy2(sorted(maps.rglob('*.npy'))[-1], first)
     (maps / 'manifest.json').write_text('{"kind": "labels"}')
-    with pytest.raises(DataError, match='not that of teacher features'):
+    with pytest.raises(DataError, match='not a manifest of teacher features'):
         dataset_of(config).full_init()
     (maps / 'manifest.json').unlink()
     with pytest.raises(DataError, match='make the maps with'):

@@ -116,7 +116,7 @@ def test_a_map_of_another_size_names_the_source(foreign, job):
     folder, _ = foreign('{token}.png', 40)
     Image.new('L', (3, 3)).save(folder / 'CAM_FRONT-0.png')
     with pytest.raises(
-        DataError, match=r'theirs/CAM_FRONT-0\.png 3x3 pixels, its image has 90x160.*get the file again'
+        DataError, match=r'theirs/CAM_FRONT-0\.png has 3x3 pixels, its image has 90x160.*get the file again'
     ):
         make_maps(SuperpixelFilesGenerator('theirs', 'slidr'), job('x'))
 
@@ -127,8 +127,8 @@ def test_a_map_of_another_size_names_the_source(foreign, job):
         ([], 'is empty'),
         (None, 'is empty'),
         (['car', 'bus', 'car'], "names 'car' twice"),
-        (['car', 3], 'holds 3, which is no name'),
-        (['car', ' '], "holds ' ', which is no name"),
+        (['car', 3], 'holds 3, which is not a name'),
+        (['car', ' '], "holds ' ', which is not a name"),
         ([str(number) for number in range(256)], 'has 256 names, 8-bit labels hold at most 255'),
     ],
 )

@@ -191,7 +191,7 @@ def test_checkpoint_absent(tmp_path):
 def test_checkpoint_of_another_type(tiny_sam, job):
     state = torch.load(tiny_sam)
     torch.save({**state, 'image_encoder.pos_embed': torch.zeros(1, 64, 64, 1024)}, tiny_sam)
-    with pytest.raises(CheckpointError, match=r"does not fit model_type='tiny', it is one of 'vit_l'") as error:
+    with pytest.raises(CheckpointError, match=r"does not fit model_type='tiny', it is a 'vit_l'") as error:
         make_maps(generator(tiny_sam), job('superpixels/sam'))
     assert 'set model_type=vit_l' in one_line(error)
     # nothing was begun, so that the fixed command needs no --overwrite

@@ -43,13 +43,13 @@ def test_ids_stay_below_the_declared_maximum(height, width, segments):
 def test_a_reduced_scale_finds_the_same_regions(image):
     full, fast = SlicGenerator()(image), SlicGenerator(scale=0.5)(image)
     assert fast.shape == full.shape
-    # share of pixels that lie in the block where most of their superpixel lies
+    # fraction of pixels that lie in the block where most of their superpixel lies
     blocks = np.arange(5 * 9).reshape(5, 9).repeat(30, 0).repeat(30, 1)
-    share = [
+    fraction = [
         np.bincount((ids * 45 + blocks).ravel(), minlength=150 * 45).reshape(150, 45).max(1).sum() / ids.size
         for ids in (full, fast)
     ]
-    assert share[0] > 0.8 and share[1] > share[0] - 0.03
+    assert fraction[0] > 0.8 and fraction[1] > fraction[0] - 0.03
 
 
 def test_one_color_gives_a_partition():

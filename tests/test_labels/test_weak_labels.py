@@ -177,7 +177,7 @@ def test_regions_of_segment_anything_missing(street):
 def test_too_many_clusters(street):
     with pytest.raises(ConfigError, match='num_classes=300'):
         generator(num_classes=300)
-    with pytest.raises(DataError, match=r'superpixels in 1 images cannot make 250 clusters.*num_classes=N'):
+    with pytest.raises(DataError, match=r'superpixels in 1 images cannot form 250 clusters.*num_classes=N'):
         make_maps(generator(num_classes=250, fit_images=1), job_for(street))
 
 

@@ -96,7 +96,7 @@ def one_line(error) -> str:
 
 def test_map_of_another_size(tmp_path):
     maps = superpixels(tmp_path, np.zeros((10, 30), int))
-    with pytest.raises(DataError, match='10x30 pixels, its image has 20x30') as error:
+    with pytest.raises(DataError, match='has 10x30 pixels, its image has 20x30') as error:
         maps.read(IMAGE, SIZE)
     assert 'a__b.png' in one_line(error) and 'python tools/make_superpixels.py' in one_line(error)
 
@@ -164,7 +164,7 @@ def test_missing_folders_name_the_program_that_fills_them(tmp_path, folder, tool
 def test_asked_generators_with_a_program_of_their_own(tmp_path):
     write_manifest(tmp_path, Manifest('superpixels', 'slic', num_ids=9))
     with pytest.raises(
-        DataError, match=r"generator 'slic' where 'lidar' is asked .*`python tools/make_proposals\.py"
+        DataError, match=r"generator 'slic', but 'lidar' is needed.*`python tools/make_proposals\.py"
     ) as error:
         MapFolder('.', tmp_path, generator='lidar')
     assert '--generator' not in one_line(error)
@@ -172,9 +172,9 @@ def test_asked_generators_with_a_program_of_their_own(tmp_path):
 
 def test_manifest_of_another_kind_or_generator(tmp_path):
     superpixels(tmp_path, np.zeros(SIZE, int))
-    with pytest.raises(DataError, match=r"kind 'superpixels' where 'labels' is asked .*make_weak_labels"):
+    with pytest.raises(DataError, match=r"kind 'superpixels', but 'labels' is needed.*make_weak_labels"):
         MapFolder('sp', tmp_path, kind='labels')
-    with pytest.raises(DataError, match="generator 'slic' where 'sam' is asked"):
+    with pytest.raises(DataError, match="generator 'slic', but 'sam' is needed"):
         MapFolder('sp', tmp_path, kind='superpixels', generator='sam')
 
 

@@ -77,4 +77,4 @@ def test_every_trained_tensor_arrives_in_the_detector(detector, tensors, tmp_pat
     arrived = downstream.state_dict()
     assert not [name for name, value in trained.items() if not torch.equal(value, arrived[name])]
     report = verify_loading(downstream, path)
-    assert report.share == 1 and report.total == len(trained) == (tensors or len(trained))
+    assert report.fraction == 1 and report.total == len(trained) == (tensors or len(trained))

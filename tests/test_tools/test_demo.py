@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 from peridot.demo.methods import COLORS, METHODS, NAMES
+from peridot.demo.report import training_section
 
 REPO = Path(__file__).resolve().parents[2]
 TINY = [
@@ -20,6 +21,14 @@ TINY = [
     'val_cfg.fit_scans=2',
     'default_hooks.logger.interval=1',
 ]
+
+
+@pytest.mark.parametrize('metrics', [{'loss': 1.0}, {'loss': 1.0, 'contrast/accuracy': 0.5}])
+def test_report_draws_methods_with_and_without_a_metric_of_agreement(metrics, tmp_path):
+    log = tmp_path / 'olivine_seed0' / '20250101' / 'vis_data' / 'scalars.json'
+    log.parent.mkdir(parents=True)
+    log.write_text('\n'.join(json.dumps({**metrics, 'step': step}) for step in (1, 2)))
+    assert training_section(tmp_path, [0], ['olivine']).count('<img') == 1
 
 
 def test_demo_makes_results_and_report_and_is_done_once(labeled_root, tmp_path, call_tool, capsys):

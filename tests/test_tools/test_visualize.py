@@ -76,10 +76,10 @@ def test_detections_of_an_mmdet3d_config(visualize, random_weights, tmp_path):
 @pytest.mark.parametrize(
     'kind, config, weights, message',
     [
-        ('seg', 'configs/demo/olivine_demo.py', None, 'holds no segmentor, but a Pretrainer'),
+        ('seg', 'configs/demo/olivine_demo.py', None, 'is not a segmentor but a Pretrainer'),
         ('seg', SEGMENTOR, 'absent.pth', 'checkpoint absent.pth not found'),
         ('seg', SEGMENTOR, 'configs/demo/olivine_demo.py', 'checkpoint of another network'),
-        ('det', SEGMENTOR, None, 'holds no detector, but a MinkUNet'),
+        ('det', SEGMENTOR, None, 'is not a detector but a MinkUNet'),
     ],
 )
 def test_errors_are_one_line(visualize, random_weights, kind, config, weights, message):

@@ -2,9 +2,9 @@ import numpy as np
 import pytest
 from peridot.maps import Manifest
 from peridot.visualization.colors import class_colors
+from peridot.visualization.figures import save_figure
 from peridot.visualization.html import legend
 from peridot.visualization.maps import YELLOW, overlay, paint
-from peridot.visualization.pictures import save_picture
 from PIL import Image
 
 IMAGE = np.full((40, 60, 3), 200, np.uint8)
@@ -14,19 +14,19 @@ def test_labels_are_transparent_and_others_stay():
     labels = np.zeros((40, 60), np.uint8)
     labels[:, 30:], labels[0] = 1, 255
     palette = np.array([[0, 0, 0], [100, 0, 0]], np.uint8)
-    picture = paint(IMAGE, labels, palette, opacity=0.25)
-    assert picture[1, 0].tolist() == [150, 150, 150] and picture[1, 59].tolist() == [175, 150, 150]
-    assert (picture[0] == 200).all() and (IMAGE == 200).all()
+    figure = paint(IMAGE, labels, palette, opacity=0.25)
+    assert figure[1, 0].tolist() == [150, 150, 150] and figure[1, 59].tolist() == [175, 150, 150]
+    assert (figure[0] == 200).all() and (IMAGE == 200).all()
 
 
 @pytest.mark.parametrize('names', [['road', 'car'], [f'a class {i}' for i in range(9)]])
 def test_overlay_of_labels_names_the_classes_below(names):
     labels = np.zeros((40, 60), np.uint8)
-    picture = overlay(IMAGE, labels, Manifest('labels', classes=names))
-    assert picture.shape[1] == 60 and len(picture) >= 40 + 30 * len(names)
-    assert (abs(picture[:40] - (0.45 * 200 + 0.55 * class_colors(1)[0])) < 0.51).all()
+    figure = overlay(IMAGE, labels, Manifest('labels', classes=names))
+    assert figure.shape[1] == 60 and len(figure) >= 40 + 30 * len(names)
+    assert (abs(figure[:40] - (0.45 * 200 + 0.55 * class_colors(1)[0])) < 0.51).all()
     for color in class_colors(len(names)):
-        assert (picture[40:] == color).all(-1).sum() > 100
+        assert (figure[40:] == color).all(-1).sum() > 100
 
 
 def test_overlay_of_superpixels_draws_their_borders():
@@ -36,9 +36,9 @@ def test_overlay_of_superpixels_draws_their_borders():
 
 
 def test_a_picture_is_kept_as_it_is(tmp_path):
-    picture = np.random.default_rng(0).integers(0, 255, (9, 7, 3), np.uint8)[:, ::-1]
-    save_picture(tmp_path / 'new' / 'a.png', picture)
-    np.testing.assert_array_equal(np.asarray(Image.open(tmp_path / 'new' / 'a.png')), picture)
+    figure = np.random.default_rng(0).integers(0, 255, (9, 7, 3), np.uint8)[:, ::-1]
+    save_figure(tmp_path / 'new' / 'a.png', figure)
+    np.testing.assert_array_equal(np.asarray(Image.open(tmp_path / 'new' / 'a.png')), figure)
     assert [path.name for path in (tmp_path / 'new').iterdir()] == ['a.png']
 
 

@@ -16,8 +16,8 @@ from peridot.registry import DATASETS, MODELS
 from peridot.structures import Pairs
 from peridot.text import TextEmbeddings, read_prompts
 from peridot.visualization.colors import heat_colors
-from peridot.visualization.pictures import DARK, Cloud, TopView
-from peridot.visualization.similarity import Scan, correlation, correlation_picture, text_picture
+from peridot.visualization.figures import DARK, Cloud, TopView
+from peridot.visualization.similarity import Scan, correlation, correlation_figure, text_figure
 from PIL import Image
 from torch import nn
 
@@ -45,28 +45,28 @@ def test_correlation_is_the_cosine():
 def test_one_point_lights_up_its_like_in_every_scan():
     first = scan('one', [5.0, 0], [0, 1], cameras=1)
     second = scan('two', [0.0, 2], [0, 3], [0.1, 0])
-    picture = correlation_picture([first, second], 0)
+    figure = correlation_figure([first, second], 0)
     # the scan without camera is as wide as its view, the rest is black
-    assert picture.shape == (200, 300, 3) and not picture[100:, 100:].any()
+    assert figure.shape == (200, 300, 3) and not figure[100:, 100:].any()
     at = [100 + 50 - 15 * i for i in range(3)]
-    assert [tuple(picture[row, 50]) for row in at] == [VIOLET, VIOLET, YELLOW]
-    assert tuple(picture[35, 50]) == VIOLET  # the first scan's other point
+    assert [tuple(figure[row, 50]) for row in at] == [VIOLET, VIOLET, YELLOW]
+    assert tuple(figure[35, 50]) == VIOLET  # the first scan's other point
     # the cross is in the first scan only
-    reds = (picture == (255, 60, 60)).all(-1)
+    reds = (figure == (255, 60, 60)).all(-1)
     assert reds[:100].any() and not reds[100:].any()
     assert first.cloud.nearest(1, 5) == 1
 
 
 def test_features_of_two_networks_do_not_compare():
     with pytest.raises(ConfigError, match='scan two has features of 3 channels, one of 2'):
-        correlation_picture([scan('one', [5.0, 0]), scan('two', [0.0, 2, 1])], 0)
+        correlation_figure([scan('one', [5.0, 0]), scan('two', [0.0, 2, 1])], 0)
 
 
 def test_text_picture_says_what_the_colors_mean():
     plain = scan('one', [5.0, 0], [0, 1])
-    picture = text_picture(plain.cloud, torch.tensor([0.1, 0.3]), 'a car', (0.1, 0.3))
-    assert tuple(picture[50, 50]) == VIOLET and tuple(picture[35, 50]) == YELLOW
-    assert (picture[:20] > 200).all(-1).any() and not (picture[60:] != DARK).any()
+    figure = text_figure(plain.cloud, torch.tensor([0.1, 0.3]), 'a car', (0.1, 0.3))
+    assert tuple(figure[50, 50]) == VIOLET and tuple(figure[35, 50]) == YELLOW
+    assert (figure[:20] > 200).all(-1).any() and not (figure[60:] != DARK).any()
 
 
 @MODELS.register_module()
@@ -125,10 +125,10 @@ def texts(tmp_path):
     return tmp_path / 'text.safetensors'
 
 
-def test_pictures_of_texts(visualize, texts):
+def test_figures_of_texts(visualize, texts):
     pictures = visualize('text', '--embeddings', texts, '--texts', 'car', 'traffic sign', '--samples', '1')
     assert [name.rsplit('_', 1)[0].split('_')[:2] for name in pictures] == [['text', 'car'], ['text', 'traffic-sign']]
-    assert all(picture.std() > 5 for picture in pictures.values())
+    assert all(figure.std() > 5 for figure in pictures.values())
 
 
 def test_any_text_with_a_text_model(visualize, monkeypatch):
@@ -141,10 +141,10 @@ def test_any_text_with_a_text_model(visualize, monkeypatch):
     assert model == 'some/clip' and 'a photo of a a Unicorn!.' in texts
 
 
-def test_pictures_of_correlation_over_two_configs(visualize, pretraining, demo_root):
+def test_figures_of_correlation_over_two_configs(visualize, pretraining, demo_root):
     also = f'{pretraining[0]}={demo_root}'
-    (picture,) = visualize('correlation', '--point', '0', '10', '--samples', '1', '--also', also).values()
-    first, second = np.split(picture, 2)
+    (figure,) = visualize('correlation', '--point', '0', '10', '--samples', '1', '--also', also).values()
+    first, second = np.split(figure, 2)
     # the same sample twice, the second time without the cross
     assert first.std() > 5 and 0 < (first != second).any(-1).mean() < 0.01
 
@@ -173,7 +173,7 @@ def test_hook_draws_the_front_camera_up(pretraining, demo_root, tmp_path, monkey
     dataset = DATASETS.build(config.picture_dataset)
     model, seen = MODELS.build(config.model), []
     monkeypatch.setattr(
-        'peridot.hooks.feature_picture.feature_picture', lambda *a: seen.append(a) or np.zeros((4, 4, 3), np.uint8)
+        'peridot.hooks.feature_picture.feature_figure', lambda *a: seen.append(a) or np.zeros((4, 4, 3), np.uint8)
     )
     # a lidar frame that looks along x, as KITTI's
     turn = np.array([[0, -1, 0, 0], [1, 0, 0, 0], [0, 0, 1, 0], [0, 0, 0, 1.0]])

@@ -13,7 +13,7 @@ from peridot.visualization.occupancy import (
     POINT,
     UNKNOWN,
     Slice,
-    occupancy_picture,
+    occupancy_figure,
     occupancy_slice,
     predict_occupancy,
 )
@@ -51,28 +51,28 @@ def test_probability_is_that_of_the_mean_logit(wall):
 
 
 def test_places_of_slices():
-    horizontal = Slice('horizontal', -1.0, 10.0, step=0.5).places()
+    horizontal = Slice('horizontal', -1.0, 10.0, step=0.5).positions()
     assert horizontal.shape == (40, 40, 3)
     torch.testing.assert_close(horizontal[0, 0], torch.tensor([-9.75, 9.75, -1]))
-    along_x, along_y = (Slice(kind, 2.0, 10.0, (-3, 4), 0.5).places() for kind in 'xy')
+    along_x, along_y = (Slice(kind, 2.0, 10.0, (-3, 4), 0.5).positions() for kind in 'xy')
     assert along_x.shape == along_y.shape == (14, 40, 3)
     torch.testing.assert_close(along_x[0, -1], torch.tensor([9.75, 2, 3.75]))
     torch.testing.assert_close(along_y[-1, 0], torch.tensor([2.0, -9.75, -2.75]))
 
 
 def test_wall_on_a_slice(wall):
-    picture = occupancy_slice(*wall, Slice(level=0.0, extent=10.0, step=0.5))
-    assert picture.shape == (160, 160, 3) and picture.dtype == np.uint8
-    at = lambda x, y: picture[int((10 - y) / 0.5 * 4), int((x + 10) / 0.5 * 4)].tolist()  # noqa: E731
+    figure = occupancy_slice(*wall, Slice(level=0.0, extent=10.0, step=0.5))
+    assert figure.shape == (160, 160, 3) and figure.dtype == np.uint8
+    at = lambda x, y: figure[int((10 - y) / 0.5 * 4), int((x + 10) / 0.5 * 4)].tolist()  # noqa: E731
     assert at(5.6, 0.2) == OCCUPIED.tolist()
     assert at(4.4, 0.2) == FREE.tolist()
     assert at(-5, 0.2) == list(UNKNOWN)
     # the points themselves
-    red = np.argwhere((picture == POINT).all(2))
+    red = np.argwhere((figure == POINT).all(2))
     assert len(red) > 20 and set(red[:, 1]) <= {119, 120, 121}
     assert red[:, 0].min() >= 47 and red[:, 0].max() <= 113
 
 
-def test_three_slices_in_a_picture(wall):
-    picture = occupancy_picture(*wall, Slice(level=0.0, extent=10.0, step=0.5, heights=(-3.0, 3.0), zoom=2))
-    assert picture.shape == (80 + 24 + 24 + 2 * 4, 80, 3)
+def test_three_slices_in_a_figure(wall):
+    figure = occupancy_figure(*wall, Slice(level=0.0, extent=10.0, step=0.5, heights=(-3.0, 3.0), zoom=2))
+    assert figure.shape == (80 + 24 + 24 + 2 * 4, 80, 3)

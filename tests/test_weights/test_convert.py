@@ -172,7 +172,7 @@ def test_torchsparse_minkunet_gives_the_same_features(torchsparse_unet, tmp_path
         sparseconv_backend='spconv',
     ).eval()
     load_checkpoint(model, str(tmp_path / 'backbone.pth'), map_location='cpu')
-    assert verify_loading(model, tmp_path / 'backbone.pth').share == 1
+    assert verify_loading(model, tmp_path / 'backbone.pth').fraction == 1
 
     rng = np.random.default_rng(0)
     # about half of the cells of a flat box: nearly every offset of every kernel occurs, and no two axes are alike
@@ -284,7 +284,7 @@ def test_openpcdet_second_gives_the_same_map(form, pcdet_second, tmp_path):
     assert convert_checkpoint(pcdet_file(pcdet_second, tmp_path, form), tmp_path / 'backbone.pth') == 'also-second'
     model = DetectorTrunk(SECOND).eval()
     load_checkpoint(model, str(tmp_path / 'backbone.pth'), map_location='cpu')
-    assert verify_loading(model, tmp_path / 'backbone.pth').share == 1
+    assert verify_loading(model, tmp_path / 'backbone.pth').fraction == 1
 
     generator = torch.Generator().manual_seed(0)
     shape = model.middle_encoder.sparse_shape = [41, 32, 48]

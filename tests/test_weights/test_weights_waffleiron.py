@@ -67,7 +67,7 @@ def test_outputs_of_the_released_network(norm, kind, golden, tmp_path):
         distillation.load_state_dict({n.removeprefix('distill.'): v for n, v in content['heads'].items()})
         head = distillation.student
     load_checkpoint(model, str(tmp_path / 'ours.pth'), map_location='cpu')
-    assert verify_loading(model, tmp_path / 'ours.pth', settings='warn').share == 1
+    assert verify_loading(model, tmp_path / 'ours.pth', settings='warn').fraction == 1
     model.eval()
     expected = torch.from_numpy(arrays['output'])
     for scans in (slice(0, 2), slice(0, 1)):
@@ -130,7 +130,7 @@ def test_fine_tuned_head_has_batch_normalization(tmp_path):
     segmentor = MODELS.build(segmentor_config(num_classes=3))
     load_checkpoint(segmentor, str(tmp_path / 'ours.pth'), map_location='cpu')
     report = verify_loading(segmentor, tmp_path / 'ours.pth')
-    assert report.share == 1 and report.missing == []
+    assert report.fraction == 1 and report.missing == []
     write_released(tmp_path / 'ours.pth', tmp_path / 'again.pth')
     again = torch.load(tmp_path / 'again.pth', weights_only=True)['net']
     assert again.keys() == state.keys() and all(torch.equal(again[name], value) for name, value in state.items())
@@ -156,7 +156,7 @@ def test_exported_student_loads_whole_and_says_what_it_was_trained_with(tmp_path
         verify_loading(segmentor, tmp_path / 'backbone.pth')
     segmentor.backbone.grid_size = [512, 512, 32]
     report = verify_loading(segmentor, tmp_path / 'backbone.pth')
-    assert report.share == 1 and all(name.startswith('decode_head') for name in report.missing)
+    assert report.fraction == 1 and all(name.startswith('decode_head') for name in report.missing)
     segmentor.backbone.activation = 'relu'
     with pytest.raises(CheckpointError, match=r"activation was gelu in pre-training and is relu here: set .*'gelu'"):
         verify_loading(segmentor, tmp_path / 'backbone.pth')

@@ -5,14 +5,14 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class DemoMethod:
-    """A method, its demo config being configs/demo/{its key}_demo.py.
+    """A method, whose demo config is configs/demo/KEY_demo.py.
 
     Attributes:
         title: Name for readers.
         color: Its color in plots.
-        asked: What is asked of the network, in words.
+        asked: What the network should learn, in words.
         pretrain: Config of configs/pretrain with the published settings.
-        maps: Maps that it needs, and the program that makes them.
+        maps: Kind of the maps that it needs, and the program that makes them.
         untrained: Key of the untrained network of the same architecture.
         formats: Other layouts of the synthetic world that it trains on.
     """
@@ -26,14 +26,14 @@ class DemoMethod:
     formats: tuple[str, ...] = ()
 
 
-_OWN_PIXEL = 'the feature of a point should match the image feature where the point projects to'
+_SAME_PIXEL = 'the feature of a point should match the image feature where the point projects to'
 _SAME = 'a linear map of the feature of a point should equal the image feature where the point projects to'
 
 METHODS = {
     'olivine': DemoMethod(
         'OLIVINE',
         '#c5e17a',
-        f'{_OWN_PIXEL}, and be nearer to image features of its own weak class than to others',
+        f'{_SAME_PIXEL}, and be nearer to image features of its own weak class than to others',
         'olivine_nus',
         maps=('labels', 'make_weak_labels'),
     ),
@@ -44,7 +44,7 @@ METHODS = {
         'slidr_nus',
         maps=('superpixels', 'make_superpixels'),
     ),
-    'ppkt': DemoMethod('PPKT', '#e1a07a', _OWN_PIXEL, 'ppkt_nus'),
+    'ppkt': DemoMethod('PPKT', '#e1a07a', _SAME_PIXEL, 'ppkt_nus'),
     'scalr': DemoMethod('ScaLR (WaffleIron)', '#d98ae0', _SAME, 'scalr_wi48x256_nus', untrained='random_waffleiron'),
     'scalr_minkunet': DemoMethod('ScaLR (MinkUNet)', '#8a95e0', _SAME, 'scalr_minkunet34_nus'),
     'scalr_mixed': DemoMethod(
@@ -64,7 +64,7 @@ METHODS = {
     'olivine+also': DemoMethod(
         'OLIVINE + ALSO',
         '#9ae0c0',
-        'what OLIVINE and ALSO ask, at once',
+        'the objectives of OLIVINE and ALSO at once',
         'olivine+also_nus',
         maps=('labels', 'make_weak_labels'),
     ),

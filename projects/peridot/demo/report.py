@@ -20,11 +20,11 @@ from peridot.files import atomic_path
 from peridot.maps import ImageSource, MapFolder
 from peridot.registry import DATASETS, MODELS
 from peridot.visualization.colors import class_colors, label_colors
-from peridot.visualization.html import bar, page, picture, similarity_viewer, table
+from peridot.visualization.figures import Cloud, TopView, draw_from_above, draw_on_images, feature_figure, tile
+from peridot.visualization.html import bar, figure_html, page, similarity_viewer, table
 from peridot.visualization.maps import paint
-from peridot.visualization.pictures import Cloud, TopView, draw_from_above, draw_on_images, feature_picture, tile
 from peridot.visualization.scenes import front_camera
-from peridot.visualization.similarity import Scan, correlation_picture
+from peridot.visualization.similarity import Scan, correlation_figure
 from peridot.work_dirs import last_checkpoint
 
 
@@ -32,7 +32,7 @@ def write_report(work_dir: Path, results: dict) -> None:
     """Write `report.html` into the work directory.
 
     Args:
-        work_dir: Folder of the demo, with a training for each method and seed, each with its config.
+        work_dir: Folder of the demo, with a training run for each method and seed, each with its config.
         results: Content of `results.json`.
     """
     methods = [network for network in results['probe'] if network in METHODS]
@@ -46,14 +46,14 @@ def write_report(work_dir: Path, results: dict) -> None:
     features = {UNTRAINED[METHODS[first].untrained][0]: _features(_network(config, seeds[0]), sample)}
     networks = {m: _network(configs[m], seeds[0], work_dir / f'{m}_seed{seeds[0]}') for m in methods}
     for method, network in networks.items():
-        # of the same scan, with the columns that the network reads
-        own = DATASETS.build(configs[method].picture_dataset)[len(dataset) // 2]
-        features[NAMES[method]] = _features(network, own)
+        # the same scan, with the columns that the network reads
+        sample_of_method = DATASETS.build(configs[method].picture_dataset)[len(dataset) // 2]
+        features[NAMES[method]] = _features(network, sample_of_method)
     sections = [
         _headline(results, methods),
         _data(sample, dataset.metainfo),
         _labels(configs['olivine']) if 'olivine' in methods else '',
-        _training(work_dir, seeds, methods),
+        training_section(work_dir, seeds, methods),
         _features_section(sample, features),
         _correlations(networks, configs),
         _classes(results, dataset.metainfo['classes']),
@@ -85,7 +85,7 @@ def _headline(results: dict, methods: list[str]) -> str:
     asked = ''.join(f'<li>{NAMES[m]}: <i>{METHODS[m].asked}</i></li>' for m in methods)
     return (
         '<p>A lidar network was shown synthetic streets through its points, while a frozen ImageNet network '
-        f'looked at the camera images. One thing was asked of it:</p><ul>{asked}</ul><p>It never saw a label. Then '
+        f'looked at the camera images. It had one task:</p><ul>{asked}</ul><p>It never saw a label. Then '
         'its weights were frozen and one linear layer was fitted to name the class of every point of unseen '
         'scenes.</p>'
         f'<p class="big">{", ".join(f"{NAMES[m]} {gain:.1f}&times;" for m, gain in gains.items())} '
@@ -108,10 +108,10 @@ def _data(sample: dict, meta: dict) -> str:
     drawn = np.asarray(Image.fromarray(drawn).resize((round(drawn.shape[1] * height / len(drawn)), height)))
     return (
         '<h2>The data: points that meet pixels</h2>'
-        f'{picture(tile(images, 3), "Six cameras of one keyframe of the synthetic street world.")}'
-        + picture(
+        f'{figure_html(tile(images, 3), "Six cameras of one keyframe of the synthetic street world.")}'
+        + figure_html(
             np.hstack((above, drawn)),
-            f'The same moment as {len(labels)} lidar points, from above and projected on the images: '
+            f'The same moment as {len(labels)} lidar points, from above and projected onto the images: '
             f'{len(inputs["pairs"].point)} point-pixel pairs. Colors are the true classes, which only the final '
             'probe gets to see.',
         )
@@ -127,14 +127,21 @@ def _labels(config: Config) -> str:
     for path in info['img_paths'][:3]:
         image = ImageSource(path).read()
         drawn.append(paint(image, folder.read(path, image.shape[:2]), palette, opacity=0.5))
-    return '<h2>Weak labels, found without anyone naming them</h2>' + picture(
+    return '<h2>Weak labels, found without anyone naming them</h2>' + figure_html(
         tile(np.stack(drawn), 3),
         f'Image features pooled per superpixel and clustered into {folder.num_classes} groups. OLIVINE uses them '
         'to pull points of the same group together; mistakes are many, and it learns in spite of them.',
     )
 
 
-def _training(work_dir: Path, seeds: list[int], methods: list[str]) -> str:
+def training_section(work_dir: Path, seeds: list[int], methods: list[str]) -> str:
+    """Loss and agreement of the training runs, as HTML; a method that logs no agreement has no line there.
+
+    Args:
+        work_dir: Folder of the demo.
+        seeds: Seeds of the runs.
+        methods: Keys of the methods.
+    """
     matplotlib.use('Agg')
     from matplotlib import pyplot
 
@@ -145,40 +152,48 @@ def _training(work_dir: Path, seeds: list[int], methods: list[str]) -> str:
             for log in sorted((work_dir / f'{method}_seed{seed}').glob('*/vis_data/scalars.json')):
                 lines += [json.loads(line) for line in log.read_text().splitlines()]
             steps = [line for line in lines if 'loss' in line]
-            accuracy = next(key for key in steps[0] if key.endswith(('/accuracy', '/cosine', '/iou')))
             label = NAMES[method] if seed == seeds[0] else None
-            for axis, key in zip(axes, ('loss', accuracy)):
-                axis.plot([s['step'] for s in steps], [s[key] for s in steps], color=COLORS[method], lw=1, label=label)
+            for axis, key in zip(axes, ('loss', _agreement_key(steps))):
+                logged = [step for step in steps if key in step]
+                values = [step['step'] for step in logged], [step[key] for step in logged]
+                if logged:
+                    axis.plot(*values, color=COLORS[method], lw=1, label=label)
         axes[0].set_title('total loss')
         axes[1].set_title('agreement')
         for axis in axes:
             axis.set_xlabel('training step')
-            axis.legend()
+            if axis.lines:
+                axis.legend()
         figure.tight_layout()
         figure.canvas.draw()
         image = np.asarray(figure.canvas.buffer_rgba())[..., :3].copy()
         pyplot.close(figure)
-    return '<h2>Training</h2>' + picture(
+    return '<h2>Training</h2>' + figure_html(
         image,
-        'Loss and agreement with what is asked, one line for each seed; methods do not compare. Agreement is the share '
+        'Loss and agreement with the target, one line per seed; methods cannot be compared. Agreement is the fraction '
         'of points that find their own image feature, for ScaLR the cosine with it, for ALSO the IoU of free and '
         'occupied space.',
     )
+
+
+def _agreement_key(steps: list[dict]) -> str | None:
+    """Name of the logged number that says how well a method does its task, None if it logs none."""
+    return next((key for step in steps for key in step if key.endswith(('/accuracy', '/cosine', '/iou'))), None)
 
 
 def _features_section(sample: dict, features: dict[str, Tensor]) -> str:
     inputs = sample['inputs']
     cloud = replace(Cloud.of_inputs(inputs), view=TopView())
     shown = ''.join(
-        picture(
-            feature_picture(values, cloud),
+        figure_html(
+            feature_figure(values, cloud),
             f'{name}: first three principal components of the point features as colors.',
         )
         for name, values in features.items()
     )
     viewer = similarity_viewer(inputs['points'], features, _car(sample))
     return (
-        f'<h2>What the features say</h2>{shown}'
+        f'<h2>What the features show</h2>{shown}'
         '<p><b>Click a point</b> in one of the clouds: all are colored by the similarity of their features '
         f'to it. The first query is a car.</p>{viewer}'
     )
@@ -192,8 +207,8 @@ def _car(sample: dict) -> int:
 
 
 def _correlations(networks: dict[str, nn.Module], configs: dict[str, Config]) -> str:
-    """One point's feature across scans, and across datasets where a method trained on several."""
-    pictures = []
+    """Similarity to one point across scans, and across datasets for a method that was trained on several."""
+    figures = []
     for method, network in networks.items():
         scans = []
         for title, dataset in _picture_datasets(configs[method]):
@@ -202,16 +217,16 @@ def _correlations(networks: dict[str, nn.Module], configs: dict[str, Config]) ->
                 cloud = Cloud.of_inputs(sample['inputs'], camera)
                 scans.append(Scan(f'{title}, scan {index}', cloud, _features(network, sample)))
         query = _car(DATASETS.build(configs[method].picture_dataset)[0])
-        pictures.append(picture(correlation_picture(scans, query), NAMES[method]))
+        figures.append(figure_html(correlation_figure(scans, query), NAMES[method]))
     return (
         '<h2>One point in other scans</h2><p>Similarity of the feature of a car, at the cross, with all '
-        'points of its scan and of others: yellow is the same, dark blue unlike.</p>'
-        f'{"".join(pictures)}'
+        'points of its scan and of others: yellow is the same, dark blue different.</p>'
+        f'{"".join(figures)}'
     )
 
 
 def _picture_datasets(config: Config) -> list[tuple[str, BaseDataset]]:
-    """The dataset of the pictures and those of other sensors that the config names."""
+    """The dataset of the figures and those of other sensors that the config names."""
     first = DATASETS.build(config.picture_dataset)
     others = [DATASETS.build(dataset) for dataset in config.get('other_picture_datasets', [])]
     return [(dataset.metainfo['dataset'], dataset) for dataset in [first, *others]]

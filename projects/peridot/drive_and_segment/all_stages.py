@@ -1,4 +1,4 @@
-"""The stages of Drive&Segment one after the other, and their scores."""
+"""All stages of Drive&Segment, and their scores."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ TEACHER_LABELS = 'weak_labels/segment-teacher'
 SUPERPIXELS = ('--generator', 'felzenszwalb', '--options', 'scale=100', 'sigma=0.5', 'min_size=50', 'num_ids=1024')
 HELD_OUT = '_val'
 NETWORKS = ('teacher', 'student', 'student_ema')
-# what is evaluated, as the table calls it
+# name in the table of everything that is evaluated
 TITLES = {
     'pixels': 'k-means of pixels',
     'labels': 'pseudo-labels',
@@ -50,8 +50,8 @@ class DriveAndSegment(Stages):
     Held-out images are those of the teacher's `val_dataloader`; without one nothing is scored.
 
     Args:
-        config: Config of proposals and pseudo-labels. Those of the networks lie beside it as `teacher_NAME.py`,
-            `student_NAME.py` and, where the extension is wanted, `student_ema_NAME.py`.
+        config: Config of proposals and pseudo-labels. Those of the networks are beside it: `teacher_NAME.py`,
+            `student_NAME.py` and, for the extension, `student_ema_NAME.py`.
         data_root: Folder of the dataset.
         work_dir: Folder for networks and results.
         seeds: Seeds of the networks and of the k-means of pixels.
@@ -78,11 +78,11 @@ class DriveAndSegment(Stages):
         return self.config.with_name(f'{network}_{self.config.name}')
 
     def read(self, path: Path) -> Config:
-        """A config with the data root in place."""
+        """Read a config and set its data root."""
         return load_config(argparse.Namespace(config=path, data_root=str(self.data_root), cfg_options=None))
 
     def run(self) -> None:
-        """Do what is not done."""
+        """Run the stages that are not done yet."""
         self.label()
         for seed in self.seeds:
             for network in self.networks:
@@ -98,7 +98,7 @@ class DriveAndSegment(Stages):
         print(f'{sum(self.results["seconds"].values()) / 60:.1f} minutes; {self.file}')
 
     def label(self) -> None:
-        """Proposals, pseudo-labels and superpixels of the training images; the first two of held-out images too."""
+        """Make proposals, pseudo-labels and superpixels of training images, and the first two of held-out images."""
         self.stage('proposals', self.make, 'make_proposals')
         self.stage('pseudo-labels', self.make, 'make_pseudo_labels')
         self.stage('superpixels', self.make, 'make_superpixels', *SUPERPIXELS)
@@ -112,18 +112,18 @@ class DriveAndSegment(Stages):
         self.stage('pseudo-labels of held-out images', self.make, 'make_pseudo_labels', *out, *options)
 
     def make(self, tool: str, *arguments: str) -> None:
-        """Make maps."""
+        """Make maps with a program of tools/."""
         self.tool(tool, str(self.config), '--data-root', str(self.data_root), *arguments)
 
     def train(self, network: str, seed: int) -> None:
-        """Train a network; continues an interrupted run."""
+        """Train a network, or continue an interrupted run."""
         self.run_network('train', network, seed, self.folder_of(network, seed), '--resume')
 
     def label_by_teacher(self, seed: int) -> None:
-        """Labels for the student."""
+        """Make the labels for the student."""
         options = ['--options', f'checkpoint={self.checkpoint_of("teacher", seed)}']
-        places = ['--data-root', str(self.data_root), '--out', f'{TEACHER_LABELS}_seed{seed}']
-        self.tool('make_teacher_labels', str(self.config_of('teacher')), *places, *options)
+        folders = ['--data-root', str(self.data_root), '--out', f'{TEACHER_LABELS}_seed{seed}']
+        self.tool('make_teacher_labels', str(self.config_of('teacher')), *folders, *options)
 
     def evaluate(self, network: str, seed: int) -> None:
         """Score a network on held-out images."""
@@ -138,8 +138,8 @@ class DriveAndSegment(Stages):
             options.append(f'train_dataloader.dataset.maps.labels={TEACHER_LABELS}_seed{seed}')
         elif network == 'student_ema':
             options.append(f'model.teacher={self.checkpoint_of("teacher", seed)}')
-        places = ['--data-root', str(self.data_root), '--work-dir', str(folder)]
-        self.tool(tool, str(self.config_of(network)), *arguments, *places, '--cfg-options', *options)
+        folders = ['--data-root', str(self.data_root), '--work-dir', str(folder)]
+        self.tool(tool, str(self.config_of(network)), *arguments, *folders, '--cfg-options', *options)
 
     def folder_of(self, network: str, seed: int) -> Path:
         """Work directory of a trained network."""
@@ -188,7 +188,7 @@ class DriveAndSegment(Stages):
             self.keep_score('pixels', seed, Path(item.matching_file))
 
     def metric(self, images: BaseDataset, name: str, seed: str, count: int) -> MatchedMeanIoU:
-        """A metric that keeps its matching as tools/test.py does."""
+        """A metric that writes its matching as in tools/test.py."""
         path = self.evaluation_of(name, seed) / MATCHING
         metric = MatchedMeanIoU(num_clusters=count, matching_file=str(path))
         metric.dataset_meta = images.metainfo
@@ -203,7 +203,7 @@ class DriveAndSegment(Stages):
         write_report(self.work_dir / 'report.html', rows, self.held_out_images(), columns)
 
     def column(self, network: str, seed: int) -> Column:
-        """What a network predicts."""
+        """The report's column with the predictions of a network."""
         segmentor = ImageSegmentor(self.read(self.config_of(network)), self.checkpoint_of(network, seed))
         matching = self.evaluation_of(network, seed) / MATCHING
         return Column(TITLES[network], lambda path, image: segmentor(image), matching)
@@ -215,7 +215,7 @@ def clusters_of(maps: MapFolder, path: str, image: np.ndarray) -> np.ndarray:
     Args:
         maps: Folder of the pseudo-labels.
         path: File of the image.
-        image: (H, W, 3) its pixels.
+        image: Uint8 (H, W, 3), its pixels.
     """
     return maps.ids(maps.read(path, image.shape[:2]))
 
@@ -225,24 +225,24 @@ def score(metric: MatchedMeanIoU, sample: BaseDataElement, clusters: np.ndarray)
 
     Args:
         metric: The metric.
-        sample: The image's true classes.
-        clusters: int (H, W).
+        sample: The image, with its true classes.
+        clusters: Int (H, W).
     """
     predicted = dict(pred_sem_seg=dict(data=clusters), img_path=sample.img_path)
     metric.process({}, [dict(gt_sem_seg=dict(data=sample.gt_sem_seg.data), **predicted)])
 
 
 def score_rows(scores: dict, seeds: list[int]) -> list[list[str]]:
-    """Table in percent: mean over the seeds, then each; what is made once has one number.
+    """Table in percent: mean over the seeds, then each seed; what is made only once has a single number.
 
     Args:
-        scores: By name and seed, `miou` and `acc`.
+        scores: `miou` and `acc` by name and seed.
         seeds: The seeds.
     """
     rows = [['held-out images, percent', 'mIoU', 'accuracy', *(f'mIoU, seed {seed}' for seed in seeds)]]
     for name in TITLES.values():
         if found := scores.get(name):
-            mean = [f'{100 * np.mean([part[key] for part in found.values()]):.1f}' for key in ('miou', 'acc')]
+            mean = [f'{100 * np.mean([score[key] for score in found.values()]):.1f}' for key in ('miou', 'acc')]
             single = [f'{100 * found[str(s)]["miou"]:.1f}' if str(s) in found else '' for s in seeds]
             rows.append([name, *mean, *single])
     return rows

@@ -1,4 +1,4 @@
-"""Transforms of single images with label and region maps, in the manner of mmsegmentation's."""
+"""Transforms of single images with label and region maps, in the style of mmsegmentation's."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from peridot.registry import TRANSFORMS
 
 @TRANSFORMS.register_module()
 class LoadCameraImage(BaseTransform):
-    """Read an image file as mmsegmentation wants it: blue, green, red.
+    """Read an image file as mmsegmentation expects it: blue, green, red.
 
     Raises:
         DataError: The file is absent, truncated or no image.
     """
 
     def transform(self, results: dict) -> dict:
-        """Add `img` (H, W, 3) uint8 BGR, `img_shape` and `ori_shape`."""
+        """Add `img`, uint8 (H, W, 3) BGR, `img_shape` and `ori_shape`."""
         image = np.ascontiguousarray(ImageSource(results['img_path']).read()[..., ::-1])
         return {**results, 'img': image, 'img_shape': image.shape[:2], 'ori_shape': image.shape[:2]}
 
@@ -33,18 +33,18 @@ class LoadLabelMap(BaseTransform):
     """Read the label map of an image; must come right after `LoadCameraImage`.
 
     Args:
-        name (str): Name of the maps in the dataset's `maps`.
+        name: Name of the maps in the dataset's `maps`.
 
     Raises:
         ConfigError: The dataset has no label maps of that name.
-        DataError: A map is missing or wrong, or the classes are more than 255.
+        DataError: A map is missing or wrong, or there are more than 255 classes.
     """
 
     def __init__(self, name: str = 'labels') -> None:
         self.name = name
 
     def transform(self, results: dict) -> dict:
-        """Add `gt_seg_map` (H, W) uint8, 255 where no class is, also to `seg_fields`."""
+        """Add `gt_seg_map`, uint8 (H, W), 255 where there is no class, also to `seg_fields`."""
         folder = maps_called(self.name, results)
         if folder.num_classes is None:
             raise ConfigError(f'maps.{self.name} of the dataset names superpixels ({folder.folder}): name label maps')
@@ -60,15 +60,15 @@ class LoadLabelMap(BaseTransform):
 class LoadRegionMap(BaseTransform):
     """Read an image's proposals and superpixels as regions whose pixels should agree, see `join_regions`.
 
-    Must come right after `LoadCameraImage`; crops, resizes and flips then take the regions along.
+    Must come right after `LoadCameraImage`; crops, resizes and flips then also apply to the regions.
 
     Args:
-        proposals (str): Name of the maps of tools/make_proposals.py in the dataset's `maps`.
-        superpixels (str): Name of the superpixels there.
+        proposals: Name of the maps of tools/make_proposals.py in the dataset's `maps`.
+        superpixels: Name of the superpixels there.
         **rule: Settings of `AttachmentRule`.
 
     Raises:
-        ConfigError: The dataset has no maps of a name.
+        ConfigError: The dataset has no maps of one of the names.
         DataError: A map is missing or wrong, or the superpixels leave pixels out.
     """
 
@@ -78,7 +78,7 @@ class LoadRegionMap(BaseTransform):
         self.rule = AttachmentRule(**rule)
 
     def transform(self, results: dict) -> dict:
-        """Add `gt_region_map` (H, W) int32, also to `seg_fields`."""
+        """Add `gt_region_map`, int32 (H, W), also to `seg_fields`."""
         proposals, superpixels = (maps_called(name, results) for name in (self.proposals, self.superpixels))
         require_partition(superpixels)
         maps = [_read_map(folder, results) for folder in (proposals, superpixels)]
@@ -88,29 +88,29 @@ class LoadRegionMap(BaseTransform):
 
 
 def _read_map(folder: MapFolder, results: dict) -> np.ndarray:
-    """(H, W) map of a sample's image, with the values of the file."""
+    """Map (H, W) of a sample's image, with the values of the file."""
     return folder.read(results['img_path'], results['ori_shape'], results['img_token'])
 
 
 @TRANSFORMS.register_module()
 class KeepLabeled(BaseTransform):
-    """Give up samples with fewer labeled pixels than `min_pixels`; the dataset then takes another one.
+    """Drop samples with fewer labeled pixels than `min_pixels`; the dataset then takes another one.
 
     Args:
-        min_pixels (int): Labeled pixels that a crop needs.
+        min_pixels: Number of labeled pixels that a crop needs.
     """
 
     def __init__(self, min_pixels: int = 1) -> None:
         self.min_pixels = min_pixels
 
     def transform(self, results: dict) -> dict | None:
-        """None for a sample without labels."""
+        """Return None for a sample without enough labels."""
         return results if (results['gt_seg_map'] != IGNORED).sum() >= self.min_pixels else None
 
 
 @TRANSFORMS.register_module()
 class KeepTeacherView(BaseTransform):
-    """Keep the image as it is now for the teacher: what follows, such as distorted colors, only the student sees."""
+    """Keep a copy of the image for the teacher; later transforms, such as distorted colors, only affect the student."""
 
     def transform(self, results: dict) -> dict:
         """Add `teacher_view`, a copy of `img`."""

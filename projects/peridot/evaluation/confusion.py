@@ -1,4 +1,4 @@
-"""Confusion matrices, and the IoU that they give."""
+"""Confusion matrices, and the IoU computed from them."""
 
 import numpy as np
 
@@ -6,17 +6,17 @@ import numpy as np
 def confusion_matrix(
     truth: np.ndarray, predicted: np.ndarray, count: int, ignore: int, labels: int | None = None
 ) -> np.ndarray:
-    """Elements by true class and prediction.
+    """Count elements by true class and prediction.
 
     Args:
-        truth: int (N,) true classes; `ignore` and values outside [0, C) are left out.
-        predicted: int (N,) predictions.
+        truth: Int (N,), true classes; `ignore` and values outside [0, C) are left out.
+        predicted: Int (N,).
         count: Number of classes C.
         ignore: Class that is not evaluated.
         labels: Number of predictions L; None for as many as classes.
 
     Returns:
-        int64 (C, L + 1); the last column counts predictions outside [0, L).
+        Int64 (C, L + 1); the last column counts predictions outside [0, L).
     """
     labels = count if labels is None else labels
     valid = (truth >= 0) & (truth < count) & (truth != ignore)
@@ -30,12 +30,12 @@ def class_iou(confusion: np.ndarray, total: np.ndarray, present: np.ndarray | No
     """Intersection over union of every class.
 
     Args:
-        confusion: int (C, >=C) elements by true and predicted class.
-        total: int (C,) elements of each class, with those that `confusion` lacks.
-        present: bool (C,) classes that have an IoU; None for those with elements.
+        confusion: Int (C, >=C), elements by true and predicted class.
+        total: Int (C,), elements of each class, with those that `confusion` lacks.
+        present: Bool (C,), classes that have an IoU; None for those with elements.
 
     Returns:
-        (C,) float64, NaN for classes that are not present: `np.nanmean` is the mIoU.
+        Float64 (C,), NaN for classes that are not present: `np.nanmean` is the mIoU.
     """
     hits = np.diagonal(confusion)
     union = total + confusion[:, : len(confusion)].sum(0) - hits

@@ -1,7 +1,7 @@
-"""Foreground and background of point clouds without any label: FOUND on the teacher's images, carried over to points.
+"""Foreground and background of point clouds without labels: FOUND on the teacher's images, transferred to points.
 
-The image part is that of `peridot.evaluation.found`, without FOUND's smoothing by a bilateral solver. How it is carried
-over to points is our own.
+The image part is that of `peridot.evaluation.found`, without FOUND's smoothing by a bilateral solver. The transfer to
+points is our own.
 """
 
 import time
@@ -20,24 +20,24 @@ from peridot.evaluation.foreground_metric import ForegroundMetric, binary_truth
 from peridot.evaluation.found import find_background, last_attention
 from peridot.evaluation.linear_probe import build_fit_dataloader
 from peridot.registry import LOOPS
-from peridot.visualization.foreground import foreground_picture
-from peridot.visualization.pictures import save_picture
+from peridot.visualization.figures import save_figure
+from peridot.visualization.foreground import foreground_figure
 from peridot.weights import unwrap
 
 
 def fit_foreground_head(
     features: Tensor, foreground: Tensor, steps: int = 500, batch_size: int = 25600, lr: float = 5e-2
 ) -> nn.Linear:
-    """Fit a linear layer that tells foreground patches, by binary cross-entropy (AdamW, fixed shuffling).
+    """Fit a linear layer that recognizes foreground patches, by binary cross-entropy (AdamW, fixed shuffling).
 
-    FOUND's steps and learning rates, and patches of some 50 images a step; its self-training on smoothed masks is
+    FOUND's steps and learning rates, with patches of about 50 images per step; its self-training on smoothed masks is
     left out.
 
     Args:
-        features: (N, F) unit features of patches.
+        features: Float (N, F), unit features of patches.
         foreground: Bool (N,).
         steps: Optimizer steps; the learning rate falls by 5 % every 50.
-        batch_size: Patches a step.
+        batch_size: Patches per step.
         lr: Initial learning rate.
     """
     head = nn.Linear(features.shape[1], 1, device=features.device)
@@ -60,17 +60,17 @@ def fit_foreground_head(
 
 @LOOPS.register_module()
 class DiscoveryLoop(ValLoop):
-    """Validation loop of a distillation: finds the foreground of point clouds in two ways, without labels.
+    """Validation loop of distillation: finds the foreground of point clouds in two ways, without labels.
 
-    - `head`: a linear layer learns on images to tell the foreground patches that FOUND's first stage finds there; it
-      is then applied to the points' embeddings. Foreground has a probability above 1/2.
+    - `head`: a linear layer learns on images to recognize the foreground patches that FOUND's first stage finds; it is
+      then applied to the points' embeddings. Foreground has a probability above 1/2.
     - `seed`: prototypes of the background are the features of the seed patches of the scan's images; without images,
       the mean seed of the images for fitting. Foreground points have a cosine similarity to the nearest of at most
       `threshold`; `seed@T` is the same for other thresholds.
 
     Both work because the distilled points' embeddings lie in the space of the teacher's features. The evaluator
-    (`peridot.ForegroundMetric`) sees a prediction for every original point. A picture of the first scan goes to
-    `pictures/` in the work directory.
+    (`peridot.ForegroundMetric`) sees a prediction for every original point. A figure of the first scan is
+    written to `pictures/` in the work directory.
 
     Args:
         fit_dataloader: Config of the loader of samples with images, whose labels are not used.
@@ -101,7 +101,8 @@ class DiscoveryLoop(ValLoop):
         last_attention(model.teacher)
         _check_head(model, head)
         self.fit_dataloader = build_fit_dataloader(fit_dataloader, fit_samples)
-        self.head, self.threshold = head, threshold
+        self.head = head
+        self.threshold = threshold
         self.thresholds = {'seed': threshold, **{f'seed@{value:g}': value for value in sweep}}
 
     @torch.no_grad()
@@ -136,14 +137,14 @@ class DiscoveryLoop(ValLoop):
         self.runner.call_hook('after_val_iter', batch_idx=idx, data_batch=data_batch, outputs=data['data_samples'])
 
     def predict(self, embeddings: Tensor, prototypes: Tensor) -> dict[str, Tensor]:
-        """Foreground of points by both ways and all thresholds.
+        """Predict the foreground of points in both ways and for all thresholds.
 
         Args:
-            embeddings: (N, F) unit embeddings of points.
-            prototypes: (K, F) unit features of background.
+            embeddings: Float (N, F), unit embeddings of points.
+            prototypes: Float (K, F), unit features of background.
 
         Returns:
-            Bool (N,) by name.
+            Bool (N,) each, by name.
         """
         nearest = (embeddings @ prototypes.T).max(1).values
         by_seed = {name: nearest <= threshold for name, threshold in self.thresholds.items()}
@@ -157,7 +158,7 @@ class DiscoveryLoop(ValLoop):
         return list(seeds.split([len(images) for images in data_batch['inputs']['images']]))
 
     def _collect(self) -> tuple[Tensor, Tensor, Tensor]:
-        """Patches (N, F), whether they are foreground (N,) and seeds (M, F) of the images of all processes."""
+        """Patches (N, F), whether each is foreground (N,), and seeds (M, F), of the images of all processes."""
         model = unwrap(self.runner.model)
         parts = []
         for batch in self.fit_dataloader:
@@ -177,13 +178,13 @@ class DiscoveryLoop(ValLoop):
         names = metric.foreground if metric else None
         truth = binary_truth(sample.eval_ann_info['pts_semantic_mask'], self.dataloader.dataset.metainfo, names)
         predicted = {name: sample.pred_foreground[name].cpu().numpy() for name in ('head', 'seed')}
-        picture = foreground_picture(points[:, :3].cpu().numpy(), truth, predicted)
-        save_picture(Path(self.runner.work_dir) / 'pictures' / f'discovery_epoch_{self.runner.epoch}.png', picture)
-        self.runner.visualizer.add_image('discovery', picture, step=self.runner.iter)
+        figure = foreground_figure(points[:, :3].cpu().numpy(), truth, predicted)
+        save_figure(Path(self.runner.work_dir) / 'pictures' / f'discovery_epoch_{self.runner.epoch}.png', figure)
+        self.runner.visualizer.add_image('discovery', figure, step=self.runner.iter)
 
 
 def _check_head(model: nn.Module, head: str) -> None:
-    """Points and patches must share a space."""
+    """Refuse a head that does not map points into the space of the patches."""
     from peridot.models.heads import DistillationHead
 
     if not isinstance(dict(model.heads.items()).get(head), DistillationHead):

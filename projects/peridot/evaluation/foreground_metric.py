@@ -1,4 +1,4 @@
-"""Foreground against background, point by point."""
+"""Metrics of the segmentation of points into foreground and background."""
 
 from collections.abc import Mapping, Sequence
 
@@ -11,18 +11,18 @@ from peridot.datasets.catalog import lookup
 from peridot.errors import ConfigError, DataError
 from peridot.evaluation.confusion import confusion_matrix
 from peridot.registry import METRICS
+from peridot.structures import NO_LABEL
 
-IGNORED = 2
-MEASURES = ('iou_fg', 'iou_bg', 'iou_mean', 'f1_fg', 'accuracy')
+METRIC_NAMES = ('iou_fg', 'iou_bg', 'iou_mean', 'f1_fg', 'accuracy')
 
 
 @METRICS.register_module()
 class ForegroundMetric(BaseMetric):
-    """IoU of foreground and of background, their mean, F1 of the foreground and the share of right points.
+    """IoU of foreground and of background, their mean, F1 of the foreground, and accuracy.
 
     Several predictions are evaluated side by side: a sample has `pred_foreground` ({name: bool (N,)}) and
-    `eval_ann_info['pts_semantic_mask']` (N,). Names with an `@`, steps of a sweep over thresholds, are all in the
-    table, but among the metrics only with their mean IoU.
+    `eval_ann_info['pts_semantic_mask']` (N,). Names with an `@`, the steps of a sweep over thresholds, are
+    all in the table, but among the metrics only with their mean IoU.
 
     The dataset's `metainfo` gives `classes`, `ignore_index` and `dataset`.
 
@@ -32,7 +32,7 @@ class ForegroundMetric(BaseMetric):
         **kwargs: Those of mmengine's `BaseMetric` (`prefix`, `collect_device`).
 
     Raises:
-        ConfigError: A name is no class, or the dataset has no known foreground.
+        ConfigError: A name is not a class, or the dataset has no known foreground.
         DataError: No point of the evaluated scans has a label.
     """
 
@@ -41,21 +41,21 @@ class ForegroundMetric(BaseMetric):
         self.foreground = foreground
 
     def process(self, data_batch: dict, data_samples: Sequence[dict]) -> None:
-        """Confusion matrices of every scan."""
+        """Keep the confusion matrices of every scan."""
         for sample in data_samples:
             truth = binary_truth(sample['eval_ann_info']['pts_semantic_mask'], self.dataset_meta, self.foreground)
             self.results.append(
                 {
-                    name: confusion_matrix(truth, np.asarray(predicted.cpu(), dtype=np.int64), 2, IGNORED)
+                    name: confusion_matrix(truth, np.asarray(predicted.cpu(), dtype=np.int64), 2, NO_LABEL)
                     for name, predicted in sample['pred_foreground'].items()
                 }
             )
 
     def compute_metrics(self, results: list[dict[str, np.ndarray]]) -> dict[str, float]:
-        """`<name>/<measure>` of every prediction."""
-        found = {name: measures(sum(part[name] for part in results)) for name in results[0]}
-        rows = [[name, *(f'{100 * values[key]:.1f}' for key in MEASURES)] for name, values in found.items()]
-        print_log('\n' + AsciiTable([['%', *MEASURES], *rows]).table, MMLogger.get_current_instance())
+        """Compute `<name>/<metric>` of every prediction."""
+        found = {name: binary_metrics(sum(part[name] for part in results)) for name in results[0]}
+        rows = [[name, *(f'{100 * values[key]:.1f}' for key in METRIC_NAMES)] for name, values in found.items()]
+        print_log('\n' + AsciiTable([['%', *METRIC_NAMES], *rows]).table, MMLogger.get_current_instance())
         return {
             f'{name}/{key}': value
             for name, values in found.items()
@@ -65,15 +65,15 @@ class ForegroundMetric(BaseMetric):
 
 
 def binary_truth(labels: np.ndarray, meta: Mapping, foreground: Sequence[str] | None = None) -> np.ndarray:
-    """1 for points of foreground classes, 0 for those of the others, 2 for points without a class.
+    """Truth of points: 1 for foreground classes, 0 for the others, `NO_LABEL` for points without a class.
 
     Args:
-        labels: int (N,) classes.
+        labels: Int (N,), classes.
         meta: The dataset's metainfo.
         foreground: See `ForegroundMetric`.
 
     Returns:
-        int64 (N,).
+        Int64 (N,).
     """
     classes, labels = list(meta['classes']), np.asarray(labels, dtype=np.int64)
     names = foreground or lookup(meta.get('dataset')).foreground
@@ -87,16 +87,16 @@ def binary_truth(labels: np.ndarray, meta: Mapping, foreground: Sequence[str] | 
             f'ForegroundMetric: the foreground of the dataset {meta.get("dataset")!r} is not known: set '
             f'val_evaluator.foreground to some of its classes ({", ".join(classes)})'
         )
-    table = np.array([*(name in names for name in classes), IGNORED], dtype=np.int64)
+    table = np.array([*(name in names for name in classes), NO_LABEL], dtype=np.int64)
     is_labeled = (labels >= 0) & (labels < len(classes)) & (labels != meta['ignore_index'])
     return table[np.where(is_labeled, labels, len(classes))]
 
 
-def measures(confusion: np.ndarray) -> dict[str, float]:
-    """The measures of a confusion matrix of true (rows) and predicted background and foreground.
+def binary_metrics(confusion: np.ndarray) -> dict[str, float]:
+    """Metrics of a confusion matrix of true (rows) and predicted background and foreground.
 
     Args:
-        confusion: int (2, >=2).
+        confusion: Int (2, >=2).
 
     Raises:
         DataError: It is empty.
@@ -109,4 +109,4 @@ def measures(confusion: np.ndarray) -> dict[str, float]:
         iou_fg, iou_bg = np.float64(right_fg) / (right_fg + wrong), np.float64(right_bg) / (right_bg + wrong)
         f1 = np.float64(2 * right_fg) / (2 * right_fg + wrong)
     values = (iou_fg, iou_bg, (iou_fg + iou_bg) / 2, f1, (right_fg + right_bg) / total)
-    return dict(zip(MEASURES, map(float, values)))
+    return dict(zip(METRIC_NAMES, map(float, values)))

@@ -1,4 +1,4 @@
-"""The background of images by the first stage of FOUND, from the attention of an image network.
+"""First stage of FOUND: the background of images, from the attention of an image network.
 
 Simeoni et al., "Unsupervised Object Localization: Observing the Background to Discover Objects", CVPR 2023.
 """
@@ -15,20 +15,20 @@ EPSILON = 1e-10
 
 
 def find_background(teacher: nn.Module, images: Tensor, threshold: float) -> tuple[Tensor, Tensor, Tensor]:
-    """Unit patch features (M, P, F), bool background (M, P) and the seeds' features (M, F) of M images."""
-    seen = class_attention(teacher, images)
-    seed, background = background_patches(seen.attention, seen.keys, threshold)
-    return seen.features, background, seen.features[torch.arange(len(seed), device=seed.device), seed]
+    """Unit features (M, P, F) of patches, background bool (M, P) and the seeds' features (M, F) of M images."""
+    output = class_attention(teacher, images)
+    seed, background = background_patches(output.attention, output.keys, threshold)
+    return output.features, background, output.features[torch.arange(len(seed), device=seed.device), seed]
 
 
 @dataclass(frozen=True)
 class Attention:
-    """What a transformer's last block says of M images of P patches, with H heads.
+    """Output of a transformer's last block for M images of P patches, with H heads.
 
     Attributes:
-        features: (M, P, F) unit features of the patches, the teacher's own.
-        attention: (M, H, P) attention of the class token to the patches.
-        keys: (M, H, P, d) keys of the patches.
+        features: Float (M, P, F), unit features of the patches, those of the teacher.
+        attention: Float (M, H, P), attention of the class token to the patches.
+        keys: Float (M, H, P, d), keys of the patches.
     """
 
     features: Tensor
@@ -68,29 +68,29 @@ def class_attention(teacher: nn.Module, images: Tensor) -> Attention:
 
 
 def background_patches(attention: Tensor, keys: Tensor, threshold: float = 0.3) -> tuple[Tensor, Tensor]:
-    """Background patches by FOUND's first stage.
+    """Find background patches by FOUND's first stage.
 
     With a_h(p) the attention of head h to patch p and Q_h the fraction of patches that it attends to more than the
     image's mean, heads that attend to few patches count more:
 
         beta_h = log( sum_h' Q_h' / Q_h ),   seed = argmin_p sum_h beta_h a_h(p)
 
-    Background is what resembles the seed: cos( D(p), D(seed) ) > threshold, D(p) = concat_h( beta_h k_h(p) ).
+    Background patches resemble the seed: cos( D(p), D(seed) ) > threshold, D(p) = concat_h( beta_h k_h(p) ).
 
     Args:
-        attention: (M, H, P) of the class token.
-        keys: (M, H, P, d).
+        attention: Float (M, H, P), of the class token.
+        keys: Float (M, H, P, d).
         threshold: Cosine similarity above which a patch is background.
 
     Returns:
-        Int64 (M,) seeds and bool (M, P) background.
+        Seeds int64 (M,), and background bool (M, P).
     """
     fraction = (attention > attention.mean((1, 2), keepdim=True)).float().mean(2) + EPSILON
     beta = (fraction.sum(1, keepdim=True) / fraction).log()[:, :, None]
     seed = (beta * attention).sum(1).argmin(1)
     descriptor = F.normalize((beta[..., None] * keys).transpose(1, 2).flatten(2), dim=2)
-    own = descriptor[torch.arange(len(seed), device=seed.device), seed]
-    return seed, torch.einsum('mpd,md->mp', descriptor, own) > threshold
+    of_seed = descriptor[torch.arange(len(seed), device=seed.device), seed]
+    return seed, torch.einsum('mpd,md->mp', descriptor, of_seed) > threshold
 
 
 def last_attention(teacher: nn.Module | None) -> nn.Module:

@@ -1,4 +1,4 @@
-"""Linear probe: how well does one linear layer on frozen point features segment the cloud?"""
+"""Linear probe: a linear classifier on frozen point features."""
 
 import time
 
@@ -15,7 +15,7 @@ from peridot.errors import DataError
 from peridot.registry import DATASETS, LOOPS
 from peridot.weights import unwrap
 
-# labeled points drawn from a scan
+# number of labeled points drawn from a scan
 POINTS_PER_SCAN = 8192
 
 
@@ -46,15 +46,15 @@ def fit_linear_probe(
     """Fit a linear classifier by cross-entropy (Adam, cosine learning rate, fixed shuffling).
 
     Args:
-        features: float (N, C), frozen.
-        labels: int64 (N,) in [0, num_classes).
+        features: Float (N, C), frozen.
+        labels: Int64 (N,), in [0, num_classes).
         num_classes: Number of classes K.
         epochs: Passes over the features.
         batch_size: Rows per step.
         lr: Initial learning rate, for standardized features.
     """
     std, mean = torch.std_mean(features, dim=0)
-    # a channel that is always the same (a dead unit) would otherwise divide by zero
+    # a constant channel (a dead unit) would otherwise divide by zero
     probe = LinearProbe(mean, std.clamp(min=1e-6), num_classes)
     steps = epochs * -(-len(features) // batch_size)
     optimizer = torch.optim.Adam(probe.parameters(), lr=lr)
@@ -72,9 +72,9 @@ def fit_linear_probe(
 
 
 def build_fit_dataloader(settings: dict, count: int) -> DataLoader:
-    """Loader of at most `count` evenly spaced samples of a dataset, from its config."""
+    """Build a loader of at most `count` evenly spaced samples of a dataset, from its config."""
     dataset = DATASETS.build(settings['dataset'])
-    # before the loader is built: its sampler would go on counting the whole dataset
+    # before the loader is built, whose sampler would otherwise keep the size of the full dataset
     if len(dataset) > count:
         dataset.get_subset_([i * len(dataset) // count for i in range(count)])
     return Runner.build_dataloader({**settings, 'dataset': dataset}, seed=0)
@@ -82,7 +82,7 @@ def build_fit_dataloader(settings: dict, count: int) -> DataLoader:
 
 @LOOPS.register_module()
 class LinearProbeLoop(ValLoop):
-    """Validation loop of a pre-training: fits a linear probe on frozen features, then evaluates it.
+    """Validation loop of pre-training: fits a linear probe on frozen features, then evaluates it.
 
     With `val_cfg=dict(type='peridot.LinearProbeLoop', ...)` and `train_cfg.val_interval=N` mmengine runs it
     every N epochs; `tools/test.py` runs it on a checkpoint. The evaluator (`peridot.PointSegMetric`) sees a

@@ -1,4 +1,4 @@
-"""Segmentation into classes without names: mIoU and pixel accuracy after Hungarian matching over a whole dataset."""
+"""Segmentation into classes without names: mIoU and pixel accuracy after Hungarian matching over a dataset."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from peridot.evaluation.confusion import class_iou, confusion_matrix
 from peridot.files import atomic_path
 from peridot.registry import METRICS
 
-# class of a cluster that has none, cluster of a pixel that has none
+# class of clusters without class, cluster of pixels without cluster
 UNMATCHED = -1
 TREATMENTS = ('false_negative', 'drop', 'majority')
 
@@ -28,8 +28,8 @@ class MatchedScores:
     """Scores of clusters after their matching to classes.
 
     Attributes:
-        matching: (L,) int64 class of each cluster, `UNMATCHED` for those without.
-        iou: (C,) IoU of each class, NaN for classes that no pixel has.
+        matching: Int64 (L,), class of each cluster, `UNMATCHED` for those without.
+        iou: Float (C,), IoU of each class, NaN for classes that no pixel has.
         miou: Mean over the classes that pixels have.
         accuracy: Fraction of pixels whose cluster is matched to their class.
         class_accuracy: Mean over classes of the fraction of their pixels that are right.
@@ -45,17 +45,17 @@ class MatchedScores:
 
 
 def match_clusters(confusion: np.ndarray, missed: np.ndarray | None = None) -> np.ndarray:
-    """One-to-one matching of clusters to the classes that occur, which gives the most elements their class.
+    """Match clusters one to one to the classes that occur, so that the most elements get their class.
 
-    Among equals it is the one with the largest sum of IoU, so that the mIoU does not depend on how clusters are
+    Of equal matchings it is the one with the largest sum of IoU, so that the mIoU does not depend on how clusters are
     numbered.
 
     Args:
-        confusion: int (C, L) elements by true class and cluster; C and L may differ.
-        missed: int (C,) elements of each class that have no cluster; they count in the IoU.
+        confusion: Int (C, L), elements by true class and cluster; C and L may differ.
+        missed: Int (C,), elements of each class that have no cluster; they count in the IoU.
 
     Returns:
-        np.ndarray: int64 (L,) class of each cluster, `UNMATCHED` for those that are left over or share no element with
+        Int64 (L,), class of each cluster, `UNMATCHED` for those that are left over or share no element with
         the class that is left for them.
     """
     matching = np.full(confusion.shape[1], UNMATCHED)
@@ -72,13 +72,13 @@ def match_clusters(confusion: np.ndarray, missed: np.ndarray | None = None) -> n
 
 
 def majority_matching(confusion: np.ndarray) -> np.ndarray:
-    """Many-to-one matching: each cluster takes the class that most of its elements have.
+    """Match clusters many to one: each takes the class that most of its elements have.
 
     Args:
-        confusion: (C, L) counts of elements by true class and cluster.
+        confusion: Int (C, L), elements by true class and cluster.
 
     Returns:
-        (L,) int64 class of each cluster, the first among equals, `UNMATCHED` for clusters without elements.
+        Int64 (L,), class of each cluster, the first among equals, `UNMATCHED` for clusters without elements.
     """
     return np.where(confusion.sum(0) > 0, confusion.argmax(0), UNMATCHED)
 
@@ -87,11 +87,11 @@ def merge_clusters(confusion: np.ndarray, matching: np.ndarray) -> np.ndarray:
     """Elements by true class and class of their cluster.
 
     Args:
-        confusion: (C, L) counts of elements by true class and cluster.
-        matching: (L,) class of each cluster or `UNMATCHED`, whose elements are left out.
+        confusion: Int (C, L), elements by true class and cluster.
+        matching: Int (L,), class of each cluster or `UNMATCHED`, whose elements are left out.
 
     Returns:
-        (C, C).
+        Int (C, C).
     """
     merged = np.zeros((len(confusion), len(confusion)), confusion.dtype)
     matched = matching != UNMATCHED
@@ -103,11 +103,11 @@ def matched_iou(confusion: np.ndarray, matching: np.ndarray) -> np.ndarray:
     """Intersection over union of each true class with the clusters matched to it.
 
     Args:
-        confusion: (C, L) counts of elements by true class and cluster.
-        matching: (L,) class of each cluster or `UNMATCHED`; elements of unmatched clusters count as missed.
+        confusion: Int (C, L), elements by true class and cluster.
+        matching: Int (L,), class of each cluster or `UNMATCHED`; elements of unmatched clusters count as missed.
 
     Returns:
-        (C,) float64, NaN for classes without elements.
+        Float64 (C,), NaN for classes without elements.
     """
     return class_iou(merge_clusters(confusion, matching), confusion.sum(1))
 
@@ -115,14 +115,14 @@ def matched_iou(confusion: np.ndarray, matching: np.ndarray) -> np.ndarray:
 def matched_scores(
     confusion: np.ndarray, unmatched: str = 'false_negative', missed: np.ndarray | None = None
 ) -> MatchedScores:
-    """Scores of clusters against classes.
+    """Score clusters against classes.
 
     Args:
-        confusion: int (C, L) pixels by true class and cluster.
-        unmatched: What becomes of clusters that no class is left for: 'false_negative' counts their pixels as missed
+        confusion: Int (C, L), pixels by true class and cluster.
+        unmatched: Treatment of clusters that no class is left for: 'false_negative' counts their pixels as missed
             (the strict choice), 'drop' leaves them out, 'majority' gives each to its most frequent class. The last
             two raise the scores.
-        missed: int (C,) pixels of each class that have no cluster.
+        missed: Int (C,), pixels of each class that have no cluster.
 
     Raises:
         DataError: There is no pixel with a class.
@@ -153,24 +153,24 @@ def matched_scores(
 
 @METRICS.register_module()
 class MatchedMeanIoU(BaseMetric):
-    """Segmentation of images into clusters: mIoU and accuracy after one Hungarian matching over the whole dataset.
+    """Segmentation of images into clusters: mIoU and accuracy after one Hungarian matching over the dataset.
 
-    A sample has `gt_sem_seg` and `pred_sem_seg`, both with `data` (1, H, W) or (H, W). A prediction of -1 stands for no
-    cluster; such pixels count as missed. The dataset's metainfo gives `classes` and, where it is not 255,
+    A sample has `gt_sem_seg` and `pred_sem_seg`, both with `data` (1, H, W) or (H, W). A prediction of -1 means no
+    cluster; such pixels count as missed. The dataset's metainfo gives `classes` and, if it is not 255,
     `ignore_index`. Classes that no pixel has are left out of matching and mean. Clusters and classes may differ in
     number.
 
     Args:
         num_clusters: Clusters L; None takes the channels of the sample's `seg_logits`.
         unmatched: 'false_negative', 'drop' or 'majority', see `matched_scores`. The others are logged.
-        group: Key of the samples whose values split the set (`condition` of `ACDCImages`). Each part is matched and
-            scored by itself too.
+        group: Key of the samples whose values split the set (`condition` of `ACDCImages`). Each group is also matched
+            and scored by itself.
         matching_file: JSON file for the classes, their colors, the class of each cluster, `miou` and `acc`; None writes
             none.
         **kwargs: Those of mmengine's `BaseMetric` (`prefix`, `collect_device`).
 
     Raises:
-        ConfigError: A setting has another value, or a prediction is no cluster.
+        ConfigError: A setting has an unknown value, or a prediction is not a cluster.
         DataError: A label is neither a class nor ignored, or has another size than its prediction.
     """
 
@@ -193,7 +193,7 @@ class MatchedMeanIoU(BaseMetric):
         self.matching_file = matching_file
 
     def process(self, data_batch: dict, data_samples: Sequence[dict]) -> None:
-        """Group and confusion matrix (C, L + 1) of every image, the last column of pixels without cluster."""
+        """Keep group and confusion matrix (C, L + 1) of every image; the last column counts pixels without cluster."""
         classes, ignore = self.dataset_meta['classes'], self.dataset_meta.get('ignore_index', 255)
         for sample in data_samples:
             where = sample.get('seg_map_path') or sample.get('img_path') or 'an evaluated image'
@@ -217,7 +217,7 @@ class MatchedMeanIoU(BaseMetric):
         return None if self.group is None else str(sample[self.group])
 
     def compute_metrics(self, results: list[tuple[str | None, np.ndarray]]) -> dict[str, float]:
-        """`miou`, `acc`, `acc_cls`, `num_present` and the IoU of every class by its name, over the whole set.
+        """`miou`, `acc`, `acc_cls`, `num_present` and the IoU of every class by its name, over the full set.
 
         With groups also `GROUP/miou` and `GROUP/acc` of each, matched by itself, and `mean/miou` and `mean/acc`, the
         means of these over the groups.
@@ -230,7 +230,7 @@ class MatchedMeanIoU(BaseMetric):
             miou=scores.miou,
             acc=scores.accuracy,
             acc_cls=scores.class_accuracy,
-            # a whole number would be lost in mmengine's logs
+            # mmengine's logs drop integers
             num_present=float(scores.present),
         )
         groups = sorted({group for group, _ in results if group is not None})
@@ -288,12 +288,12 @@ def _check_values(
     if len(wrong):
         raise ConfigError(
             f'{where}: prediction {wrong[0]} is none of {clusters} clusters: set num_clusters of MatchedMeanIoU '
-            '(-1 stands for no cluster)'
+            '(-1 means no cluster)'
         )
 
 
 def _pixels(element: dict) -> np.ndarray:
-    """(H, W) of a packed map."""
+    """Pixels int64 (H, W) of a packed map."""
     data = element['data']
     pixels = np.asarray(data.cpu() if hasattr(data, 'cpu') else data).astype(np.int64)
     return pixels[0] if pixels.ndim == 3 else pixels

@@ -1,4 +1,4 @@
-"""Semantic segmentation of points, by one confusion matrix."""
+"""Metrics of the semantic segmentation of points, from one confusion matrix."""
 
 from collections.abc import Sequence
 
@@ -14,11 +14,11 @@ from peridot.registry import METRICS
 
 @METRICS.register_module()
 class PointSegMetric(BaseMetric):
-    """IoU of every class and their mean, under the names of mmdet3d's `SegMetric`.
+    """IoU of every class and their mean, with the names of mmdet3d's `SegMetric`.
 
-    Different from `SegMetric`: a class without ground truth has no IoU (NaN, left out of the mean) also where some
-    points are predicted as it, there it would be 0; a prediction outside the classes counts as a miss; and of every
-    scan only its confusion matrix is kept, not all its points.
+    Unlike in `SegMetric`, a class without ground truth has no IoU (NaN, left out of the mean) even if some points are
+    predicted as it, where `SegMetric` says 0; a prediction outside the classes counts as a miss; and only the
+    confusion matrix of a scan is kept, not all its points.
 
     The dataset's `metainfo` gives `classes` and `ignore_index`; a sample has `pred_pts_seg.pts_semantic_mask` and
     `eval_ann_info['pts_semantic_mask']`, both (N,).
@@ -31,7 +31,7 @@ class PointSegMetric(BaseMetric):
     """
 
     def process(self, data_batch: dict, data_samples: Sequence[dict]) -> None:
-        """Confusion matrix of every scan."""
+        """Keep the confusion matrix of every scan."""
         ignore, count = self.dataset_meta['ignore_index'], len(self.dataset_meta['classes'])
         for sample in data_samples:
             predicted = np.asarray(sample['pred_pts_seg']['pts_semantic_mask'].cpu(), dtype=np.int64)
@@ -62,4 +62,6 @@ class PointSegMetric(BaseMetric):
         rows = [[name, 'absent' if np.isnan(value) else f'{value:.4f}'] for name, value in metrics.items()]
         print_log('\n' + AsciiTable([['class', 'IoU'], *rows]).table, logger)
         if absent:
-            print_log(f'without ground truth, so without IoU and not in the mean: {", ".join(absent)}', logger)
+            print_log(
+                f'classes without ground truth, which have no IoU and are not in the mean: {", ".join(absent)}', logger
+            )

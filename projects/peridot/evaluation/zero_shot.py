@@ -1,4 +1,4 @@
-"""Segmentation without a label: points are compared with texts."""
+"""Zero-shot segmentation: points are compared with texts."""
 
 import torch
 from mmdet3d.structures import PointData
@@ -13,19 +13,19 @@ from peridot.registry import LOOPS
 from peridot.text import TextEmbeddings
 from peridot.weights import unwrap
 
-READINGS = {
+PROTOCOLS = {
     'student': 'student, all points',
-    'teacher': 'image network read at the pixels, points that a camera sees',
+    'teacher': 'image network at the pixels, points that a camera sees',
     'student_visible': 'student, points that a camera sees',
 }
 
 
 @LOOPS.register_module()
 class ZeroShotLoop(ValLoop):
-    """Validation loop of a pre-training with a text-aligned teacher: names the class of every point by its text.
+    """Validation loop of pre-training with a text-aligned teacher: names the class of every point by its text.
 
     The score of a class is the highest cosine of the point's embedding and one of the class's words; the class with
-    the highest score is the prediction, without threshold. Three readings are evaluated:
+    the highest score is predicted, without a threshold. Three protocols are evaluated:
 
     - `student`: the student's embedding of every original point;
     - `teacher`: the teacher's features at the pixels of a point, mean of their unit vectors; only points within the
@@ -36,10 +36,10 @@ class ZeroShotLoop(ValLoop):
     evaluated against the labels that the pipeline loads.
 
     Args:
-        evaluator: Config of `peridot.PointSegMetric`. Its prefix, 'zero_shot' by default, is followed by the reading,
+        evaluator: Config of `peridot.PointSegMetric`. Its prefix, 'zero_shot' by default, is followed by the protocol,
             e.g. `zero_shot/teacher/miou`.
         embeddings: File that `tools/embed_text.py` wrote; its classes are those of the dataset, in its order.
-        head: Head of the pre-training that maps the student into the teacher's space.
+        head: Name of the head that maps the student into the teacher's space.
 
     Raises:
         DataError: The embeddings are missing or of other classes, or a scan has no labels.
@@ -49,12 +49,12 @@ class ZeroShotLoop(ValLoop):
     def __init__(
         self, runner, dataloader, evaluator, embeddings: str, head: str = 'distill', fp16: bool = False
     ) -> None:
-        super().__init__(runner, dataloader, _with_reading(evaluator, 'student'), fp16)
+        super().__init__(runner, dataloader, _with_protocol(evaluator, 'student'), fp16)
         meta = self.dataloader.dataset.metainfo
         self.evaluators = {'student': self.evaluator}
-        for reading in ('teacher', 'student_visible'):
-            self.evaluators[reading] = runner.build_evaluator(_with_reading(evaluator, reading))
-            self.evaluators[reading].dataset_meta = meta
+        for protocol in ('teacher', 'student_visible'):
+            self.evaluators[protocol] = runner.build_evaluator(_with_protocol(evaluator, protocol))
+            self.evaluators[protocol].dataset_meta = meta
         self.ignore_index = meta['ignore_index']
         texts = TextEmbeddings.load(embeddings)
         texts.check_classes(meta['classes'], embeddings)
@@ -65,16 +65,16 @@ class ZeroShotLoop(ValLoop):
 
     @torch.no_grad()
     def run(self) -> dict:
-        """Predict and evaluate; returns the metrics of all readings."""
+        """Predict and evaluate; returns the metrics of all protocols."""
         self.runner.call_hook('before_val')
         self.runner.call_hook('before_val_epoch')
         self.runner.model.eval()
         for index, batch in enumerate(self.dataloader):
             self.run_iter(index, batch)
         metrics = {}
-        for reading, evaluator in self.evaluators.items():
+        for protocol, evaluator in self.evaluators.items():
             if any(metric.results for metric in evaluator.metrics):
-                print_log(f'zero-shot: {READINGS[reading]}', 'current')
+                print_log(f'zero-shot: {PROTOCOLS[protocol]}', 'current')
                 metrics.update(evaluator.evaluate(len(self.dataloader.dataset)))
         self.runner.call_hook('after_val_epoch', metrics=metrics)
         self.runner.call_hook('after_val')
@@ -82,15 +82,15 @@ class ZeroShotLoop(ValLoop):
 
     @torch.no_grad()
     def run_iter(self, idx: int, data_batch: dict) -> None:
-        """Predict one batch in all readings that it has the inputs for."""
+        """Predict one batch by all protocols that it has the inputs for."""
         self.runner.call_hook('before_val_iter', batch_idx=idx, data_batch=data_batch)
         data = self.model.data_preprocessor(data_batch, False)
         inputs, samples = data['inputs'], data['data_samples']
         with autocast(enabled=self.fp16):
-            self._read(inputs, samples)
+            self._evaluate(inputs, samples)
         self.runner.call_hook('after_val_iter', batch_idx=idx, data_batch=data_batch, outputs=samples)
 
-    def _read(self, inputs: dict, samples: list) -> None:
+    def _evaluate(self, inputs: dict, samples: list) -> None:
         points, batch = inputs['points'], self.model.encode(inputs, samples)
         rows = torch.arange(len(batch.points), device=batch.device)
         predicted = self.texts.scores(batch.embed_points(self.head, rows)).argmax(1)
@@ -102,7 +102,7 @@ class ZeroShotLoop(ValLoop):
             self._process('student_visible', predicted, visible, points, samples)
 
     def _at_pixels(self, batch: EncodedBatch) -> tuple[Tensor, Tensor]:
-        """Which points a camera sees, bool (N,), and sums (N, F) of the teacher's unit features at their pixels."""
+        """Whether a camera sees each point, bool (N,), and sums (N, F) of the teacher's unit features at its pixels."""
         visible = torch.zeros(len(batch.points), dtype=torch.bool, device=batch.device)
         sums = self.texts.vectors.new_zeros(len(visible), self.texts.vectors.shape[1])
         if batch.num_pairs:
@@ -111,8 +111,10 @@ class ZeroShotLoop(ValLoop):
             visible[batch.pairs.point] = True
         return visible, sums
 
-    def _process(self, reading: str, predicted: Tensor, evaluated: Tensor, points: list[Tensor], samples: list) -> None:
-        """Hand the predictions (N,) of a batch to the reading's evaluator."""
+    def _process(
+        self, protocol: str, predicted: Tensor, evaluated: Tensor, points: list[Tensor], samples: list
+    ) -> None:
+        """Hand the predictions (N,) of a batch to the protocol's evaluator."""
         lengths = [len(cloud) for cloud in points]
         for sample, labels, rows in zip(samples, predicted.split(lengths), evaluated.split(lengths)):
             if 'gt_pts_seg' not in sample:
@@ -123,7 +125,7 @@ class ZeroShotLoop(ValLoop):
             truth = torch.where(rows, sample.gt_pts_seg.pts_semantic_mask.to(rows.device), self.ignore_index)
             sample.pred_pts_seg = PointData(pts_semantic_mask=labels)
             sample.eval_ann_info = dict(pts_semantic_mask=truth.cpu().numpy())
-        self.evaluators[reading].process(data_samples=samples, data_batch=None)
+        self.evaluators[protocol].process(data_samples=samples, data_batch=None)
 
 
 @torch.no_grad()
@@ -131,7 +133,7 @@ def embed_sample(model: nn.Module, sample: dict, head: str) -> Tensor:
     """Unit embeddings (N, F) of the points of one packed sample in the teacher's space, on the CPU.
 
     Args:
-        model: A pre-training, see `peridot.Pretrainer`.
+        model: A `peridot.Pretrainer`.
         sample: As its pipeline packs it.
         head: Name of the head that maps into the teacher's space.
 
@@ -149,9 +151,9 @@ def check_head(model: nn.Module, head: str, texts: TextEmbeddings, source: str) 
     """Refuse models whose points cannot be compared with texts.
 
     Args:
-        model: A pre-training.
+        model: A `peridot.Pretrainer`.
         head: Name of its head.
-        texts: What points are compared with.
+        texts: The texts that points should be compared with.
         source: Where they come from, named in the error.
 
     Raises:
@@ -160,7 +162,7 @@ def check_head(model: nn.Module, head: str, texts: TextEmbeddings, source: str) 
     heads = getattr(model, 'heads', {})
     if head not in heads:
         raise ConfigError(
-            f'{type(model).__name__} has no head {head!r} ({_heads_of(model)}): texts need a pre-training with '
+            f'{type(model).__name__} has no head {head!r} ({_heads_of(model)}): texts need pre-training with '
             'peridot.DistillationHead and a text-aligned teacher (configs/_base_/methods/scalr_clip.py)'
         )
     device = next(model.student.parameters()).device
@@ -176,6 +178,6 @@ def _heads_of(model: nn.Module) -> str:
     return f'it has {", ".join(getattr(model, "heads", {})) or "none"}'
 
 
-def _with_reading(evaluator: dict | list[dict], reading: str) -> list[dict]:
+def _with_protocol(evaluator: dict | list[dict], protocol: str) -> list[dict]:
     metrics = evaluator if isinstance(evaluator, (list, tuple)) else [evaluator]
-    return [{**metric, 'prefix': f'{metric.get("prefix", "zero_shot")}/{reading}'} for metric in metrics]
+    return [{**metric, 'prefix': f'{metric.get("prefix", "zero_shot")}/{protocol}'} for metric in metrics]

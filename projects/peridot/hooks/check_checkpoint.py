@@ -1,4 +1,4 @@
-"""Checkpoints of a pre-training run, checked before they are loaded."""
+"""Check of a pre-training run's checkpoint before it is loaded."""
 
 from mmengine.hooks import Hook
 
@@ -10,7 +10,7 @@ from peridot.weights import check_same_network
 class CheckCheckpointHook(Hook):
     """Stops a run when its checkpoint belongs to another network, see `check_same_network`.
 
-    Weights that are only a part of the model, as in fine-tuning, are the task of `VerifyLoadingHook`.
+    For weights of only a part of the model, as in fine-tuning, there is `VerifyLoadingHook`.
     """
 
     priority = 'VERY_HIGH'

@@ -8,7 +8,7 @@ from peridot.weights import unwrap
 
 @HOOKS.register_module()
 class EMATeacherHook(Hook):
-    """Calls the model's `update_teacher()` after each step of the optimizer, not where gradients only add up."""
+    """Calls the model's `update_teacher()` after each optimizer step, not after iterations that only add gradients."""
 
     def after_train_iter(self, runner, batch_idx: int, data_batch=None, outputs=None) -> None:
         """Update the teacher."""

@@ -46,10 +46,10 @@ def export_backbone(student: nn.Module, path: str | Path, source: str, features:
 
 
 def export_checkpoint(checkpoint: str | Path, path: str | Path) -> None:
-    """Export the student of a checkpoint that `tools/train.py` wrote; its config is inside the checkpoint.
+    """Export the student of a checkpoint of `tools/train.py`, which holds its config.
 
     Raises:
-        CheckpointError: The file is absent, truncated or not a checkpoint of a pre-training.
+        CheckpointError: The file is absent, truncated or not a checkpoint of a pre-training run.
     """
     content = read_checkpoint(checkpoint)
     try:
@@ -58,15 +58,15 @@ def export_checkpoint(checkpoint: str | Path, path: str | Path) -> None:
         built = config.model.student
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise CheckpointError(
-            f'{checkpoint} is not a checkpoint of a pre-training with tools/train.py: {error}'
+            f'{checkpoint} is not a checkpoint of a pre-training run of tools/train.py: {error}'
         ) from None
     init_default_scope(config.get('default_scope', 'mmdet3d'))
     student = MODELS.build(built)
-    own = {k.removeprefix('student.'): v for k, v in state_of(content).items() if k.startswith('student.')}
-    if {k: v.shape for k, v in own.items()} != {k: v.shape for k, v in student.state_dict().items()}:
+    state = {k.removeprefix('student.'): v for k, v in state_of(content).items() if k.startswith('student.')}
+    if {k: v.shape for k, v in state.items()} != {k: v.shape for k, v in student.state_dict().items()}:
         raise CheckpointError(f'{checkpoint}: its weights do not fit the student of its own config')
     for name, value in student.state_dict().items():
-        value.copy_(own[name])
+        value.copy_(state[name])
     export_backbone(student, path, text, input_features(config, student))
 
 

@@ -1,4 +1,4 @@
-"""A picture of the features while they are learned."""
+"""A figure of the features during training."""
 
 import numpy as np
 from mmengine.dataset import BaseDataset
@@ -6,7 +6,7 @@ from torch import nn
 
 from peridot.hooks.picture import PictureHook
 from peridot.registry import HOOKS
-from peridot.visualization.pictures import Cloud, feature_picture
+from peridot.visualization.figures import Cloud, feature_figure
 from peridot.visualization.scenes import front_camera
 
 
@@ -14,7 +14,7 @@ from peridot.visualization.scenes import front_camera
 class FeaturePictureHook(PictureHook):
     """Draws the features of points: first three principal components, or the similarity to a point.
 
-    The front camera's direction is up.
+    The front camera looks up in the figure.
 
     Args:
         index: Sample of the config's `picture_dataset`.
@@ -27,9 +27,9 @@ class FeaturePictureHook(PictureHook):
         super().__init__(index)
         self.query = query
 
-    def picture(self, model: nn.Module, inputs: dict, dataset: BaseDataset) -> np.ndarray:
+    def draw(self, model: nn.Module, inputs: dict, dataset: BaseDataset) -> np.ndarray:
         """See `PictureHook`."""
         points = inputs['points'][0]
         cloud = Cloud.of_inputs({**inputs, 'points': points}, front_camera(dataset.get_data_info(self.index)))
         query = None if self.query is None else cloud.nearest(*self.query)
-        return feature_picture(model.embed_points([points])[0], cloud, query)
+        return feature_figure(model.embed_points([points])[0], cloud, query)

@@ -1,4 +1,4 @@
-"""A picture of the predicted occupancy while it is learned."""
+"""A figure of the predicted occupancy during training."""
 
 from functools import partial
 
@@ -9,7 +9,7 @@ from torch import nn
 
 from peridot.hooks.picture import PictureHook
 from peridot.registry import HOOKS
-from peridot.visualization.occupancy import Slice, occupancy_picture, predict_occupancy
+from peridot.visualization.occupancy import Slice, occupancy_figure, predict_occupancy
 
 
 @HOOKS.register_module()
@@ -19,7 +19,7 @@ class OccupancyPictureHook(PictureHook):
     Args:
         index: Sample of the config's `picture_dataset`.
         objective: Name of the objective in `model.objectives`.
-        level: Height of the horizontal slice in the lidar's frame, in meters: by default that of cars.
+        level: Height of the horizontal slice in the lidar's frame, in meters; by default that of cars.
     """
 
     subject = 'occupancy'
@@ -29,10 +29,10 @@ class OccupancyPictureHook(PictureHook):
         self.objective = objective
         self.level = level
 
-    def picture(self, model: nn.Module, inputs: dict, dataset: BaseDataset) -> np.ndarray:
+    def draw(self, model: nn.Module, inputs: dict, dataset: BaseDataset) -> np.ndarray:
         """See `PictureHook`."""
         points, objective = inputs['points'], model.objectives[self.objective]
         xyz = points[0][:, :3]
         supports = model.student(points).supports(xyz, torch.zeros(len(xyz), dtype=torch.int64, device=xyz.device))
         predict = partial(predict_occupancy, objective, model.heads[objective.head], supports)
-        return occupancy_picture(predict, xyz, Slice(level=self.level))
+        return occupancy_figure(predict, xyz, Slice(level=self.level))

@@ -1,4 +1,4 @@
-"""Pictures of what is being learned."""
+"""Figures of what a network learns, during training."""
 
 from pathlib import Path
 
@@ -10,21 +10,21 @@ from mmengine.logging import print_log
 from torch import nn
 
 from peridot.registry import DATASETS
-from peridot.visualization.pictures import save_picture
+from peridot.visualization.figures import save_figure
 from peridot.weights import unwrap
 
 
 class PictureHook(Hook):
     """Base of the hooks that draw one sample after each validation and at the end of training.
 
-    The sample is one of the config's `picture_dataset`, a paired dataset without random transforms. Pictures go to
+    The sample is one of the config's `picture_dataset`, a paired dataset without random transforms. Figures go to
     `pictures/` in the work directory and to the visualizer's backends (TensorBoard).
 
     Args:
         index: Sample of that dataset.
     """
 
-    # what the pictures show, in their files' names
+    # subject of the figures, in their file names
     subject = ''
 
     def __init__(self, index: int = 0) -> None:
@@ -32,16 +32,16 @@ class PictureHook(Hook):
         # the last validation and the end of training show the same weights
         self._drawn: Path | None = None
 
-    def picture(self, model: nn.Module, inputs: dict, dataset: BaseDataset) -> np.ndarray:
+    def draw(self, model: nn.Module, inputs: dict, dataset: BaseDataset) -> np.ndarray:
         """Draw the sample.
 
         Args:
-            model: The pre-training, in evaluation mode.
-            inputs: The sample as the model takes it.
-            dataset: The dataset it is from.
+            model: The `Pretrainer`, in evaluation mode.
+            inputs: The sample as the preprocessor returns it.
+            dataset: Its dataset.
 
         Returns:
-            uint8 (H, W, 3).
+            Uint8 (H, W, 3).
         """
         raise NotImplementedError
 
@@ -50,7 +50,7 @@ class PictureHook(Hook):
         self._draw(runner)
 
     def after_train(self, runner) -> None:
-        """Draw what was learned in the end."""
+        """Draw at the end of training."""
         self._draw(runner)
 
     @torch.no_grad()
@@ -61,8 +61,8 @@ class PictureHook(Hook):
         model = unwrap(runner.model).eval()
         dataset = DATASETS.build(runner.cfg.picture_dataset)
         inputs = model.data_preprocessor(pseudo_collate([dataset[self.index]]))['inputs']
-        picture = self.picture(model, inputs, dataset)
-        save_picture(path, picture)
+        figure = self.draw(model, inputs, dataset)
+        save_figure(path, figure)
         self._drawn = path
-        runner.visualizer.add_image(self.subject, picture, step=runner.iter)
-        print_log(f'picture of the {self.subject}: {path}', 'current')
+        runner.visualizer.add_image(self.subject, figure, step=runner.iter)
+        print_log(f'figure of the {self.subject}: {path}', 'current')

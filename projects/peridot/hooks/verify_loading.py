@@ -1,4 +1,4 @@
-"""Pre-trained weights: proof that they are in the network."""
+"""Check that pre-trained weights are in the network."""
 
 import logging
 from collections.abc import Mapping
@@ -18,34 +18,34 @@ from peridot.weights.verify import check_arguments, verify_content, verify_loadi
 class VerifyLoadingHook(Hook):
     """Stops a run whose pre-trained weights did not arrive, see `verify_loading`.
 
-    The weights are those of `load_from`; a resumed run is not looked at. A test wants all tensors of the model
-    from the file.
+    The weights are those of `load_from`; a resumed run is not checked. For a test, the file must
+    hold all tensors of the model.
 
     Args:
-        min_share: See `verify_loading`.
-        checkpoint: File that a network's `init_cfg` names; `load_from` goes first.
+        min_fraction: See `verify_loading`.
+        checkpoint: File that a network's `init_cfg` names; `load_from` takes precedence.
         settings: 'error' or 'warn', for other voxels, range or input columns than in pre-training.
     """
 
     priority = 'VERY_HIGH'
 
-    def __init__(self, min_share: float = 1.0, checkpoint: str | None = None, settings: str = 'error') -> None:
-        check_arguments(min_share, settings)
-        self.min_share = min_share
+    def __init__(self, min_fraction: float = 1.0, checkpoint: str | None = None, settings: str = 'error') -> None:
+        check_arguments(min_fraction, settings)
+        self.min_fraction = min_fraction
         self.checkpoint = checkpoint
         self.settings = settings
         self._done = False
-        # content of load_from, from loading to the check
+        # content of load_from, kept until it is checked
         self._loaded: Mapping | None = None
 
     def before_run(self, runner) -> None:
-        """Read local files before mmengine does: an absent or damaged one is one line."""
+        """Read local files before mmengine does, so that an absent or damaged one gives a one-line error."""
         for path in (runner._load_from, self.checkpoint):
             if path and '://' not in str(path):
                 read_checkpoint(path)
 
     def after_load_checkpoint(self, runner, checkpoint: dict) -> None:
-        """Keep what is being loaded."""
+        """Keep the content of the checkpoint."""
         self._loaded = checkpoint
 
     def before_train(self, runner) -> None:
@@ -54,11 +54,11 @@ class VerifyLoadingHook(Hook):
 
     def before_val(self, runner) -> None:
         """Check a validation without training."""
-        self._check_whole(runner)
+        self._check_full(runner)
 
     def before_test(self, runner) -> None:
         """Check a test."""
-        self._check_whole(runner)
+        self._check_full(runner)
 
     def _check(self, runner, initial: str | None) -> LoadReport | None:
         if self._done:
@@ -68,21 +68,23 @@ class VerifyLoadingHook(Hook):
         if runner._resume and content is not None:
             return None
         if content is not None:
-            return verify_content(unwrap(runner.model), content, str(runner._load_from), self.min_share, self.settings)
+            return verify_content(
+                unwrap(runner.model), content, str(runner._load_from), self.min_fraction, self.settings
+            )
         if initial is not None:
-            return verify_loading(runner.model, initial, self.min_share, self.settings)
+            return verify_loading(runner.model, initial, self.min_fraction, self.settings)
         print_log('no weights were loaded: the network starts from random ones', 'current')
-        if any(_is_pretrained(part) for part in runner.model.modules()):
-            text = 'except where its init_cfg names a file, which VerifyLoadingHook(checkpoint=FILE) would check'
+        if any(_is_pretrained(module) for module in runner.model.modules()):
+            text = 'except where init_cfg names a file, which VerifyLoadingHook(checkpoint=FILE) would check'
             print_log(text, 'current', logging.WARNING)
         return None
 
-    def _check_whole(self, runner) -> None:
+    def _check_full(self, runner) -> None:
         report = self._check(runner, None)
         if report is not None and report.missing:
             raise CheckpointError(
                 f'{report.source} has no {report.missing[0]} and {len(report.missing) - 1} other tensors of the model: '
-                f'a test needs a checkpoint of a training'
+                'a test needs a checkpoint of a training run'
             )
 
 

@@ -1,4 +1,4 @@
-"""Superpixels and weak semantic labels, made offline and read as PNG maps."""
+"""Generators of superpixels and weak labels, which are made offline and read as PNG maps."""
 
 from peridot.labels.generator import LabelGenerator
 from peridot.labels.grounded_sam import GroundedSamGenerator

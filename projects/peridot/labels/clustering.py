@@ -1,4 +1,4 @@
-"""What generators share whose classes are k-means clusters of an image network's features."""
+"""Base of generators whose classes are k-means clusters of an image network's features."""
 
 from __future__ import annotations
 
@@ -14,9 +14,10 @@ from threadpoolctl import threadpool_limits
 
 from peridot.errors import DataError
 from peridot.files import atomic_path
+from peridot.labels.distributed import in_first_process, raise_together
 from peridot.labels.generator import LabelGenerator
 from peridot.labels.job import MapJob
-from peridot.labels.runner import in_first_process, is_done, raise_together
+from peridot.labels.runner import is_done
 from peridot.maps.folder import UNLABELED
 from peridot.maps.images import ImageSource
 
@@ -49,16 +50,16 @@ class ClusterGenerator(LabelGenerator):
             workers: Processes that read images.
 
         Returns:
-            What went wrong, for every image that has none.
+            What went wrong with each image that could not be encoded.
         """
         raise NotImplementedError
 
     def cluster(self, job: MapJob) -> Mapping[str, np.ndarray]:
-        """Clusters of the stored features of all images: arrays to keep."""
+        """Cluster the stored features of all images; returns the arrays to keep."""
         raise NotImplementedError
 
     def prepare(self, job: MapJob) -> None:
-        """Features of all images that need them, then the clusters, unless they were found before."""
+        """Encode all images that need it, then find the clusters unless they were found before."""
         self._features = job.work_dir / 'features'
         path, sources = job.work_dir / CLUSTERS, job.shard()
         if path.is_file():
@@ -86,26 +87,26 @@ class ClusterGenerator(LabelGenerator):
 def fit_kmeans(
     features: np.ndarray, count: int, restarts: int, seed: int, weights: np.ndarray | None = None
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Clusters of k-means.
+    """Cluster features by k-means.
 
     Args:
-        features: (N, C) float32.
-        count: Clusters K.
-        restarts: Runs, the best stays.
-        seed: Seed.
-        weights: (N,) weights of the features, None for equal ones.
+        features: Float32 (N, C).
+        count: Number of clusters K.
+        restarts: Number of runs, of which the best one counts.
+        seed: Seed of k-means.
+        weights: Float (N,), None for equal ones.
 
     Returns:
-        (K, C) float32 centers and (N,) cluster of each feature.
+        Centers float32 (K, C), and the cluster of each feature, int (N,).
     """
-    # one thread: sums of several threads come in any order, and labels must be repeatable
+    # with several threads the order of sums varies, and labels must be reproducible
     with threadpool_limits(limits=1):
         model = KMeans(count, n_init=restarts, random_state=seed).fit(features, sample_weight=weights)
     return model.cluster_centers_.astype(np.float32), model.labels_
 
 
 def nearest_center(features: np.ndarray, centers: np.ndarray) -> np.ndarray:
-    """(N,) int64 nearest of the centers (K, C) to features (N, C), the first among equals."""
+    """Nearest of the centers (K, C) for each feature (N, C), the first among equals: int64 (N,)."""
     labels = np.empty(len(features), np.int64)
     for start in range(0, len(features), BLOCK):
         block = features[start : start + BLOCK]
@@ -116,12 +117,12 @@ def nearest_center(features: np.ndarray, centers: np.ndarray) -> np.ndarray:
 def number_by_size(
     centers: np.ndarray, labels: np.ndarray, weights: np.ndarray | None = None
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Number clusters by falling size.
+    """Number clusters by decreasing size.
 
     Args:
-        centers: (K, C).
-        labels: (N,) cluster of each feature.
-        weights: (N,) what a feature adds to the size of its cluster, None counts features.
+        centers: Float (K, C).
+        labels: Int (N,), cluster of each feature.
+        weights: Float (N,), how much a feature adds to the size of its cluster; None counts features.
 
     Returns:
         Centers (K, C) and labels (N,) in the new numbering, and the sizes (K,).
@@ -132,7 +133,7 @@ def number_by_size(
 
 
 def unit_rows(features: np.ndarray) -> np.ndarray:
-    """Features (N, C) of length one, float32."""
+    """Features (N, C) scaled to length one, float32."""
     features = features.astype(np.float32, copy=False)
     return features / np.maximum(np.linalg.norm(features, axis=1, keepdims=True), 1e-6)
 

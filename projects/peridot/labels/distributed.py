@@ -1,4 +1,4 @@
-"""What processes that make maps together agree on: they start, fail and warn as one."""
+"""Processes that make maps together start, fail and warn as one."""
 
 import os
 from collections.abc import Callable
@@ -9,7 +9,7 @@ from mmengine.logging import MMLogger
 
 from peridot.errors import DataError, PeridotError
 
-# of many maps, a warning names the first
+# number of maps that a warning names
 LISTED = 10
 
 

@@ -7,13 +7,14 @@ import numpy as np
 from peridot.errors import ConfigError
 from peridot.labels.job import MapJob
 from peridot.maps import ImageSource, Manifest
+from peridot.maps.folder import UNLABELED
 from peridot.registry import LABEL_GENERATORS
 
 
 class LabelGenerator:
     """Makes maps from images; subclasses are registered in `LABEL_GENERATORS`.
 
-    A generator is built from plain settings and can be pickled; what it loads, it loads in `open`.
+    A generator is built from plain settings and can be pickled; it loads networks and files in `open`.
 
     Attributes:
         kind: 'superpixels' or 'labels'.
@@ -44,7 +45,7 @@ class LabelGenerator:
         raise NotImplementedError
 
     def __call__(self, image: np.ndarray) -> np.ndarray:
-        """Map of an image: (H, W, 3) uint8 RGB to (H, W) whole numbers."""
+        """Map, int (H, W), of an RGB image uint8 (H, W, 3)."""
         raise NotImplementedError
 
     def generate(self, source: ImageSource) -> np.ndarray:
@@ -100,16 +101,16 @@ class LabelGenerator:
 
 
 def build_generator(kind: str, name: str, options: Mapping | None, config: Mapping) -> LabelGenerator:
-    """Generator by its registered name, with what the config says and `options` over it.
+    """Build a generator by its registered name, from the config's settings and `options`, which override them.
 
     Args:
         kind: 'superpixels' or 'labels'.
-        name: Its name among those of that kind.
+        name: Name of the generator.
         options: Constructor arguments.
         config: Config that the generator may take settings from.
 
     Raises:
-        ConfigError: No generator of that kind has the name, or it does not take an option.
+        ConfigError: No generator of that kind has this name, or it does not take an option.
     """
     LABEL_GENERATORS.import_from_location()
     # a name that both kinds have is registered as kind/name
@@ -125,30 +126,30 @@ def build_generator(kind: str, name: str, options: Mapping | None, config: Mappi
 
 
 def check_positive(generator: str, **settings: float | None) -> None:
-    """Raise a ConfigError for the first setting below 1; None stands for no setting."""
+    """Raise a ConfigError for the first setting below 1; None means not set."""
     for name, value in settings.items():
         if value is not None and value < 1:
             raise ConfigError(f'{generator}: {name}={value} must be at least 1')
 
 
 def check_classes(generator: str, classes: Sequence[str] | str) -> list[str]:
-    """A class list that 8-bit labels with the ignore value 255 can hold.
+    """Check a class list: 8-bit labels with the ignore value 255 must hold it.
 
     Args:
         generator: Name of the generator, for the error.
-        classes: Class names in the order of their values; one name alone may come without a list.
+        classes: Class names in the order of their values; a single name may be given without a list.
 
     Raises:
-        ConfigError: The list is empty, too long, names a class twice or holds something else than names.
+        ConfigError: The list is empty, too long, names a class twice or holds something other than names.
     """
     names = [classes] if isinstance(classes, str) else list(classes)
     problem = None
     if not names:
         problem = 'is empty'
-    elif len(names) > 255:
-        problem = f'has {len(names)} names, 8-bit labels hold at most 255'
+    elif len(names) > UNLABELED:
+        problem = f'has {len(names)} names, 8-bit labels hold at most {UNLABELED}'
     elif not all(isinstance(name, str) and name.strip() for name in names):
-        problem = f'holds {next(x for x in names if not isinstance(x, str) or not x.strip())!r}, which is no name'
+        problem = f'holds {next(x for x in names if not isinstance(x, str) or not x.strip())!r}, which is not a name'
     elif len(set(names)) < len(names):
         problem = f'names {next(name for name in names if names.count(name) > 1)!r} twice'
     if problem:

@@ -13,6 +13,7 @@ from peridot.errors import CheckpointError, ConfigError
 from peridot.labels.generator import check_classes
 from peridot.labels.networks import NetworkGenerator, device, fingerprint
 from peridot.labels.sam import load_sam
+from peridot.maps.folder import UNLABELED
 from peridot.optional import import_package
 from peridot.registry import LABEL_GENERATORS
 
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
     from segment_anything import SamPredictor
     from transformers import BatchEncoding, GroundingDinoForObjectDetection, GroundingDinoProcessor
 
-# the names asked for when OLIVINE's first labels were made
+# the names that OLIVINE's first labels were made with
 CLASSES = (
     'barrier',
     'bicycle',
@@ -36,12 +37,12 @@ CLASSES = (
     'vegetation',
     'building',
 )
-# boxes for which masks are made at a time: each takes some 12 MB at 1600 x 900 pixels
+# number of boxes for which masks are made at a time: each takes about 12 MB at 1600 x 900 pixels
 BOXES_AT_A_TIME = 32
 
 
 class _Networks(NamedTuple):
-    """What one process needs for its maps."""
+    """The networks of one process, and the class names as the detector reads them."""
 
     processor: 'GroundingDinoProcessor'
     detector: 'GroundingDinoForObjectDetection'
@@ -71,7 +72,7 @@ class GroundedSamGenerator(NetworkGenerator):
     """
 
     kind = 'labels'
-    ignore = 255
+    ignore = UNLABELED
 
     def __init__(
         self,
@@ -85,8 +86,11 @@ class GroundedSamGenerator(NetworkGenerator):
         self.classes = check_classes('grounded-sam', classes)
         if (wrong := next((name for name in self.classes if '.' in name), None)) is not None:
             raise ConfigError(f'grounded-sam: the class name {wrong!r} holds a dot, which ends a name in the text')
-        self.checkpoint, self.model_type, self.detector = Path(checkpoint), model_type, detector
-        self.box_threshold, self.text_threshold = float(box_threshold), float(text_threshold)
+        self.checkpoint = Path(checkpoint)
+        self.model_type = model_type
+        self.detector = detector
+        self.box_threshold = float(box_threshold)
+        self.text_threshold = float(text_threshold)
 
     @property
     def parameters(self) -> dict:
@@ -115,30 +119,30 @@ class GroundedSamGenerator(NetworkGenerator):
 
     @torch.no_grad()
     def __call__(self, image: np.ndarray) -> np.ndarray:
-        """(H, W, 3) uint8 RGB image to (H, W) uint8 classes, 255 where no mask is."""
+        """Classes uint8 (H, W) of an RGB image uint8 (H, W, 3); 255 where there is no mask."""
         size, predictor = image.shape[:2], self.network.predictor
         boxes, classes = self._detect(image)
         labels = torch.full(size, self.ignore, dtype=torch.uint8, device=boxes.device)
         if not len(boxes):
             return labels.cpu().numpy()
         predictor.set_image(image)
-        for some, values in zip(boxes.split(BOXES_AT_A_TIME), classes.split(BOXES_AT_A_TIME)):
-            prompts = predictor.transform.apply_boxes_torch(some, size)
+        for chunk, values in zip(boxes.split(BOXES_AT_A_TIME), classes.split(BOXES_AT_A_TIME)):
+            prompts = predictor.transform.apply_boxes_torch(chunk, size)
             masks, _, _ = predictor.predict_torch(None, None, boxes=prompts, multimask_output=False)
             for mask, value in zip(masks[:, 0], values):
                 labels[mask] = value.to(torch.uint8)
         return labels.cpu().numpy()
 
     def _detect(self, image: np.ndarray) -> tuple[Tensor, Tensor]:
-        """(N, 4) boxes (x and y of two corners, in pixels) and (N,) classes, in the order of painting."""
+        """Boxes float (N, 4), x and y of two corners in pixels, and classes int64 (N,), in the order of painting."""
         processor, detector, _, text, spans = self.network
         pixels = processor.image_processor(image, return_tensors='pt').to(device())
-        found = detector(**pixels, **text)
+        output = detector(**pixels, **text)
         from transformers.image_transforms import center_to_corners_format
 
         height, width = image.shape[:2]
-        boxes = center_to_corners_format(found.pred_boxes[0]) * spans.new_tensor([width, height, width, height])
-        probabilities = found.logits[0, :, : spans.shape[1]].sigmoid()
+        boxes = center_to_corners_format(output.pred_boxes[0]) * spans.new_tensor([width, height, width, height])
+        probabilities = output.logits[0, :, : spans.shape[1]].sigmoid()
         order, classes = choose_boxes(probabilities, spans, self.box_threshold, self.text_threshold)
         return boxes[order], classes
 
@@ -146,16 +150,16 @@ class GroundedSamGenerator(NetworkGenerator):
 def choose_boxes(
     probabilities: Tensor, spans: Tensor, box_threshold: float, text_threshold: float
 ) -> tuple[Tensor, Tensor]:
-    """Boxes to paint and their classes, by the rule of `GroundedSamGenerator`.
+    """Choose the boxes to paint and their classes, by the rule of `GroundedSamGenerator`.
 
     Args:
-        probabilities: (Q, T) probability of each word piece for each box.
-        spans: (K, T) 1 where a word piece belongs to the name of a class, else 0.
+        probabilities: Float (Q, T), probability of each word piece for each box.
+        spans: Float (K, T), 1 where a word piece belongs to the name of a class, else 0.
         box_threshold: Smallest score of a box.
         text_threshold: Smallest probability that counts for the class.
 
     Returns:
-        (N,) int64 indices of boxes, lowest score first, and their (N,) int64 classes.
+        Indices of boxes, lowest score first, and their classes, int64 (N,) each.
     """
     scores = (probabilities * spans.amax(0)).amax(1)
     counting = probabilities * (probabilities > text_threshold)
@@ -166,14 +170,14 @@ def choose_boxes(
 
 
 def encode_names(tokenizer, classes: Sequence[str]) -> tuple['BatchEncoding', Tensor]:
-    """The text of class names as word pieces.
+    """Encode class names as word pieces.
 
     Args:
         tokenizer: Fast tokenizer of the detector.
         classes: Class names.
 
     Returns:
-        Encoded text (a batch of one), and (K, T) float32, 1 where a word piece belongs to the name of a class.
+        Encoded text (a batch of one), and float32 (K, T), 1 where a word piece belongs to the name of a class.
 
     Raises:
         ConfigError: The tokenizer finds no word piece in a name.
@@ -217,7 +221,7 @@ def load_detector(name: str) -> tuple['GroundingDinoProcessor', 'GroundingDinoFo
 
 @contextmanager
 def _one_line(start: str, hint: str) -> Iterator[None]:
-    """Turn the many-line errors of transformers into one of one line."""
+    """Turn the multi-line errors of transformers into one line."""
     from safetensors import SafetensorError
 
     try:

@@ -1,4 +1,4 @@
-"""What is to be made: the images of one dataset and where their maps go."""
+"""A job: the images of one dataset and the folder of their maps."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

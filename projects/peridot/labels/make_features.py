@@ -1,4 +1,4 @@
-"""A teacher's feature maps of all training images of a config."""
+"""Feature maps of all training images of a config, made by its teacher."""
 
 import hashlib
 import os
@@ -77,7 +77,7 @@ def make_teacher_features(
 def make_features(
     teacher: nn.Module, folder: FeatureFolder, images: Sequence[ImageSource], batch_size: int = 8, workers: int = 0
 ) -> None:
-    """Make the maps of all images that have none, each process of a distributed run its share.
+    """Make the maps of all images that have none, each process of a distributed run its part.
 
     Args:
         teacher: Image network, on its device.
@@ -90,33 +90,33 @@ def make_features(
         DataError: Maps of some images could not be made; the others are done.
     """
     rank, world_size = dist.get_dist_info()
-    wanted = [source for source in images[rank::world_size] if not folder.is_valid(source.path)]
+    missing = [source for source in images[rank::world_size] if not folder.is_valid(source.path)]
     size, failures = tuple(folder.manifest.image_size), []
-    read = run_parallel(partial(_read, size), wanted, workers)
-    for batch in _batches(zip(wanted, progress(read, len(wanted), 'teacher features')), batch_size):
+    read = run_parallel(partial(_read, size), missing, workers)
+    for batch in _batches(zip(missing, progress(read, len(missing), 'teacher features')), batch_size):
         failures += [item for _, item in batch if isinstance(item, str)]
         good = [(source, item) for source, item in batch if not isinstance(item, str)]
         failures += _write(teacher, folder, good) if good else []
     raise_together(failures, len(images))
     in_first_process(partial(_complete, folder, len(images)))
-    made = sum(dist.all_gather_object(len(wanted)))
+    made = sum(dist.all_gather_object(len(missing)))
     MMLogger.get_instance('peridot').info(
         f'{len(images)} maps in {folder.folder}: {made} made, {len(images) - made} kept'
     )
 
 
 def image_size_of(config: Config) -> tuple[int, int]:
-    """The size that the training pipelines resize whole images to.
+    """Size that the training pipelines resize full images to.
 
     Raises:
-        ConfigError: They augment images, or resize them to no size or to several.
+        ConfigError: They augment images, or do not resize them to exactly one size.
     """
     steps = list(_steps(config))
     random = next((step['type'] for step in steps if step['type'] in RANDOM), None)
     if random:
         raise ConfigError(
             f'{config.filename}: the training pipeline augments images with {random}, so that no map could be used '
-            'twice: take it out (peridot.ResizeViews may stay), or train with the teacher itself'
+            'twice: remove it (peridot.ResizeViews may stay), or train with the teacher itself'
         )
     sizes = {tuple(step['size']) for step in steps if step['type'] == 'peridot.ResizeViews'}
     if len(sizes) != 1:
@@ -144,7 +144,7 @@ def build_teacher(config: Config) -> tuple[nn.Module, Mapping]:
     """The config's image network on this process's device, and its settings."""
     settings = config.model.get('teacher')
     if not settings:
-        raise ConfigError(f'{config.filename} has no model.teacher: give a config of a pre-training with a teacher')
+        raise ConfigError(f'{config.filename} has no model.teacher: give a pre-training config with a teacher')
     if settings['type'] == 'peridot.StoredTeacher':
         settings = settings['teacher']
     device = torch.device('cuda', torch.cuda.current_device()) if torch.cuda.is_available() else torch.device('cpu')
@@ -184,14 +184,14 @@ def _folder_of(config: Config) -> str | None:
 
 
 def _begin(folders: dict, images: dict, overwrite: bool, ignore_space: bool) -> None:
-    """Compare need and free space, then put the manifests in place."""
+    """Check the free space, then put the manifests in place."""
     for root, folder in folders.items():
         if not overwrite:
             was_begun(folder.folder, folder.manifest, read_feature_manifest)
         _check_space(folder, images[root], overwrite, ignore_space)
     for root, folder in folders.items():
         if overwrite:
-            # the manifest goes first: without it, nothing takes old maps for new ones
+            # the manifest is removed first: without it, old maps cannot be taken for new ones
             (folder.folder / MANIFEST).unlink(missing_ok=True)
             for source in images[root]:
                 folder.path_for(source.path).unlink(missing_ok=True)
@@ -199,21 +199,21 @@ def _begin(folders: dict, images: dict, overwrite: bool, ignore_space: bool) -> 
 
 
 def _check_space(folder: FeatureFolder, images: Sequence[ImageSource], overwrite: bool, ignore_space: bool) -> None:
-    """Say how much will be written, and refuse what the disk does not hold."""
+    """Print how much will be written, and refuse more than the disk holds."""
     size = folder.manifest.file_size
     done = 0 if overwrite else sum(folder.is_valid(source.path) for source in images)
     need = (len(images) - done) * size
-    place = next(path for path in (folder.folder.absolute(), *folder.folder.absolute().parents) if path.is_dir())
-    free = shutil.disk_usage(place).free
+    existing = next(path for path in (folder.folder.absolute(), *folder.folder.absolute().parents) if path.is_dir())
+    free = shutil.disk_usage(existing).free
     shape = 'x'.join(map(str, folder.manifest.shape))
     print(
-        f'{folder.folder}: {len(images)} maps of {shape} in half precision, {size / 1e6:.2f} MB each; {done} are '
-        f'there, the others take {need / GB:.2f} GB of {free / GB:.2f} GB free'
+        f'{folder.folder}: {len(images)} maps of {shape} in half precision, {size / 1e6:.2f} MB each; {done} exist, '
+        f'the others take {need / GB:.2f} GB of {free / GB:.2f} GB free'
     )
     if need > free and not ignore_space:
         raise ConfigError(
             f'{folder.folder}: the maps take {need / GB:.2f} GB, but {free / GB:.2f} GB are free: free some, choose '
-            'another disk with --out DIR, or begin all the same with --yes'
+            'another disk with --out DIR, or start anyway with --yes'
         )
 
 
@@ -225,7 +225,7 @@ def _complete(folder: FeatureFolder, images: int) -> None:
 
 
 def _read(size: tuple[int, int], source: ImageSource) -> np.ndarray | str:
-    """(3, H, W) uint8 as the training pipeline makes it, or what is wrong with the file."""
+    """Image uint8 (3, H, W) as the training pipeline makes it, or what is wrong with the file."""
     try:
         views = ImageViews.from_files([source.path])
         return ResizeViews(size).transform({'views': views})['views'].decode()[0]

@@ -1,4 +1,4 @@
-"""Maps that someone else made, brought into a folder of this project."""
+"""Maps made by other programs, copied into a folder of this project."""
 
 from collections.abc import Mapping, Sequence
 from functools import partial
@@ -13,10 +13,11 @@ from peridot.labels.generator import LabelGenerator, check_classes
 from peridot.labels.job import MapJob
 from peridot.labels.superpixels import check_num_ids
 from peridot.maps import ImageSource, Manifest, MapFolder
+from peridot.maps.folder import NO_SUPERPIXEL, UNLABELED
 from peridot.maps.manifest import DEFAULT_LAYOUT
 from peridot.registry import LABEL_GENERATORS
 
-# the texts given to SEEM, in the order of their values
+# the texts given to SEEM, in the order of the maps' values
 OLIVINE_CLASSES = (
     'barrier',
     'bicycle',
@@ -39,11 +40,11 @@ OLIVINE_CLASSES = (
 
 
 class MapFilesGenerator(LabelGenerator):
-    """Takes maps from another folder, after checking that each exists, is whole and fits its image.
+    """Copies maps from another folder, after checking that each exists, is complete and fits its image.
 
     Args:
         source: Folder of the maps, relative to the data root unless absolute.
-        preset: Name of a published layout (attribute `presets`); single settings below go before it.
+        preset: Name of a published layout (attribute `presets`); the settings below override it.
         ignore_value: Value of source pixels that have no id or class, None if there is none. These pixels get the
             ignore value of the maps made here, 65535 (superpixels) or 255 (labels).
         **description: The fields `layout`, `num_ids` and `classes` of the source's `Manifest`; None leaves a field
@@ -58,7 +59,8 @@ class MapFilesGenerator(LabelGenerator):
             raise ConfigError(f'files: preset={preset!r} of {self.kind}: choose from {", ".join(self.presets)}')
         known = self.presets.get(preset, {})
         given = {name: value for name, value in description.items() if value is not None}
-        self.source, self.ignore_value = source, ignore_value
+        self.source = source
+        self.ignore_value = ignore_value
         self.ignore = None if ignore_value is None else self.ignored
         self.described = {'layout': DEFAULT_LAYOUT, **known, **given, 'ignore': ignore_value}
         self.num_ids, self.classes = self.described.get('num_ids'), self.described.get('classes')
@@ -90,14 +92,14 @@ class MapFilesGenerator(LabelGenerator):
         in_first_process(partial(self._count_missing, job))
 
     def generate(self, source: ImageSource) -> np.ndarray:
-        """(H, W) map as the source has it, but for the ignore value."""
+        """Map, int (H, W), as the source has it, except for the ignore value."""
         ids = self._maps.read(source.path, source.size(), source.token)
         if self.ignore_value is not None:
             ids[ids == self.ignore_value] = self.ignored
         return ids
 
     def _count_missing(self, job: MapJob) -> None:
-        """Say before the work begins which maps the source lacks."""
+        """Report before the work begins which maps the source lacks."""
         missing = self._maps.missing([(source.path, source.token) for source in job.images])
         if not missing:
             return
@@ -110,7 +112,7 @@ class MapFilesGenerator(LabelGenerator):
 
 @LABEL_GENERATORS.register_module('superpixels/files')
 class SuperpixelFilesGenerator(MapFilesGenerator):
-    """Superpixels that someone else made, as single-channel PNG files of 8 or 16 bits.
+    """Superpixels made by other programs, as single-channel PNG files of 8 or 16 bits.
 
     Presets:
 
@@ -124,14 +126,14 @@ class SuperpixelFilesGenerator(MapFilesGenerator):
     Args:
         source: Folder of the maps, relative to the data root unless absolute.
         preset: 'slidr', 'seal' or 'superflow'.
-        layout: Path of an image's map below the folder, see `Manifest`; by default as the images.
-        num_ids: Ids are smaller than this number. By default what the preset says, else 256, which all 8-bit files
-            fit.
+        layout: Path of an image's map below the folder, see `Manifest`; by default that of the image.
+        num_ids: Ids are smaller than this number. By default that of the preset, else 256, which fits all 8-bit
+            files.
         ignore_value: Value of pixels without id, None if every pixel has one.
     """
 
     kind = 'superpixels'
-    ignored = 65535
+    ignored = NO_SUPERPIXEL
     presets: ClassVar = {
         'slidr': {'layout': '{token}.png', 'num_ids': 150},
         'seal': {'layout': '{token}.png', 'num_ids': 256},
@@ -155,7 +157,7 @@ class SuperpixelFilesGenerator(MapFilesGenerator):
 
 @LABEL_GENERATORS.register_module('labels/files')
 class LabelFilesGenerator(MapFilesGenerator):
-    """Weak labels that someone else made, as single-channel PNG files.
+    """Weak labels made by other programs, as single-channel PNG files.
 
     Preset 'olivine': `camseg/CAM_X/<image name>.png` as released with OLIVINE, 17 classes painted by SEEM. There,
     pixels that no mask covers have value 0, as has the class `barrier`. Left as they are, which is what the
@@ -165,13 +167,13 @@ class LabelFilesGenerator(MapFilesGenerator):
     Args:
         source: Folder of the maps, relative to the data root unless absolute.
         preset: 'olivine'.
-        layout: Path of an image's map below the folder, see `Manifest`; by default as the images.
+        layout: Path of an image's map below the folder, see `Manifest`; by default that of the image.
         classes: Class names in the order of their values, at most 255.
         ignore_value: Value of pixels without class, None if every pixel has one.
     """
 
     kind = 'labels'
-    ignored = 255
+    ignored = UNLABELED
     presets: ClassVar = {'olivine': {'layout': '{parent}/{stem}.png', 'classes': list(OLIVINE_CLASSES)}}
 
     def __init__(

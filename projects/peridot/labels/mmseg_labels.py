@@ -26,7 +26,7 @@ class MMSegGenerator(NetworkGenerator):
 
     Args:
         config: Config file of mmsegmentation.
-        checkpoint: File with the weights, and the class names in its meta data.
+        checkpoint: File with the weights, and the class names in its metadata.
         classes: Class names in the order of their values, in place of those in the checkpoint.
     """
 
@@ -59,7 +59,7 @@ class MMSegGenerator(NetworkGenerator):
             # a network of any kind may raise anything
             raise ConfigError(f'mmseg: the model of {self.config} cannot be built ({_first_line(error)})') from error
         state = content.get('state_dict', content)
-        # batch counters are missing in old files and play no part in prediction
+        # batch counters are missing in old files and are not used for prediction
         if wrong := [name for name in misfits(network, state) if not name.endswith('num_batches_tracked')]:
             raise CheckpointError(
                 f'mmseg checkpoint {self.checkpoint} does not fit {self.config} ({len(wrong)} tensors differ, first '
@@ -70,7 +70,7 @@ class MMSegGenerator(NetworkGenerator):
         return network
 
     def __call__(self, image: np.ndarray) -> np.ndarray:
-        """(H, W, 3) uint8 RGB image to (H, W) int64 classes."""
+        """Classes int64 (H, W) of an RGB image uint8 (H, W, 3)."""
         network = self.network
         from mmseg.apis import inference_model
 
@@ -80,7 +80,7 @@ class MMSegGenerator(NetworkGenerator):
         return result.pred_sem_seg.data[0].cpu().numpy()
 
     def _class_names(self, content: Mapping, network: 'BaseSegmentor') -> list[str]:
-        """The class names given, or those of the checkpoint; mmsegmentation 0.x wrote them in capitals."""
+        """The given class names, or those of the checkpoint, whose key mmsegmentation 0.x wrote in capitals."""
         meta = content.get('meta') or {}
         names = self.classes or (meta.get('dataset_meta') or {}).get('classes') or meta.get('CLASSES')
         if names is None:
@@ -96,7 +96,7 @@ class MMSegGenerator(NetworkGenerator):
 
 
 def read_config(path: Path) -> Config:
-    """A config of mmsegmentation that can be used for single images.
+    """Read a config of mmsegmentation that can be used for single images.
 
     Raises:
         ConfigError: The file is missing, or lacks what prediction needs.

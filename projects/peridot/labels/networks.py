@@ -1,4 +1,4 @@
-"""What generators share that run a network: one network per process, its device, a checksum of its file."""
+"""Base of generators that run a network: one network per process, its device, a checksum of its file."""
 
 import zlib
 from pathlib import Path
@@ -30,7 +30,7 @@ class NetworkGenerator(LabelGenerator):
 
     @property
     def network(self) -> Any:
-        """What `load` returned, loaded once in a process."""
+        """What `load` returned; it is loaded once per process."""
         if self._loaded is None:
             self._loaded = self.load()
         return self._loaded
@@ -40,7 +40,7 @@ class NetworkGenerator(LabelGenerator):
         _ = self.network
 
     def workers(self, wanted: int) -> int:
-        """One process for a GPU."""
+        """One process per GPU."""
         return 1 if torch.cuda.is_available() else wanted
 
     def __getstate__(self) -> dict:
@@ -53,7 +53,7 @@ def device() -> torch.device:
 
 
 def fingerprint(path: Path) -> str:
-    """Name and CRC-32 of a file, for the manifest: the folder the file lies in may change, its content may not."""
+    """Name and CRC-32 of a file, for the manifest: its folder may change, its content may not."""
     checksum = 0
     with path.open('rb') as file:
         while block := file.read(1 << 22):

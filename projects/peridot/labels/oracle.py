@@ -10,6 +10,7 @@ from skimage.measure import label as connected_regions
 from peridot.errors import ConfigError
 from peridot.labels.generator import LabelGenerator
 from peridot.labels.job import MapJob
+from peridot.maps.folder import UNLABELED
 from peridot.maps.images import ImageSource
 from peridot.registry import LABEL_GENERATORS
 
@@ -37,7 +38,7 @@ class OracleGenerator(LabelGenerator):
     """
 
     kind = 'labels'
-    ignore = 255
+    ignore = UNLABELED
 
     def __init__(self, class_noise: float = 0.0, border_noise: float = 0.0, seed: int = 0) -> None:
         from peridot.datasets.catalog import CATALOG
@@ -46,7 +47,9 @@ class OracleGenerator(LabelGenerator):
             raise ConfigError(f'oracle: class_noise={class_noise} is a probability and must lie between 0 and 1')
         if border_noise < 0 or seed < 0:
             raise ConfigError(f'oracle: border_noise={border_noise} and seed={seed} must not be negative')
-        self.class_noise, self.border_noise, self.seed = float(class_noise), float(border_noise), int(seed)
+        self.class_noise = float(class_noise)
+        self.border_noise = float(border_noise)
+        self.seed = int(seed)
         meta = CATALOG['nuscenes'].segmentation_meta()
         self.classes = meta['classes']
         self._table = np.full(max(meta['seg_label_mapping']) + 1, self.ignore, np.uint8)
@@ -80,7 +83,7 @@ class OracleGenerator(LabelGenerator):
         self._settings = read_settings(data_root)
 
     def generate(self, source: ImageSource) -> np.ndarray:
-        """Classes of a synthetic image, uint8 (H, W), after `open_dataset`; 255 at the sky and where no class fits."""
+        """Classes uint8 (H, W) of a synthetic image, after `open_dataset`; 255 in the sky and where no class fits."""
         from streets.camera import take_photo
         from streets.frame import image_view
 
@@ -99,7 +102,7 @@ def replace_classes(labels: np.ndarray, probability: float, num_classes: int, rn
     """Give regions a random other class, in place; see `OracleGenerator` for what a region is.
 
     Args:
-        labels: uint8 (H, W), classes; values of `num_classes` or more stay as they are.
+        labels: Uint8 (H, W), classes; values of `num_classes` or more stay as they are.
         probability: Of each region, in [0, 1].
         num_classes: Number of classes.
         rng: Draws are the same for all probabilities: what a lower one replaces, a higher one replaces, too.
@@ -116,10 +119,10 @@ def replace_classes(labels: np.ndarray, probability: float, num_classes: int, rn
 
 
 def displace(labels: np.ndarray, deviation: float, rng: np.random.Generator) -> np.ndarray:
-    """Read a map at smoothly displaced positions.
+    """Read a map at randomly, smoothly displaced positions.
 
     Args:
-        labels: (H, W), a map.
+        labels: Int (H, W).
         deviation: Standard deviation of the displacement along each axis, pixels.
         rng: Draws the displacement.
 
@@ -129,7 +132,7 @@ def displace(labels: np.ndarray, deviation: float, rng: np.random.Generator) -> 
     smooth = max(4 * deviation, 1.0)
     # a Gaussian filter leaves white noise a deviation of 1 / (2 sqrt(pi) smooth); wrapping keeps it so at the edges
     noise = rng.standard_normal((2, *labels.shape), np.float32) * np.float32(2 * np.sqrt(np.pi) * smooth * deviation)
-    position = np.indices(labels.shape) + [gaussian_filter(part, smooth, mode='wrap') for part in noise]
+    position = np.indices(labels.shape) + [gaussian_filter(axis, smooth, mode='wrap') for axis in noise]
     limits = np.array(labels.shape)[:, None, None] - 1
     row, column = np.clip(np.rint(position), 0, limits).astype(np.int64)
     return labels[row, column]

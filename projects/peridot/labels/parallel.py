@@ -10,7 +10,7 @@ from tqdm import tqdm
 
 
 def run_parallel(task: Callable, items: Sequence, workers: int) -> Iterator:
-    """Results of `task(item)` in the order of `items`, computed in `workers` processes.
+    """Yield the results of `task(item)` in the order of `items`, computed in `workers` processes.
 
     An error of a worker is raised here; leaving the loop early (an error, Ctrl-C) ends the workers. A `DataLoader` is
     the pool, as it bounds how far workers run ahead of the loop, which `multiprocessing` and `concurrent.futures` do
@@ -19,7 +19,7 @@ def run_parallel(task: Callable, items: Sequence, workers: int) -> Iterator:
     Args:
         task: Picklable function.
         items: Its arguments.
-        workers: Number of processes; 0 or 1 works in this one.
+        workers: Number of processes; 0 and 1 mean this one.
     """
     if workers <= 1 or len(items) <= 1:
         yield from map(task, items)
@@ -36,7 +36,7 @@ def run_parallel(task: Callable, items: Sequence, workers: int) -> Iterator:
 
 
 def progress(results: Iterable, total: int, what: str, unit: str = 'images') -> Iterator:
-    """`results` with a progress bar and the time left, in the first process (its part stands for all)."""
+    """Show a progress bar with the time left over `results`, in the first process, which stands for all."""
     interval = 0.2 if sys.stderr.isatty() else 15.0
     hidden = not dist.is_main_process()
     return tqdm(results, total=total, desc=what, unit=f' {unit}', disable=hidden, mininterval=interval)

@@ -1,4 +1,4 @@
-"""Overlays of some maps on their images, to look at."""
+"""Overlays of some maps on their images, for visual inspection."""
 
 from collections.abc import Callable
 from functools import partial
@@ -21,8 +21,9 @@ def write_previews(
     Args:
         maps: The maps.
         job: Their images.
-        count: How many, at most.
-        draw: Figure (H, W, 3) of an image (H, W, 3) uint8 RGB and its map (H, W); by default that of the maps' kind.
+        count: Largest number of overlays.
+        draw: Makes a figure (H, W, 3) of an RGB image uint8 (H, W, 3) and its map (H, W); by default that of the maps'
+            kind.
 
     Returns:
         Files written (none in the other processes).

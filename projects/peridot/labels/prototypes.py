@@ -16,9 +16,10 @@ from peridot.datasets.paired_dataset import read_info_file
 from peridot.errors import DataError
 from peridot.files import atomic_path
 from peridot.labels.oracle import OracleGenerator
+from peridot.maps.folder import UNLABELED
 from peridot.maps.images import ImageSource
 
-# least width and height of a crop in pixels
+# smallest width and height of a crop in pixels
 MIN_SIZE = 16
 
 
@@ -63,13 +64,13 @@ def largest_regions(labels: np.ndarray) -> dict[int, object]:
     """Find the largest connected region of each class.
 
     Args:
-        labels: uint8 (H, W), classes; 255 = none.
+        labels: Uint8 (H, W), classes; 255 for none.
 
     Returns:
         `{class: region}` with skimage's regions, without those narrower than `MIN_SIZE`.
     """
     best = {}
-    for region in regionprops(connected_regions(labels.astype(np.int32), background=255, connectivity=1)):
+    for region in regionprops(connected_regions(labels.astype(np.int32), background=UNLABELED, connectivity=1)):
         label = int(labels[tuple(region.coords[0])])
         top, left, bottom, right = region.bbox
         large = min(bottom - top, right - left) >= MIN_SIZE

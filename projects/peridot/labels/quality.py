@@ -1,4 +1,4 @@
-"""How well superpixels and weak labels agree with the true classes of the lidar points that fall on them."""
+"""Agreement of superpixels and weak labels with the true classes of the lidar points that fall on them."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ from peridot.labels.parallel import progress, run_parallel
 from peridot.maps import Manifest, MapFolder
 from peridot.registry import DATASETS
 
-READING_STEPS = ('peridot.LoadPoints', 'peridot.LoadPointLabels', 'peridot.LoadImageViews', 'peridot.ProjectPoints')
-# an image shows a class if at least so many points of it fall on it
+LOADING_STEPS = ('peridot.LoadPoints', 'peridot.LoadPointLabels', 'peridot.LoadImageViews', 'peridot.ProjectPoints')
+# an image shows a class if at least this many of its points fall on it
 SHOWN_POINTS = 10
 
 
 @dataclass
 class SuperpixelQuality:
-    """Agreement of superpixels with true classes; shares are in [0, 1] and refer to point-pixel pairs.
+    """Agreement of superpixels with true classes; fractions are in [0, 1] and refer to point-pixel pairs.
 
     N pairs have an id; n(s, c) of them lie in superpixel s (of one image) and have true class c; n(s) = sum_c n(s, c).
 
@@ -33,10 +33,10 @@ class SuperpixelQuality:
         generator: Generator in its manifest.
         hash: Hash in its manifest.
         pairs: Pairs with a true class.
-        covered: Share of them that have an id; all else refers to these N.
+        covered: Fraction of them that have an id; everything else refers to these N.
         superpixels_per_image: Mean number of superpixels that hold pairs.
         achievable_accuracy: Achievable segmentation accuracy (Liu et al., "Entropy Rate Superpixel Segmentation",
-            CVPR 2011), the share of pairs that are right if every superpixel takes its most frequent class:
+            CVPR 2011), the fraction of pairs that are correct if every superpixel takes its most frequent class:
             sum_s max_c n(s, c) / N.
         undersegmentation_error: Of Neubert and Protzel ("Superpixel Benchmark and Comparison", 2012), with the
             classes of an image as its true segments: sum_s sum_{c: n(s, c) > 0} min(n(s, c), n(s) - n(s, c)) / N.
@@ -54,23 +54,23 @@ class SuperpixelQuality:
 
 @dataclass
 class LabelQuality:
-    """Agreement of weak labels with true classes; shares are in [0, 1] and refer to point-pixel pairs.
+    """Agreement of weak labels with true classes; fractions are in [0, 1] and refer to point-pixel pairs.
 
     Attributes:
         folder: Map folder as it was given.
         generator: Generator in its manifest.
         hash: Hash in its manifest.
         pairs: Pairs with a true class.
-        covered: Share of them that have a label; all else refers to these.
+        covered: Fraction of them that have a label; everything else refers to these.
         labels: Names of the L labels.
-        confusion: (C, L) number of pairs by true class and label.
-        hungarian: (L,) class of each label in the best one-to-one matching, -1 for none.
-        majority: (L,) class of each label where each takes its most frequent class, -1 for labels without pairs.
+        confusion: Int (C, L), number of pairs by true class and label.
+        hungarian: Int (L,), class of each label in the best one-to-one matching, -1 for none.
+        majority: Int (L,), class of each label where each takes its most frequent class, -1 for labels without pairs.
         iou_hungarian: IoU of each true class, None without pairs of that class.
         iou_majority: The same for the majority matching.
         miou_hungarian: Mean over the classes that have pairs.
         miou_majority: The same for the majority matching.
-        purity: Share of pairs that are right if every label takes its most frequent class.
+        purity: Fraction of pairs that are correct if every label takes its most frequent class.
     """
 
     folder: str
@@ -96,12 +96,12 @@ class Comparison:
     Attributes:
         dataset: Its samples hold points, true classes, pairs and, in `views.maps`, the maps by folder.
         classes: Names of the C true classes.
-        palette: (C, 3) uint8 colors of the true classes.
-        class_pairs: (C,) number of pairs of each true class.
+        palette: Uint8 (C, 3), colors of the true classes.
+        class_pairs: Int (C,), number of pairs of each true class.
         samples: Number of samples that were compared.
         images: Number of their images.
         maps: One result per folder.
-        shown: (sample index, camera) of the two images that show most classes, of different samples if possible.
+        shown: (sample index, camera) of the two images that show the most classes, of different samples if possible.
     """
 
     dataset: PairedDataset
@@ -120,7 +120,7 @@ def compare_maps(config: Config, folders: Sequence[str], samples: int = 200, wor
     Points of ignored classes are left out. A point that two cameras see makes two pairs, as in training.
 
     Args:
-        config: Pre-training config: its training set is used, with its way to read and project points.
+        config: Pre-training config, whose training set is used, with its transforms that load and project points.
         folders: Map folders, relative to the data root or absolute.
         samples: Largest number of samples, evenly spaced over the training set.
         workers: Processes, by default one per core.
@@ -161,12 +161,12 @@ def compare_maps(config: Config, folders: Sequence[str], samples: int = 200, wor
 
 
 def count_sample(dataset: PairedDataset, index: int) -> tuple[np.ndarray, list[np.ndarray]]:
-    """Counts of one sample of the dataset that `compare_maps` builds.
+    """Count the pairs of one sample of the dataset that `compare_maps` builds.
 
     Returns:
-        (V, C) pairs by camera and true class, and an array per map folder. For labels it is the (C, L + 1) confusion
-        matrix, pairs without a label in its last column. For superpixels it is `region_counts` of the pairs with an
-        id, followed by the number of all pairs.
+        Pairs by camera and true class, int64 (V, C), and an array per map folder. For labels it is the confusion
+        matrix (C, L + 1), pairs without a label in its last column. For superpixels it is `region_counts` of the pairs
+        with an id, followed by the number of all pairs.
     """
     sample = dataset[index]
     pairs, num_classes = sample['pairs'], len(dataset.metainfo['classes'])
@@ -187,15 +187,15 @@ def count_sample(dataset: PairedDataset, index: int) -> tuple[np.ndarray, list[n
 
 
 def region_counts(region: np.ndarray, true: np.ndarray, num_classes: int) -> np.ndarray:
-    """Sums over regions from which the quality of superpixels follows.
+    """Sums over regions, from which the quality of superpixels follows.
 
     Args:
-        region: (P,) int64 region of each pair, not negative.
-        true: (P,) int64 true class in [0, num_classes).
+        region: Int64 (P,), region of each pair, not negative.
+        true: Int64 (P,), true class in [0, num_classes).
         num_classes: Number of classes.
 
     Returns:
-        (4,) int64: number of pairs P; number of regions; sum over regions of the pairs of their most frequent class;
+        Int64 (4,): number of pairs P; number of regions; sum over regions of the pairs of their most frequent class;
         sum over regions and the classes in them of the smaller of: pairs of the class, pairs of the other classes.
     """
     if not len(region):
@@ -208,15 +208,15 @@ def region_counts(region: np.ndarray, true: np.ndarray, num_classes: int) -> np.
 
 
 def _labeled_dataset(config: Config, folders: Sequence[str]) -> PairedDataset:
-    """The config's training set with a pipeline of reading steps alone."""
+    """The config's training set, with a pipeline that only loads."""
     settings = config.get('train_dataloader', {}).get('dataset', {})
     if settings.get('type') != 'peridot.PairedDataset':
         raise ConfigError(
             f'the training set of {config.filename or "the config"} is {settings.get("type", "absent")}, but maps are '
             "compared on a 'peridot.PairedDataset': give a pre-training config"
         )
-    own = {step['type']: step for step in settings.get('pipeline', [])}
-    steps = [own.get(name, {'type': name}) for name in READING_STEPS]
+    configured = {step['type']: step for step in settings.get('pipeline', [])}
+    steps = [configured.get(name, {'type': name}) for name in LOADING_STEPS]
     steps.append({'type': 'peridot.LoadViewMaps', 'names': folders})
     return DATASETS.build({**settings, 'maps': {folder: folder for folder in folders}, 'pipeline': steps})
 

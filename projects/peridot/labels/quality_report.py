@@ -1,4 +1,4 @@
-"""Table, JSON file and picture of a comparison of map folders with true classes."""
+"""Table, JSON file and figure of a comparison of map folders with true classes."""
 
 import json
 from dataclasses import asdict
@@ -22,17 +22,17 @@ NAMED_COLUMNS = 40
 
 
 def quality_tables(comparison: Comparison) -> str:
-    """Plain-text tables: one row per folder, and the IoU of every class for the folders of labels. In percent."""
+    """Plain-text tables in percent: one row per folder, and the IoU of every class for the folders of labels."""
     header = ['maps', 'generator', 'covered', 'ASA', 'UE', 'ids/image', 'mIoU 1:1', 'mIoU n:1', 'purity']
     tables = [AsciiTable([header, *map(_row, comparison.maps)], 'percent of point-pixel pairs')]
     labels = [item for item in comparison.maps if isinstance(item, LabelQuality)]
     if labels:
-        share = comparison.class_pairs / comparison.class_pairs.sum()
+        fractions = comparison.class_pairs / comparison.class_pairs.sum()
         rows = [
-            [name, _percent(part), *(_percent(item.iou_hungarian[name]) for item in labels)]
-            for name, part in zip(comparison.classes, share)
+            [name, _percent(fraction), *(_percent(item.iou_hungarian[name]) for item in labels)]
+            for name, fraction in zip(comparison.classes, fractions)
         ]
-        header = ['class', 'share', *(item.folder for item in labels)]
+        header = ['class', 'fraction', *(item.folder for item in labels)]
         tables.append(AsciiTable([header, *rows], 'IoU, labels matched one to one'))
     for table in tables:
         table.justify_columns = dict.fromkeys(range(1, len(table.table_data[0])), 'right')
@@ -64,15 +64,15 @@ def write_quality(comparison: Comparison, out: Path) -> list[Path]:
     with atomic_path(data) as temporary:
         temporary.write_text(json.dumps(content, indent=1) + '\n')
     with atomic_path(drawing) as temporary:
-        quality_picture(comparison).savefig(temporary, format='png', dpi=110)
+        quality_figure(comparison).savefig(temporary, format='png', dpi=110)
     return [data, drawing]
 
 
-def quality_picture(comparison: Comparison) -> Figure:
+def quality_figure(comparison: Comparison) -> Figure:
     """Two images with the points' true classes, then the same images with every folder's maps and its numbers.
 
-    Labels have the color of the class they are matched to one to one, superpixels that of their most frequent class;
-    what has no class is gray. Beside labels stands the confusion matrix, columns in the order of the matching.
+    Labels have the color of the class that they are matched to one to one, superpixels that of their most frequent
+    class; what has no class is gray. The confusion matrix of labels is beside them, its columns in matching order.
     """
     samples = [(comparison.dataset[index], camera) for index, camera in comparison.shown]
     grid = _grid(comparison, np.shape(samples[0][0]['views'].maps[comparison.maps[0].folder][samples[0][1]]))
@@ -87,9 +87,9 @@ def quality_picture(comparison: Comparison) -> Figure:
     _draw_legend(figure.add_subplot(grid[0, -1]), comparison)
     for row, item in enumerate(comparison.maps, 1):
         if isinstance(item, LabelQuality):
-            # the lower part is for the names of the columns
-            part = grid[row, -1].subgridspec(2, 1, height_ratios=[7, 3], hspace=0)
-            _draw_confusion(figure.add_subplot(part[0]), item, comparison.classes)
+            # the lower cell leaves room for the names of the columns
+            cells = grid[row, -1].subgridspec(2, 1, height_ratios=[7, 3], hspace=0)
+            _draw_confusion(figure.add_subplot(cells[0]), item, comparison.classes)
         else:
             _draw_bars(figure.add_subplot(grid[row, -1]), item)
     return figure
@@ -97,7 +97,11 @@ def quality_picture(comparison: Comparison) -> Figure:
 
 def _grid(comparison: Comparison, image_size: tuple[int, int]) -> GridSpec:
     """Cells for images of a (height, width), a gap for names, and the diagrams; one row per folder below the first."""
-    image, gap, diagram, title = 4.6, 1.35, 3.3, 0.35
+    # inches
+    image = 4.6
+    gap = 1.35
+    diagram = 3.3
+    title = 0.35
     rows, columns = 1 + len(comparison.maps), len(comparison.shown)
     cell = image * image_size[0] / image_size[1]
     size = image * columns + gap + diagram + 0.25, rows * (cell + title) + 0.1
@@ -126,7 +130,7 @@ def _title(item: SuperpixelQuality | LabelQuality) -> str:
 
 
 def _draw_points(axes: Axes, sample: dict, camera: int, comparison: Comparison) -> None:
-    """An image, darkened, with its points in the colors of their true classes."""
+    """Draw an image, darkened, with its points in the colors of their true classes."""
     pairs = sample['pairs']
     row, column = pairs.position[pairs.camera == camera].numpy().T
     true = sample['pts_semantic_mask'][pairs.point[pairs.camera == camera].numpy()]
@@ -140,7 +144,7 @@ def _draw_points(axes: Axes, sample: dict, camera: int, comparison: Comparison) 
 def _draw_maps(
     axes: Axes, sample: dict, camera: int, item: SuperpixelQuality | LabelQuality, comparison: Comparison
 ) -> None:
-    """An image under its map."""
+    """Draw an image under its map."""
     image = ImageSource(sample['img_paths'][camera]).read()
     ids = np.asarray(sample['views'].maps[item.folder][camera]).astype(np.int64)
     if isinstance(item, LabelQuality):
@@ -148,13 +152,13 @@ def _draw_maps(
     else:
         matching = _majority_classes(sample, camera, item.folder, len(comparison.classes))
     colors = np.concatenate([comparison.palette, [GRAY]])
-    # without an id, or with one above those that hold points: no class
+    # pixels without an id, or with one above those that hold points, have no class
     known = (ids >= 0) & (ids < len(matching))
-    wanted = np.where(known, matching[np.where(known, ids, 0)], UNMATCHED)
-    picture = np.where((ids >= 0)[..., None], 0.35 * image + 0.65 * colors[wanted], 0.5 * image).astype(np.uint8)
+    classes = np.where(known, matching[np.where(known, ids, 0)], UNMATCHED)
+    drawn = np.where((ids >= 0)[..., None], 0.35 * image + 0.65 * colors[classes], 0.5 * image).astype(np.uint8)
     if isinstance(item, SuperpixelQuality):
-        picture[find_boundaries(ids, mode='inner')] = 255
-    axes.imshow(picture)
+        drawn[find_boundaries(ids, mode='inner')] = 255
+    axes.imshow(drawn)
     axes.set_axis_off()
 
 
@@ -170,14 +174,15 @@ def _majority_classes(sample: dict, camera: int, folder: str, num_classes: int) 
 
 
 def _draw_legend(axes: Axes, comparison: Comparison) -> None:
-    """Names and colors of the true classes with their share of the pairs."""
-    share, rows = comparison.class_pairs / comparison.class_pairs.sum(), range(len(comparison.classes))
+    """Draw names and colors of the true classes, with their fraction of the pairs."""
+    fractions = comparison.class_pairs / comparison.class_pairs.sum()
+    rows = range(len(comparison.classes))
     colors = comparison.palette / 255
     axes.scatter(np.zeros(len(rows)), rows, marker='s', s=22, c=colors)
-    bars = axes.barh(rows, share, left=0.04 * share.max(), color=colors, height=0.7)
-    axes.bar_label(bars, [f'{part:.1%}' for part in share], padding=2, fontsize=6)
+    bars = axes.barh(rows, fractions, left=0.04 * fractions.max(), color=colors, height=0.7)
+    axes.bar_label(bars, [f'{fraction:.1%}' for fraction in fractions], padding=2, fontsize=6)
     axes.set_yticks(rows, [name.replace('_', ' ') for name in comparison.classes], fontsize=6.5)
-    axes.set_xlim(-0.03 * share.max(), 1.2 * share.max())
+    axes.set_xlim(-0.03 * fractions.max(), 1.2 * fractions.max())
     _tidy(axes)
     axes.spines['left'].set_visible(False)
     axes.set_title(f'pairs by class, {comparison.samples} samples', loc='left', fontsize=9)
@@ -185,7 +190,7 @@ def _draw_legend(axes: Axes, comparison: Comparison) -> None:
 
 
 def _draw_confusion(axes: Axes, item: LabelQuality, classes: list[str]) -> None:
-    """Share of each true class that has each label; matched labels first, in the order of their classes."""
+    """Draw the fraction of each true class that has each label; matched labels first, in the order of their classes."""
     confusion, matching = np.array(item.confusion, float), np.array(item.hungarian)
     order = np.lexsort((-confusion.sum(0), np.where(matching == UNMATCHED, len(classes), matching)))
     rates = confusion[:, order] / np.maximum(confusion.sum(1, keepdims=True), 1)
@@ -195,7 +200,7 @@ def _draw_confusion(axes: Axes, item: LabelQuality, classes: list[str]) -> None:
     labels = [item.labels[index].replace('_', ' ') for index in order] if len(order) <= NAMED_COLUMNS else []
     axes.set_xticks(range(len(labels)), labels, fontsize=6, rotation=90)
     axes.tick_params(length=0)
-    axes.set_title('share of each true class with each label', loc='left', fontsize=9)
+    axes.set_title('fraction of each true class with each label', loc='left', fontsize=9)
 
 
 def _draw_bars(axes: Axes, item: SuperpixelQuality) -> None:
@@ -212,7 +217,7 @@ def _draw_bars(axes: Axes, item: SuperpixelQuality) -> None:
 
 
 def _tidy(axes: Axes) -> None:
-    """First row on top, no frame but the left line, no ticks."""
+    """Put the first row on top, and remove ticks and all of the frame but its left line."""
     axes.invert_yaxis()
     axes.set_xticks([])
     axes.tick_params(length=0)

@@ -1,4 +1,4 @@
-"""Making maps for a whole dataset: sharded over processes, resumable, atomic."""
+"""Makes the maps of a dataset: sharded over processes, resumable, atomic."""
 
 import shutil
 from collections.abc import Sequence
@@ -28,7 +28,7 @@ def make_maps(
     """Make the maps of all images and their manifest.
 
     Maps that exist and are valid are kept, so that an interrupted run continues. Every process of a
-    distributed run calls this with the same arguments and makes its share. A damaged image does not stop
+    distributed run calls this with the same arguments and makes its part. A damaged image does not stop
     the others: it is reported at the end, as are maps without any id or class.
 
     Args:
@@ -48,7 +48,9 @@ def make_maps(
     generator.open(job)
     in_first_process(partial(begin_maps, generator, job, layout, overwrite, command))
     generator.prepare(job)
-    failures, empty, made = [], [], 0
+    failures: list[str] = []
+    empty: list[str] = []
+    made = 0
     rank, world_size = dist.get_dist_info()
     groups = generator.groups(job.images)[rank::world_size]
     images = [source for group in groups for source in group]
@@ -74,7 +76,7 @@ def _make_group(
     """Make the maps of a group of images unless valid ones are there.
 
     Returns:
-        For each image what went wrong or None, whether its map was made, whether all of its pixels are ignored.
+        For each image what went wrong or None, whether its map was made, and whether all of its pixels are ignored.
     """
     try:
         arrays = [valid_map(maps, source) for source in sources]
@@ -116,22 +118,22 @@ def valid_map(maps: MapFolder, source: ImageSource) -> np.ndarray | None:
 
 
 def begin_maps(generator: LabelGenerator, job: MapJob, layout: str, overwrite: bool, command: str | None) -> None:
-    """Put the manifest in place, or check that the one there is of the same settings."""
-    wanted = generator.manifest(layout, command)
-    if not overwrite and was_begun(job.out, wanted):
+    """Put the manifest in place, or check that the existing one has the same settings."""
+    manifest = generator.manifest(layout, command)
+    if not overwrite and was_begun(job.out, manifest):
         return
-    # The old manifest goes first and the new one comes last: an interruption leaves maps without a manifest,
-    # which nothing takes for maps of the new settings.
+    # the old manifest is removed first and the new one written last: an interruption leaves maps without a manifest,
+    # which cannot be taken for maps of the new settings
     (job.out / MANIFEST).unlink(missing_ok=True)
-    maps = MapFolder(job.out.absolute(), job.data_root, manifest=wanted)
+    maps = MapFolder(job.out.absolute(), job.data_root, manifest=manifest)
     for source in job.images:
         maps.path_for(source.path, source.token).unlink(missing_ok=True)
     shutil.rmtree(job.work_dir, ignore_errors=True)
-    write_manifest(job.out, wanted)
+    write_manifest(job.out, manifest)
 
 
 def complete_maps(generator: LabelGenerator, job: MapJob) -> None:
-    """Record the hash of all maps in the manifest."""
+    """Record the hash of all maps in the manifest, and clean up."""
     maps = job.maps()
     manifest = maps.manifest
     manifest.hash = content_hash(maps.folder, (job.map_path(source) for source in job.images))

@@ -1,4 +1,4 @@
-"""Superpixels by Segment Anything, and what other generators need of it."""
+"""Superpixels by Segment Anything, and its loading for other generators."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,6 +12,7 @@ from peridot.errors import CheckpointError, ConfigError
 from peridot.labels.generator import check_positive
 from peridot.labels.networks import NetworkGenerator, device, fingerprint
 from peridot.labels.superpixels import check_num_ids, merge_targets
+from peridot.maps.folder import NO_SUPERPIXEL
 from peridot.maps.images import nearest_resize, reduce_image
 from peridot.optional import import_package
 from peridot.registry import LABEL_GENERATORS
@@ -21,7 +22,6 @@ if TYPE_CHECKING:
     from segment_anything import SamAutomaticMaskGenerator
     from segment_anything.modeling import Sam
 
-IGNORE = 65535
 PUBLISHED_FILES = {
     'default': 'sam_vit_h_4b8939.pth',
     'vit_h': 'sam_vit_h_4b8939.pth',
@@ -38,27 +38,27 @@ _TYPES_BY_WIDTH = {768: 'vit_b', 1024: 'vit_l', 1280: 'vit_h'}
 class SamGenerator(NetworkGenerator):
     """Superpixels by Segment Anything: one region per mask of its automatic mask generator.
 
-    How masks that overlap and leave gaps become a partition is told by `partition`. Pixels without a region have
-    the ignore value 65535. Options called as in `SamAutomaticMaskGenerator` mean the same and have its defaults.
+    `partition` explains how masks that overlap and leave gaps become a partition. Pixels without a region have the
+    ignore value 65535. Options named as in `SamAutomaticMaskGenerator` mean the same and have its defaults.
 
     Args:
         checkpoint: File with the weights, e.g. sam_vit_h_4b8939.pth.
         model_type: Key of `segment_anything.sam_model_registry`: 'vit_h', 'vit_l', 'vit_b'.
         points_per_side: Points of the grid of prompts along one side of the image.
-        points_per_batch: Prompts at a time; fewer need less memory. The maps do not depend on it.
+        points_per_batch: Prompts per forward pass; fewer need less memory. The maps do not depend on it.
         pred_iou_thresh: Smallest quality of a mask, as predicted by the network.
         stability_score_thresh: Smallest stability of a mask under other cut-offs.
         box_nms_thresh: Overlap of boxes (intersection over union) above which the worse mask is dropped.
-        crop_n_layers: Number of layers of crops that are segmented besides the whole image.
+        crop_n_layers: Number of layers of crops that are segmented in addition to the full image.
         min_area: Smallest piece of a region, in pixels of the (reduced) image.
         image_height: Height in pixels to which larger images are reduced first; None never reduces. Segment
-            Anything itself brings the longer side to 1024 pixels. The map is brought back to full size by nearest
+            Anything itself resizes the longer side to 1024 pixels. The map is scaled back to full size by nearest
             neighbor.
         num_ids: Largest number of regions in an image.
     """
 
     kind = 'superpixels'
-    ignore = IGNORE
+    ignore = NO_SUPERPIXEL
 
     def __init__(
         self,
@@ -78,7 +78,8 @@ class SamGenerator(NetworkGenerator):
         check_positive(
             'sam', points_per_side=points_per_side, points_per_batch=points_per_batch, image_height=image_height
         )
-        self.checkpoint, self.model_type = Path(checkpoint), model_type
+        self.checkpoint = Path(checkpoint)
+        self.model_type = model_type
         self.points_per_batch = points_per_batch
         self.options = {
             'points_per_side': points_per_side,
@@ -87,7 +88,9 @@ class SamGenerator(NetworkGenerator):
             'box_nms_thresh': box_nms_thresh,
             'crop_n_layers': crop_n_layers,
         }
-        self.min_area, self.image_height, self.num_ids = min_area, image_height, int(num_ids)
+        self.min_area = min_area
+        self.image_height = image_height
+        self.num_ids = int(num_ids)
 
     @property
     def parameters(self) -> dict:
@@ -108,9 +111,9 @@ class SamGenerator(NetworkGenerator):
         return SamAutomaticMaskGenerator(model, points_per_batch=self.points_per_batch, **self.options)
 
     def __call__(self, image: np.ndarray) -> np.ndarray:
-        """(H, W, 3) uint8 RGB image to (H, W) uint16 ids below `num_ids`, 65535 where no region is."""
+        """Ids uint16 (H, W) below `num_ids` of an RGB image uint8 (H, W, 3); 65535 where there is no region."""
         reduced = reduce_image(image, self.image_height)
-        masks = [found['segmentation'] for found in self.network.generate(reduced)]
+        masks = [mask['segmentation'] for mask in self.network.generate(reduced)]
         return nearest_resize(partition(masks, reduced.shape[:2], self.num_ids, self.min_area), image.shape[:2])
 
 
@@ -127,13 +130,13 @@ def partition(masks: Sequence[np.ndarray], size: tuple[int, int], num_ids: int, 
        this order. All other pixels are ignored.
 
     Args:
-        masks: (H, W) boolean masks.
+        masks: Bool (H, W) each.
         size: (H, W), used when there is no mask.
         num_ids: Largest number of regions.
         min_area: Smallest piece, in pixels.
 
     Returns:
-        (H, W) uint16 ids in [0, num_ids), without gaps; 65535 at pixels without a region.
+        Uint16 (H, W), ids in [0, num_ids) without gaps; 65535 at pixels without a region.
     """
     areas = [np.count_nonzero(mask) for mask in masks]
     painted = np.zeros(size, np.int64)
@@ -144,7 +147,7 @@ def partition(masks: Sequence[np.ndarray], size: tuple[int, int], num_ids: int, 
     owners[pieces] = painted
     painted = owners[merge_targets(pieces, min_area=min_area)][pieces]
     seen = np.bincount(painted.ravel(), minlength=len(masks) + 1)[1:]
-    ids = np.full(len(masks) + 1, IGNORE, np.uint16)
+    ids = np.full(len(masks) + 1, NO_SUPERPIXEL, np.uint16)
     kept = [index for index in _by_area(seen)[:num_ids] if seen[index]]
     ids[1:][kept] = np.arange(len(kept))
     return ids[painted]
@@ -176,13 +179,13 @@ def load_sam(model_type: str, checkpoint: Path, generator: str) -> 'Sam':
 
 
 def _misfit(model_type: str, checkpoint: Path, state: dict, wrong: list[str]) -> str:
-    """What the weights are instead, and what to set."""
+    """The error that weights are of another model type: which one, and what to set."""
     width = getattr(state.get(_WIDTH_OF), 'shape', (0,))[-1]
     fitting = _TYPES_BY_WIDTH.get(width)
     start = f'Segment Anything checkpoint {checkpoint} does not fit model_type={model_type!r}'
     if fitting not in (None, model_type):
         file = PUBLISHED_FILES.get(model_type)
-        return f'{start}, it is one of {fitting!r}: set model_type={fitting}' + (f' or use {file}' if file else '')
+        return f'{start}, it is a {fitting!r}: set model_type={fitting}' + (f' or use {file}' if file else '')
     return f'{start} ({len(wrong)} tensors differ, first {wrong[0]!r}): use a file made for that model type'
 
 

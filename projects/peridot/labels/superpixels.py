@@ -8,6 +8,7 @@ from skimage.segmentation import felzenszwalb, slic
 
 from peridot.errors import ConfigError
 from peridot.labels.generator import LabelGenerator, check_positive
+from peridot.maps.folder import NO_SUPERPIXEL
 from peridot.maps.images import nearest_resize, reduce_image, resize_image
 from peridot.registry import LABEL_GENERATORS
 
@@ -17,11 +18,11 @@ class SlicGenerator(LabelGenerator):
     """SLIC superpixels by scikit-image; the defaults are those published with SLidR.
 
     Args:
-        n_segments: Wanted number of superpixels, and the declared maximum (`num_ids`).
+        n_segments: Number of superpixels to aim for, and the declared maximum (`num_ids`).
         compactness: Weight of distance against color difference.
         sigma: Width of the Gaussian smoothing, in pixels of the full image.
-        scale: Size of the image SLIC works on, relative to the full image; 1 is the published way. The map
-            is brought back to full size by nearest neighbor, and `sigma` shrinks along.
+        scale: Size of the image SLIC works on, relative to the full image; 1 is the published setting. The map
+            is scaled back to full size by nearest neighbor, and `sigma` scales along.
     """
 
     kind = 'superpixels'
@@ -29,9 +30,9 @@ class SlicGenerator(LabelGenerator):
 
     def __init__(self, n_segments: int = 150, compactness: float = 6.0, sigma: float = 3.0, scale: float = 1.0) -> None:
         if not 0 < scale <= 1:
-            raise ConfigError(f'slic: scale={scale} must be above 0 and at most 1 (1 is the published way)')
-        if not 1 <= n_segments <= 65535:
-            raise ConfigError(f'slic: n_segments={n_segments} must lie between 1 and 65535 (published: 150)')
+            raise ConfigError(f'slic: scale={scale} must be above 0 and at most 1 (1 is the published setting)')
+        if not 1 <= n_segments <= NO_SUPERPIXEL:
+            raise ConfigError(f'slic: n_segments={n_segments} must lie between 1 and {NO_SUPERPIXEL} (published: 150)')
         self.num_ids = int(n_segments)
         self.compactness, self.sigma, self.scale = float(compactness), float(sigma), float(scale)
 
@@ -46,16 +47,16 @@ class SlicGenerator(LabelGenerator):
         }
 
     def __call__(self, image: np.ndarray) -> np.ndarray:
-        """(H, W, 3) uint8 RGB image to (H, W) int64 ids below `num_ids`, each id one region."""
+        """Ids int64 (H, W) below `num_ids` of an RGB image uint8 (H, W, 3); each id is one region."""
         size = image.shape[:2]
         return nearest_resize(self.segment(self.reduce(image)), size)
 
     def reduce(self, image: np.ndarray) -> np.ndarray:
-        """The image at the size SLIC works on."""
+        """Reduce an image to the size that SLIC works on."""
         return resize_image(image, tuple(max(1, round(side * self.scale)) for side in image.shape[:2]))
 
     def segment(self, reduced: np.ndarray) -> np.ndarray:
-        """SLIC on an image that `reduce` made (or that was decoded at that size)."""
+        """Run SLIC on an image that `reduce` made (or that was decoded at that size)."""
         ids = slic(
             reduced,
             n_segments=self.num_ids,
@@ -64,7 +65,7 @@ class SlicGenerator(LabelGenerator):
             start_label=0,
             channel_axis=-1,
         )
-        # Its grid may hold a few more cells than were asked for, depending on the shape of the image.
+        # depending on the image's shape, SLIC's grid may have a few more cells than asked for
         return merge_smallest(ids, self.num_ids)
 
 
@@ -80,7 +81,7 @@ class FelzenszwalbGenerator(LabelGenerator):
         sigma: Width of the Gaussian smoothing, in pixels of the reduced image.
         min_size: Smallest region, in pixels of the reduced image.
         image_height: Height in pixels to which larger images are reduced first; None never reduces. The map is
-            brought back to full size by nearest neighbor.
+            scaled back to full size by nearest neighbor.
         num_ids: Largest number of regions in an image.
     """
 
@@ -116,7 +117,7 @@ class FelzenszwalbGenerator(LabelGenerator):
         }
 
     def __call__(self, image: np.ndarray) -> np.ndarray:
-        """(H, W, 3) uint8 RGB image to (H, W) int64 ids below `num_ids`."""
+        """Ids int64 (H, W) below `num_ids` of an RGB image uint8 (H, W, 3)."""
         reduced = reduce_image(image, self.image_height)
         ids = felzenszwalb(reduced, scale=self.scale, sigma=self.sigma, min_size=self.min_size, channel_axis=-1)
         return nearest_resize(merge_smallest(ids, self.num_ids), image.shape[:2])
@@ -124,8 +125,8 @@ class FelzenszwalbGenerator(LabelGenerator):
 
 def check_num_ids(generator: str, num_ids: int) -> None:
     """Raise a ConfigError unless 16-bit maps with the ignore value 65535 can hold that many ids."""
-    if not 1 <= num_ids <= 65535:
-        raise ConfigError(f'{generator}: num_ids={num_ids} must lie between 1 and 65535')
+    if not 1 <= num_ids <= NO_SUPERPIXEL:
+        raise ConfigError(f'{generator}: num_ids={num_ids} must lie between 1 and {NO_SUPERPIXEL}')
 
 
 def merge_smallest(ids: np.ndarray, limit: int) -> np.ndarray:
@@ -135,11 +136,11 @@ def merge_smallest(ids: np.ndarray, limit: int) -> np.ndarray:
     again and again; then ids are renumbered without gaps, in their old order.
 
     Args:
-        ids: (H, W) non-negative ids; every pixel has one.
+        ids: Int (H, W), not negative; every pixel has one.
         limit: Largest number of regions.
 
     Returns:
-        (H, W) int64 ids in [0, limit).
+        Int64 (H, W), in [0, limit).
     """
     shape = ids.shape
     names, ids = np.unique(ids, return_inverse=True)
@@ -157,12 +158,12 @@ def merge_targets(ids: np.ndarray, limit: int | None = None, min_area: int = 0) 
     than `min_area` pixels. Time and memory grow with the number of borders, not of pairs of regions.
 
     Args:
-        ids: (H, W) ids in [0, S) without gaps.
+        ids: Int (H, W), in [0, S) without gaps.
         limit: Largest number of regions, None for any.
         min_area: Smallest area of a region, in pixels.
 
     Returns:
-        (S,) int64 id of the region that each one is part of in the end.
+        Int64 (S,), id of the region that each one finally belongs to.
     """
     areas = np.bincount(ids.ravel()).tolist()
     borders = _border_lengths(ids, len(areas))
@@ -174,7 +175,7 @@ def merge_targets(ids: np.ndarray, limit: int | None = None, min_area: int = 0) 
     while remaining > 1 and (remaining > limit or smallest[0][0] < min_area):
         area, small = heapq.heappop(smallest)
         if targets[small] != small or area != areas[small]:
-            continue  # joined another one, or grew, since it was put there
+            continue  # has been merged or has grown since it was put on the heap
         neighbor = max(borders[small], key=lambda index: (borders[small][index], -index))
         targets[small] = neighbor
         areas[neighbor] += area

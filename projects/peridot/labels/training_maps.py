@@ -1,4 +1,4 @@
-"""Maps for the training images of a config."""
+"""Makes maps for the training images of a config."""
 
 import os
 from collections.abc import Callable
@@ -89,7 +89,7 @@ def training_set(config: Config) -> tuple[Dataset, Path]:
     """Training dataset without its pipeline, and the data root.
 
     Raises:
-        ConfigError: The config has no training set, or one of several data roots.
+        ConfigError: The config has no training set, or one with several data roots.
     """
     settings = training_settings(config)
     dataset = DATASETS.build(images_only(settings))
@@ -108,12 +108,12 @@ def training_settings(config: Config) -> dict:
         ConfigError: There is none.
     """
     if 'train_dataloader' not in config:
-        raise ConfigError(f'{config.filename} has no train_dataloader, whose images are wanted: give a training config')
+        raise ConfigError(f'{config.filename} has no train_dataloader to take images from: give a training config')
     return config.train_dataloader.dataset
 
 
 def images_only(settings: dict) -> dict:
-    """The same dataset config, but no dataset in it transforms anything or has maps, which may not exist yet."""
+    """A copy of a dataset config without transforms, and without maps, which may not exist yet."""
     settings = deepcopy(settings)
     for part in dicts_of(settings):
         if 'pipeline' in part:

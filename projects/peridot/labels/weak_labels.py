@@ -21,14 +21,14 @@ from peridot.labels.clustering import (
 from peridot.labels.job import MapJob
 from peridot.labels.parallel import progress, run_parallel
 from peridot.labels.superpixels import SlicGenerator
-from peridot.maps.folder import MapFolder
+from peridot.maps.folder import UNLABELED, MapFolder
 from peridot.maps.images import ImageSource, nearest_resize, resize_image, size_at_height
 from peridot.maps.manifest import MANIFEST
 from peridot.maps.tools import TOOLS
 from peridot.models.functional import superpixel_mean
 from peridot.registry import LABEL_GENERATORS, MODELS
 
-# runs of k-means
+# runs of k-means, of which the best one counts
 RESTARTS = 3
 
 
@@ -45,7 +45,7 @@ class KMeansGenerator(ClusterGenerator):
         num_classes: Number of clusters.
         image_height: Height in pixels at which the teacher sees the images; the width follows.
         superpixels: Folder of superpixel maps, relative to the data root. None makes SLIC superpixels on
-            images reduced to `slic_height`, which is fast and enough for labels.
+            images reduced to `slic_height`, which is fast and good enough for labels.
         n_segments: SLIC superpixels per image.
         compactness: SLIC's weight of distance against color difference.
         slic_height: Height in pixels of the images SLIC works on.
@@ -65,8 +65,8 @@ class KMeansGenerator(ClusterGenerator):
         fit_images: int = 500,
         seed: int = 0,
     ) -> None:
-        if not 2 <= num_classes <= 255:
-            raise ConfigError(f'kmeans: num_classes={num_classes} must lie between 2 and 255')
+        if not 2 <= num_classes <= UNLABELED:
+            raise ConfigError(f'kmeans: num_classes={num_classes} must lie between 2 and {UNLABELED}')
         super().__init__()
         self.teacher = teacher
         self.num_classes = num_classes
@@ -109,7 +109,7 @@ class KMeansGenerator(ClusterGenerator):
             self._maps = MapFolder(self.superpixels, job.data_root, kind='superpixels')
 
     def generate(self, source: ImageSource) -> np.ndarray:
-        """(H, W) uint8 label map from the stored features; 255 where no superpixel is."""
+        """Label map uint8 (H, W) from the stored features; 255 where there is no superpixel."""
         stored = load_arrays(self.stored(source))
         features = _normalized(stored['features'].astype(np.float32), self._clusters)
         labels = nearest_center(features, self._clusters['centers']).astype(np.uint8)
@@ -130,7 +130,7 @@ class KMeansGenerator(ClusterGenerator):
     def _pooled(
         self, teacher: torch.nn.Module, device: torch.device, sources: Sequence[ImageSource], workers: int
     ) -> Iterator[str | None]:
-        """For each image what went wrong, or None: the workers do everything, except what a GPU does."""
+        """For each image what went wrong, or None. The workers do everything but the work of a GPU."""
         if device.type == 'cpu':
             yield from run_parallel(partial(self._pool_image, teacher, device), sources, workers)
             return
@@ -140,7 +140,7 @@ class KMeansGenerator(ClusterGenerator):
     def _pool_image(
         self, teacher: torch.nn.Module, device: torch.device, source: ImageSource, loaded: tuple | None = None
     ) -> str | None:
-        """Pooled features of one image into the work folder: what went wrong, or None."""
+        """Store the pooled features of one image in the work folder; returns what went wrong, or None."""
         failure, image, ids = loaded or self._load_image(source)
         if failure:
             return failure
@@ -151,7 +151,7 @@ class KMeansGenerator(ClusterGenerator):
         return None
 
     def _load_image(self, source: ImageSource) -> tuple[str | None, np.ndarray | None, np.ndarray | None]:
-        """What went wrong or None, the (h, w, 3) image for the teacher, and its superpixels."""
+        """What went wrong or None, the image uint8 (h, w, 3) for the teacher, and its superpixels."""
         try:
             size = source.size()
             heights = [self.image_height] if self._maps is not None else [self.image_height, self.slic_height]
@@ -168,7 +168,7 @@ class KMeansGenerator(ClusterGenerator):
     def _pool(
         self, teacher: torch.nn.Module, image: np.ndarray, ids: np.ndarray, device: torch.device
     ) -> tuple[np.ndarray, np.ndarray]:
-        """(S, C) float16 features and (S,) pixel counts of an image's superpixels."""
+        """Features float16 (S, C) and pixel counts (S,) of an image's superpixels."""
         num_ids = self._maps.num_ids if self._maps is not None else self.slic.num_ids
         with torch.no_grad():
             features = teacher(torch.from_numpy(image.copy()).permute(2, 0, 1)[None].to(device)).float()
@@ -177,7 +177,7 @@ class KMeansGenerator(ClusterGenerator):
         return pooled[0].half().cpu().numpy(), counts[0].cpu().numpy()
 
     def cluster(self, job: MapJob) -> dict[str, np.ndarray]:
-        """Standardization, and centers of a seeded sample of the images, numbered by area."""
+        """Standardize and cluster a seeded sample of the images; clusters are numbered by area."""
         order = np.random.default_rng(self.seed).permutation(len(job.images))[: self.fit_images]
         stored = [load_arrays(self.stored(job.images[index])) for index in sorted(order)]
         area = np.concatenate([item['counts'] / max(item['counts'].sum(), 1) for item in stored])
@@ -185,7 +185,7 @@ class KMeansGenerator(ClusterGenerator):
         area = area[area > 0]
         if len(features) < self.num_classes:
             raise DataError(
-                f'{len(features)} superpixels in {len(stored)} images cannot make {self.num_classes} '
+                f'{len(features)} superpixels in {len(stored)} images cannot form {self.num_classes} '
                 'clusters: give a smaller num_classes=N or more images'
             )
         scale = _scale(features, area)
@@ -199,7 +199,7 @@ class KMeansGenerator(ClusterGenerator):
 
 @LABEL_GENERATORS.register_module('sam+kmeans')
 class SamKMeansGenerator(KMeansGenerator):
-    """Clusters of teacher features, one label per region of Segment Anything; as `KMeansGenerator` otherwise.
+    """Clusters of teacher features, one label per region of Segment Anything; otherwise like `KMeansGenerator`.
 
     The regions are made first, by `tools/make_superpixels.py --generator sam`. Pixels without a region have the
     ignore value 255.
@@ -251,7 +251,7 @@ def _one_thread() -> Iterator[None]:
 
 
 def _scale(features: np.ndarray, weights: np.ndarray) -> dict[str, np.ndarray]:
-    """Weighted mean and standard deviation (C,) of features (N, C), float32."""
+    """Weighted mean and standard deviation of features (N, C), float32 (C,) each."""
     mean = np.average(features, axis=0, weights=weights)
     deviation = np.sqrt(np.average((features - mean) ** 2, axis=0, weights=weights)) + 1e-6
     return {'mean': mean.astype(np.float32), 'deviation': deviation.astype(np.float32)}

@@ -1,4 +1,4 @@
-"""What lies on disk beside a dataset: its images, and folders of maps and of teacher features that belong to them."""
+"""Files beside a dataset: its images, and the folders of maps and teacher features that belong to them."""
 
 from peridot.maps.folder import MapFolder, content_hash, write_map
 from peridot.maps.images import ImageSource, images_of

@@ -1,4 +1,4 @@
-"""What folders with a file for each image have in common: where the files lie, and which are missing."""
+"""Base of folders with one file per image: where the files are, and which are missing."""
 
 import os
 from collections.abc import Iterable, Sequence
@@ -43,17 +43,17 @@ class BaseMapFolder:
         return self.folder / self._name_for(os.fspath(img_path), token)
 
     def missing(self, images: Iterable[tuple[str, str | None]]) -> list[str]:
-        """Maps that do not exist, as sorted paths below the folder; every directory is listed once, no file opened.
+        """Maps that do not exist, as sorted paths below the folder; every directory is listed once, no file is opened.
 
         Args:
             images: (image file, token of the camera's sample data or None) of all images that need a map.
         """
-        wanted: dict[str, set[str]] = {}
+        needed: dict[str, set[str]] = {}
         for path, token in images:
             directory, name = os.path.split(self._name_for(path, token))
-            wanted.setdefault(directory, set()).add(name)
-        found = {directory: _names_in(self.folder / directory) for directory in wanted}
-        return sorted(os.path.join(key, name) for key, names in wanted.items() for name in names - found[key])
+            needed.setdefault(directory, set()).add(name)
+        existing = {directory: _names_in(self.folder / directory) for directory in needed}
+        return sorted(os.path.join(key, name) for key, names in needed.items() for name in names - existing[key])
 
     def check_exist(self, images: Sequence[tuple[str, str | None]]) -> None:
         """Refuse a folder that has no map for some of the images.
@@ -74,7 +74,7 @@ class BaseMapFolder:
             )
 
     def _name_for(self, img_path: str, token: str | None) -> str:
-        """Path of an image's map below the folder; plain strings, as it is called for all images of a dataset."""
+        """Path of an image's map below the folder; plain strings for speed, as it is called for all images."""
         stem = os.path.splitext(self._relative(img_path))[0]
         layout = self.manifest.layout
         if '{token}' in layout and not token:
@@ -86,11 +86,11 @@ class BaseMapFolder:
         return layout.format(relative_stem=stem, parent=os.path.basename(parent), stem=name, token=token)
 
     def _error(self, path: Path, problem: str) -> DataError:
-        """The error that a map is of no use, and what helps."""
+        """The error that a map cannot be used, with a hint."""
         return DataError(f'{self.manifest.kind} map {path} {problem}: {self._hint("remake it")}')
 
     def _hint(self, action: str) -> str:
-        """How to do something about these maps."""
+        """Hint that says how to do something about these maps."""
         return f'{action} with `{self.command}`'
 
     def _relative(self, img_path: str) -> str:

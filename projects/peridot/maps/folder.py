@@ -12,11 +12,12 @@ from PIL import Image
 from peridot.errors import DataError
 from peridot.files import atomic_path
 from peridot.maps.base import BaseMapFolder
-from peridot.maps.manifest import MANIFEST, Manifest, read_manifest
+from peridot.maps.manifest import LARGEST, MANIFEST, Manifest, read_manifest
 from peridot.maps.tools import command_for
 
-# of pixels without class in our label maps of 8 bits
+# value of pixels without class in 8-bit label maps, and of pixels without id in 16-bit superpixel maps
 UNLABELED = 255
+NO_SUPERPIXEL = LARGEST
 _SINGLE_CHANNEL_MODES = {'L', 'P', '1', 'I', 'I;16', 'I;16B'}
 
 
@@ -24,8 +25,8 @@ def write_map(path: str | os.PathLike, array: np.ndarray, dtype: type = np.uint8
     """Write one map as a single-channel PNG, atomically.
 
     Args:
-        path: File to write; its folder is made.
-        array: (H, W) whole numbers.
+        path: File to write; missing folders are made.
+        array: Int (H, W).
         dtype: np.uint8 for an 8-bit PNG (labels), np.uint16 for a 16-bit one (superpixels).
 
     Raises:
@@ -59,14 +60,14 @@ class MapFolder(BaseMapFolder):
         folder: Folder with `manifest.json`; relative to `data_root` unless absolute.
         data_root: Root of the dataset; image paths are taken relative to it.
         kind: 'superpixels' or 'labels' if the reader needs that kind.
-        generator: Name of the generator the reader asks for, None for any.
+        generator: Name of the generator that the reader needs, None for any.
         manifest: Used in place of the folder's `manifest.json`.
 
     Attributes:
-        manifest (Manifest): Checked content of the manifest.
+        manifest: Checked content of the manifest.
 
     Raises:
-        DataError: The manifest is missing or wrong, or of another kind or generator than asked for.
+        DataError: The manifest is missing or wrong, or of another kind or generator than needed.
     """
 
     def __init__(
@@ -81,11 +82,11 @@ class MapFolder(BaseMapFolder):
         for name, asked in (('kind', kind), ('generator', generator)):
             found = getattr(self.manifest, name)
             if asked is not None and found != asked:
-                # the folder's own command makes what was not asked for
+                # the folder's own command makes maps of the wrong kind
                 command = command_for(kind or self.manifest.kind, self.data_root, generator)
                 raise DataError(
-                    f'{self.folder / MANIFEST} describes maps of {name} {found!r} where {asked!r} is asked '
-                    f'for: name another folder or make the maps with `{command}`'
+                    f'{self.folder / MANIFEST} describes maps of {name} {found!r}, but {asked!r} is '
+                    f'needed: name another folder or make the maps with `{command}`'
                 )
 
     @property
@@ -105,7 +106,7 @@ class MapFolder(BaseMapFolder):
 
     @property
     def is_finished(self) -> bool:
-        """Whether the run that makes these maps has ended; maps made elsewhere need no hash to be finished."""
+        """Whether the run that makes these maps has ended; maps of other programs count as finished without a hash."""
         return self.manifest.hash is not None or self._is_external
 
     @property
@@ -132,7 +133,7 @@ class MapFolder(BaseMapFolder):
             token: Token of the camera's sample data, for layouts that use it.
 
         Returns:
-            (H, W) array, uint16 for superpixels, uint8 (or uint16 where needed) for labels.
+            Uint16 (H, W) for superpixels, uint8 (or uint16 where needed) for labels.
 
         Raises:
             DataError: The map is missing, damaged, of another size, or holds a value out of range.
@@ -140,14 +141,14 @@ class MapFolder(BaseMapFolder):
         return self.read_file(self.path_for(img_path, token), image_size)
 
     def ids(self, values: np.ndarray) -> np.ndarray:
-        """Ids or classes that values of a map stand for, int32, -1 where there is none."""
+        """Ids or classes of the values of a map, int32, -1 where there is none."""
         ids = values.astype(np.int32)
         if self.ignore is not None:
             ids[values == self.ignore] = -1
         return ids
 
     def read_file(self, path: Path, image_size: tuple[int, int] | None = None) -> np.ndarray:
-        """Like `read`, for the path of the map itself; any size is right when `image_size` is None."""
+        """Like `read`, for the path of the map itself; any size is accepted when `image_size` is None."""
         array = self._decode(path)
         self.check(path, array, image_size)
         if self.manifest.kind == 'superpixels':
@@ -161,8 +162,8 @@ class MapFolder(BaseMapFolder):
             DataError: The map has another size than `image_size`, or a value that the manifest excludes.
         """
         if image_size is not None and array.shape != tuple(image_size):
-            found, wanted = ('x'.join(map(str, size)) for size in (array.shape, image_size))
-            raise self._error(path, f'{found} pixels, its image has {wanted} (height x width)')
+            found, expected = ('x'.join(map(str, size)) for size in (array.shape, image_size))
+            raise self._error(path, f'has {found} pixels, its image has {expected} (height x width)')
         self._check_range(path, array)
 
     def _decode(self, path: Path) -> np.ndarray:

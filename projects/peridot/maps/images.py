@@ -32,11 +32,11 @@ class ImageSource:
             return image.height, image.width
 
     def read(self, at_least: tuple[int, int] | None = None) -> np.ndarray:
-        """(H, W, 3) uint8 RGB image.
+        """Decode the image: uint8 (H, W, 3), RGB.
 
         Args:
-            at_least: (height, width) the caller needs; a JPEG is then decoded at a half, quarter or eighth
-                of its size where that is still as large. The full image by default.
+            at_least: (height, width) that the caller needs; a JPEG is then decoded at a half, quarter or eighth
+                of its size if that is large enough. The full image by default.
         """
         with self._open() as image:
             try:
@@ -52,7 +52,7 @@ class ImageSource:
         except FileNotFoundError:
             raise DataError(f'image {self.path} is missing: check --data-root and the info file') from None
         except OSError:
-            raise DataError(f'{self.path} is no image or is damaged: fetch it again') from None
+            raise DataError(f'{self.path} is not an image or is damaged: fetch it again') from None
 
 
 def images_of(dataset) -> list[ImageSource]:
@@ -78,7 +78,7 @@ def nearest_resize(ids: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     """Nearest-neighbor resize of a map; pixel centers stay where they are.
 
     Args:
-        ids: (h, w) array.
+        ids: Int (h, w).
         size: (H, W) of the result.
     """
     rows, columns = (
@@ -88,17 +88,17 @@ def nearest_resize(ids: np.ndarray, size: tuple[int, int]) -> np.ndarray:
 
 
 def size_at_height(size: tuple[int, int], height: int) -> tuple[int, int]:
-    """(height, width) of an image of a (height, width) scaled to a height."""
+    """(height, width) of an image of a given (height, width) after scaling to a height."""
     return height, max(1, round(size[1] * height / size[0]))
 
 
 def resize_image(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """Image brought to a (height, width) by averaging areas."""
+    """Resize an image to a (height, width) by averaging areas."""
     return cv2.resize(image, size[::-1], interpolation=cv2.INTER_AREA)
 
 
 def reduce_image(image: np.ndarray, height: int | None) -> np.ndarray:
-    """Image reduced to a height; images that are not larger, and all of them for None, stay as they are."""
+    """Reduce an image to a height; smaller images, and all images for None, stay as they are."""
     if height is None or image.shape[0] <= height:
         return image
     return resize_image(image, size_at_height(image.shape[:2], height))

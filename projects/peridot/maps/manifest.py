@@ -14,6 +14,8 @@ from peridot.maps.tools import tools_for
 MANIFEST = 'manifest.json'
 DEFAULT_LAYOUT = '{relative_stem}.png'
 KINDS = ('superpixels', 'labels')
+# largest value of a 16-bit map
+LARGEST = 65535
 DOCUMENTATION = 'docs/label_maps.md'
 WAYS_OUT = 'write elsewhere with --out DIR or replace them with --overwrite'
 
@@ -24,7 +26,7 @@ class Manifest:
 
     Attributes:
         kind: 'superpixels' (ids mean something within one image only) or 'labels' (one class list for all).
-        generator: Registered name of the generator that made the maps; 'files' for maps made elsewhere.
+        generator: Registered name of the generator that made the maps; 'files' for maps of other programs.
         version: Version of the generator.
         parameters: Settings of the generator.
         layout: Path of an image's map below the folder, with the fields `{relative_stem}` (image path
@@ -52,10 +54,10 @@ class Manifest:
             raise DataError(f'kind must be one of {", ".join(KINDS)}, not {self.kind!r}')
         if self.kind == 'labels' and not _is_list_of_names(self.classes):
             raise DataError('classes must be a list of class names, in the order of their values')
-        if self.kind == 'superpixels' and not (_is_int(self.num_ids) and 0 < self.num_ids <= 65535):
-            raise DataError(f'num_ids must be a whole number from 1 to 65535, not {self.num_ids!r}')
-        if self.ignore is not None and not (_is_int(self.ignore) and 0 <= self.ignore <= 65535):
-            raise DataError(f'ignore must be null or a whole number from 0 to 65535, not {self.ignore!r}')
+        if self.kind == 'superpixels' and not (_is_int(self.num_ids) and 0 < self.num_ids <= LARGEST):
+            raise DataError(f'num_ids must be a whole number from 1 to {LARGEST}, not {self.num_ids!r}')
+        if self.ignore is not None and not (_is_int(self.ignore) and 0 <= self.ignore <= LARGEST):
+            raise DataError(f'ignore must be null or a whole number from 0 to {LARGEST}, not {self.ignore!r}')
         try:
             self.layout.format(relative_stem='', parent='', stem='', token='')
         except (KeyError, IndexError, ValueError, AttributeError):
@@ -75,7 +77,7 @@ class Manifest:
 
 
 def read_json(path: Path, hint: str) -> Any:
-    """Content of a manifest, of whatever kind.
+    """Content of a manifest of any kind.
 
     Args:
         path: The file.
@@ -94,7 +96,7 @@ def read_manifest(folder: str | os.PathLike) -> Manifest:
     """Read and check `folder/manifest.json`.
 
     Raises:
-        DataError: The folder or its manifest is missing, or a field is missing or senseless.
+        DataError: The folder or its manifest is missing, or a field is missing or makes no sense.
     """
     path = Path(folder) / MANIFEST
     if not path.is_file():
@@ -117,7 +119,7 @@ def read_manifest(folder: str | os.PathLike) -> Manifest:
 
 
 def write_manifest(folder: str | os.PathLike, manifest: Any) -> None:
-    """Write `folder/manifest.json` atomically (a reader sees the old file or the new one, never a part).
+    """Write `folder/manifest.json` atomically (a reader sees the old file or the new one, never a part of one).
 
     Args:
         folder: Folder of the maps.
@@ -155,9 +157,9 @@ def check_same_settings(path: Path, found: Mapping, wanted: Mapping) -> None:
         wanted: Settings of this run.
 
     Raises:
-        ConfigError: Naming the first setting that differs and the two ways out.
+        ConfigError: Naming the first setting that differs and the two options.
     """
-    # as they come back from a manifest
+    # as they are read from a manifest
     wanted = json.loads(json.dumps(wanted))
     for name in [*wanted, *(name for name in found if name not in wanted)]:
         old, new = found.get(name), wanted.get(name)

@@ -7,7 +7,7 @@ from peridot.errors import ConfigError
 from peridot.maps.folder import MapFolder
 from peridot.maps.teacher_features import FeatureFolder
 
-# the maps that stand in for the images
+# the maps that replace the images
 TEACHER_FEATURES = 'teacher_features'
 
 
@@ -18,14 +18,14 @@ def open_maps(
 
     Args:
         maps: Folder of each kind of map by name, relative to `data_root` unless absolute. `teacher_features` is a
-            `FeatureFolder`, all others are `MapFolder`s. A dict says with `folder` also what its manifest must:
+            `FeatureFolder`, all others are `MapFolder`s. A dict has `folder` and what its manifest must say:
             `dict(folder='superpixels/slic', kind='superpixels', generator='slic')`, or for the features
             `dict(folder='teacher_features/x', teacher=model.teacher)`.
         data_root: Root of the dataset.
 
     Raises:
         ConfigError: A setting is unknown, or feature maps are of another teacher.
-        DataError: A manifest is missing or wrong, or of another kind or generator than asked for.
+        DataError: A manifest is missing or wrong, or of another kind or generator than needed.
     """
     opened = {}
     for name, asked in maps.items():
@@ -53,7 +53,7 @@ def maps_called(name: str, results: Mapping, cls: type = MapFolder) -> MapFolder
     if not isinstance(folder, cls):
         what = f'calls {folder.folder} {name!r}' if folder else f'has no maps called {name!r}'
         raise ConfigError(
-            f'the dataset {what}, but its pipeline reads a {cls.__name__} of that name: set '
+            f'the dataset {what}, but its pipeline reads a {cls.__name__} with this name: set '
             f'maps=dict({name}=FOLDER) of the dataset'
         )
     return folder

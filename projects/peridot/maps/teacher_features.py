@@ -18,7 +18,7 @@ from peridot.maps.manifest import MANIFEST, read_json
 KIND = 'teacher features'
 TOOL = 'tools/make_teacher_features.py'
 RESIZE = 'whole image, bilinear, aspect ratio not kept'
-# bytes before the numbers of a NumPy file of this kind
+# bytes of the header of a NumPy file of this kind
 HEADER = 128
 # settings of a teacher that do not change its maps, or are kept in other fields
 ELSEWHERE = ('align_corners', 'image_size', 'init_cfg')
@@ -62,11 +62,11 @@ class FeatureManifest:
 
 
 def teacher_settings(config: Mapping[str, Any]) -> dict[str, Any]:
-    """All settings that decide what a teacher's maps hold, those left to their defaults too.
+    """All settings that determine a teacher's maps, including defaults.
 
     Args:
-        config: Config of the teacher; of a `peridot.StoredTeacher` that of the network it stands for. Of a weight
-            file the name counts, not the folder.
+        config: Config of the teacher; for a `peridot.StoredTeacher` that of the network it stands for. Of a weight
+            file only the name counts, not the folder.
     """
     from peridot.registry import MODELS
 
@@ -83,7 +83,7 @@ def teacher_settings(config: Mapping[str, Any]) -> dict[str, Any]:
     settings = {name: value for name, value in {**defaults, **config}.items() if name not in ELSEWHERE}
     if settings.get('weights'):
         settings['weights'] = os.path.basename(settings['weights'])
-    # as they come back from a manifest
+    # as they are read from a manifest
     return json.loads(json.dumps(settings))
 
 
@@ -133,7 +133,7 @@ class FeatureFolder(BaseMapFolder):
         return f'{self.folder}: {KIND} of {network}, {shape}, weights {manifest.weights_hash[:15]}{state}'
 
     def read(self, img_path: str | os.PathLike) -> np.ndarray:
-        """Map of an image: float16 (h, w, C).
+        """Map of an image, float16 (h, w, C).
 
         Raises:
             DataError: The map is missing, damaged or of another shape than the manifest says.
@@ -152,7 +152,7 @@ class FeatureFolder(BaseMapFolder):
         return values
 
     def is_valid(self, img_path: str | os.PathLike) -> bool:
-        """Whether a map of the right length is there; as files are written atomically, it then is complete."""
+        """Whether a map of the right length exists; as files are written atomically, it is then complete."""
         path = self.path_for(img_path)
         return path.is_file() and path.stat().st_size == self.manifest.file_size
 
@@ -166,20 +166,20 @@ class FeatureFolder(BaseMapFolder):
             half = values.astype(np.float16)
         if not np.isfinite(half).all():
             raise DataError(
-                f'the teacher gives {img_path} features that half precision (up to 65504) does not hold: check '
+                f'the teacher gives {img_path} features that half precision (up to 65504) cannot hold: check '
                 'model.teacher.weights, or train with the teacher itself'
             )
         path = self.path_for(img_path)
         with atomic_path(path) as temporary, open(temporary, 'wb') as file:
             np.save(file, half)
 
-    def _check_teacher(self, wanted: dict[str, Any]) -> None:
+    def _check_teacher(self, expected: dict[str, Any]) -> None:
         found = self.manifest.teacher
-        for name in sorted({*wanted, *found}):
-            if wanted.get(name) != found.get(name):
+        for name in sorted({*expected, *found}):
+            if expected.get(name) != found.get(name):
                 raise ConfigError(
                     f'{self.folder / MANIFEST}: the maps are of a teacher with {name}={found.get(name)!r}, the config '
-                    f'has {wanted.get(name)!r}: name another folder, or make them with `python {TOOL} CONFIG`'
+                    f'has {expected.get(name)!r}: name another folder, or make them with `python {TOOL} CONFIG`'
                 )
 
 
@@ -187,7 +187,7 @@ def read_feature_manifest(folder: Path) -> FeatureManifest:
     """Read and check `folder/manifest.json`.
 
     Raises:
-        DataError: The folder or its manifest is missing or not of feature maps.
+        DataError: The folder or its manifest is missing or not one of feature maps.
     """
     path, hint = folder / MANIFEST, f'make the maps with `python {TOOL} CONFIG`'
     if not path.is_file():
@@ -195,5 +195,7 @@ def read_feature_manifest(folder: Path) -> FeatureManifest:
     values = read_json(path, hint)
     names = {item.name for item in fields(FeatureManifest)}
     if not isinstance(values, dict) or values.get('kind') != KIND or set(values) != names:
-        raise DataError(f'{path} is not that of teacher features: name their folder, or make them with `python {TOOL}`')
+        raise DataError(
+            f'{path} is not a manifest of teacher features: name their folder or make them with `python {TOOL}`'
+        )
     return FeatureManifest(**values)

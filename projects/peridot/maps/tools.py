@@ -1,10 +1,10 @@
-"""Which program of `tools/` makes which maps; error messages name it."""
+"""The programs of `tools/` that make maps, for error messages."""
 
 import os
 
 # by kind of maps
 TOOLS = {'superpixels': 'tools/make_superpixels.py', 'labels': 'tools/make_weak_labels.py'}
-# by generator and by default folder, of those that have a program of their own
+# of generators with a program of their own, by generator and by default folder
 OWN_TOOLS = {
     'lidar': 'tools/make_proposals.py',
     'proposals': 'tools/make_proposals.py',

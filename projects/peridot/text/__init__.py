@@ -1,4 +1,4 @@
-"""Classes in words: prompts, and their embeddings by the text network of a CLIP."""
+"""Text for classes: prompts, and their embeddings by the text network of a CLIP."""
 
 from peridot.text.embeddings import TextEmbeddings, TextEncoder, embed_prompts
 from peridot.text.image_prototypes import embed_images

@@ -1,4 +1,4 @@
-"""Text embeddings of classes: made once by a text network, kept in a file that needs none."""
+"""Text embeddings of classes, made once by a text network and kept in a file."""
 
 import json
 from collections.abc import Callable, Sequence
@@ -19,12 +19,12 @@ FORMAT = 'peridot text embeddings 1'
 
 @dataclass(frozen=True)
 class TextEmbeddings:
-    """Classes in words, as vectors of a joint space of images and texts.
+    """Words for classes, as vectors in a joint space of images and texts.
 
     Attributes:
         synonyms: Words for every class, in the order of the classes.
-        vectors: float32 (S, F) unit vector of every word, class after class.
-        templates: Sentences that the words were put into.
+        vectors: Float32 (S, F), unit vector of every word, class by class.
+        templates: Sentences that the words were inserted into.
         model: Text network that made the vectors.
     """
 
@@ -42,10 +42,10 @@ class TextEmbeddings:
         """Score of every class, max over its synonyms of cos(feature, t).
 
         Args:
-            features: (N, F), on the device of the vectors.
+            features: Float (N, F), on the device of the vectors.
 
         Returns:
-            float32 (N, K) in [-1, 1].
+            Float32 (N, K), in [-1, 1].
         """
         cosine = F.normalize(features.float(), dim=1) @ self.vectors.T
         parts = cosine.split([len(words) for words in self.synonyms.values()], 1)
@@ -56,19 +56,19 @@ class TextEmbeddings:
         return TextEmbeddings(self.synonyms, self.vectors.to(device), self.templates, self.model)
 
     def query(self, text: str) -> 'TextEmbeddings':
-        """One class: the class of this name with all its synonyms, or this synonym alone.
+        """A single class: the class of this name with all its synonyms, or a single synonym.
 
         Raises:
-            ConfigError: Neither a class nor a synonym is called so.
+            ConfigError: Neither a class nor a synonym has this name.
         """
         first = 0
         rows: dict[str, list[int]] = {}
         words: dict[str, tuple[str, ...]] = {}
         for name, synonyms in self.synonyms.items():
-            own = list(range(first, first + len(synonyms)))
-            for row, synonym in zip(own, synonyms):
+            indices = list(range(first, first + len(synonyms)))
+            for row, synonym in zip(indices, synonyms):
                 rows[synonym], words[synonym] = [row], (synonym,)
-            rows[name], words[name] = own, synonyms
+            rows[name], words[name] = indices, synonyms
             first += len(synonyms)
         if text not in rows:
             raise ConfigError(f'no embedding of {text!r}: give --model for any text, or one of {", ".join(rows)}')
@@ -87,11 +87,11 @@ class TextEmbeddings:
         if self.classes == tuple(classes):
             return
         remake = 'make it again with tools/embed_text.py from prompts with the classes of this dataset in its order'
-        place = next((i for i, (a, b) in enumerate(zip(self.classes, classes)) if a != b), None)
-        if place is None:
+        index = next((i for i, (a, b) in enumerate(zip(self.classes, classes)) if a != b), None)
+        if index is None:
             raise DataError(f'{source} has {len(self.classes)} classes, the dataset {len(classes)}: {remake}')
         raise DataError(
-            f'class {place} of {source} is {self.classes[place]!r}, that of the dataset {classes[place]!r}: {remake}'
+            f'class {index} of {source} is {self.classes[index]!r}, that of the dataset {classes[index]!r}: {remake}'
         )
 
     def save(self, path: str | Path) -> None:
@@ -117,7 +117,7 @@ class TextEmbeddings:
                 vectors = file.get_tensor('vectors')
             synonyms = {name: tuple(words) for name, words in about['synonyms'].items()}
             if about['format'] != FORMAT or vectors.ndim != 2 or len(vectors) != sum(map(len, synonyms.values())):
-                raise ValueError('another content')
+                raise ValueError('other content')
             return cls(synonyms, vectors, tuple(about['templates']), about['model'])
         except (SafetensorError, OSError, ValueError, KeyError, AttributeError, TypeError) as error:
             raise DataError(f'{path} holds no text embeddings ({error}): {make}') from error
@@ -141,7 +141,7 @@ class TextEncoder:
         try:
             self.tokenizer = AutoTokenizer.from_pretrained(model)
             self.network, report = CLIPTextModelWithProjection.from_pretrained(model, output_loading_info=True)
-        except Exception as error:  # transformers, the hub's client and safetensors each have their own
+        except Exception as error:  # of transformers, of the hub's client or of safetensors
             reason = str(error).strip().split('\n')[0]
             raise CheckpointError(
                 f'text model {model} cannot be read: where there is internet, `hf download '
@@ -157,7 +157,7 @@ class TextEncoder:
 
     @torch.no_grad()
     def __call__(self, texts: Sequence[str]) -> Tensor:
-        """float32 (T, F) embeddings of texts, not normalized."""
+        """Embeddings float32 (T, F) of texts, not normalized."""
         return self.network(**self.tokenizer(list(texts), padding=True, return_tensors='pt')).text_embeds.float()
 
 
@@ -173,7 +173,7 @@ def embed_prompts(
         prompts: Synonyms of every class.
         templates: Sentences with one `{}`.
         encode: Maps T texts to (T, F), e.g. a `TextEncoder`.
-        model: Its name, kept beside the vectors.
+        model: Name of the text network, kept beside the vectors.
     """
     vectors = []
     for word in (word for synonyms in prompts.values() for word in synonyms):

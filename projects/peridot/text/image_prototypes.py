@@ -1,4 +1,4 @@
-"""Classes in images instead of words, for teachers without a text network."""
+"""Example images of classes instead of words, for teachers without a text network."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -21,17 +21,17 @@ def embed_images(
     """Embed example images of every class as IGLOSS does: mean over the image of the teacher's unit features.
 
     "IGLOSS", arXiv 2604.01361, makes its images from the classes' names by a text-to-image network and fits a
-    logistic regression to them; here a class is as near as the nearest of its images.
+    logistic regression to them; here the distance to a class is that to the nearest of its images.
 
     Args:
         folder: Holds a folder of images for each class.
         classes: Names of the K classes.
-        teacher: E.g. `peridot.TimmTeacher`.
+        teacher: The image network, e.g. `peridot.TimmTeacher`.
         size: (H, W) that the images are resized to.
         model: Name of the teacher, kept beside the vectors.
 
     Returns:
-        Vectors of all images, in the place of words.
+        Vectors of all images, in place of words.
 
     Raises:
         DataError: A class has no image, or an image cannot be read.
@@ -47,7 +47,7 @@ def embed_images(
 
 
 def embed_image(path: Path, teacher: nn.Module, size: tuple[int, int]) -> Tensor:
-    """float32 (F,) unit vector of one image."""
+    """Unit vector float32 (F,) of one image."""
     views = ImageViews.from_files([str(path)])
     height, width = views.size[0]
     views.resized_crop([[0, 0, height, width]], size)

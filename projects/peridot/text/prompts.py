@@ -1,4 +1,4 @@
-"""Files that say classes in words, and the sentences that the words are put into."""
+"""Files with words for classes, and the sentences that the words are inserted into."""
 
 from collections.abc import Iterator
 from importlib import resources
@@ -20,9 +20,9 @@ TEMPLATES = (
 
 
 def read_prompts(path: str | Path) -> dict[str, tuple[str, ...]]:
-    """Synonyms of every class, in the order of the file.
+    """Read the synonyms of every class, in the order of the file.
 
-    A line is `class: synonym, synonym, ...`; empty lines and those that start with `#` are left out.
+    A line is `class: synonym, synonym, ...`; empty lines and those that start with `#` are skipped.
 
     Args:
         path: A file, or the name of one that comes with this package: e.g. 'nuscenes'.
@@ -56,7 +56,7 @@ def read_prompts(path: str | Path) -> dict[str, tuple[str, ...]]:
 
 
 def read_templates(path: str | Path) -> tuple[str, ...]:
-    """Sentences with one `{}` for the word, one a line.
+    """Read sentences with one `{}` for the word, one per line.
 
     Raises:
         DataError: The file is absent or empty, or a line has not exactly one `{}`.
@@ -83,11 +83,11 @@ def _find(path: str | Path) -> Path:
 
 
 def _lines(path: Path) -> Iterator[tuple[int, str]]:
-    """Number and content of the lines that say something."""
+    """Number and content of lines that are neither empty nor comments."""
     try:
         text = path.read_text(encoding='utf-8')
     except (OSError, UnicodeDecodeError) as error:
-        raise DataError(f'{path} cannot be read as text ({error}): give a file with one entry a line') from error
+        raise DataError(f'{path} cannot be read as text ({error}): give a file with one entry per line') from error
     for number, line in enumerate(text.splitlines(), 1):
         if line.strip() and not line.lstrip().startswith('#'):
             yield number, line.strip()

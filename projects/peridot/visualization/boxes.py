@@ -1,4 +1,4 @@
-"""Pictures of 3D boxes: from above and projected on images."""
+"""Figures of 3D boxes: from above and projected onto images."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -7,15 +7,15 @@ import cv2
 import numpy as np
 
 from peridot.datasets.projection import lidar_to_image
-from peridot.visualization.pictures import DARK, TopView, beside, caption, draw_from_above, legend, tile
+from peridot.visualization.figures import DARK, TopView, beside, caption, draw_from_above, legend, tile
 
 TRUE, PREDICTED = (70, 230, 100), (255, 140, 0)
 POINTS = (120, 125, 135)
-# corners as mmdet3d numbers them: 0 to 3 at the back, 4 to 7 at the front, each from the lower right around
+# corners as mmdet3d numbers them: 0 to 3 at the back, 4 to 7 at the front, each in order from the lower right
 EDGES = ((0, 1), (1, 2), (2, 3), (3, 0), (4, 5), (5, 6), (6, 7), (7, 4), (0, 4), (1, 5), (2, 6), (3, 7))
 BOTTOM, FRONT = [0, 3, 7, 4], [4, 7]
 NEAR = 0.5
-# pixels; boxes that are seen smaller carry no name
+# pixels; smaller boxes get no name
 SMALL = 24
 
 
@@ -24,10 +24,10 @@ class Boxes:
     """Boxes of one kind, true or predicted.
 
     Attributes:
-        corners: float (M, 8, 3) in meters, lidar frame, in the order of mmdet3d's `LiDARInstance3DBoxes.corners`.
-        names: What is written beside each of them on the images.
+        corners: Float (M, 8, 3), meters, lidar frame, in the order of mmdet3d's `LiDARInstance3DBoxes.corners`.
+        names: Text beside each of them on the images.
         color: RGB.
-        names_below: Whether the names stand below the boxes, so that they do not cover those of another kind.
+        names_below: Whether the names are written below the boxes, so that they do not cover those of another kind.
     """
 
     corners: np.ndarray
@@ -36,34 +36,34 @@ class Boxes:
     names_below: bool = False
 
 
-def draw_boxes_from_above(picture: np.ndarray, boxes: Boxes, view: TopView) -> None:
-    """Outlines of the boxes, with a line from the middle to the front, on a picture from above (in place)."""
+def draw_boxes_from_above(figure: np.ndarray, boxes: Boxes, view: TopView) -> None:
+    """Draw outlines of the boxes, with a line from center to front, on a figure from above, in place."""
     for corners in boxes.corners:
         outline = view.place(corners[BOTTOM, :2])
         middle, front = outline.mean(0), view.place(corners[FRONT, :2]).mean(0)
-        _line(picture, outline, boxes.color, 2, closed=True)
-        _line(picture, np.stack([middle, front]), boxes.color, 2)
+        _line(figure, outline, boxes.color, 2, closed=True)
+        _line(figure, np.stack([middle, front]), boxes.color, 2)
 
 
-def draw_boxes_on_image(picture: np.ndarray, boxes: Boxes, lidar2img: np.ndarray) -> None:
-    """Edges and names of the boxes on one image, in place; parts behind the camera are cut off.
+def draw_boxes_on_image(figure: np.ndarray, boxes: Boxes, lidar2img: np.ndarray) -> None:
+    """Draw edges and names of the boxes on one image, in place; parts behind the camera are cut off.
 
     Args:
-        picture: uint8 (H, W, 3).
+        figure: Uint8 (H, W, 3).
         boxes: The boxes.
-        lidar2img: (3, 4), see `lidar_to_image`.
+        lidar2img: Float (3, 4), see `lidar_to_image`.
     """
     seen = []
     for corners, name in zip(boxes.corners, boxes.names):
         lines = _visible_edges(corners @ lidar2img[:, :3].T + lidar2img[:, 3])
         for line in lines:
-            _line(picture, line, boxes.color, 1)
+            _line(figure, line, boxes.color, 1)
         if lines:
             seen.append((np.concatenate(lines), name))
-    _write_names(picture, boxes, sorted(seen, key=lambda item: -np.ptp(item[0], axis=0).max()))
+    _write_names(figure, boxes, sorted(seen, key=lambda item: -np.ptp(item[0], axis=0).max()))
 
 
-def detection_picture(
+def detection_figure(
     xyz: np.ndarray,
     images: np.ndarray,
     lidar2cam: np.ndarray,
@@ -72,39 +72,39 @@ def detection_picture(
     predicted: Boxes,
     view: TopView,
 ) -> np.ndarray:
-    """True and predicted boxes from above and on the cameras.
+    """Draw true and predicted boxes from above and on the cameras.
 
     Args:
-        xyz: (N, 3) in meters, lidar frame.
-        images: uint8 (V, H, W, 3), V may be 0.
-        lidar2cam: (V, 4, 4).
-        cam2img: (V, 4, 4).
+        xyz: Float (N, 3), meters, lidar frame.
+        images: Uint8 (V, H, W, 3), V may be 0.
+        lidar2cam: Float (V, 4, 4).
+        cam2img: Float (V, 4, 4).
         true: Annotated boxes.
         predicted: Boxes of the network.
-        view: Part that is shown from above; with one camera it is put below, and must be as wide as the image.
+        view: Area that is shown from above; with one camera it is placed below the image and must be as wide.
 
     Returns:
-        uint8 (H', W', 3).
+        Uint8 (H', W', 3).
     """
     above = draw_from_above(xyz, np.full((len(xyz), 3), POINTS, np.uint8), view)
     images = images.copy()
     for boxes in (true, predicted):
         draw_boxes_from_above(above, boxes, view)
-        for picture, matrix in zip(images, lidar_to_image(lidar2cam, cam2img)):
-            draw_boxes_on_image(picture, boxes, matrix)
+        for figure, matrix in zip(images, lidar_to_image(lidar2cam, cam2img)):
+            draw_boxes_on_image(figure, boxes, matrix)
     caption(above, f'{2 * view.extent:.0f} m wide')
     names = [f'ground truth ({len(true.corners)})', f'prediction ({len(predicted.corners)})']
     if len(images) == 1:
-        picture = np.vstack([images[0], above])
+        figure = np.vstack([images[0], above])
     elif len(images):
-        picture = beside(above, tile(images, 2))
+        figure = beside(above, tile(images, 2))
     else:
-        picture = above
-    return np.vstack([picture, legend(names, [true.color, predicted.color], picture.shape[1])])
+        figure = above
+    return np.vstack([figure, legend(names, [true.color, predicted.color], figure.shape[1])])
 
 
 def _visible_edges(corners: np.ndarray) -> list[np.ndarray]:
-    """(2, 2) pixel (row, column) of both ends of the edges' parts that are at least `NEAR` before the camera."""
+    """Pixels (row, column) of both ends, float (2, 2), of the edges' parts at least `NEAR` in front of the camera."""
     lines = []
     for start, end in (sorted((corners[i], corners[j]), key=lambda corner: corner[2]) for i, j in EDGES):
         if end[2] < NEAR:
@@ -117,15 +117,15 @@ def _visible_edges(corners: np.ndarray) -> list[np.ndarray]:
 
 
 def _line(
-    picture: np.ndarray, pixels: np.ndarray, color: tuple[int, int, int], width: int, closed: bool = False
+    figure: np.ndarray, pixels: np.ndarray, color: tuple[int, int, int], width: int, closed: bool = False
 ) -> None:
     points = np.round(pixels[:, ::-1]).astype(np.int32)
-    cv2.polylines(picture, [points], closed, color, width, cv2.LINE_AA)
+    cv2.polylines(figure, [points], closed, color, width, cv2.LINE_AA)
 
 
-def _write_names(picture: np.ndarray, boxes: Boxes, seen: list[tuple[np.ndarray, str]]) -> None:
-    """Names above predicted or below true boxes, except of small ones and where they would cover another name."""
-    height, width = picture.shape[:2]
+def _write_names(figure: np.ndarray, boxes: Boxes, seen: list[tuple[np.ndarray, str]]) -> None:
+    """Write names above predicted or below true boxes, except small ones and where they would cover another name."""
+    height, width = figure.shape[:2]
     taken = np.zeros((height, width), bool)
     for pixels, name in seen:
         (top, left), (bottom, right) = pixels.min(0), pixels.max(0)
@@ -135,9 +135,9 @@ def _write_names(picture: np.ndarray, boxes: Boxes, seen: list[tuple[np.ndarray,
         wide, high = cv2.getTextSize(name, cv2.FONT_HERSHEY_SIMPLEX, 0.45, 1)[0]
         x = int(np.clip(left, 0, max(width - wide, 0)))
         y = int(np.clip(bottom + 14 if boxes.names_below else top - 5, high + 1, height - 4))
-        place = taken[y - high : y + 4, x : x + wide]
-        if place.any():
+        area = taken[y - high : y + 4, x : x + wide]
+        if area.any():
             continue
-        place[:] = True
+        area[:] = True
         for color, thickness in ((DARK, 3), (boxes.color, 1)):
-            cv2.putText(picture, name, (x, y), cv2.FONT_HERSHEY_SIMPLEX, 0.45, color, thickness, cv2.LINE_AA)
+            cv2.putText(figure, name, (x, y), cv2.FONT_HERSHEY_SIMPLEX, 0.45, color, thickness, cv2.LINE_AA)

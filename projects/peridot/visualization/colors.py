@@ -8,23 +8,25 @@ import torch.nn.functional as F
 from scipy.linalg import eigh
 from torch import Tensor
 
-RIGHT, WRONG, UNLABELED = (105, 105, 105), (255, 45, 45), (45, 45, 45)
+CORRECT = (105, 105, 105)
+WRONG = (255, 45, 45)
+UNLABELED = (45, 45, 45)
 
 
 def pca_colors(features: Tensor) -> np.ndarray:
     """First three principal components as colors.
 
     Args:
-        features: float (N, C).
+        features: Float (N, C).
 
     Returns:
-        uint8 (N, 3); each component is stretched between its 2nd and 98th percentile.
+        Uint8 (N, 3); each component is stretched between its 2nd and 98th percentile.
     """
-    # a figure must not end a training: features of its first steps may overflow
+    # a figure must not stop a training run, in whose first steps features may overflow
     centered = F.normalize(features.float().nan_to_num(0, 0, 0), dim=1)
     centered = centered - centered.mean(0)
     last = centered.shape[1] - 1
-    # of the solvers tried, this one copes with the nearly equal eigenvalues of an untrained network
+    # of the solvers tried, only this one handles the nearly equal eigenvalues of an untrained network
     _, vectors = eigh((centered.T @ centered).double().cpu().numpy(), subset_by_index=[max(last - 2, 0), last])
     components = centered.cpu().numpy() @ vectors[:, ::-1].astype(np.float32)
     low, high = np.percentile(components, [2, 98], axis=0)
@@ -32,7 +34,7 @@ def pca_colors(features: Tensor) -> np.ndarray:
 
 
 def similarity_colors(features: Tensor, query: int) -> np.ndarray:
-    """Cosine similarity to the point with row `query`, from dark blue (0 and less) to yellow (1): uint8 (N, 3)."""
+    """Cosine similarity to the point in row `query`, from dark blue (0 and less) to yellow (1): uint8 (N, 3)."""
     unit = F.normalize(features.float(), dim=1)
     return heat_colors(unit @ unit[query])
 
@@ -41,12 +43,12 @@ def heat_colors(values: Tensor, low: float = 0.0, high: float = 1.0) -> np.ndarr
     """Numbers (N,) as colors, from dark blue (`low` and less) to yellow (`high` and more): uint8 (N, 3)."""
     from matplotlib import colormaps
 
-    place = (values.float().cpu().numpy() - low) / max(high - low, 1e-9)
-    return (255 * colormaps['viridis'](np.clip(place, 0, 1))[:, :3]).astype(np.uint8)
+    relative = (values.float().cpu().numpy() - low) / max(high - low, 1e-9)
+    return (255 * colormaps['viridis'](np.clip(relative, 0, 1))[:, :3]).astype(np.uint8)
 
 
 def class_colors(count: int) -> np.ndarray:
-    """(count, 3) uint8 RGB colors that are easy to tell apart."""
+    """RGB colors uint8 (count, 3) that are easy to tell apart."""
     hues = (np.arange(count) * 0.618) % 1.0
     values = np.where(np.arange(count) % 2, 0.75, 1.0)
     colors = [colorsys.hsv_to_rgb(hue, 0.8, value) for hue, value in zip(hues, values)]
@@ -56,10 +58,10 @@ def class_colors(count: int) -> np.ndarray:
 def label_colors(
     labels: np.ndarray, palette: Sequence[Sequence[int]], other: tuple[int, int, int] = UNLABELED
 ) -> np.ndarray:
-    """Color of the class of every point or pixel, uint8 (..., 3).
+    """Color of the class of every point or pixel: uint8 (..., 3).
 
     Args:
-        labels: int (...).
+        labels: Int (...).
         palette: RGB of each of the K classes.
         other: RGB of labels outside [0, K), such as the ignored one.
     """
@@ -68,7 +70,7 @@ def label_colors(
 
 
 def error_colors(truth: np.ndarray, predicted: np.ndarray, num_classes: int) -> np.ndarray:
-    """Wrong points red, right ones gray, those without a true class in [0, K) dark: uint8 (N, 3)."""
-    colors = np.where((truth == predicted)[:, None], np.uint8(RIGHT), np.uint8(WRONG))
+    """Red for wrong points, gray for correct ones, dark for those without a true class in [0, K): uint8 (N, 3)."""
+    colors = np.where((truth == predicted)[:, None], np.uint8(CORRECT), np.uint8(WRONG))
     colors[(truth < 0) | (truth >= num_classes)] = UNLABELED
     return colors

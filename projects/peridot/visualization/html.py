@@ -1,4 +1,4 @@
-"""A self-contained HTML page about a pre-training: pictures inside the file, no network needed."""
+"""A self-contained HTML page about a pre-training run: figures are inside the file, no network is needed."""
 
 import base64
 import html
@@ -45,11 +45,11 @@ draw(clouds.query);
 """
 
 
-def picture(image: np.ndarray, caption: str, width: int = 1180) -> str:
-    """A figure with an embedded JPEG.
+def figure_html(image: np.ndarray, caption: str, width: int = 1180) -> str:
+    """A figure with an embedded JPEG image.
 
     Args:
-        image: uint8 (H, W, 3).
+        image: Uint8 (H, W, 3).
         caption: Plain text below it.
         width: Largest width in pixels.
     """
@@ -99,8 +99,8 @@ def similarity_viewer(
     """Clouds from above, side by side, colored by similarity to the point that is clicked.
 
     Args:
-        xyz: (N, >=3) points in meters, lidar frame.
-        features: float (N, C) features by title.
+        xyz: Float (N, >=3), meters, lidar frame.
+        features: Float (N, C) each, by title.
         query: Row of the point shown first.
         extent: Half the width shown, meters.
         points: Number of points shown.
@@ -129,7 +129,7 @@ def similarity_viewer(
 
 
 def _compressed(features: Tensor, dims: int) -> np.ndarray:
-    """Centered unit features in their first principal components, int8 (N, dims)."""
+    """Unit vectors of the first principal components of centered features, int8 (N, dims)."""
     centered = features.float() - features.float().mean(0)
     _, vectors = torch.linalg.eigh(centered.T @ centered)
     components = centered @ vectors[:, -dims:]
@@ -139,7 +139,7 @@ def _compressed(features: Tensor, dims: int) -> np.ndarray:
 
 
 def page(title: str, sections: list[str]) -> str:
-    """The whole document."""
+    """The full document."""
     return (
         f'<!doctype html><html lang="en"><meta charset="utf-8"><title>{html.escape(title)}</title>'
         f'<meta name="viewport" content="width=device-width"><style>{STYLE}</style>'

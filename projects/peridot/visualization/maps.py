@@ -1,43 +1,43 @@
-"""Pictures of maps over their images."""
+"""Overlays of maps on their images."""
 
 import numpy as np
 from skimage.segmentation import find_boundaries
 
 from peridot.maps import Manifest
 from peridot.visualization.colors import class_colors
-from peridot.visualization.pictures import legend
+from peridot.visualization.figures import legend
 
 YELLOW = (255, 220, 0)
 
 
 def overlay(image: np.ndarray, ids: np.ndarray, manifest: Manifest) -> np.ndarray:
-    """Superpixel borders drawn on the image, or classes as transparent colors, their names below.
+    """Draw superpixel borders on the image, or classes as transparent colors with their names below.
 
     Args:
-        image: (H, W, 3) uint8 RGB image.
-        ids: (H, W) map.
-        manifest: Describes the map.
+        image: Uint8 (H, W, 3), RGB.
+        ids: Int (H, W), the map.
+        manifest: Manifest of the map.
 
     Returns:
-        (H', W, 3) uint8 RGB picture.
+        Uint8 (H', W, 3), RGB.
     """
     if manifest.kind == 'labels':
         palette = class_colors(len(manifest.classes))
         return np.concatenate([paint(image, ids, palette), legend(manifest.classes, palette.tolist(), image.shape[1])])
-    picture = image.copy()
-    picture[find_boundaries(ids, mode='inner')] = YELLOW
-    return picture
+    figure = image.copy()
+    figure[find_boundaries(ids, mode='inner')] = YELLOW
+    return figure
 
 
 def paint(image: np.ndarray, labels: np.ndarray, palette: np.ndarray, opacity: float = 0.55) -> np.ndarray:
-    """Labels as transparent colors over an image: (H, W, 3) uint8 RGB.
+    """Paint labels as transparent colors over an image: uint8 (H, W, 3), RGB.
 
     Args:
-        image: (H, W, 3) uint8 RGB image.
-        labels: (H, W) not negative; those from K on have no color.
-        palette: (K, 3) uint8 RGB.
-        opacity: Of the colors; 1 hides the image.
+        image: Uint8 (H, W, 3), RGB.
+        labels: Int (H, W), not negative; those from K on have no color.
+        palette: Uint8 (K, 3), RGB.
+        opacity: Opacity of the colors; 1 hides the image.
     """
-    picture, labeled = image.copy(), labels < len(palette)
-    picture[labeled] = np.rint((1 - opacity) * image[labeled] + opacity * palette[labels[labeled]])
-    return picture
+    figure, labeled = image.copy(), labels < len(palette)
+    figure[labeled] = np.rint((1 - opacity) * image[labeled] + opacity * palette[labels[labeled]])
+    return figure

@@ -1,4 +1,4 @@
-"""Pictures of predicted occupancy on slices through the space around a scan."""
+"""Figures of predicted occupancy on slices through the space around a scan."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -11,12 +11,12 @@ from peridot.models.objectives import OccupancyReconstruction
 from peridot.models.objectives.occupancy import mean_logits
 from peridot.models.students import Supports
 from peridot.visualization.colors import heat_colors
-from peridot.visualization.pictures import DARK, caption
+from peridot.visualization.figures import DARK, caption
 
 POINT = (255, 60, 60)
-# colored by occupancy are places with a support, the others stay dark
+# color of positions without a support, whose occupancy is not predicted
 UNKNOWN = (40, 40, 40)
-# places whose occupancy is predicted together
+# number of positions whose occupancy is predicted together
 CHUNK = 1 << 14
 
 
@@ -24,23 +24,23 @@ CHUNK = 1 << 14
 def predict_occupancy(
     objective: OccupancyReconstruction, head: nn.Module, supports: Supports, position: Tensor
 ) -> Tensor:
-    """Probability that a place is occupied: sigmoid of the mean logit of its supports.
+    """Probability that a position is occupied: sigmoid of the mean logit of its supports.
 
     Args:
-        objective: With the decoder.
-        head: The head that gives latent vectors.
-        supports: Of one forward pass of the student.
-        position: Float (M, 3) in meters, in the first scan of the batch.
+        objective: The objective, which has the decoder.
+        head: Head that gives latent vectors.
+        supports: Supports of one forward pass of the student.
+        position: Float (M, 3), meters, in the first scan of the batch.
 
     Returns:
-        Float32 (M,), NaN at places without a support.
+        Float32 (M,), NaN at positions without a support.
     """
     generator = torch.Generator(position.device).manual_seed(0)
     parts = []
-    for places in position.split(CHUNK):
-        scan = torch.zeros(len(places), dtype=torch.int64, device=places.device)
-        place, predicted = objective.predict(supports, places, scan, head.embed_student, generator)
-        parts.append(mean_logits(place, predicted[:, 0], len(places)).sigmoid())
+    for chunk in position.split(CHUNK):
+        scan = torch.zeros(len(chunk), dtype=torch.int64, device=chunk.device)
+        row, predicted = objective.predict(supports, chunk, scan, head.embed_student, generator)
+        parts.append(mean_logits(row, predicted[:, 0], len(chunk)).sigmoid())
     return torch.cat(parts)
 
 
@@ -50,11 +50,11 @@ class Slice:
 
     Attributes:
         kind: 'horizontal': x to the right, y up; 'x' or 'y': that axis to the right, z up.
-        level: Height of a horizontal slice; of a vertical one its place on the other axis of the ground.
+        level: Height of a horizontal slice; for a vertical one its position on the other axis of the ground.
         extent: Half the width of the slice in meters.
         heights: Lowest and highest z of a vertical slice.
-        step: Meters between places.
-        zoom: Pixels of a place along each axis.
+        step: Meters between positions.
+        zoom: Pixels per position along each axis.
     """
 
     kind: str = 'horizontal'
@@ -69,8 +69,8 @@ class Slice:
         """Axis that the slice is perpendicular to, axis to the right, axis upward."""
         return {'horizontal': (2, 0, 1), 'x': (1, 0, 2), 'y': (0, 1, 2)}[self.kind]
 
-    def places(self, device: torch.device | str = 'cpu') -> Tensor:
-        """Places on the slice, float (rows, columns, 3), the first row at the upper end."""
+    def positions(self, device: torch.device | str = 'cpu') -> Tensor:
+        """Positions on the slice, float (rows, columns, 3), the first row at the top."""
         step = self.step
         right = torch.arange(-self.extent + step / 2, self.extent, step, device=device)
         low, high = self.heights
@@ -81,38 +81,38 @@ class Slice:
 
 
 def occupancy_slice(predict: Callable[[Tensor], Tensor], xyz: Tensor, part: Slice) -> np.ndarray:
-    """Predicted occupancy on a slice, from dark blue (free) to yellow (occupied), with the points near it in red.
+    """Draw predicted occupancy on a slice, from dark blue (free) to yellow (occupied), with the points near it in red.
 
     Args:
-        predict: Probabilities (M,) of places (M, 3), see `predict_occupancy`.
-        xyz: Float (N, 3) points of the scan.
-        part: What is shown.
+        predict: Probabilities (M,) of positions (M, 3), see `predict_occupancy`.
+        xyz: Float (N, 3), the points of the scan.
+        part: The slice.
 
     Returns:
-        uint8 (rows * zoom, columns * zoom, 3).
+        Uint8 (rows * zoom, columns * zoom, 3).
     """
-    places, zoom = part.places(xyz.device), part.zoom
-    occupancy = predict(places.view(-1, 3))
+    positions, zoom = part.positions(xyz.device), part.zoom
+    occupancy = predict(positions.view(-1, 3))
     colors = heat_colors(occupancy.nan_to_num(0.0))
     colors[occupancy.isnan().cpu().numpy()] = UNKNOWN
-    picture = colors.reshape(*places.shape[:2], 3).repeat(zoom, 0).repeat(zoom, 1)
+    figure = colors.reshape(*positions.shape[:2], 3).repeat(zoom, 0).repeat(zoom, 1)
     fixed, right, up = part.axes
     near = xyz[(xyz[:, fixed] - part.level).abs() < part.step].cpu().numpy()
-    top, left = (float(places[0, 0, axis]) for axis in (up, right))
+    top, left = (float(positions[0, 0, axis]) for axis in (up, right))
     row = np.floor(((top - near[:, up]) / part.step + 0.5) * zoom).astype(int)
     column = np.floor(((near[:, right] - left) / part.step + 0.5) * zoom).astype(int)
-    shown = (row >= 1) & (row < len(picture)) & (column >= 1) & (column < picture.shape[1])
+    shown = (row >= 1) & (row < len(figure)) & (column >= 1) & (column < figure.shape[1])
     for back in ((0, 0), (0, 1), (1, 0), (1, 1)):
-        picture[row[shown] - back[0], column[shown] - back[1]] = POINT
-    return picture
+        figure[row[shown] - back[0], column[shown] - back[1]] = POINT
+    return figure
 
 
-def occupancy_picture(predict: Callable[[Tensor], Tensor], xyz: Tensor, horizontal: Slice = Slice()) -> np.ndarray:
-    """A horizontal slice above a vertical one along each axis of the ground: uint8 (H, W, 3).
+def occupancy_figure(predict: Callable[[Tensor], Tensor], xyz: Tensor, horizontal: Slice = Slice()) -> np.ndarray:
+    """Draw a horizontal slice above a vertical one along each axis of the ground: uint8 (H, W, 3).
 
     Args:
         predict: See `occupancy_slice`.
-        xyz: Float (N, 3) points of the scan.
+        xyz: Float (N, 3), the points of the scan.
         horizontal: The horizontal slice; the others have its settings and go through the sensor.
     """
     rows = []
@@ -121,6 +121,6 @@ def occupancy_picture(predict: Callable[[Tensor], Tensor], xyz: Tensor, horizont
         (replace(horizontal, kind='x', level=0.0), 'y = 0, z up'),
         (replace(horizontal, kind='y', level=0.0), 'x = 0, z up'),
     ):
-        picture = occupancy_slice(predict, xyz, part)
-        rows += [caption(picture, text), np.full((4, picture.shape[1], 3), DARK, np.uint8)]
+        figure = occupancy_slice(predict, xyz, part)
+        rows += [caption(figure, text), np.full((4, figure.shape[1], 3), DARK, np.uint8)]
     return np.vstack(rows[:-1])

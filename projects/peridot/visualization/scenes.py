@@ -1,4 +1,4 @@
-"""What pictures are drawn of: networks, samples and their cameras, from the configs of mmdet3d and of this project."""
+"""Networks, samples and cameras for figures, from the configs of mmdet3d and of this project."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -21,7 +21,7 @@ from peridot.datasets.splits import parsed_infos, sample_ids
 from peridot.errors import ConfigError, DataError
 from peridot.registry import DATASETS, MODELS
 from peridot.structures import Pairs
-from peridot.visualization.pictures import caption
+from peridot.visualization.figures import caption
 from peridot.weights import check_same_network, verify_loading
 
 
@@ -30,10 +30,10 @@ class Cameras:
     """Images of one sample, all resized to one size.
 
     Attributes:
-        images: uint8 (V, H, W, 3).
-        lidar2cam: float64 (V, 4, 4).
-        cam2img: float64 (V, 4, 4), for the resized images.
-        front: (4, 4) lidar2cam of the camera that looks ahead, None without cameras.
+        images: Uint8 (V, H, W, 3).
+        lidar2cam: Float64 (V, 4, 4).
+        cam2img: Float64 (V, 4, 4), for the resized images.
+        front: Float (4, 4), lidar2cam of the front camera, None without cameras.
     """
 
     images: np.ndarray
@@ -48,7 +48,7 @@ class Cameras:
 
 
 class Scenes:
-    """Samples of a config's test dataset (of a pre-training: its `picture_dataset`), with their cameras.
+    """Samples of a config's test dataset (of a pre-training config: its `picture_dataset`), with their cameras.
 
     The cameras come from the info file, whether the dataset reads images or not.
 
@@ -68,7 +68,7 @@ class Scenes:
         self.dataset = DATASETS.build(settings)
         if not isinstance(self.dataset, BaseDataset):
             raise ConfigError(
-                f'the test dataset of {config.filename} is a {type(self.dataset).__name__}: pictures need the dataset '
+                f'the test dataset of {config.filename} is a {type(self.dataset).__name__}: figures need the dataset '
                 'that reads the info file itself'
             )
         self.dataset.full_init()
@@ -79,7 +79,7 @@ class Scenes:
         self._ids = list(sample_ids(parsed_infos(self.dataset), self.dataset.data_prefix.get('pts', '')))
 
     def __iter__(self) -> Iterator[tuple[str, dict, int]]:
-        """Name for files, packed sample and row of every chosen sample."""
+        """Yield name for files, packed sample and row of every chosen sample."""
         for row in self.rows:
             yield self._ids[row].replace('/', '_'), self.dataset[row], row
 
@@ -98,13 +98,13 @@ class Scenes:
         # a pixel's center has integer coordinates
         cam2img[:, :2] = scale[:, :, None] * cam2img[:, :2] + (scale - 1)[:, :, None] / 2 * cam2img[:, 2:3]
         front = lidar2cam[self._entry.front_index(names)]
-        pictures = np.stack([np.asarray(image.resize(size)) for image in images])
-        for picture, name in zip(pictures, names):
-            caption(picture, name)
-        return Cameras(pictures, lidar2cam, cam2img, front)
+        figures = np.stack([np.asarray(image.resize(size)) for image in images])
+        for figure, name in zip(figures, names):
+            caption(figure, name)
+        return Cameras(figures, lidar2cam, cam2img, front)
 
     def _path(self, name: str, path: str) -> Path:
-        """An image file: lidar configs do not say where images lie, so the catalog's folder is tried too."""
+        """Path of an image: lidar configs do not say where images are, so the catalog's folder is tried too."""
         prefix, root = self.dataset.data_prefix, Path(self.dataset.data_root)
         folders = [prefix[key] for key in (name, 'img') if key in prefix]
         folders += [root, root / self._entry.cameras.get(name, '')]
@@ -131,7 +131,7 @@ def load_network(config: Config, checkpoint: str, device: str | torch.device = '
 
 @torch.no_grad()
 def predict(model: nn.Module, sample: dict):
-    """The data sample (`Det3DDataSample`) of one packed sample with the network's prediction."""
+    """Run a network on one packed sample; returns its `Det3DDataSample` with the prediction."""
     return model.test_step(pseudo_collate([sample]))[0]
 
 
@@ -140,20 +140,20 @@ def point_features(model: nn.Module, sample: dict) -> Tensor:
     """Features (N, C) of the points of one packed sample, on the CPU.
 
     Raises:
-        ConfigError: The model is neither a pre-training nor one of mmdet3d's MinkUNet segmentors.
+        ConfigError: The model is neither a `Pretrainer` nor one of mmdet3d's MinkUNet segmentors.
     """
     data = model.data_preprocessor(pseudo_collate([sample]), False)
     if hasattr(model, 'embed_points'):
         return model.embed_points(data['inputs']['points'])[0].float().cpu()
     if not hasattr(model, 'decode_head') or 'voxels' not in data['inputs']:
         raise ConfigError(
-            f'{type(model).__name__} has no point features: give the config of a pre-training or of a MinkUNet'
+            f'{type(model).__name__} has no point features: give a pre-training config or that of a MinkUNet'
         )
     return model.extract_feat(data['inputs'])[data['data_samples'][0].point2voxel_map].float().cpu()
 
 
 def true_labels(sample: dict) -> np.ndarray | None:
-    """True class (N,) of the points of one packed sample, None where it has none."""
+    """True class (N,) of the points of one packed sample, None if it has none."""
     packed = sample['data_samples']
     truth = (packed.get('eval_ann_info') or {}).get('pts_semantic_mask')
     if truth is None and 'gt_pts_seg' in packed:
@@ -162,7 +162,7 @@ def true_labels(sample: dict) -> np.ndarray | None:
 
 
 def _is_complete(camera) -> bool:
-    # KITTI's infos list cameras without images, and matrices, beside the cameras
+    # KITTI's infos also list cameras without images, and matrices, beside the cameras
     return isinstance(camera, dict) and all(camera.get(key) is not None for key in ('img_path', 'lidar2cam', 'cam2img'))
 
 
@@ -173,10 +173,10 @@ def _square(matrix) -> np.ndarray:
 
 
 def front_camera(info: dict) -> np.ndarray | None:
-    """`lidar2cam` (4, 4) of the camera that looks ahead: by the catalog, otherwise the first one, if any.
+    """`lidar2cam` (4, 4) of the front camera: by the catalog, otherwise the first one, if any.
 
     Args:
-        info: What `PairedDataset.get_data_info` gives.
+        info: As `PairedDataset.get_data_info` gives it.
     """
     names = info['cameras']
     return info['lidar2cam'][lookup(info['dataset_name']).front_index(names)] if names else None

@@ -1,4 +1,4 @@
-"""Pictures of similarity: to one point in several scans, or to a text."""
+"""Figures of the similarity to one point in several scans, or to a text."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -9,7 +9,7 @@ from torch import Tensor
 
 from peridot.errors import ConfigError
 from peridot.visualization.colors import heat_colors
-from peridot.visualization.pictures import Cloud, caption, color_picture
+from peridot.visualization.figures import Cloud, caption, color_figure
 
 
 @dataclass(frozen=True)
@@ -17,7 +17,7 @@ class Scan:
     """A cloud with features.
 
     Attributes:
-        name: What its picture is called.
+        name: Caption of its figure.
         cloud: The points.
         features: Float (N, C).
     """
@@ -32,8 +32,8 @@ def correlation(feature: Tensor, features: Tensor) -> Tensor:
     return F.normalize(features.float(), dim=1) @ F.normalize(feature.float(), dim=0)
 
 
-def correlation_picture(scans: Sequence[Scan], query: int) -> np.ndarray:
-    """Similarity of a point of the first scan with the points of all scans, one scan below the other.
+def correlation_figure(scans: Sequence[Scan], query: int) -> np.ndarray:
+    """Draw the similarity of a point of the first scan with the points of all scans, one scan below the other.
 
     From dark blue (cosine 0 and less) to yellow (1), on one scale for all scans; a cross marks the point. The figure of
     "Three Pillars Improving Vision Foundation Model Distillation for Lidar" (ScaLR).
@@ -43,7 +43,7 @@ def correlation_picture(scans: Sequence[Scan], query: int) -> np.ndarray:
         query: Row of the point in the first scan.
 
     Returns:
-        uint8 (H, W, 3).
+        Uint8 (H, W, 3).
 
     Raises:
         ConfigError: The scans' features have different numbers of channels.
@@ -56,28 +56,28 @@ def correlation_picture(scans: Sequence[Scan], query: int) -> np.ndarray:
                 f'{len(feature)}: only features of one network can be compared'
             )
         colors = heat_colors(correlation(feature, scan.features))
-        rows.append(caption(color_picture(colors, scan.cloud, query if index == 0 else None), scan.name))
+        rows.append(caption(color_figure(colors, scan.cloud, query if index == 0 else None), scan.name))
     return _below(rows)
 
 
-def text_picture(cloud: Cloud, similarity: Tensor, text: str, limits: tuple[float, float]) -> np.ndarray:
-    """A cloud colored by its similarity to a text, which stands in the corner with the colors' range.
+def text_figure(cloud: Cloud, similarity: Tensor, text: str, limits: tuple[float, float]) -> np.ndarray:
+    """Draw a cloud colored by its similarity to a text, which is in the corner with the range of the colors.
 
     Args:
         cloud: The points.
-        similarity: Float (N,) cosines.
-        text: What was asked for.
+        similarity: Float (N,), cosines.
+        text: The text.
         limits: Cosines of the darkest and of the brightest color. Cosines of images and texts differ little:
-            a CLIP's lie within some tenths.
+            those of a CLIP lie within a few tenths.
 
     Returns:
-        uint8 (H, W, 3).
+        Uint8 (H, W, 3).
     """
-    picture = color_picture(heat_colors(similarity, *limits), cloud)
-    return caption(picture, f'"{text}": cosine {limits[0]:.2f} (dark) to {limits[1]:.2f} (bright)')
+    figure = color_figure(heat_colors(similarity, *limits), cloud)
+    return caption(figure, f'"{text}": cosine {limits[0]:.2f} (dark) to {limits[1]:.2f} (bright)')
 
 
-def _below(pictures: Sequence[np.ndarray]) -> np.ndarray:
-    """Pictures one below the other, flush left."""
-    width = max(picture.shape[1] for picture in pictures)
-    return np.vstack([np.pad(p, ((0, 0), (0, width - p.shape[1]), (0, 0))) for p in pictures])
+def _below(figures: Sequence[np.ndarray]) -> np.ndarray:
+    """Stack figures vertically, aligned left."""
+    width = max(figure.shape[1] for figure in figures)
+    return np.vstack([np.pad(p, ((0, 0), (0, width - p.shape[1]), (0, 0))) for p in figures])

@@ -1,4 +1,4 @@
-"""t-SNE of point features: do points of one class lie together?"""
+"""t-SNE of point features, which shows whether points of one class lie together."""
 
 from collections.abc import Sequence
 
@@ -6,7 +6,7 @@ import numpy as np
 
 
 def balanced_rows(labels: np.ndarray, num_classes: int, per_class: int, seed: int = 0) -> np.ndarray:
-    """At most `per_class` random rows of every class in [0, K): int (M,), ascending."""
+    """Choose at most `per_class` random rows of every class in [0, K): int (M,), ascending."""
     rng = np.random.RandomState(seed)
     chosen = [rng.permutation(np.flatnonzero(labels == label))[:per_class] for label in range(num_classes)]
     return np.sort(np.concatenate(chosen))
@@ -16,11 +16,11 @@ def embed(features: np.ndarray, seed: int = 0) -> np.ndarray:
     """t-SNE of unit features by cosine distance.
 
     Args:
-        features: float (M, C), M > 3; some thousand rows take a minute.
-        seed: Of the random parts.
+        features: Float (M, C), M > 3; a few thousand rows take a minute.
+        seed: Seed of the random choices.
 
     Returns:
-        float32 (M, 2).
+        Float32 (M, 2).
     """
     from sklearn.manifold import TSNE
     from threadpoolctl import threadpool_limits
@@ -28,7 +28,7 @@ def embed(features: np.ndarray, seed: int = 0) -> np.ndarray:
     unit = features / np.maximum(np.linalg.norm(features, axis=1, keepdims=True), 1e-9)
     # for unit vectors the squared distance is twice the cosine distance
     perplexity = min(30.0, (len(unit) - 1) / 3)
-    # threads wait for each other a thousand times: on a busy machine several are ten times slower than one
+    # threads synchronize a thousand times: on a busy machine several are ten times slower than one
     with threadpool_limits(1):
         return TSNE(perplexity=perplexity, init='pca', random_state=seed).fit_transform(unit.astype(np.float32))
 
@@ -39,13 +39,13 @@ def class_map(
     """Scatter plot with the name of every class at the most central of its points.
 
     Args:
-        positions: float (M, 2).
-        labels: int (M,) in [0, K).
+        positions: Float (M, 2).
+        labels: Int (M,), in [0, K).
         classes: Names of the K classes.
-        palette: Their RGB.
+        palette: Their RGB colors.
 
     Returns:
-        uint8 (1000, 1200, 3).
+        Uint8 (1000, 1200, 3).
     """
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
@@ -60,7 +60,7 @@ def class_map(
         outline = [withStroke(linewidth=3, foreground='white')]
         central = own[np.linalg.norm(own - np.median(own, axis=0), axis=1).argmin()]
         name = axes.text(*central, classes[label], ha='center', fontsize=11, path_effects=outline)
-        # the layout is found before the axes' limits are: there the name would lie far outside
+        # the layout is computed before the limits of the axes, when the name would lie far outside
         name.set_in_layout(False)
     axes.set_axis_off()
     axes.legend(loc='center left', bbox_to_anchor=(1.0, 0.5), frameon=False, markerscale=2)

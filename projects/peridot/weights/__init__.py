@@ -1,4 +1,4 @@
-"""Weights in files: their layout, whether they arrived in a network, and those of other programs."""
+"""Weights in files: their layout, checks that a network has loaded them, and conversion from other programs."""
 
 from peridot.weights.convert import KINDS, convert_checkpoint, write_openpcdet
 from peridot.weights.layout import LAYOUT, exported_state, sparse_kernels, to_mmcv, to_spconv

@@ -1,4 +1,4 @@
-"""Weights of other programs under mmdet3d's names and in our exported form."""
+"""Converts weights of other programs to mmdet3d's names and our exported form, and back."""
 
 import re
 from collections.abc import Callable, Mapping
@@ -23,20 +23,21 @@ SECOND = 'mmdet3d::second/second_hv_secfpn_8xb6-80e_kitti-3d-3class.py'
 
 
 def openpcdet_second(state: Mapping[str, Tensor], content: Mapping) -> tuple[dict[str, Tensor], nn.Module, dict | None]:
-    """SECOND's trunk of OpenPCDet, as ALSO released it and as PV-RCNN shares it.
+    """SECOND's trunk of OpenPCDet, as ALSO released it and as PV-RCNN uses it.
 
-    Kernels may be in the layout of spconv 2 or of spconv 1; other parts of the detector are left out.
+    Kernels may have the layout of spconv 2 or of spconv 1; other parts of the detector are left out.
     """
     init_default_scope('mmdet3d')
     trunk = DetectorTrunk(SECOND)
-    wanted, kernels, result = trunk.state_dict(), sparse_kernels(trunk), {}
+    wanted, kernels = trunk.state_dict(), sparse_kernels(trunk)
+    result = {}
     for name, value in state.items():
-        own = _openpcdet_name(name)
-        if own is None:
+        ours = _openpcdet_name(name)
+        if ours is None:
             continue
-        older = own in kernels and value.shape != wanted[own].shape
-        result[own] = to_spconv(value) if older else value
-    # the file does not say voxel size and range
+        older = ours in kernels and value.shape != wanted[ours].shape
+        result[ours] = to_spconv(value) if older else value
+    # the file gives neither voxel size nor range
     return result, trunk, None
 
 
@@ -54,14 +55,14 @@ def _openpcdet_name(name: str) -> str | None:
 
 
 def write_openpcdet(source: str | Path, path: str | Path) -> None:
-    """Write a trunk of SECOND of ours as OpenPCDet loads it, `model_state` with kernels of spconv 2.
+    """Write one of our SECOND trunks in the form that OpenPCDet loads: `model_state` with kernels of spconv 2.
 
     Args:
         source: A file of `export_backbone` or `convert_checkpoint`.
         path: File to write (atomically).
 
     Raises:
-        CheckpointError: The file cannot be read or is no such trunk.
+        CheckpointError: The file cannot be read or is not such a trunk.
     """
     state = state_of(read_checkpoint(source))
     init_default_scope('mmdet3d')
@@ -73,7 +74,7 @@ def write_openpcdet(source: str | Path, path: str | Path) -> None:
     if other is not None:
         raise CheckpointError(
             f"{source} is not written for OpenPCDet: its {other} is not that of SECOND's trunk on KITTI; give a file "
-            'of tools/export_backbone.py from such a pre-training'
+            'of tools/export_backbone.py from a pre-training run of it'
         )
     released = {
         _to_openpcdet(name): to_spconv(state[name]).contiguous() if name in kernels else state[name] for name in wanted
@@ -83,7 +84,7 @@ def write_openpcdet(source: str | Path, path: str | Path) -> None:
 
 
 def _to_openpcdet(name: str) -> str:
-    """The other way round than `_openpcdet_name`."""
+    """The inverse of `_openpcdet_name`."""
     name = re.sub(r'^middle_encoder\.(?:encoder_layers\.encoder_layer(?=\d))?', 'backbone_3d.', name)
     name = re.sub(r'^backbone_3d\.(\d)', r'backbone_3d.conv\1', name)
     name = re.sub(r'^backbone\.blocks\.(\d+)\.(\d+)\.', lambda m: f'backbone_2d.blocks.{m[1]}.{int(m[2]) + 1}.', name)
@@ -136,7 +137,7 @@ def _spconv_kernel(kernel: Tensor) -> Tensor:
         return kernel.reshape(kernel.shape[1], 1, 1, 1, kernel.shape[0])
     size = round(len(kernel) ** (1 / 3))
     if size**3 != len(kernel):
-        raise CheckpointError(f'it has a kernel of {len(kernel)} offsets, which is no cube')
+        raise CheckpointError(f'it has a kernel of {len(kernel)} offsets, which is not a cube')
     cube = kernel.reshape(size, size, size, *kernel.shape[1:])
     return cube.permute(4, 2, 1, 0, 3) if size % 2 else cube.permute(4, 0, 1, 2, 3)
 
@@ -168,7 +169,7 @@ def _minkunet_settings(content: Mapping, in_channels: int) -> dict | None:
             return None
         size = list(model.data_preprocessor.voxel_layer.voxel_size)
     except (AttributeError, KeyError, TypeError, ValueError):
-        # older checkpoints and those of other programs do not say
+        # older checkpoints and those of other programs do not have it
         return None
     return dict(voxel_size=size, coordinates='cartesian', feature_columns=list(range(in_channels)))
 
@@ -182,9 +183,9 @@ KINDS: dict[str, Converter] = {
     'waffleiron': segmenting_waffleiron,
 }
 
-# a tensor that only such a file has, and its kind or what is to be said about it; the first that is found decides
+# pattern of a tensor that only such a file has, and its kind or what to say about it; the first match counts
 SIGNATURES = (
-    (r'^student\.', 'a checkpoint of a pre-training with this package: use tools/export_backbone.py'),
+    (r'^student\.', 'a checkpoint of a pre-training run of this package: use tools/export_backbone.py'),
     (r'^backbone\..*\.bn\.running_mean$', "mmdet3d's MinkUNet on MinkowskiEngine, which is not supported"),
     (r'^backbone\.point_transforms\.', "mmdet3d's SPVCNN, whose point branch has no spconv form"),
     (r'^backbone\.conv_input\.0\.net\.0\.kernel$', 'mmdet3d-torchsparse'),
@@ -206,7 +207,7 @@ SIGNATURES = (
 def convert_checkpoint(source: str | Path, path: str | Path, kind: str = 'auto') -> str:
     """Write the trunk of a foreign checkpoint for `load_from` or `init_cfg` of mmdet3d's configs.
 
-    A head that segments goes with it; one of a pre-training is kept beside the weights, under `heads`.
+    A segmentation head is kept with it, a pre-training head beside the weights, under `heads`.
 
     Args:
         source: Checkpoint of another program.
@@ -242,7 +243,7 @@ def convert_checkpoint(source: str | Path, path: str | Path, kind: str = 'auto')
         converted_from=kind,
     )
     converted = exported_state(found, sparse_kernels(network))
-    # heads of a pre-training are no part of a segmentor or detector that loads the file
+    # pre-training heads are not part of a segmentor or detector that loads the file
     heads = {name: converted.pop(name) for name in list(converted) if name.startswith('heads.')}
     content = dict(meta=meta, state_dict=converted)
     if heads:
@@ -260,7 +261,7 @@ def _kind(state: Mapping[str, Tensor], content: Mapping, source: str | Path, kin
         f'something unknown, with tensors like {next(iter(state), "none at all")}',
     )
     if likeness == 'waffleiron':
-        # a linear head may be either's: an explicit choice goes first
+        # a linear head may belong to either: an explicit choice takes precedence
         likeness = kind if kind in ('scalr', 'waffleiron') else released_kind(state, content)
     if likeness not in (KINDS if kind == 'auto' else [kind]):
         supported = ', '.join(KINDS) if kind == 'auto' else kind

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping
 
 from torch import Tensor, nn
 
-# what a file in our exported form says about itself
+# description of the layout in exported files
 LAYOUT = 'sparse kernels as (D, H, W, in, out), read by mmdet3d through load_from and init_cfg'
 
 
@@ -16,12 +16,12 @@ def sparse_kernels(network: nn.Module) -> set[str]:
 
 
 def to_mmcv(kernel: Tensor) -> Tensor:
-    """(out, D, H, W, in), as spconv 2 keeps a kernel, to (D, H, W, in, out), as mmcv's spconv does."""
+    """Permute a kernel from (out, D, H, W, in), spconv 2's layout, to (D, H, W, in, out), that of mmcv's spconv."""
     return kernel.permute(*range(1, kernel.ndim), 0)
 
 
 def to_spconv(kernel: Tensor) -> Tensor:
-    """(D, H, W, in, out) to (out, D, H, W, in)."""
+    """Permute a kernel from (D, H, W, in, out) to (out, D, H, W, in)."""
     return kernel.permute(kernel.ndim - 1, *range(kernel.ndim - 1))
 
 
@@ -30,7 +30,7 @@ def exported_state(state: Mapping[str, Tensor], kernels: Iterable[str]) -> dict[
 
     mmdet3d takes sparse kernels without version metadata for mmcv's layout and permutes them; mmengine drops that
     metadata when it loads by prefix (`init_cfg`). So the kernels are written in mmcv's layout, without metadata:
-    right for `load_from` and for `init_cfg`, wrong for a program that gives them to spconv itself.
+    correct for `load_from` and `init_cfg`, wrong for a program that passes them to spconv itself.
 
     Args:
         state: Tensors under mmdet3d's names, sparse kernels as spconv 2 has them.

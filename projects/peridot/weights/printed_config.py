@@ -6,7 +6,7 @@ from mmengine.config import ConfigDict
 
 
 def literal_config(text: str) -> ConfigDict:
-    """Config as mmengine prints it (`Config.pretty_text`), read without running it.
+    """Read a config as mmengine prints it (`Config.pretty_text`), without running it.
 
     Raises:
         ValueError: The text is more than assignments of literals and `dict(...)`.

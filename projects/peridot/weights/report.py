@@ -1,4 +1,4 @@
-"""Whether the weights of a file are in a network."""
+"""Comparison of a network with the weights of a file."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -11,12 +11,12 @@ from peridot.weights.layout import sparse_kernels, to_spconv
 
 @dataclass(frozen=True)
 class LoadReport:
-    """Names of tensors, sorted by what became of them.
+    """Names of tensors, sorted by what happened to them.
 
     Attributes:
         source: Where the weights came from.
         arrived: The network has the file's values.
-        permuted: Sparse kernels whose values differ, in the file in spconv's own layout, which mmdet3d permutes.
+        permuted: Sparse kernels with other values: in the file they have spconv's own layout, which mmdet3d permutes.
         changed: Names and shapes fit, values differ.
         conflicts: Shape in the file and shape in the network.
         unexpected: The network has no such tensor.
@@ -42,9 +42,9 @@ class LoadReport:
 
     @property
     def absent(self) -> list[str]:
-        """Tensors that the file lacks of the modules it has: this part of the student would stay random."""
+        """Tensors that the file lacks of the modules it has: they would stay random."""
         modules = {_group(name) for name in (*self.arrived, *self.lost)}
-        counters = 'num_batches_tracked'  # which files of old programs do not have, and nothing reads
+        counters = 'num_batches_tracked'  # missing in files of old programs, and never read
         return [name for name in self.missing if _group(name) in modules and not name.endswith(counters)]
 
     @property
@@ -53,8 +53,8 @@ class LoadReport:
         return len(self.arrived) + len(self.lost) + len(self.absent)
 
     @property
-    def share(self) -> float:
-        """Tensors that arrived, of those of the student."""
+    def fraction(self) -> float:
+        """Fraction of the student's tensors that arrived."""
         return len(self.arrived) / self.total if self.total else 0.0
 
     def table(self) -> str:
@@ -70,7 +70,7 @@ class LoadReport:
         groups = sorted({_group(name) for names in kinds.values() for name in names})
         width = max(map(len, (*groups, 'module')))
         lines = [
-            f'{self.source}: {len(self.arrived)} of {self.total} tensors ({100 * self.share:.4g} %) and '
+            f'{self.source}: {len(self.arrived)} of {self.total} tensors ({100 * self.fraction:.4g} %) and '
             f'{self.elements_arrived} of {self.elements} numbers are in the network, compared by value',
             f'{"module":{width}}' + ''.join(f'{kind:>13}' for kind in kinds),
         ]
@@ -93,14 +93,14 @@ class LoadReport:
 
     def _reason(self) -> str:
         if not self.lost:
-            return f'the file has no {self.absent[0]}; load weights of the whole network'
+            return f'the file has no {self.absent[0]}; load weights of the full network'
         if self.permuted and not (self.changed or self.conflicts or self.unexpected):
             return (
                 'sparse kernels were permuted (layout trap); export the file again with tools/export_backbone.py '
                 'or convert it with tools/convert_checkpoint.py'
             )
         if any(name.startswith('student.') for name in self.unexpected):
-            return 'it is a checkpoint of a pre-training; load what tools/export_backbone.py makes of it'
+            return 'it is a checkpoint of a pre-training run; load what tools/export_backbone.py makes of it'
         if self.conflicts:
             name, (ours, theirs) = next(iter(self.conflicts.items()))
             return (
@@ -108,8 +108,8 @@ class LoadReport:
                 f'input features; load weights of the same network'
             )
         if self.unexpected:
-            own = ', '.join(dict.fromkeys(map(_group, (*self.missing, *self.arrived))))
-            return f'the network has no {self.unexpected[0]} (it has {own}); load weights of the same network'
+            modules = ', '.join(dict.fromkeys(map(_group, (*self.missing, *self.arrived))))
+            return f'the network has no {self.unexpected[0]} (it has {modules}); load weights of the same network'
         return 'names and shapes fit but the values differ; load the file with load_from (init_cfg fills one module)'
 
 
@@ -136,7 +136,7 @@ def conflicts(
 
 
 def misfits(network: nn.Module, found: Mapping[str, Tensor]) -> list[str]:
-    """Names of tensors that only a network or only a file has, or that differ in shape, sorted.
+    """Names of tensors that only a network or only a file has, or whose shapes differ, sorted.
 
     Args:
         network: The network.
@@ -167,11 +167,11 @@ def compare(network: nn.Module, found: Mapping[str, Tensor], source: str) -> Loa
     for name, value in found.items():
         if name not in wanted or name in report.conflicts:
             continue
-        own, value = wanted[name].detach().cpu(), value.cpu()
+        loaded, value = wanted[name].detach().cpu(), value.cpu()
         layouts = [value, to_spconv(value)] if name in kernels else [value]
-        if any(v.shape == own.shape and torch.equal(own, v.to(own.dtype)) for v in layouts):
+        if any(v.shape == loaded.shape and torch.equal(loaded, v.to(loaded.dtype)) for v in layouts):
             report.arrived.append(name)
-        elif name in kernels and value.shape == own.shape:
+        elif name in kernels and value.shape == loaded.shape:
             report.permuted.append(name)
         else:
             report.changed.append(name)

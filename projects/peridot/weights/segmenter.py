@@ -16,7 +16,7 @@ from peridot.optional import import_package
 if TYPE_CHECKING:
     from mmseg.models.backbones import VisionTransformer
 
-# of a block, from timm's names to mmsegmentation's
+# renaming of a block's tensors from timm's names to mmsegmentation's
 BLOCK = (
     (r'\bblocks\.', 'layers.'),
     (r'\.norm(\d)\.', r'.ln\1.'),
@@ -42,15 +42,15 @@ def _renamed(name: str, rules: tuple[tuple[str, str], ...]) -> str:
 
 
 def load_dino(backbone: VisionTransformer, weights: str) -> None:
-    """Load a file of DINO into mmsegmentation's `VisionTransformer`; position embeddings come to its grid (bicubic).
+    """Load a file of DINO into mmsegmentation's `VisionTransformer`; position embeddings are resized (bicubic).
 
     Args:
         backbone: The network.
         weights: File as DINO released it (backbone alone, or a full training checkpoint).
 
     Raises:
-        CheckpointError: The file is absent or damaged, or one of both has a tensor that the other does not have with
-            this shape.
+        CheckpointError: The file is absent or damaged, or file and network do not have the same tensors with the
+            same shapes.
     """
     path = find_weights(weights)
     state = read_weights(path)
@@ -72,7 +72,7 @@ def load_dino(backbone: VisionTransformer, weights: str) -> None:
 
 
 def _on_grid(backbone: VisionTransformer, positions: Tensor) -> Tensor:
-    """Position embeddings (1, 1 + h w, C) of a square grid on that of the network."""
+    """Resize position embeddings (1, 1 + h w, C) of a square grid to the grid of the network."""
     side = round((positions.shape[1] - 1) ** 0.5)
     grid = tuple(pixels // backbone.patch_size for pixels in backbone.img_size)
     if side**2 + 1 != positions.shape[1] or (side, side) == grid:
@@ -84,7 +84,7 @@ def released_segmenter(state: Mapping[str, Tensor], content: Mapping) -> tuple[d
     """Drive&Segment's released Segmenter (encoder of DINO, decoder with class tokens) under mmsegmentation's names.
 
     Raises:
-        CheckpointError: It is of another shape.
+        CheckpointError: It has another shape.
         ConfigError: mmsegmentation is not installed.
     """
     found = {}
@@ -99,7 +99,7 @@ def released_segmenter(state: Mapping[str, Tensor], content: Mapping) -> tuple[d
 
 
 def _segmenter(found: Mapping[str, Tensor]) -> nn.Module:
-    """mmsegmentation's Segmenter of the shapes of tensors, without values."""
+    """mmsegmentation's Segmenter with the shapes of the given tensors."""
     models = import_package('mmseg.models', 'Segmenter')
     try:
         channels = found['backbone.cls_token'].shape[-1]
@@ -108,7 +108,7 @@ def _segmenter(found: Mapping[str, Tensor]) -> nn.Module:
         classes = found['decode_head.cls_emb'].shape[1]
     except (KeyError, IndexError) as error:
         raise CheckpointError(f'it looks like a Segmenter of another shape: it has no {error.args[0]}') from None
-    # how many heads share the channels is not in the file, and does not change shapes
+    # the number of heads is not in the file and does not change shapes
     common = dict(embed_dims=channels, num_heads=1)
     network = nn.Module()
     network.backbone = models.VisionTransformer(

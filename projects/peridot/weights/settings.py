@@ -1,4 +1,4 @@
-"""What a network reads: settings that pre-training and its downstream use must share."""
+"""Input settings of networks, which must be the same in pre-training and downstream."""
 
 import math
 from collections.abc import Mapping
@@ -10,10 +10,10 @@ from peridot.datasets.catalog import lookup
 
 
 def input_features(config: Mapping, student: nn.Module) -> dict | None:
-    """Names and value ranges of the numbers a student reads from each point, as far as its config says.
+    """Names and value ranges of the numbers that a student reads from each point, as far as its config says.
 
     Args:
-        config: Config of the pre-training.
+        config: Pre-training config.
         student: Its student.
 
     Returns:
@@ -60,7 +60,7 @@ def _transform(dataset: Mapping, name: str) -> Mapping | None:
 
 
 def network_settings(network: nn.Module) -> dict[str, tuple[object, str]]:
-    """Input settings of a segmentor or detector, each with the change that gives it another value."""
+    """Input settings of a segmentor or detector, each with the config change that sets it."""
     preprocessor = getattr(network, 'data_preprocessor', None)
     change = 'set model.data_preprocessor.{}={{!r}}'.format
     names = ('voxel_size', 'coordinates', 'feature_columns')
@@ -72,7 +72,7 @@ def network_settings(network: nn.Module) -> dict[str, tuple[object, str]]:
         return {}
     result = dict(voxel_size=(layer.voxel_size, change('voxel_layer.voxel_size')))
     if preprocessor.voxel_type == 'minkunet':
-        # the whole cloud is voxelized, whatever the range
+        # the full cloud is voxelized, regardless of the range
         result['coordinates'] = ('cartesian', "take data_preprocessor=dict(type='peridot.SegPreprocessor', ...)")
         return result
     result['point_cloud_range'] = (layer.point_cloud_range, change('voxel_layer.point_cloud_range'))
@@ -95,7 +95,7 @@ def _waffleiron_settings(backbone: nn.Module | None) -> dict[str, tuple[object, 
 
 
 def settings_differences(settings: Mapping, network: nn.Module) -> list[str]:
-    """Settings of a pre-training (`input_settings()` of its student) that a network does not share, as text."""
+    """Differences between pre-training settings (`input_settings()` of the student) and those of a network, as text."""
     return [
         f'{name} was {settings[name]} in pre-training and is {_plain(value)} here: {change.format(settings[name])}'
         for name, (value, change) in network_settings(network).items()

@@ -1,4 +1,4 @@
-"""Pre-trained weights: proof that they are in the network."""
+"""Checks that weights are in a network."""
 
 import logging
 from collections.abc import Mapping
@@ -15,7 +15,7 @@ from peridot.weights.settings import settings_differences
 
 
 def verify_loading(
-    model: nn.Module, checkpoint: str | Path | Mapping, min_share: float = 1.0, settings: str = 'error'
+    model: nn.Module, checkpoint: str | Path | Mapping, min_fraction: float = 1.0, settings: str = 'error'
 ) -> LoadReport:
     """Compare a model, after loading and before training, with the file its weights should have come from.
 
@@ -25,8 +25,8 @@ def verify_loading(
     Args:
         model: Any model of mmdet3d, or a wrapper around it.
         checkpoint: File, or its content.
-        min_share: Tensors of the student that must have arrived, from 0 to 1: those of the file, and those that the
-            file lacks of the modules it has.
+        min_fraction: Fraction of the student's tensors that must have arrived, from 0 to 1. Counted are those of the
+            file, and those that the file lacks of the modules it has.
         settings: 'error' or 'warn', what to do when the file says that it was pre-trained with other voxels, range
             or input columns than the model reads.
 
@@ -35,28 +35,28 @@ def verify_loading(
 
     Raises:
         CheckpointError: Fewer tensors arrived, or the settings differ.
-        ConfigError: `min_share` or `settings` is none of those values.
+        ConfigError: `min_fraction` or `settings` is none of those values.
     """
-    check_arguments(min_share, settings)
-    whole = isinstance(checkpoint, Mapping)
-    content, source = (checkpoint, 'checkpoint') if whole else (read_checkpoint(checkpoint), str(checkpoint))
-    return verify_content(unwrap(model), content, source, min_share, settings)
+    check_arguments(min_fraction, settings)
+    loaded = isinstance(checkpoint, Mapping)
+    content, source = (checkpoint, 'checkpoint') if loaded else (read_checkpoint(checkpoint), str(checkpoint))
+    return verify_content(unwrap(model), content, source, min_fraction, settings)
 
 
-def check_arguments(min_share: float, settings: str) -> None:
-    if not 0 <= min_share <= 1:
-        raise ConfigError(f'VerifyLoadingHook: min_share={min_share!r}: set a share from 0 to 1')
+def check_arguments(min_fraction: float, settings: str) -> None:
+    if not 0 <= min_fraction <= 1:
+        raise ConfigError(f'VerifyLoadingHook: min_fraction={min_fraction!r}: set a fraction from 0 to 1')
     if settings not in ('error', 'warn'):
         raise ConfigError(f"VerifyLoadingHook: settings={settings!r}: set 'error' or 'warn'")
 
 
-def verify_content(model: nn.Module, content: Mapping, source: str, min_share: float, settings: str) -> LoadReport:
+def verify_content(model: nn.Module, content: Mapping, source: str, min_fraction: float, settings: str) -> LoadReport:
     report = compare(model, state_of(content), source)
     print_log(report.table(), 'current')
     meta = content.get('meta')
     meta = meta if isinstance(meta, Mapping) else {}
     differences = settings_differences(meta.get('input_settings') or {}, model)
-    if report.share < min_share or not report.total:
+    if report.fraction < min_fraction or not report.total:
         raise CheckpointError('; '.join([report.problem(), *differences]))
     if differences:
         text = f'{source}: {"; ".join(differences)}'
@@ -71,7 +71,7 @@ def verify_content(model: nn.Module, content: Mapping, source: str, min_share: f
 def check_same_network(model: nn.Module, content: Mapping) -> None:
     """Raise a CheckpointError unless a checkpoint holds every tensor of a model with its shape.
 
-    mmengine loads with `strict=False`, where weights of another network are a line in the log and the run goes on
+    mmengine loads with `strict=False`: weights of another network give only a line in the log, and the run continues
     with random ones.
     """
     wanted, found = unwrap(model).state_dict(), state_of(content)

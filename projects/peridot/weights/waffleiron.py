@@ -12,9 +12,9 @@ from peridot.errors import CheckpointError
 from peridot.files import atomic_path
 from peridot.models.backbones import WaffleIron
 
-# what ScaLR released: distilled networks, and networks that segment
+# keys of the weights in ScaLR's files: distilled networks, and networks that segment
 DISTILLED, SEGMENTING = ('model_point', 'model_points'), 'net'
-# our name and the released one, by the first that matches; a head is a linear layer, two of them (ScaLR+'s
+# pattern of our name and the released name, the first match counts; a head is a linear layer, two of them (ScaLR+'s
 # distillation), or batch normalization and a linear layer (ScaLR's segmentation)
 NAMES = (
     (r'^backbone\.embed\.', 'embed.'),
@@ -43,7 +43,7 @@ def scalr(state: Mapping[str, Tensor], content: Mapping) -> tuple[dict[str, Tens
     """A network of ScaLR (linear head) or ScaLR+ (hidden layer, GELU) and its distillation head.
 
     Raises:
-        CheckpointError: It is no WaffleIron, or segments.
+        CheckpointError: It is not a WaffleIron, or it segments.
     """
     found, network = _trunk(state)
     if 'classif.0.running_mean' in state:
@@ -69,10 +69,10 @@ def scalr(state: Mapping[str, Tensor], content: Mapping) -> tuple[dict[str, Tens
 def segmenting_waffleiron(state: Mapping[str, Tensor], content: Mapping) -> tuple[dict[str, Tensor], nn.Module, dict]:
     """A WaffleIron that segments, with its head: stand-alone or fine-tuned after ScaLR.
 
-    Its file does not say the size of cells, nor whether it has ReLU or GELU.
+    Its file gives neither the size of cells nor whether it has ReLU or GELU.
 
     Raises:
-        CheckpointError: It is no WaffleIron, or its head does not segment.
+        CheckpointError: It is not a WaffleIron, or its head does not segment.
     """
     found, network = _trunk(state)
     normalized = 'classif.0.running_mean' in state
@@ -92,7 +92,7 @@ def segmenting_waffleiron(state: Mapping[str, Tensor], content: Mapping) -> tupl
 
 
 def _trunk(state: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], nn.Module]:
-    """The tensors of the trunk by our names, and such a network without values."""
+    """The tensors of the trunk by our names, and such a network on the meta device."""
     found = {}
     for name, value in state.items():
         if name.startswith(('embed.', 'waffleiron.')):
@@ -114,17 +114,17 @@ def _trunk(state: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], nn.Module]:
 
 
 def _linear(name: str, value: Tensor) -> Tensor:
-    """A linear layer or a scale from a convolution of size 1; kernels of 3x3 stay."""
+    """Convert a convolution of size 1 into a linear layer or a scale; 3x3 kernels stay."""
     if name.endswith('.scale.weight'):
         return value.flatten()
     return value.flatten(1) if value.ndim > 2 and '.ffn.' not in name else value
 
 
 def write_released(source: str | Path, path: str | Path) -> str:
-    """Write a WaffleIron of ours as its released code reads it.
+    """Write one of our WaffleIrons in the form that its released code reads.
 
     Args:
-        source: A file of `export_backbone` or `convert_checkpoint`, or a checkpoint of a pre-training or fine-tuning.
+        source: A file of `export_backbone` or `convert_checkpoint`, or a checkpoint of pre-training or fine-tuning.
         path: File to write (atomically).
 
     Returns:

@@ -1,1 +1,1 @@
-"""Image sets with true classes, and the report of the scores."""
+"""Image sets with true classes, and the report of scores."""

@@ -1,4 +1,4 @@
-"""Sets of labeled street images to evaluate on: mmsegmentation's datasets, with what they lack and one-line errors."""
+"""Labeled street images for evaluation: mmsegmentation's datasets, with missing class lists and one-line errors."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from peridot.datasets.camera_images import IGNORED
 from peridot.errors import ConfigError, DataError
 from peridot.registry import DATASETS, TRANSFORMS
 
-# ids of Cityscapes' labelIds files that the 27 classes are made of: name, color; id 7 comes first, the others follow
+# name and color of the ids of Cityscapes' labelIds files that are the 27 classes, in order, from id 7 on
 CITYSCAPES27 = (
     ('road', (128, 64, 128)),
     ('sidewalk', (244, 35, 232)),
@@ -52,10 +52,10 @@ class FoundFiles(BaseSegDataset):
     """A dataset that refuses a folder without images, and images without labels."""
 
     def load_data_list(self) -> list[dict]:
-        """As mmsegmentation's, sorted by path.
+        """List images as mmsegmentation does, sorted by path.
 
         Raises:
-            DataError: There is no image, or one without label file.
+            DataError: There is no image, or one has no label file.
         """
         folder = Path(self.data_prefix['img_path'])
         samples = super().load_data_list() if folder.is_dir() else []
@@ -110,10 +110,10 @@ class NightDrivingImages(FoundFiles, NightDrivingDataset):
 class ACDCImages(FoundFiles, DarkZurichDataset):
     """ACDC, images in fog, at night, in rain and snow: `rgb_anon/CONDITION/val`, `gt/CONDITION/val`, 19 classes.
 
-    A sample has its `condition`; `PackSegInputs` keeps it where `meta_keys` names it.
+    A sample has its `condition`; `PackSegInputs` keeps it if `meta_keys` names it.
 
     Args:
-        conditions: Which of them.
+        conditions: Conditions to use.
         split: Folder below each condition.
         data_prefix: Folders above the conditions.
         **kwargs: Those of mmsegmentation's `BaseSegDataset`.
@@ -147,9 +147,9 @@ class ACDCImages(FoundFiles, DarkZurichDataset):
 
 @TRANSFORMS.register_module()
 class LoadClassMap(LoadAnnotations):
-    """mmsegmentation's `LoadAnnotations` that refuses files which are no map of classes with one channel of 8 bits.
+    """mmsegmentation's `LoadAnnotations` that refuses files other than class maps with one channel of 8 bits.
 
-    `LoadAnnotations` takes the lower 8 bits of others, so that wrong ids would pass for classes.
+    `LoadAnnotations` takes the lower 8 bits of other files, so that wrong ids would be taken for classes.
 
     Args:
         **kwargs: Those of `LoadAnnotations`.

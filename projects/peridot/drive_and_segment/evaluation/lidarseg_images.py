@@ -1,4 +1,4 @@
-"""Images of a paired dataset with the classes of their pixels, to evaluate segmentation networks on."""
+"""Images of a paired dataset with classes of their pixels, to evaluate segmentation networks."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from peridot.registry import DATASETS, TRANSFORMS
 class LidarSegImages(CameraImageDataset):
     """The images of a `CameraImageDataset`, with the classes of the points in the metainfo.
 
-    What is ignored has the value 255.
+    Ignored pixels have the value 255.
 
     Args:
         **kwargs: Those of `CameraImageDataset`.
@@ -28,7 +28,7 @@ class LidarSegImages(CameraImageDataset):
     """
 
     def load_data_list(self) -> list[dict]:
-        """Infos of the images, sample by sample."""
+        """List the infos of the images, sample by sample."""
         images, meta = super().load_data_list(), self._metainfo
         if 'seg_label_mapping' not in meta:
             raise ConfigError(
@@ -42,23 +42,23 @@ class LidarSegImages(CameraImageDataset):
 
 @TRANSFORMS.register_module()
 class ProjectPointLabels(BaseTransform):
-    """Classes of the pixels that a labeled lidar point falls on; all others are ignored.
+    """Classes of the pixels that labeled lidar points fall on; all others are ignored.
 
-    Points that a nearer one hides are left out, as the lidar sees over things that the camera does not; among several
-    on a pixel the nearest counts. Comes after `LoadPoints` and `LoadPointLabels`, and after transforms that resize the
-    image: the map has the size of the image file, for which mmsegmentation predicts.
+    Points that are hidden by a nearer one are left out, as the lidar sees over things that block the camera; of several
+    points on a pixel the nearest counts. Comes after `LoadPoints` and `LoadPointLabels`, and after transforms that
+    resize the image: the map has the size of the image file, for which mmsegmentation predicts.
 
     Args:
         min_depth: Nearest depth in meters.
-        reach: How far around a point a nearer one hides it, along a row and along a column, in degrees. The defaults
-            are 8 x 16 pixels of nuScenes' front camera.
+        reach: Distance within which a nearer point hides a point, along a row and along a column, in degrees. The
+            defaults are 8 x 16 pixels of nuScenes' front camera.
     """
 
     def __init__(self, min_depth: float = 1.0, reach: tuple[float, float] = (0.36, 0.72)) -> None:
         self.min_depth, self.reach = min_depth, np.deg2rad(reach)
 
     def transform(self, results: dict) -> dict:
-        """Add `gt_seg_map`, uint8 (H, W), 255 where no point is."""
+        """Add `gt_seg_map`, uint8 (H, W), 255 where there is no point."""
         size, cam2img = results['ori_shape'][:2], results['cam2img']
         matrix = lidar_to_image(results['lidar2cam'], cam2img)[0]
         points = project(results['points'].tensor[:, :3].double().numpy(), matrix, size, self.min_depth)
@@ -86,7 +86,7 @@ class RenderLabels(BaseTransform):
         self.oracle, self.data_root = OracleGenerator(), None
 
     def transform(self, results: dict) -> dict:
-        """Add `gt_seg_map`, uint8 (H, W), 255 at the sky and where no class fits."""
+        """Add `gt_seg_map`, uint8 (H, W), 255 in the sky and where no class fits."""
         if results['data_root'] != self.data_root:
             self.oracle.open_dataset(results['data_root'])
             self.data_root = results['data_root']

@@ -16,18 +16,21 @@ from peridot.evaluation.matched_miou import UNMATCHED
 from peridot.files import atomic_path
 from peridot.maps.images import ImageSource
 from peridot.visualization.colors import label_colors
-from peridot.visualization.html import legend, page, picture, table
+from peridot.visualization.html import figure_html, legend, page, table
 
-IMAGES, WIDTH, GAP = 4, 352, 4
+IMAGES = 4
+# pixels
+WIDTH = 352
+GAP = 4
 
 
 class Column(NamedTuple):
-    """What is shown of each image.
+    """One kind of prediction that is shown for each image.
 
     Attributes:
         title: Its name.
-        predict: Clusters (H, W) of an image, -1 for none, given its file and its pixels (H, W, 3) uint8 RGB.
-        matching: File that says the class of each cluster.
+        predict: Gives the clusters int (H, W) of an image, -1 for none, from its file and its pixels uint8 (H, W, 3).
+        matching: File with the class of each cluster.
     """
 
     title: str
@@ -42,7 +45,7 @@ def write_report(path: Path, rows: list[list[str]], images: BaseDataset, columns
         path: HTML file.
         rows: Table, its header first.
         images: Held-out images with their classes.
-        columns: What is shown beside image and truth.
+        columns: Predictions that are shown beside image and truth.
     """
     chosen = np.unique(np.linspace(0, len(images) - 1, IMAGES).astype(int))
     lines = [_line(images, int(index), columns) for index in chosen]
@@ -52,7 +55,7 @@ def write_report(path: Path, rows: list[list[str]], images: BaseDataset, columns
         'without cluster, and those of clusters that no class is left for, count as missed.</p>',
         table(rows[0], rows[1:]),
         '<h2>Held-out images</h2>',
-        picture(np.concatenate(lines), f'From left to right: {titles}. Black: no cluster, or none of the classes.'),
+        figure_html(np.concatenate(lines), f'From left to right: {titles}. Black: no cluster, or none of the classes.'),
         legend(images.metainfo['classes'], images.metainfo['palette']),
     ]
     with atomic_path(path) as temporary:
@@ -60,7 +63,7 @@ def write_report(path: Path, rows: list[list[str]], images: BaseDataset, columns
 
 
 def _line(images: BaseDataset, index: int, columns: Sequence[Column]) -> np.ndarray:
-    """Image, what the columns say and the truth, side by side."""
+    """Image, predictions and truth side by side."""
     sample = images[index]['data_samples']
     image, truth = ImageSource(sample.img_path).read(), sample.gt_sem_seg.data[0].numpy().astype(np.int64)
     parts = [image]

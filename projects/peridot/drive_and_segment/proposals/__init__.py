@@ -1,4 +1,4 @@
-"""Lidar proposals: segments of a scan, and the pixels they cover."""
+"""Lidar proposals: segments of a scan, and the pixels that they cover."""
 
 from peridot.drive_and_segment.proposals.clusters import ClusterRule, cluster_cells, grid_components
 from peridot.drive_and_segment.proposals.ground import GroundRule, find_ground

@@ -16,10 +16,10 @@ NONE, GROUND, FIRST_OBJECT = 0, 1, 2
 
 @dataclass(frozen=True)
 class ClusterRule:
-    """Which cells are one object and which objects stay.
+    """Settings of clustering cells into objects, and of keeping objects.
 
     Attributes:
-        angle: Neighbors with a larger angle beta are one object, in degrees.
+        angle: Neighbors with a larger angle beta belong to one object, in degrees.
         min_points: Objects of fewer points are left out.
         max_fraction: Objects with a larger fraction of the sweep's points are left out.
     """
@@ -30,7 +30,7 @@ class ClusterRule:
 
 
 def same_surface(image: RangeImage, angle: float) -> tuple[np.ndarray, np.ndarray]:
-    """Where the angle beta between neighboring cells is above a limit.
+    """Test whether the angle beta between neighboring cells is above a limit.
 
     beta is the angle between the longer of two neighboring beams and the line through their ends,
     atan2(d2 sin(step), d1 - d2 cos(step)) with ranges d1 >= d2: near 90 degrees on a surface that faces the sensor,
@@ -41,8 +41,8 @@ def same_surface(image: RangeImage, angle: float) -> tuple[np.ndarray, np.ndarra
         angle: The limit in degrees.
 
     Returns:
-        tuple: Bool (R, W), cell and its right neighbor (that of the last column is the first); bool (R - 1, W), cell
-        and the one below.
+        Bool (R, W) for each cell and its right neighbor (that of the last column is the first), and bool (R - 1, W)
+        for each cell and the one below.
     """
     distance, steps = image.range, -np.diff(image.elevation)[:, None]
     right = _angle_above(distance, np.roll(distance, -1, 1), image.column_step, angle)
@@ -50,21 +50,21 @@ def same_surface(image: RangeImage, angle: float) -> tuple[np.ndarray, np.ndarra
 
 
 def _angle_above(first: np.ndarray, second: np.ndarray, step: np.ndarray | float, angle: float) -> np.ndarray:
-    """beta > angle, without the arc tangent: d1 - d2 cos(step) is never negative."""
+    """Test beta > angle without the arc tangent: d1 - d2 cos(step) is never negative."""
     far, near = np.maximum(first, second), np.minimum(first, second)
     return near * np.sin(step) > np.tan(np.deg2rad(angle)) * (far - near * np.cos(step))
 
 
 def grid_components(inside: np.ndarray, right: np.ndarray, down: np.ndarray) -> np.ndarray:
-    """Connected components of cells under given links between neighbors, with columns that wrap around.
+    """Connected components of cells with given links between neighbors; columns wrap around.
 
     Args:
-        inside: (R, W) bool, the cells that take part.
-        right: (R, W) bool, link to the right neighbor.
-        down: (R - 1, W) bool, link to the cell below.
+        inside: Bool (R, W), the cells that take part.
+        right: Bool (R, W), link to the right neighbor.
+        down: Bool (R - 1, W), link to the cell below.
 
     Returns:
-        np.ndarray: int64 (R, W), components 0, 1, ... by their first cell (row by row), -1 outside.
+        Int64 (R, W), components 0, 1, ... in the order of their first cell (row by row), -1 outside.
     """
     right = right & inside & np.roll(inside, -1, 1)
     down = down & inside[:-1] & inside[1:]
@@ -85,16 +85,15 @@ def grid_components(inside: np.ndarray, right: np.ndarray, down: np.ndarray) -> 
 
 
 def cluster_cells(image: RangeImage, ground: np.ndarray, rule: ClusterRule) -> np.ndarray:
-    """Objects of a range image without its ground.
+    """Cluster the cells of a range image, without the ground, into objects.
 
     Args:
-        image: Range image, its gaps repaired.
-        ground: (R, W) bool.
-        rule: Angle and sizes.
+        image: Range image with filled gaps.
+        ground: Bool (R, W).
+        rule: The angle and sizes.
 
     Returns:
-        np.ndarray: int64 (R, W): 0 nothing, 1 ground, objects from 2 on by falling number of points, then by their
-        first cell.
+        Int64 (R, W), 0 nothing, 1 ground, objects from 2 on by decreasing number of points, then by their first cell.
     """
     component = grid_components((image.range > 0) & ~ground, *same_surface(image, rule.angle))
     owner = np.where(image.cell >= 0, component.ravel()[image.cell], -1)

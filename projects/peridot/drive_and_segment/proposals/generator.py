@@ -13,6 +13,7 @@ from peridot.drive_and_segment.proposals.clusters import GROUND, NONE
 from peridot.drive_and_segment.proposals.lidar_proposals import LidarProposals
 from peridot.errors import ConfigError, DataError
 from peridot.labels.generator import LabelGenerator
+from peridot.maps.folder import NO_SUPERPIXEL
 from peridot.maps.images import ImageSource, image_sources
 from peridot.registry import TRANSFORMS
 from peridot.visualization.maps import class_colors
@@ -27,9 +28,9 @@ class Sweep:
 
     Attributes:
         lidar_points: Path and number of columns, as `LoadPoints` takes them.
-        images: V images.
-        lidar2cam: (V, 4, 4).
-        cam2img: (V, 4, 4).
+        images: The V images.
+        lidar2cam: Float (V, 4, 4).
+        cam2img: Float (V, 4, 4).
     """
 
     lidar_points: dict
@@ -39,21 +40,21 @@ class Sweep:
 
 
 class ProposalGenerator(LabelGenerator):
-    """Superpixels that leave pixels out: what the lidar segments of a sweep cover in the images of its cameras.
+    """Lidar segments of a sweep in the images of its cameras, as superpixels that leave pixels out.
 
-    It is built from sweeps, not from settings alone, and so not registered.
+    It is built from sweeps, not from settings alone, and therefore not registered.
 
     Args:
         sweeps: The sweeps of the job's images.
-        load_points: Config of the transform that reads a sweep, with the ring where the sensor's settings name one.
-        **settings: Those of `LidarProposals`.
+        load_points: Config of the transform that reads a sweep, with the ring if the sensor's settings name its column.
+        **settings: Settings of `LidarProposals`.
 
     Raises:
         ConfigError: A setting is unknown or makes no sense.
     """
 
     kind = 'superpixels'
-    num_ids = 65535
+    num_ids = NO_SUPERPIXEL
     ignore = NONE
 
     def __init__(self, sweeps: Sequence[Sweep], load_points: Mapping, **settings) -> None:
@@ -109,11 +110,11 @@ def _sweep(info: dict) -> Sweep:
 
 
 def paint(image: np.ndarray, ids: np.ndarray) -> np.ndarray:
-    """Segments as transparent colors with borders, the ground gray: (H, W, 3) uint8 RGB.
+    """Paint segments as transparent colors with borders, the ground gray: uint8 (H, W, 3), RGB.
 
     Args:
-        image: (H, W, 3) uint8 RGB.
-        ids: (H, W) map of proposals.
+        image: Uint8 (H, W, 3), RGB.
+        ids: Int (H, W), the map of proposals.
     """
     colors = class_colors(int(ids.max()) + 2)
     colors[GROUND] = GROUND_COLOR

@@ -1,4 +1,4 @@
-"""The ground in a range image: flat cells that hang together with the lowest ones, and a plane through them."""
+"""The ground in a range image: flat cells that are connected to the lowest ones, and a plane through them."""
 
 from __future__ import annotations
 
@@ -10,21 +10,21 @@ from scipy.ndimage import convolve1d
 from peridot.drive_and_segment.proposals.clusters import grid_components
 from peridot.drive_and_segment.proposals.range_image import RangeImage
 
-# Savitzky-Golay, window 5, order 2
+# Savitzky-Golay filter, window 5, order 2
 SMOOTHING = np.array([-3, 12, 17, 12, -3]) / 35
 
 
 @dataclass(frozen=True)
 class GroundRule:
-    """What counts as ground.
+    """Settings of finding the ground.
 
     Attributes:
         seed_angle: Largest inclination of the lowest cell of a column that ground grows from, in degrees.
         step_angle: Ground grows to neighbors whose inclination differs by less, in degrees.
         tolerance: Cells nearer than this to the plane, or below it, are ground too, in meters.
-        climb: Level cells up to this height above the plane are ground, no cell above it is, in meters.
+        climb: Level cells up to this height above the plane are ground, higher ones are not, in meters.
         reach: The plane is fitted to cells within this range, in meters.
-        tries: Planes through three random cells that are tried.
+        tries: Number of planes through three random cells that are tried.
         seed: Seed of the draws.
     """
 
@@ -38,14 +38,14 @@ class GroundRule:
 
 
 def find_ground(image: RangeImage, rule: GroundRule) -> np.ndarray:
-    """Cells that are ground.
+    """Find the cells that are ground.
 
     Args:
-        image: Range image, its gaps repaired.
-        rule: Angles and distances.
+        image: Range image with filled gaps.
+        rule: The angles and distances.
 
     Returns:
-        np.ndarray: bool (R, W); also empty cells between an upper and a lower neighbor that are ground.
+        Bool (R, W); also empty cells between an upper and a lower neighbor that are ground.
     """
     known, positions = image.range > 0, image.positions()
     angles = inclinations(positions, known)
@@ -54,7 +54,7 @@ def find_ground(image: RangeImage, rule: GroundRule) -> np.ndarray:
     plane = fit_plane(positions[near], rule)
     if plane is not None:
         height = positions @ plane[:3] + plane[3]
-        # a curb stops the growth, but what is level behind it is ground as well
+        # a curb stops the growth, but level cells behind it are ground as well
         level = ground | (abs(angles) < rule.step_angle)
         ground = known & ((height <= rule.tolerance) | (level & (height <= rule.climb)))
     between = np.zeros_like(ground)
@@ -68,8 +68,8 @@ def inclinations(positions: np.ndarray, known: np.ndarray) -> np.ndarray:
     alpha = atan2(|dz|, |dh|) with h the distance from the sensor's axis; zero where one of the cells is empty.
 
     Args:
-        positions: (R, W, 3) meters, seen from the sensor.
-        known: (R, W) bool, cells with a range.
+        positions: Float (R, W, 3), meters, relative to the sensor.
+        known: Bool (R, W), cells with a range.
     """
     horizontal, z = np.hypot(positions[..., 0], positions[..., 1]), positions[..., 2]
     angles = np.zeros(z.shape)
@@ -79,10 +79,10 @@ def inclinations(positions: np.ndarray, known: np.ndarray) -> np.ndarray:
 
 
 def _grown(angles: np.ndarray, known: np.ndarray, rule: GroundRule) -> np.ndarray:
-    """Components of like inclination that hold the flat lowest cell of some column."""
-    like_right = abs(angles - np.roll(angles, -1, 1)) < rule.step_angle
-    like_down = abs(np.diff(angles, axis=0)) < rule.step_angle
-    component = grid_components(known, like_right, like_down)
+    """Components of similar inclination that contain the flat lowest cell of some column."""
+    similar_right = abs(angles - np.roll(angles, -1, 1)) < rule.step_angle
+    similar_down = abs(np.diff(angles, axis=0)) < rule.step_angle
+    component = grid_components(known, similar_right, similar_down)
     lowest = len(known) - 1 - known[::-1].argmax(0)
     columns = np.flatnonzero(known.any(0) & (np.take_along_axis(angles, lowest[None], 0)[0] <= rule.seed_angle))
     seeds = np.unique(component[lowest[columns], columns])
@@ -93,15 +93,15 @@ def _grown(angles: np.ndarray, known: np.ndarray, rule: GroundRule) -> np.ndarra
 
 
 def fit_plane(points: np.ndarray, rule: GroundRule, sample: int = 1000) -> np.ndarray | None:
-    """Plane with the most points within `rule.tolerance`, refined on these.
+    """Fit the plane with the most points within `rule.tolerance`, refined on these.
 
     Args:
-        points: (N, 3) meters.
+        points: Float (N, 3), meters.
         rule: Tolerance, largest slope (`seed_angle`), tries and seed.
-        sample: So many points at most decide which plane is best.
+        sample: Largest number of points that decide which plane is best.
 
     Returns:
-        np.ndarray: (4,) a, b, c, d with a x + b y + c z + d the height above the plane; None if no plane is found.
+        Float (4,), a, b, c, d with a x + b y + c z + d the height above the plane; None if no plane is found.
     """
     if len(points) < 3:
         return None

@@ -1,4 +1,4 @@
-"""Object proposals of Drive&Segment: segments of a lidar sweep, and what each camera sees of them."""
+"""Object proposals of Drive&Segment: segments of a lidar sweep, and the pixels that they cover in each camera."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ class Segments:
     """A segmented sweep.
 
     Attributes:
-        image: Range image, its gaps repaired.
-        ids: (N,) int64 segment of every point: 0 none, 1 ground, 2 and more objects, the largest first.
-        no_return: (K,) int64 cells whose beam met nothing.
+        image: Range image with filled gaps.
+        ids: Int64 (N,), segment of every point: 0 none, 1 ground, 2 and more objects, the largest first.
+        no_return: Int64 (K,), cells whose beam hit nothing.
     """
 
     image: RangeImage
@@ -31,13 +31,13 @@ class Segments:
 
 
 class LidarProposals:
-    """Object proposals without any label: the things that stand on the ground are clusters of a lidar sweep.
+    """Object proposals without labels: objects on the ground are clusters of a lidar sweep.
 
     Args:
         sensor: Settings of `Sensor`.
         ground: Settings of `GroundRule` that differ from the defaults.
-        clusters: Those of `ClusterRule`.
-        regions: Those of `RegionRule`.
+        clusters: Settings of `ClusterRule`.
+        regions: Settings of `RegionRule`.
 
     Raises:
         ConfigError: A setting is unknown or makes no sense.
@@ -62,10 +62,11 @@ class LidarProposals:
         return {name: asdict(part) for name, part in parts.items()}
 
     def segment(self, points: np.ndarray) -> Segments:
-        """Ground and objects of a sweep.
+        """Segment a sweep into ground and objects.
 
         Args:
-            points: (N, >=3) x, y, z in meters of one sweep (not of several), and the ring where the sensor has one.
+            points: Float (N, >=3), x, y, z in meters of one sweep (not of several), and the ring where the sensor has
+                one.
         """
         image = fill_gaps(make_range_image(points, self.sensor))
         ground = find_ground(image, self.ground)
@@ -75,19 +76,19 @@ class LidarProposals:
     def project(
         self, segments: Segments, lidar2cam: np.ndarray, cam2img: np.ndarray, size: tuple[int, int]
     ) -> np.ndarray:
-        """Regions of one camera's image.
+        """Project segments into one camera's image.
 
         Args:
             segments: Segmented sweep.
-            lidar2cam: (4, 4), frame of the points to that of the camera.
-            cam2img: (4, 4) intrinsics.
+            lidar2cam: Float (4, 4), from the frame of the points to that of the camera.
+            cam2img: Float (4, 4), intrinsics.
             size: (H, W) of the image in pixels.
 
         Returns:
-            np.ndarray: uint16 (H, W): 0 none, 1 ground, 2 and more the objects' ids.
+            Uint16 (H, W), 0 none, 1 ground, 2 and more the objects' ids.
         """
         matrix = (cam2img @ lidar2cam)[:3]
-        # the range image's points are seen from the sensor
+        # the range image's points are relative to the sensor
         matrix = np.column_stack([matrix[:, :3], matrix[:, :3] @ self.sensor.origin + matrix[:, 3]])
         pitch = beam_pitch(cam2img, segments.image.column_step, segments.image.elevation)
         has_cell = np.flatnonzero(segments.image.cell >= 0)
@@ -118,20 +119,20 @@ class LidarProposals:
         """Regions of all cameras' images; an object has one id in all of them.
 
         Args:
-            points: (N, >=3), see `segment`.
-            lidar2cam: (V, 4, 4).
-            cam2img: (V, 4, 4).
-            sizes: V times (H, W).
+            points: Float (N, >=3), see `segment`.
+            lidar2cam: Float (V, 4, 4).
+            cam2img: Float (V, 4, 4).
+            sizes: (H, W) of each image.
 
         Returns:
-            list[np.ndarray]: V times uint16 (H, W), see `project`.
+            Uint16 (H, W) for each camera, see `project`.
         """
         segments = self.segment(points)
         return [self.project(segments, *camera) for camera in zip(lidar2cam, cam2img, sizes)]
 
 
 def _no_return(image: RangeImage, ground: np.ndarray) -> np.ndarray:
-    """Flat cells whose beam met nothing: empty ones beside an empty one, as a single one may be no shot at all."""
+    """Flat cells whose beam hit nothing: empty cells beside an empty one, as a single one may be no shot at all."""
     empty = (image.range == 0) & ~ground
     return np.flatnonzero(empty & (np.roll(empty, 1, 1) | np.roll(empty, -1, 1)))
 

@@ -1,4 +1,4 @@
-"""What of a sweep a camera sees: positions in the image, without points behind nearer ones."""
+"""Projection of a sweep into a camera, and an occlusion test."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ import numpy as np
 
 @dataclass
 class ProjectedPoints:
-    """K points in an image.
+    """K points projected into an image.
 
     Attributes:
-        position: (K, 2) float64 u, v in pixels, whole numbers at pixel centers.
-        depth: (K,) float64 meters along the viewing axis.
-        index: (K,) int64 which of the given points they are.
+        position: Float64 (K, 2), u, v in pixels, integers at pixel centers.
+        depth: Float64 (K,), meters along the viewing axis.
+        index: Int64 (K,), row of each among the given points.
     """
 
     position: np.ndarray
@@ -27,13 +27,13 @@ class ProjectedPoints:
 
 
 def project(points: np.ndarray, matrix: np.ndarray, size: tuple[int, int], min_depth: float = 1.0) -> ProjectedPoints:
-    """Points that fall into an image: depth > `min_depth`, 0 <= u < W - 1 and 0 <= v < H - 1.
+    """Project points and keep those that fall into the image: depth > `min_depth`, 0 <= u < W - 1 and 0 <= v < H - 1.
 
     Args:
-        points: (N, 3) meters.
-        matrix: (3, 4), homogeneous points to (u, v, 1) * depth.
+        points: Float (N, 3), meters.
+        matrix: Float (3, 4), homogeneous points to (u, v, 1) * depth.
         size: (H, W) of the image.
-        min_depth: Meters.
+        min_depth: Smallest depth in meters.
     """
     depth = points @ matrix[2, :3] + matrix[2, 3]
     ahead = np.flatnonzero(depth > min_depth)
@@ -44,12 +44,12 @@ def project(points: np.ndarray, matrix: np.ndarray, size: tuple[int, int], min_d
 
 
 def beam_pitch(cam2img: np.ndarray, column_step: float, elevation: np.ndarray) -> np.ndarray:
-    """(2,) pixels between neighboring columns and between neighboring beams in the middle of an image.
+    """Pixels between neighboring columns and between neighboring beams at the center of an image, float (2,).
 
     Args:
-        cam2img: (>=2, >=2) intrinsics.
+        cam2img: Float (>=2, >=2), intrinsics.
         column_step: Radians between columns.
-        elevation: (R,) radians of the beams, from the highest down.
+        elevation: Float (R,), radians, of the beams from the highest down.
     """
     row_step = (elevation[0] - elevation[-1]) / max(1, len(elevation) - 1) or column_step
     return np.array([cam2img[0, 0] * column_step, cam2img[1, 1] * row_step])
@@ -58,19 +58,19 @@ def beam_pitch(cam2img: np.ndarray, column_step: float, elevation: np.ndarray) -
 def visible(
     points: ProjectedPoints, occluders: ProjectedPoints, size: tuple[int, int], window: tuple[float, float]
 ) -> np.ndarray:
-    """Points that no nearer one hides.
+    """Find points that are not hidden by a nearer one.
 
-    A lidar above the cameras sees over things; a point behind them is hidden if one around it is nearer by more than
-    1 m and by more than a tenth of the point's depth.
+    A lidar above the cameras sees over things; a point is hidden if one around it is nearer by more than 1 m and by
+    more than a tenth of the point's depth.
 
     Args:
-        points: Positions and depths.
-        occluders: Those that may hide them.
+        points: The points.
+        occluders: Points that may hide them.
         size: (H, W) of the image.
-        window: How far around, (pixels along a row, pixels along a column).
+        window: Size of the neighborhood, (pixels along a row, pixels along a column) to each side.
 
     Returns:
-        np.ndarray: bool (K,).
+        Bool (K,).
     """
     nearest = np.full(size, np.inf, np.float32)
     farthest_first = occluders[np.argsort(-occluders.depth)]

@@ -1,4 +1,4 @@
-"""A lidar sweep as an image of ranges, one row a beam and one column a direction around the sensor."""
+"""Range image of a lidar sweep: one row per beam and one column per direction around the sensor."""
 
 from __future__ import annotations
 
@@ -9,21 +9,21 @@ import numpy as np
 
 from peridot.errors import ConfigError, DataError
 
-# elevations of one beam's points differ by less, in radians
+# largest difference between the elevations of a beam's points, in radians
 MAX_SPREAD = np.deg2rad(2.0)
 
 
 @dataclass(frozen=True)
 class Sensor:
-    """How a rotating lidar samples its surroundings.
+    """Sampling pattern of a rotating lidar.
 
     Attributes:
-        columns: Columns W of the range image; a little below the sensor's shots a revolution.
+        columns: Columns W of the range image; slightly fewer than the sensor's shots per revolution.
         elevations: Elevation of every beam in degrees, in any order. With `ring_column` they only tell where beams
             without any return are.
-        ring_column: Column of the points that holds the number of the beam, None goes by elevation.
-        origin: Where the sensor stands in the frame of the points, in meters.
-        min_range: Nearer returns come from the vehicle itself, in meters.
+        ring_column: Column of the points that holds the number of the beam; None sorts points into beams by elevation.
+        origin: Position of the sensor in the frame of the points, in meters.
+        min_range: Returns nearer than this come from the vehicle itself, in meters.
         max_residual: Points farther than this fraction of a beam step from every beam of `elevations` are left out.
 
     Raises:
@@ -53,12 +53,12 @@ class RangeImage:
     """Ranges of one sweep; R rows from the highest beam down, W columns whose first and last are neighbors.
 
     Attributes:
-        range: (R, W) float64 meters, 0 in empty cells.
-        elevation: (R,) float64 radians, of the beams.
-        points: (N, 3) float64 meters, seen from the sensor.
-        cell: (N,) int64 cell `row * W + column` of every point, -1 for points that have none.
-        nearest: (R, W) int64 the point that a cell shows, the nearest of its points; -1 in empty cells.
-        repaired: (R, W) bool cells without a point whose range `fill_gaps` made up.
+        range: Float64 (R, W), meters, 0 in empty cells.
+        elevation: Float64 (R,), radians, one per beam.
+        points: Float64 (N, 3), meters, relative to the sensor.
+        cell: Int64 (N,), cell `row * W + column` of every point, -1 for points that have none.
+        nearest: Int64 (R, W), the nearest point of each cell; -1 in empty cells.
+        repaired: Bool (R, W), cells without a point whose range `fill_gaps` interpolated.
     """
 
     range: np.ndarray
@@ -74,22 +74,22 @@ class RangeImage:
         return 2 * np.pi / self.range.shape[1]
 
     def directions(self, cells: np.ndarray) -> np.ndarray:
-        """(K, 3) unit vectors through the centers of flat cells (K,)."""
+        """Unit vectors (K, 3) through the centers of flat cells (K,)."""
         row, column = np.divmod(cells, self.range.shape[1])
         azimuth, elevation = np.pi - (column + 0.5) * self.column_step, self.elevation[row]
         flat = np.cos(elevation)
         return np.stack([flat * np.cos(azimuth), flat * np.sin(azimuth), np.sin(elevation)], 1)
 
     def positions(self) -> np.ndarray:
-        """(R, W, 3) the point of each cell; in repaired cells where it would be, in empty ones the origin."""
-        positions, shown = np.zeros((*self.range.shape, 3)), self.nearest >= 0
-        positions[shown] = self.points[self.nearest[shown]]
+        """Point of each cell, (R, W, 3); in repaired cells where it would be, in empty ones the origin."""
+        positions, filled = np.zeros((*self.range.shape, 3)), self.nearest >= 0
+        positions[filled] = self.points[self.nearest[filled]]
         if self.repaired.any():
             positions[self.repaired] = self.directions(np.flatnonzero(self.repaired)) * self.range[self.repaired, None]
         return positions
 
     def of_points(self, values: np.ndarray) -> np.ndarray:
-        """(N,) value of every point's cell, 0 for points without one."""
+        """Value of every point's cell, (N,), 0 for points without a cell."""
         return np.where(self.cell >= 0, values.ravel()[self.cell], 0)
 
 
@@ -97,11 +97,11 @@ def make_range_image(points: np.ndarray, sensor: Sensor) -> RangeImage:
     """Sort the points of a sweep into beams and columns.
 
     Args:
-        points: (N, >=3) x, y, z in meters of one sweep, with the ring in `sensor.ring_column` where it is set.
+        points: Float (N, >=3), x, y, z in meters of one sweep, with the ring in `sensor.ring_column` if that is set.
         sensor: The lidar.
 
     Raises:
-        DataError: The points have no such column, or it holds something else than beam numbers.
+        DataError: The points have no such column, or it holds something other than beam numbers.
     """
     xyz = np.asarray(points[:, :3], np.float64) - np.asarray(sensor.origin)
     distance = np.sqrt((xyz**2).sum(1))
@@ -122,9 +122,9 @@ def make_range_image(points: np.ndarray, sensor: Sensor) -> RangeImage:
 
 
 def _nearest_points(cell: np.ndarray, distance: np.ndarray, cells: int) -> tuple[np.ndarray, np.ndarray]:
-    """Range and nearest point of every cell, 0 and -1 where it has none."""
+    """Range and nearest point of every cell, 0 and -1 in empty cells."""
     order = np.flatnonzero(cell >= 0)
-    # of several assignments to one cell the last one stays
+    # of several assignments to a cell the last one counts
     order = order[np.argsort(-distance[order], kind='stable')]
     ranges, nearest = np.zeros(cells), np.full(cells, -1)
     nearest[cell[order]] = order
@@ -138,19 +138,17 @@ def _rows_by_ring(points: np.ndarray, sensor: Sensor, angle: np.ndarray, valid: 
     if points.shape[1] <= column:
         raise DataError(
             f'points of {points.shape[1]} columns have no ring in column {column}: set use_dim of '
-            'proposals.load_points so that it is kept, or proposals.sensor.ring_column=None to go by elevation'
+            'proposals.load_points so that it is kept, or proposals.sensor.ring_column=None to use elevations'
         )
     ring = points[:, column]
-    whole = np.where(np.isfinite(ring), ring, -1).astype(np.int64)
-    wrong = (whole != ring) | (whole < 0) | (whole > 255)
+    beam = np.where(np.isfinite(ring), ring, -1).astype(np.int64)
+    wrong = (beam != ring) | (beam < 0) | (beam > 255)
     if wrong.any():
         raise _no_ring(column, f'{ring[wrong][0]:g}')
-    present = np.unique(whole[valid])
+    present = np.unique(beam[valid])
     if not len(present):
-        return whole, np.zeros(1)
-    low, median, high = np.array(
-        [np.percentile(angle[valid & (whole == number)], (10, 50, 90)) for number in present]
-    ).T
+        return beam, np.zeros(1)
+    low, median, high = np.array([np.percentile(angle[valid & (beam == number)], (10, 50, 90)) for number in present]).T
     if np.median(high - low) > MAX_SPREAD:
         raise _no_ring(column, f'numbers that several beams share (such as {present[0]})')
     silent = _silent_beams(median, sensor.elevations)
@@ -158,7 +156,7 @@ def _rows_by_ring(points: np.ndarray, sensor: Sensor, angle: np.ndarray, valid: 
     order = np.argsort(-elevation, kind='stable')
     row_of_ring = np.zeros(256, np.int64)
     row_of_ring[present] = np.argsort(order)[: len(present)]
-    return row_of_ring[whole], elevation[order]
+    return row_of_ring[beam], elevation[order]
 
 
 def _silent_beams(elevation: np.ndarray, table: Sequence[float] | None) -> np.ndarray:
@@ -170,8 +168,8 @@ def _silent_beams(elevation: np.ndarray, table: Sequence[float] | None) -> np.nd
 
 def _no_ring(column: int, found: str) -> DataError:
     return DataError(
-        f'column {column} holds {found}, which is no beam: set proposals.sensor.ring_column to the column of the ring '
-        '(accumulated sweeps have none), or to None to go by elevation'
+        f'column {column} holds {found}, which is not a beam: set proposals.sensor.ring_column to the column of the '
+        'ring (accumulated sweeps have none), or to None to use elevations'
     )
 
 
@@ -188,19 +186,19 @@ def _rows_by_elevation(angle: np.ndarray, sensor: Sensor) -> tuple[np.ndarray, n
 
 
 def fill_gaps(image: RangeImage, reach: int = 4, tolerance: float = 1.0) -> RangeImage:
-    """Ranges of empty cells between cells of like range.
+    """Fill empty cells between cells of similar range.
 
     For each i, j in 1..reach, the cell i above and the cell j below, where both have a return and differ by less than
     `tolerance`, give their ranges; the empty cell takes the mean of all. Empty cells between a left and a right
-    neighbor of like range do so too: columns are shots only on average.
+    neighbor of similar range are filled too: a column is one shot only on average.
 
     Args:
         image: Range image.
-        reach: Farthest cell in a column that is looked at.
-        tolerance: Meters.
+        reach: Distance of the farthest cell in a column that is used.
+        tolerance: Largest difference of ranges in meters.
 
     Returns:
-        RangeImage: The same with more cells, marked as `repaired`.
+        The range image with the filled cells, which are marked as `repaired`.
     """
     rows, columns = image.range.shape
     row, column = np.nonzero(image.range == 0)
@@ -212,11 +210,11 @@ def fill_gaps(image: RangeImage, reach: int = 4, tolerance: float = 1.0) -> Rang
     pairs.append((padded[row + reach, column], padded[row + reach, column + 2]))
     total, count = np.zeros(len(row)), np.zeros(len(row))
     for first, second in pairs:
-        like = (first > 0) & (second > 0) & (abs(first - second) < tolerance)
-        total += np.where(like, first + second, 0)
-        count += 2 * like
-    found = count > 0
+        similar = (first > 0) & (second > 0) & (abs(first - second) < tolerance)
+        total += np.where(similar, first + second, 0)
+        count += 2 * similar
+    filled = count > 0
     ranges, repaired = image.range.copy(), np.zeros((rows, columns), bool)
-    ranges[row[found], column[found]] = total[found] / count[found]
-    repaired[row[found], column[found]] = True
+    ranges[row[filled], column[filled]] = total[filled] / count[filled]
+    repaired[row[filled], column[filled]] = True
     return RangeImage(ranges, image.elevation, image.points, image.cell, image.nearest, repaired)

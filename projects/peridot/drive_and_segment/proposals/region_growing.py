@@ -13,18 +13,18 @@ from peridot.drive_and_segment.proposals.clusters import GROUND, NONE
 
 @dataclass(frozen=True)
 class RegionRule:
-    """How points become regions, and which regions stay.
+    """Settings of growing points into regions, and of keeping regions.
 
     Attributes:
-        occlusion: Window of the test for hidden points, (columns, beams) to each side in beam pitches.
+        occlusion: Window of the occlusion test, (columns, beams) to each side in beam pitches.
         reach: Pixels farther from every point than this are left out, in beam pitches.
         border: Pixels nearer than this to a border between segments are left out where depth jumps, in beam pitches.
         depth_jump: A larger difference in depth between two segments is a jump, in meters.
-        part: Connected parts of a segment stay if they are larger than this fraction of its largest.
+        part: Connected parts of a segment are kept if they are larger than this fraction of its largest.
         min_points: Segments with fewer visible points are left out.
-        min_pixels: So are segments of fewer pixels,
-        min_side: and those whose box is narrower or lower, in pixels.
-        empty_range: Where beams without return are put: they keep regions from growing over the sky, in meters.
+        min_pixels: Segments of fewer pixels are left out.
+        min_side: Segments whose box is narrower or lower are left out, in pixels.
+        empty_range: Range given to beams without return, which keep regions from growing over the sky, in meters.
     """
 
     occlusion: tuple[float, float] = (1.1, 0.55)
@@ -46,22 +46,22 @@ def grow_regions(
     pitch: np.ndarray,
     rule: RegionRule,
 ) -> np.ndarray:
-    """Give every pixel the segment of the nearest point, but nothing where that is doubtful.
+    """Give every pixel the segment of the nearest point, but none where that is doubtful.
 
-    Nearest is meant in units of the beam pitch: sqrt((du / pitch_u)^2 + (dv / pitch_v)^2). A pixel stays without
+    Distances are in units of the beam pitch: sqrt((du / pitch_u)^2 + (dv / pitch_v)^2). A pixel stays without
     segment if it is farther than `rule.reach` from every point, or within `rule.border` of the border between two
     segments (or a segment and nothing) whose points there differ by more than `rule.depth_jump` in depth.
 
     Args:
-        position: (K, 2) u, v in pixels.
-        depth: (K,) meters.
-        ids: (K,) segment of each point, 0 for none.
+        position: Float (K, 2), u, v in pixels.
+        depth: Float (K,), meters.
+        ids: Int (K,), segment of each point, 0 for none.
         size: (H, W) of the image.
-        pitch: (2,) pixels between points along a row and along a column.
-        rule: Distances.
+        pitch: Float (2,), pixels between points along a row and along a column.
+        rule: The distances.
 
     Returns:
-        np.ndarray: uint16 (H, W).
+        Uint16 (H, W).
     """
     if not len(position):
         return np.zeros(size, np.uint16)
@@ -71,13 +71,14 @@ def grow_regions(
     canvas = tuple(int(np.ceil(length * factor)) + 1 for length, factor in zip(size, scale[::-1]))
     column, row = np.rint(position * scale).astype(np.int64).T
     order = np.argsort(-depth, kind='stable')
-    column, row, depth, ids = column[order], row[order], depth[order], ids[order]
+    column, row = column[order], row[order]
+    depth, ids = depth[order], ids[order]
     point = np.full(canvas, -1)
     point[row, column] = np.arange(len(order))
     distance, nearest = nearest_filled(point)
     regions = ids[nearest].astype(np.uint16)
     border = _border(regions, depth[nearest].astype(np.float32), rule.depth_jump)
-    # a border runs half a cell beside the cells it separates
+    # a border is half a cell away from the cells that it separates
     to_border = cv2.distanceTransform(1 - border, cv2.DIST_L2, 5) + 0.5
     regions[(to_border <= rule.border * cells) | (distance > rule.reach * cells)] = NONE
     regions = keep_large_parts(regions, rule.part)
@@ -86,13 +87,13 @@ def grow_regions(
 
 
 def nearest_filled(index: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Distance to the nearest cell that is filled, and its content.
+    """Distance to the nearest filled cell, and its content.
 
     Args:
-        index: int (h, w), -1 in empty cells.
+        index: Int (h, w), -1 in empty cells.
 
     Returns:
-        tuple: (h, w) float32 cells, exact to 2 %; (h, w) int64 content of the nearest filled cell.
+        Distance float32 (h, w) in cells, exact to 2 %, and content int64 (h, w) of the nearest filled cell.
     """
     is_empty = (index < 0).astype(np.uint8)
     distance, label = cv2.distanceTransformWithLabels(is_empty, cv2.DIST_L2, 5, labelType=cv2.DIST_LABEL_PIXEL)
@@ -103,7 +104,7 @@ def nearest_filled(index: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _border(regions: np.ndarray, depth: np.ndarray, jump: float) -> np.ndarray:
-    """uint8 (h, w), 1 on both sides of borders between regions across which depth jumps."""
+    """Borders between regions across which depth jumps: uint8 (h, w), 1 on both sides."""
     border = np.zeros(regions.shape, np.uint8)
     for before, after in ((np.s_[:-1], np.s_[1:]), (np.s_[:, :-1], np.s_[:, 1:])):
         differs = (regions[before] != regions[after]) & (abs(depth[before] - depth[after]) > jump)
@@ -116,11 +117,11 @@ def keep_large_parts(regions: np.ndarray, fraction: float) -> np.ndarray:
     """Clear connected parts of a segment that are no larger than a fraction of its largest; the ground keeps all.
 
     Args:
-        regions: uint16 (h, w) segments.
-        fraction: In [0, 1].
+        regions: Uint16 (h, w), segments.
+        fraction: The fraction, in [0, 1].
 
     Returns:
-        np.ndarray: uint16 (h, w).
+        Uint16 (h, w).
     """
     parts = connected_regions(regions, background=NONE, connectivity=2)
     sizes = np.bincount(parts.ravel())
@@ -137,12 +138,12 @@ def drop_small(regions: np.ndarray, visible_points: np.ndarray, rule: RegionRule
     """Clear segments with too few visible points or pixels, or too small a box.
 
     Args:
-        regions: uint16 (H, W) segments of an image.
-        visible_points: (S,) points of each segment that the camera sees, S above the largest id.
+        regions: Uint16 (H, W), segments of an image.
+        visible_points: Int (S,), points of each segment that the camera sees, S above the largest id.
         rule: The limits.
 
     Returns:
-        np.ndarray: uint16 (H, W).
+        Uint16 (H, W).
     """
     count = len(visible_points)
     table = np.zeros((count, 4), np.int64)  # first and last row, first and last column
@@ -157,7 +158,7 @@ def drop_small(regions: np.ndarray, visible_points: np.ndarray, rule: RegionRule
 
 
 def _presence(regions: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray]:
-    """bool (count, H) and (count, W): which rows and columns a segment has pixels in."""
+    """Whether a segment has pixels in each row and in each column, bool (count, H) and bool (count, W)."""
     height, width = regions.shape
     by_row, by_column = np.zeros((count, height), bool), np.zeros((count, width), bool)
     by_row[regions, np.arange(height)[:, None]] = True

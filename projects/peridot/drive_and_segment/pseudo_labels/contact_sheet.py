@@ -1,4 +1,4 @@
-"""A figure of clusters: for each a row of the segments nearest to its center."""
+"""A figure of clusters, with a row of the segments nearest to each center."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from peridot.maps.images import ImageSource
 
 
 def nearest_rows(features: np.ndarray, centers: np.ndarray, labels: np.ndarray, count: int) -> list[np.ndarray]:
-    """For each cluster its rows nearest to the center, at most `count`, nearest first.
+    """For each cluster the rows nearest to its center, at most `count`, nearest first.
 
     Args:
-        features: (N, C).
-        centers: (K, C).
-        labels: (N,) cluster of each feature.
-        count: Rows of a cluster.
+        features: Float (N, C).
+        centers: Float (K, C).
+        labels: Int (N,), cluster of each feature.
+        count: Largest number of rows per cluster.
     """
     distance = ((features - centers[labels]) ** 2).sum(1)
     rows = []
@@ -34,23 +34,23 @@ def contact_sheet(
     counts: np.ndarray,
     side: int = 96,
 ) -> np.ndarray:
-    """Figure with a row of crops for every cluster.
+    """Draw a figure with a row of crops for every cluster.
 
     Args:
-        clusters: For each cluster (image, box (4,) left, top, right, bottom) of its crops.
+        clusters: For each cluster its crops: image, and box (left, top, right, bottom).
         names: Names of the clusters.
-        counts: (K,) sizes of the clusters.
+        counts: Int (K,), sizes of the clusters.
         side: Side of a crop in pixels.
 
     Returns:
-        np.ndarray: (K * side, width, 3) uint8 RGB.
+        Uint8 (K * side, width, 3), RGB.
     """
     text, columns = 2 * side, max(map(len, clusters))
     sheet = np.full((len(clusters) * side, text + columns * side, 3), 255, np.uint8)
     for row, (crops, name, count) in enumerate(zip(clusters, names, counts)):
         for line, words in enumerate((name, f'{count} segments')):
-            place = (6, row * side + side // 2 + 20 * line)
-            cv2.putText(sheet, words, place, cv2.FONT_HERSHEY_SIMPLEX, 0.5, (0, 0, 0), 1, cv2.LINE_AA)
+            origin = (6, row * side + side // 2 + 20 * line)
+            cv2.putText(sheet, words, origin, cv2.FONT_HERSHEY_SIMPLEX, 0.5, (0, 0, 0), 1, cv2.LINE_AA)
         for column, (source, box) in enumerate(crops):
             crop = Image.fromarray(source.read()).resize((side - 2, side - 2), Image.Resampling.BICUBIC, box=tuple(box))
             top, left = row * side, text + column * side

@@ -1,4 +1,4 @@
-"""The simplest segmentation without labels, to compare with: k-means over color and position of single pixels."""
+"""The simplest baseline without labels: k-means over color and position of single pixels."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ class PixelClusters:
 
     Args:
         num_clusters: Number of clusters K.
-        per_image: Pixels drawn from each image that is fitted.
-        restarts: Runs of k-means, the best stays.
-        seed: Seed of draw and k-means.
+        per_image: Number of pixels drawn from each image.
+        restarts: Runs of k-means, of which the best one counts.
+        seed: Seed of the draw and of k-means.
     """
 
     def __init__(self, num_clusters: int = 31, per_image: int = 200, restarts: int = 3, seed: int = 0) -> None:
@@ -38,7 +38,7 @@ class PixelClusters:
         return self
 
     def __call__(self, image: np.ndarray) -> np.ndarray:
-        """Clusters (H, W) int64 of an image (H, W, 3) uint8 RGB, after `fit`."""
+        """Clusters int64 (H, W) of an RGB image uint8 (H, W, 3), after `fit`."""
         return nearest_center(pixel_features(image), self.centers).reshape(image.shape[:2])
 
 
@@ -46,10 +46,10 @@ def pixel_features(image: np.ndarray) -> np.ndarray:
     """Red, green, blue, row and column of every pixel, each from 0 to 1.
 
     Args:
-        image: (H, W, 3) uint8 RGB.
+        image: Uint8 (H, W, 3), RGB.
 
     Returns:
-        np.ndarray: float32 (H * W, 5).
+        Float32 (H * W, 5).
     """
     height, width = image.shape[:2]
     row, column = np.mgrid[:height, :width].astype(np.float32)

@@ -1,4 +1,4 @@
-"""One feature for every segment of an image: what a frozen image network says about the part it covers."""
+"""One feature for every segment of an image, by a frozen image network."""
 
 from __future__ import annotations
 
@@ -20,21 +20,21 @@ from peridot.models.functional import superpixel_mean
 from peridot.registry import MODELS
 
 POOLS = ('class', 'mean', 'mask')
-# what hides the surroundings of a segment, the mean color of ImageNet
+# color that hides the surroundings of a segment, the mean of ImageNet
 GRAY = (124, 116, 104)
 
 
 @dataclass
 class SegmentImage:
-    """What the network needs of one image; S segments.
+    """Network inputs of one image with S segments.
 
     Attributes:
-        ids: (S,) int64 segments in rising order, the ground left out.
-        boxes: (S, 4) int64 left, top, right, bottom in pixels, right and bottom excluded.
-        pixels: (S,) int64.
-        inputs: (S, 3, h, w) uint8 crops, or (1, 3, h, w), the whole image, for the pool 'mask'.
-        regions: (h, w) int64 for the pool 'mask': segment of each input pixel by its place in `ids`, S elsewhere.
-        source: The image's file, for those who need it.
+        ids: Int64 (S,), segments in ascending order, without the ground.
+        boxes: Int64 (S, 4), left, top, right, bottom in pixels, right and bottom exclusive.
+        pixels: Int64 (S,), number of pixels of each segment.
+        inputs: Uint8 (S, 3, h, w), crops, or (1, 3, h, w), the full image, for the pool 'mask'.
+        regions: Int64 (h, w), for the pool 'mask': segment of each input pixel by its index in `ids`, S elsewhere.
+        source: The image's file, if needed later.
     """
 
     ids: np.ndarray
@@ -47,14 +47,14 @@ class SegmentImage:
 
 @dataclass(frozen=True)
 class SegmentInputs:
-    """What the network sees of the segments of an image.
+    """Makes the network's inputs from the segments of an image.
 
     Attributes:
-        pool: What the feature of a segment is, see `SegmentEncoder`; 'mask' needs the whole image, the others crops.
+        pool: How features of segments are pooled, see `SegmentEncoder`; 'mask' needs the full image, the others crops.
         crop_size: Side of the crops in pixels.
-        image_height: Rows of the whole image.
+        image_height: Height of the full image for the network.
         context: Boxes of the crops grow by this fraction of their sides.
-        mask_background: Hide what is in a segment's box but not of the segment.
+        mask_background: Hide the pixels in a segment's box that are not of the segment.
 
     Raises:
         ConfigError: A value makes no sense.
@@ -72,9 +72,9 @@ class SegmentInputs:
         check_positive('pseudo_labels', crop_size=self.crop_size, image_height=self.image_height)
 
     def __call__(self, image: np.ndarray, regions: np.ndarray) -> SegmentImage:
-        """Inputs of an image (H, W, 3) uint8 RGB with segments (H, W)."""
+        """Inputs of an RGB image uint8 (H, W, 3) with segments (H, W)."""
         if self.pool == 'mask':
-            return whole_image(image, regions, self.image_height)
+            return full_image(image, regions, self.image_height)
         return crop_segments(image, regions, self.crop_size, self.context, self.mask_background)
 
 
@@ -84,7 +84,7 @@ class SegmentEncoder(nn.Module):
     Args:
         teacher: Config of the network (registry `MODELS`).
         pool: 'class' takes the class token of a crop after the last normalization (transformers), 'mean' the mean
-            over the crop's feature map, 'mask' the mean over the segment in the feature map of the whole image.
+            over the crop's feature map, 'mask' the mean over the segment in the feature map of the full image.
 
     Attributes:
         seconds: Time spent in the network.
@@ -107,7 +107,7 @@ class SegmentEncoder(nn.Module):
 
     @torch.no_grad()
     def forward(self, crops: Tensor) -> Tensor:
-        """(S, C) float32 features of uint8 crops (S, 3, h, w)."""
+        """Features float32 (S, C) of crops uint8 (S, 3, h, w)."""
         if self.pool == 'mean':
             return self.teacher(crops).float().mean((2, 3))
         teacher = self.teacher
@@ -116,7 +116,7 @@ class SegmentEncoder(nn.Module):
 
     @torch.no_grad()
     def masked(self, image: Tensor, regions: Tensor, count: int) -> Tensor:
-        """(S, C) float32 features of S = `count` segments (h, w) of one image (1, 3, h, w)."""
+        """Features float32 (S, C) of S = `count` segments (h, w) of one image (1, 3, h, w)."""
         features = self.teacher(image).float()
         pooled, _ = superpixel_mean(features, regions[None], count + 1, self.teacher.align_corners, normalize=False)
         return pooled[0, :count]
@@ -125,31 +125,31 @@ class SegmentEncoder(nn.Module):
         """Features of segments on the network's device.
 
         Args:
-            inputs: (S, 3, h, w) uint8 crops, or (1, 3, h, w), a whole image with
-            regions: (h, w) int64 and
-            count: S segments.
+            inputs: Uint8 (S, 3, h, w), crops, or (1, 3, h, w), a full image.
+            regions: Int64 (h, w), segments of a full image.
+            count: Number of segments S of a full image.
 
         Returns:
-            (S, C) float32.
+            Float32 (S, C).
         """
         start = time.perf_counter()
         device = next(self.parameters()).device
         batch = torch.from_numpy(np.ascontiguousarray(inputs)).to(device)
         features = self(batch) if regions is None else self.masked(batch, torch.from_numpy(regions).to(device), count)
-        found = features.cpu().numpy()
+        result = features.cpu().numpy()
         self.seconds += time.perf_counter() - start
-        return found
+        return result
 
 
 def segment_boxes(regions: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Objects of a map of proposals, the ground left out.
+    """Objects of a map of proposals, without the ground.
 
     Args:
-        regions: (H, W) segments.
+        regions: Int (H, W), segments.
 
     Returns:
-        tuple: (S,) ids in rising order, (S, 4) tight boxes left, top, right, bottom (the last two excluded), (S,)
-        pixels.
+        Ids (S,) in ascending order, tight boxes (S, 4) left, top, right, bottom (the last two exclusive), and numbers
+        of pixels (S,), int64 each.
     """
     row, column = np.nonzero(regions >= FIRST_OBJECT)
     ids, owner, pixels = np.unique(regions[row, column], return_inverse=True, return_counts=True)
@@ -164,57 +164,57 @@ def segment_boxes(regions: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarr
 def crop_segments(
     image: np.ndarray, regions: np.ndarray, size: int, context: float = 0.0, mask_background: bool = False
 ) -> SegmentImage:
-    """The part of an image around every segment, squashed to a square.
+    """Crop every segment of an image and resize it to a square.
 
     Args:
-        image: (H, W, 3) uint8 RGB.
-        regions: (H, W) segments.
+        image: Uint8 (H, W, 3), RGB.
+        regions: Int (H, W), segments.
         size: Side of the crops in pixels.
-        context: Boxes grow by this fraction of their sides, half of it at either end.
-        mask_background: Paint what is not of the segment gray.
+        context: Boxes grow by this fraction of their sides, half of it at each end.
+        mask_background: Paint pixels that are not of the segment gray.
     """
     ids, boxes, pixels = segment_boxes(regions)
     crops = np.empty((len(ids), size, size, 3), np.uint8)
-    whole = Image.fromarray(image)
+    full = Image.fromarray(image)
     for crop, number, box in zip(crops, ids, boxes):
         margin = context / 2 * np.tile(box[2:] - box[:2], 2) * (-1, -1, 1, 1)
-        wanted = np.clip(box + margin, 0, np.tile(whole.size, 2))
-        source = whole
+        area = np.clip(box + margin, 0, np.tile(full.size, 2))
+        source = full
         if mask_background:
             source = Image.fromarray(np.where((regions == number)[..., None], image, np.uint8(GRAY)))
         # one call crops and filters, so that shrinking does not alias
-        crop[:] = np.asarray(source.resize((size, size), Image.Resampling.BICUBIC, box=tuple(wanted)))
+        crop[:] = np.asarray(source.resize((size, size), Image.Resampling.BICUBIC, box=tuple(area)))
     return SegmentImage(ids, boxes, pixels, crops.transpose(0, 3, 1, 2))
 
 
-def whole_image(image: np.ndarray, regions: np.ndarray, height: int) -> SegmentImage:
-    """An image and its segments for one pass of the network, at a height and a width that patches divide.
+def full_image(image: np.ndarray, regions: np.ndarray, height: int) -> SegmentImage:
+    """Resize an image and its segments for one pass of the network, to a height and a width that patches divide.
 
     Args:
-        image: (H, W, 3) uint8 RGB.
-        regions: (H, W) segments.
+        image: Uint8 (H, W, 3), RGB.
+        regions: Int (H, W), segments.
         height: Rows of the network's input.
     """
     ids, boxes, pixels = segment_boxes(regions)
     width = max(32, round(image.shape[1] * height / image.shape[0] / 32) * 32)
-    place = np.full(int(regions.max()) + 1, len(ids))
-    place[ids] = np.arange(len(ids))
+    index = np.full(int(regions.max()) + 1, len(ids))
+    index[ids] = np.arange(len(ids))
     inputs = resize_image(image, (height, width)).transpose(2, 0, 1)[None]
-    return SegmentImage(ids, boxes, pixels, inputs, place[nearest_resize(regions, (height, width))])
+    return SegmentImage(ids, boxes, pixels, inputs, index[nearest_resize(regions, (height, width))])
 
 
 def encode_images(
     encoder: SegmentEncoder, images: Iterable[SegmentImage], batch_size: int
 ) -> Iterator[tuple[SegmentImage, np.ndarray]]:
-    """Features of the segments of one image after the other, with batches of crops that span images.
+    """Encode the segments of one image after the other, in batches of crops that span images.
 
     Args:
         encoder: The network, on its device.
-        images: What to encode.
+        images: Images to encode.
         batch_size: Crops per pass.
 
     Yields:
-        Each image and (S, C) float32 features of its segments.
+        Each image, and features float32 (S, C) of its segments.
     """
     if encoder.pool == 'mask':
         for image in images:

@@ -42,10 +42,10 @@ from peridot.maps import ImageSource, MapFolder
 from peridot.maps.manifest import MANIFEST
 from peridot.registry import LABEL_GENERATORS
 
-# the most segments that k-means sees
+# largest number of segments that k-means sees
 FIT_SEGMENTS = 500_000
 SHEET = 'clusters.jpg'
-# segments of a cluster in the figure
+# number of segments per cluster in the figure
 SHEET_COLUMNS = 12
 
 
@@ -54,8 +54,8 @@ class SegmentKMeansGenerator(ClusterGenerator):
     """Classes without names: the ground is class 0, k-means clusters of the other segments are 1 and up.
 
     A frozen network gives every segment of every image a feature, scaled to length one. k-means clusters a sample of
-    them, spread evenly over the cameras; all take the nearest center. Clusters are numbered by the number of their
-    segments, largest first. Pixels without segment get 255.
+    them, spread evenly over the cameras; every segment takes the nearest center. Clusters are numbered by the number of
+    their segments, largest first. Pixels without segment get 255.
 
     Beside the maps it writes `clusters.jpg`, the segments nearest to each center, and `.work/clusters.npz` (`centers`,
     `counts`, `seed`, version of scikit-learn, a hash of the features).
@@ -63,13 +63,13 @@ class SegmentKMeansGenerator(ClusterGenerator):
     Args:
         teacher: Config of the image network (registry `MODELS`).
         proposals: Folder of tools/make_proposals.py, relative to the data root.
-        num_clusters: Clusters beside the ground.
-        restarts: Runs of k-means; the best stays.
+        num_clusters: Number of clusters in addition to the ground.
+        restarts: Runs of k-means, of which the best one counts.
         max_fraction: A cluster with a larger fraction of all segments is an error.
         batch_size: Crops per pass of the network.
-        seed: Seed of sample and k-means.
-        clusters: Folder of maps, relative to the data root, whose clusters these images take in place of their own; for
-            images that clusters must not know.
+        seed: Seed of the sample and of k-means.
+        clusters: Folder of maps, relative to the data root, whose clusters are used instead of new ones; for held-out
+            images.
         **inputs: Settings of `SegmentInputs`: `pool`, `crop_size`, ...
 
     Raises:
@@ -133,7 +133,7 @@ class SegmentKMeansGenerator(ClusterGenerator):
         """Open the proposals.
 
         Raises:
-            DataError: They are absent, or some are missing; or there are no clusters to take.
+            DataError: They are absent, or some are missing; or there are no clusters to use.
         """
         if not (job.data_root / self.proposals / MANIFEST).is_file():
             raise DataError(
@@ -146,7 +146,7 @@ class SegmentKMeansGenerator(ClusterGenerator):
             self._known = known_clusters(job.data_root / self.clusters, self.num_clusters)
 
     def encode(self, sources: Sequence[ImageSource], workers: int) -> list[str]:
-        """Features of the segments of images, see `ClusterGenerator`."""
+        """Store the features of the segments of images, see `ClusterGenerator`."""
         failures: list[str] = []
         encoder = SegmentEncoder(self.teacher, self.inputs.pool).to(device())
         images = self._readable(sources, workers, failures)
@@ -163,7 +163,7 @@ class SegmentKMeansGenerator(ClusterGenerator):
         return failures
 
     def _readable(self, sources: Sequence[ImageSource], workers: int, failures: list[str]) -> Iterator[SegmentImage]:
-        """Network inputs of the images that can be read; `failures` gets what is wrong with the others."""
+        """Yield network inputs of the images that can be read; add what is wrong with the others to `failures`."""
         results = run_parallel(self._read, sources, workers)
         for result in progress(results, len(sources), 'segments'):
             if isinstance(result, str):
@@ -188,7 +188,7 @@ class SegmentKMeansGenerator(ClusterGenerator):
         owner = np.repeat(np.arange(len(stored)), [len(item['ids']) for item in stored])
         if len(owner) < self.num_clusters:
             raise DataError(
-                f'{len(owner)} segments in {len(stored)} images cannot make {self.num_clusters} clusters: set a '
+                f'{len(owner)} segments in {len(stored)} images cannot form {self.num_clusters} clusters: set a '
                 'smaller pseudo_labels.num_clusters, or make proposals of more images'
             )
         features = np.concatenate([item['features'] for item in stored if len(item['ids'])])
@@ -207,7 +207,7 @@ class SegmentKMeansGenerator(ClusterGenerator):
         return dict(centers=centers, counts=counts, seed=self.seed, **origin)
 
     def _check(self, counts: np.ndarray, images: int) -> None:
-        """Refuse clusters that are empty, or one that swallows the others."""
+        """Refuse empty clusters, and a cluster that takes most segments."""
         fraction = counts.max() / counts.sum()
         problem = None
         if fraction > self.max_fraction:
@@ -216,12 +216,12 @@ class SegmentKMeansGenerator(ClusterGenerator):
             problem = f'{(counts == 0).sum()} of {len(counts)} clusters are empty'
         if problem:
             raise DataError(
-                f'{problem} of {images} images: look whether the features in {self._features} tell segments apart '
+                f'{problem} of {images} images: check whether the features in {self._features} distinguish segments '
                 '(weights of pseudo_labels.teacher), or set pseudo_labels.num_clusters or max_fraction'
             )
 
     def generate(self, source: ImageSource) -> np.ndarray:
-        """(H, W) uint8 classes; 255 where no segment is."""
+        """Classes uint8 (H, W); 255 where there is no segment."""
         stored, regions = load_arrays(self.stored(source)), self._maps.read(source.path, source.size(), source.token)
         class_of = np.full(int(regions.max(initial=GROUND)) + 1, self.ignore, np.uint8)
         class_of[GROUND] = 0
@@ -254,21 +254,21 @@ def known_clusters(folder: Path, count: int) -> Path:
 
 
 def stratified_sample(groups: np.ndarray, count: int, rng: np.random.Generator) -> np.ndarray:
-    """Rows drawn without replacement, as many as possible from each group alike.
+    """Draw rows without replacement, as equally from each group as possible.
 
     Args:
-        groups: (N,) int64 group of each row.
+        groups: Int64 (N,), group of each row.
         count: Rows to draw.
-        rng: Draws them.
+        rng: Random generator.
 
     Returns:
-        np.ndarray: int64 rows in rising order, all of them if there are no more than `count`.
+        Int64 rows in ascending order, all of them if there are no more than `count`.
     """
     if len(groups) <= count:
         return np.arange(len(groups))
     order = rng.permutation(len(groups))
-    # the place of each row within its group, in the drawn order
+    # rank of each row within its group, in the drawn order
     by_group = order[np.argsort(groups[order], kind='stable')]
     sizes = np.bincount(groups)
-    place = np.arange(len(groups)) - np.repeat(np.cumsum(sizes) - sizes, sizes)
-    return np.sort(by_group[np.argsort(place, kind='stable')[:count]])
+    rank = np.arange(len(groups)) - np.repeat(np.cumsum(sizes) - sizes, sizes)
+    return np.sort(by_group[np.argsort(rank, kind='stable')[:count]])

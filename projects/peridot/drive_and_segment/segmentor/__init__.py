@@ -1,1 +1,1 @@
-"""The image network that learns from pseudo-labels, and what it predicts."""
+"""The image network that learns from pseudo-labels, and its predictions."""

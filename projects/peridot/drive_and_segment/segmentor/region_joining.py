@@ -16,11 +16,11 @@ from peridot.models.functional import group_mean
 
 @dataclass(frozen=True)
 class AttachmentRule:
-    """When a superpixel belongs to a segment.
+    """Conditions for a superpixel to belong to a segment.
 
     Attributes:
-        cover: Fraction of the superpixel's pixels that lie in the segment, at least.
-        purity: Fraction of its pixels in any segment that lie in this one, at least.
+        cover: Smallest fraction of the superpixel's pixels that lie in the segment.
+        purity: Smallest fraction of its pixels in any segment that lie in this one.
 
     Raises:
         ConfigError: A fraction does not lie between 0 and 1.
@@ -39,32 +39,33 @@ def require_partition(superpixels: MapFolder) -> None:
     """Refuse a folder of superpixels that leave pixels out.
 
     Raises:
-        DataError: They do.
+        DataError: Some pixels may have no superpixel.
     """
     if superpixels.ignore is not None:
         raise DataError(
-            f'{superpixels.folder} leaves pixels without superpixel, but regions are to cover images: make others with '
+            f'{superpixels.folder} leaves pixels without superpixel, but regions must cover images: make others with '
             '`python tools/make_superpixels.py CONFIG --generator felzenszwalb` and name their '
             'folder as superpixels of teacher_labels and of the maps of the dataset'
         )
 
 
 def attach_superpixels(proposals: np.ndarray, superpixels: np.ndarray, rule: AttachmentRule) -> np.ndarray:
-    """Segment that each superpixel belongs to.
+    """Find the segment that each superpixel belongs to.
 
     Args:
-        proposals: int (H, W) map of proposals: 0 none, 1 ground, 2 and more objects.
-        superpixels: int (H, W) ids from 0.
-        rule: When one belongs to the other.
+        proposals: Int (H, W), proposals: 0 none, 1 ground, 2 and more objects.
+        superpixels: Int (H, W), ids from 0.
+        rule: When a superpixel belongs to a segment.
 
     Returns:
-        np.ndarray: int64 (largest id + 1,) segment, 0 for superpixels that stay alone. Of segments with the same
-        fraction the first counts.
+        Int64 (largest id + 1,), segment of each superpixel, 0 for none. Of segments with the same fraction the first
+        counts.
     """
     segments, count = int(proposals.max()) + 1, int(superpixels.max()) + 1
     pixels = np.bincount((superpixels.astype(np.int64) * segments + proposals).ravel())
     pairs = np.flatnonzero(pixels)
-    pixels, owner, segment = pixels[pairs], pairs // segments, pairs % segments
+    pixels = pixels[pairs]
+    owner, segment = pairs // segments, pairs % segments
     size = np.bincount(owner, pixels, count)
     inside = segment != NONE
     covered = np.bincount(owner[inside], pixels[inside], count)
@@ -78,19 +79,19 @@ def attach_superpixels(proposals: np.ndarray, superpixels: np.ndarray, rule: Att
 
 
 def join_regions(proposals: np.ndarray, superpixels: np.ndarray, rule: AttachmentRule = AttachmentRule()) -> np.ndarray:
-    """Partition of an image into regions that should have one class each.
+    """Divide an image into regions that should have one class each.
 
-    An object is one region with the unlabeled pixels of the superpixels that belong to it. Of other superpixels the
-    pixels outside all segments are a region. The ground is not one region, or road and sidewalk could not differ: its
-    pieces in each superpixel are, with the superpixel's unlabeled pixels where it belongs to the ground.
+    An object, with the unlabeled pixels of the superpixels that belong to it, is one region. Of every other superpixel
+    the pixels outside all segments are a region. The ground is not a single region, or road and sidewalk could not
+    differ: its piece in each superpixel is, with the superpixel's unlabeled pixels if it belongs to the ground.
 
     Args:
-        proposals: int (H, W) map of proposals: 0 none, 1 ground, 2 and more objects.
-        superpixels: int (H, W) ids from 0, a partition.
+        proposals: Int (H, W), proposals: 0 none, 1 ground, 2 and more objects.
+        superpixels: Int (H, W), ids from 0, a partition.
         rule: When a superpixel belongs to a segment.
 
     Returns:
-        np.ndarray: int32 (H, W) regions, numbered from 0 without gaps.
+        Int32 (H, W), regions numbered from 0 without gaps.
     """
     segment, owner = proposals.astype(np.int64), superpixels.astype(np.int64)
     belongs = attach_superpixels(segment, owner, rule)[owner]
@@ -106,10 +107,11 @@ def region_means(scores: Tensor, regions: Tensor) -> tuple[Tensor, Tensor, Tenso
 
     Args:
         scores: Float (N, K, H, W).
-        regions: Int64 (N, H, W) regions, each image's from 0; negative where there is none.
+        regions: Int64 (N, H, W), regions, from 0 in each image; negative where there is none.
 
     Returns:
-        (R, K) means, int64 (R,) pixels of each region, and int64 (N H W,) region of each pixel among R, -1 for none.
+        Means float (R, K), number of pixels int64 (R,) of each region, and the region int64 (N H W,) of each pixel, in
+        [0, R) or -1 for none.
     """
     images = torch.arange(len(regions), device=regions.device)[:, None, None]
     count = int(regions.max()) + 1

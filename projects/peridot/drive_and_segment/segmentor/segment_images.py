@@ -1,4 +1,4 @@
-"""Pictures of a network's clusters and classes, for images or a video."""
+"""Overlays of a network's clusters and classes on images or a video."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ from peridot.labels.parallel import progress
 from peridot.maps.images import ImageSource
 from peridot.optional import import_package
 from peridot.visualization.colors import class_colors
+from peridot.visualization.figures import save_figure
 from peridot.visualization.maps import paint
-from peridot.visualization.pictures import save_picture
 
 IMAGES = ('.bmp', '.jpeg', '.jpg', '.png', '.ppm', '.tif', '.tiff', '.webp')
 VIDEOS = ('.avi', '.m4v', '.mkv', '.mov', '.mp4', '.mpeg', '.mpg', '.webm')
@@ -30,18 +30,18 @@ UNNAMED = (0, 0, 0)
 
 @dataclass(frozen=True)
 class Palette:
-    """Colors of the pictures of one kind.
+    """Colors of one kind of overlay.
 
     Attributes:
-        name: Folder (or file name) of the pictures.
-        colors: (L, 3) uint8 RGB of each cluster.
+        name: Folder (or part of the file name) of the overlays.
+        colors: Uint8 (L, 3), RGB color of each cluster.
     """
 
     name: str
     colors: np.ndarray
 
     def paint(self, image: np.ndarray, clusters: np.ndarray, opacity: float) -> np.ndarray:
-        """Picture (H, W, 3) uint8 RGB of clusters (H, W) over an image (H, W, 3) uint8 RGB."""
+        """Overlay uint8 (H, W, 3), RGB, of clusters (H, W) on an image uint8 (H, W, 3), RGB."""
         return paint(image, clusters, self.colors, opacity)
 
 
@@ -71,19 +71,19 @@ class ImageSegmentor:
         self.infer = apis.inference_model
 
     def __call__(self, image: np.ndarray) -> np.ndarray:
-        """Clusters (H, W) int64 of an image (H, W, 3) uint8 RGB."""
+        """Clusters int64 (H, W) of an RGB image uint8 (H, W, 3)."""
         # as read by OpenCV, which is what the pipelines of mmsegmentation expect
         result = self.infer(self.network, np.ascontiguousarray(image[..., ::-1]))
         return result.pred_sem_seg.data[0].cpu().numpy()
 
 
 def cluster_palette(count: int) -> Palette:
-    """A color for each cluster, whatever it means."""
+    """A color for each cluster, without meaning."""
     return Palette('clusters', class_colors(count))
 
 
 def class_palette(path: str, count: int | None = None) -> Palette:
-    """The color of its class for each cluster, black for those without.
+    """For each cluster the color of its class, black for clusters without class.
 
     Args:
         path: `matching.json` of an evaluation with `MatchedMeanIoU`.
@@ -94,7 +94,9 @@ def class_palette(path: str, count: int | None = None) -> Palette:
     """
     try:
         content = json.loads(Path(path).read_text())
-        matching, palette, classes = content['matching'], content['palette'], content['classes']
+        matching = content['matching']
+        palette = content['palette']
+        classes = content['classes']
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise DataError(
             f'the matching {path} cannot be read ({error}): `python tools/test.py` writes matching.json to its '
@@ -112,10 +114,10 @@ def class_palette(path: str, count: int | None = None) -> Palette:
 def segment_folder(
     segmentor: ImageSegmentor, folder: Path, out: Path, palettes: Sequence[Palette], opacity: float
 ) -> list[str]:
-    """Write `out/PALETTE/<image>.png` for all images below a folder; pictures that exist are kept.
+    """Write `out/PALETTE/<image>.png` for all images below a folder; existing overlays are kept.
 
     Returns:
-        list[str]: Problem of every image that cannot be read.
+        What is wrong with each image that cannot be read.
 
     Raises:
         DataError: There is no image.
@@ -123,13 +125,13 @@ def segment_folder(
     images = sorted(path for path in folder.rglob('*') if path.suffix.lower() in IMAGES)
     if not images:
         raise DataError(f'{folder} holds no image ({", ".join(IMAGES)}): give another folder, or a video file')
-    places = [path.relative_to(folder).with_suffix('.png') for path in images]
-    count = Counter(places)
-    if twins := sorted((place, path) for path, place in zip(images, places) if count[place] > 1):
-        raise DataError(f'{twins[0][1]} and {twins[1][1]} would give one picture: rename one of them')
+    names = [path.relative_to(folder).with_suffix('.png') for path in images]
+    count = Counter(names)
+    if twins := sorted((name, path) for path, name in zip(images, names) if count[name] > 1):
+        raise DataError(f'{twins[0][1]} and {twins[1][1]} would be written to one file: rename one of them')
     failures = []
-    for path, place in progress(zip(images, places), len(images), 'segmented'):
-        files = [out / palette.name / place for palette in palettes]
+    for path, name in progress(zip(images, names), len(images), 'segmented'):
+        files = [out / palette.name / name for palette in palettes]
         if all(file.is_file() for file in files):
             continue
         try:
@@ -139,14 +141,14 @@ def segment_folder(
             continue
         clusters = segmentor(image)
         for palette, file in zip(palettes, files):
-            save_picture(file, palette.paint(image, clusters, opacity))
+            save_figure(file, palette.paint(image, clusters, opacity))
     return failures
 
 
 def segment_video(
     segmentor: ImageSegmentor, video: Path, out: Path, palettes: Sequence[Palette], opacity: float
 ) -> None:
-    """Write `out/<video>_PALETTE.mp4`; nothing is done if all exist.
+    """Write `out/<video>_PALETTE.mp4`; does nothing if all exist.
 
     Raises:
         DataError: The video cannot be read, or videos cannot be written here.
@@ -157,7 +159,7 @@ def segment_video(
     reader = cv2.VideoCapture(str(video))
     size = tuple(int(reader.get(key)) for key in (cv2.CAP_PROP_FRAME_WIDTH, cv2.CAP_PROP_FRAME_HEIGHT))
     out.mkdir(parents=True, exist_ok=True)
-    # the suffix tells OpenCV the container
+    # OpenCV chooses the container by the suffix
     parts = [file.with_name(f'.part_{file.name}') for file in files]
     code = cv2.VideoWriter_fourcc(*'mp4v')
     writers = [cv2.VideoWriter(str(part), code, reader.get(cv2.CAP_PROP_FPS) or 25.0, size) for part in parts]

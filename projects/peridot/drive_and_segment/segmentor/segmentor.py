@@ -1,4 +1,4 @@
-"""The segmentor of Drive&Segment: what mmsegmentation's Segmenter lacks. Needs mmsegmentation, which is optional."""
+"""Segmentor of Drive&Segment: additions to mmsegmentation's Segmenter. Needs mmsegmentation, which is optional."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class PackDistillInputs(PackSegInputs):
     """
 
     def transform(self, results: dict) -> dict:
-        """Add `gt_region_map` (1, H, W) int64 and `teacher_view` (3, H, W) uint8 to the data sample."""
+        """Add `gt_region_map`, int64 (1, H, W), and `teacher_view`, uint8 (3, H, W), to the data sample."""
         packed = super().transform(results)
         sample = packed['data_samples']
         view = torch.from_numpy(results['teacher_view'].transpose(2, 0, 1).copy())
@@ -48,10 +48,10 @@ class PackDistillInputs(PackSegInputs):
 
 
 def mean_over_processes(count: Tensor) -> Tensor:
-    """A number of pixels averaged over the processes, never 0.
+    """Average a number of pixels over the processes; never 0.
 
-    A loss that each process divides by it becomes, where processes average their gradients, the mean over the pixels
-    of the whole batch.
+    If each process divides its loss by it, and the processes average their gradients, the loss is the mean over the
+    pixels of the full batch.
     """
     processes = get_world_size()
     return reduce_sum(count).clamp(min=1).float() / processes
@@ -59,21 +59,21 @@ def mean_over_processes(count: Tensor) -> Tensor:
 
 @MODELS.register_module()
 class LabeledPixelLoss(nn.Module):
-    """Cross-entropy averaged over the labeled pixels of the whole batch, of all processes, in float32.
+    """Cross-entropy averaged over the labeled pixels of the full batch, of all processes, in float32.
 
     L = - sum_{p labeled} log P(p)[y_p] / #labeled. A batch without labels gives 0 with a gradient of 0.
     """
 
-    # in the logs; mmsegmentation adds up what begins with 'loss'
+    # name in the logs; mmsegmentation adds up what begins with 'loss'
     loss_name = 'loss_ce'
 
     def forward(self, logits: Tensor, labels: Tensor, weight: None = None, ignore_index: int = IGNORED) -> Tensor:
-        """Loss.
+        """Compute the loss.
 
         Args:
             logits: Float (N, K, H, W).
             labels: Int64 (N, H, W), `ignore_index` where there is none.
-            weight: What mmsegmentation's pixel samplers give; None, as there is none here.
+            weight: Unused; mmsegmentation passes the weights of its pixel samplers.
             ignore_index: Value of pixels without label.
         """
         total = F.cross_entropy(logits.float(), labels, ignore_index=ignore_index, reduction='sum')
@@ -84,12 +84,12 @@ def distillation_loss(logits: Tensor, probabilities: Tensor, regions: Tensor) ->
     """Cross-entropy of each pixel with the mean probabilities of its region, averaged over the pixels of all processes.
 
     L = - sum_p sum_c pbar_{r(p)}[c] log P(p)[c] / #p, float32. With one-hot probabilities that agree within regions it
-    is `LabeledPixelLoss`. Nothing of the size of pbar at pixels is made: log P is summed over regions instead.
+    is `LabeledPixelLoss`. pbar is never expanded to pixels: log P is summed over regions instead.
 
     Args:
-        logits: Float (N, K, H, W) of the student.
-        probabilities: Float (N, K, H, W) of the teacher.
-        regions: Int64 (N, H, W) regions of each image; pixels with negative ones are left out.
+        logits: Float (N, K, H, W), those of the student.
+        probabilities: Float (N, K, H, W), those of the teacher.
+        regions: Int64 (N, H, W), regions of each image; pixels with negative ones are left out.
     """
     targets, pixels, _ = region_means(probabilities.detach().float(), regions)
     logs, _, _ = region_means(F.log_softmax(logits.float(), 1), regions)
@@ -113,7 +113,7 @@ class SegmenterViT(VisionTransformer):
         self.weights = weights
 
     def init_weights(self) -> None:
-        """Random weights, then those of the file."""
+        """Initialize at random, then load the file."""
         super().init_weights()
         if self.weights is not None:
             load_dino(self, self.weights)
@@ -121,7 +121,7 @@ class SegmenterViT(VisionTransformer):
 
 @MODELS.register_module()
 class TimmBackbone(nn.Module):
-    """A network that `TimmTeacher` knows, set free to train, for heads of mmsegmentation.
+    """A network of `TimmTeacher`, but trainable, for heads of mmsegmentation.
 
     Args:
         **teacher: Arguments of `TimmTeacher`.
@@ -133,7 +133,7 @@ class TimmBackbone(nn.Module):
         self.network, self.out_index = frozen.network.requires_grad_(), frozen.out_index
 
     def forward(self, images: Tensor) -> list[Tensor]:
-        """One map (N, C, h, w) of features of normalized images (N, 3, H, W)."""
+        """One feature map (N, C, h, w) of normalized images (N, 3, H, W)."""
         return self.network.forward_intermediates(
             images, indices=[self.out_index], stop_early=True, intermediates_only=True
         )
@@ -151,9 +151,9 @@ class DistillSegmentor(EncoderDecoder):
 
     Args:
         teacher: Checkpoint of a trained network like this one, with which the teacher starts.
-        start: 'teacher': the student starts with these weights too; 'own': with those that its config says.
+        start: 'teacher': the student starts with these weights too; 'own': with those of its config.
         momentum: m.
-        partial_weight: Weight of the pseudo-labels, against drift of both networks.
+        partial_weight: Weight of the pseudo-labels, which keep both networks from drifting.
         **kwargs: Those of `EncoderDecoder`.
 
     Raises:
@@ -186,7 +186,7 @@ class DistillSegmentor(EncoderDecoder):
         self.train(self.training)
 
     def init_weights(self) -> None:
-        """Weights as configured, and the teacher's from its file."""
+        """Initialize as configured, and load the teacher from its file."""
         super().init_weights()
         state = self._teacher_state()
         self.teacher.module.load_state_dict(state)
@@ -194,21 +194,21 @@ class DistillSegmentor(EncoderDecoder):
             self.load_state_dict(state, strict=False)
 
     def train(self, mode: bool = True) -> DistillSegmentor:
-        """The teacher stays in evaluation mode: no dropout, no stochastic depth."""
+        """Set the mode, but keep the teacher in evaluation mode: no dropout, no stochastic depth."""
         super().train(mode)
         self.teacher.eval()
         return self
 
     def update_teacher(self) -> None:
-        """Move the teacher's weights towards the student's."""
+        """Move the teacher's weights toward the student's."""
         self.teacher.update_parameters(self)
 
     def loss(self, inputs: Tensor, data_samples: Sequence[SegDataSample]) -> dict[str, Tensor]:
-        """Losses of a batch.
+        """Compute the losses of a batch.
 
         Args:
-            inputs: Float (N, 3, H, W) normalized images.
-            data_samples: With what `PackDistillInputs` packs.
+            inputs: Float (N, 3, H, W), normalized images.
+            data_samples: As `PackDistillInputs` packs them.
         """
         size = tuple(inputs.shape[2:])
         regions = torch.stack([_padded(sample.gt_region_map.data[0], size) for sample in data_samples])
@@ -222,7 +222,7 @@ class DistillSegmentor(EncoderDecoder):
 
     @torch.no_grad()
     def _probabilities(self, data_samples: Sequence[SegDataSample], size: tuple[int, int]) -> Tensor:
-        """The teacher's (N, K, H, W)."""
+        """Probabilities (N, K, H, W) of the teacher."""
         views = [sample.teacher_view.data for sample in data_samples]
         blank = [SegDataSample() for _ in views]
         views = self.data_preprocessor(dict(inputs=views, data_samples=blank), training=True)['inputs']
@@ -252,6 +252,6 @@ class DistillSegmentor(EncoderDecoder):
 
 
 def _padded(regions: Tensor, size: tuple[int, int]) -> Tensor:
-    """(H, W) regions, -1 where the image was padded."""
-    height, width = (wanted - own for wanted, own in zip(size, regions.shape))
+    """Pad regions to (H, W) with -1, as the image was padded."""
+    height, width = (padded - side for padded, side in zip(size, regions.shape))
     return F.pad(regions, (0, width, 0, height), value=-1)

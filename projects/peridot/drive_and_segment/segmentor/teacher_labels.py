@@ -1,4 +1,4 @@
-"""Hard targets of Drive&Segment's student: a teacher's classes, agreed within regions."""
+"""Hard targets of Drive&Segment's student: a teacher's classes, one per region."""
 
 from __future__ import annotations
 
@@ -39,15 +39,15 @@ class Segmentor(NamedTuple):
 
 @LABEL_GENERATORS.register_module('segment-teacher')
 class SegmentTeacherGenerator(NetworkGenerator):
-    """What a trained teacher sees in whole images; each region gets the class of its mean probabilities.
+    """Classes that a trained teacher predicts for full images; each region gets the class of its mean probabilities.
 
     Regions are segments of the lidar with the superpixels that belong to them, pieces of the ground, and the other
     superpixels (`join_regions`). Classes are those of the pseudo-labels, the ground first.
 
     Args:
         model: Config of the teacher.
-        pipeline: What the teacher sees of an image, `image_pipeline` of its config.
-        checkpoint: Its weights.
+        pipeline: Pipeline of the teacher's input, `image_pipeline` of its config.
+        checkpoint: File with its weights.
         proposals: Folder of tools/make_proposals.py, relative to the data root.
         superpixels: Folder of superpixels, relative to the data root.
         min_confidence: Regions whose class has a smaller mean probability get 255.
@@ -135,7 +135,7 @@ class SegmentTeacherGenerator(NetworkGenerator):
         return Segmentor(network.to(device()).eval(), pipeline)
 
     def generate(self, source: ImageSource) -> np.ndarray:
-        """(H, W) uint8 classes; 255 where the teacher is not sure."""
+        """Classes uint8 (H, W); 255 where the teacher is not certain."""
         size = source.size()
         proposals, superpixels = (maps.read(source.path, size, source.token) for maps in self._maps)
         regions = join_regions(proposals, superpixels, self.rule)
@@ -144,7 +144,7 @@ class SegmentTeacherGenerator(NetworkGenerator):
 
     @torch.no_grad()
     def _logits(self, source: ImageSource) -> Tensor:
-        """Float32 (K, H, W) at the size of the file."""
+        """Logits float32 (K, H, W) at the size of the file."""
         network, pipeline = self.network
         packed = pipeline({'img_path': source.path, 'seg_fields': []})
         batch = dict(inputs=[packed['inputs']], data_samples=[packed['data_samples']])
@@ -152,17 +152,17 @@ class SegmentTeacherGenerator(NetworkGenerator):
 
 
 def load_segmentor(network: nn.Module, checkpoint: str) -> None:
-    """Give a segmentor its weights; of a soft student's checkpoint a plain network takes the student's.
+    """Load a segmentor's weights; from a `DistillSegmentor`'s checkpoint a plain network takes the student's.
 
     Args:
         network: Segmentor of mmsegmentation.
-        checkpoint: File that training wrote.
+        checkpoint: Checkpoint of a training run.
 
     Raises:
         CheckpointError: The file is absent, damaged or of another network.
     """
-    own, state = network.state_dict(), state_of(read_checkpoint(checkpoint))
-    state = {name: tensor for name, tensor in state.items() if name in own or not name.startswith('teacher.')}
+    names, state = network.state_dict(), state_of(read_checkpoint(checkpoint))
+    state = {name: tensor for name, tensor in state.items() if name in names or not name.startswith('teacher.')}
     if wrong := misfits(network, state):
         raise CheckpointError(
             f'checkpoint {checkpoint} is of another network ({len(wrong)} tensors differ, first {wrong[0]!r}): give '
@@ -180,7 +180,7 @@ def region_classes(probabilities: Tensor, regions: Tensor, min_confidence: float
         min_confidence: Regions with a smaller largest mean get 255.
 
     Returns:
-        np.ndarray: uint8 (H, W).
+        Uint8 (H, W).
     """
     means, _, group = region_means(probabilities[None], regions[None].long())
     confidence, classes = means.max(1)

@@ -1,4 +1,4 @@
-"""Pictures of points with features or classes: the cloud from above and projected on images."""
+"""Figures of points with features or classes: the cloud from above and projected onto images."""
 
 import os
 from collections.abc import Sequence
@@ -13,7 +13,7 @@ from torch import Tensor
 from peridot.files import atomic_path
 from peridot.structures import Pairs
 from peridot.visualization.colors import (
-    RIGHT,
+    CORRECT,
     UNLABELED,
     WRONG,
     error_colors,
@@ -27,13 +27,13 @@ DARK = (18, 18, 18)
 
 @dataclass(frozen=True)
 class TopView:
-    """Which part of the ground a picture from above shows.
+    """Area of the ground that a figure from above shows.
 
     Attributes:
-        extent: Half the width of the picture in meters.
-        pixels: Width and height of the picture.
+        extent: Half the width of the figure in meters.
+        pixels: Width and height of the figure.
         center: (x, y) in the middle, lidar frame.
-        forward: (x, y) unit vector that points up in the picture: y in nuScenes' lidar frame, x in KITTI's.
+        forward: (x, y) unit vector that points up in the figure: y in nuScenes' lidar frame, x in KITTI's.
     """
 
     extent: float = 40.0
@@ -45,25 +45,25 @@ class TopView:
     def fit(
         cls, xyz: np.ndarray, lidar2cam: np.ndarray | None = None, pixels: int = 600, objects: np.ndarray | None = None
     ) -> 'TopView':
-        """The view that shows most of a cloud, but nothing farther than some 50 m (80 m ahead) from the sensor.
+        """The view that shows most of a cloud, but nothing farther than about 50 m (80 m ahead) from the sensor.
 
         Args:
-            xyz: (N, >=3) in meters, lidar frame.
-            lidar2cam: (4, 4) of the front camera, whose axis points up, by default the lidar's y axis.
-            pixels: Width and height of the picture.
-            objects: (M, 2) places that the view should contain, within these limits.
+            xyz: Float (N, >=3), meters, lidar frame.
+            lidar2cam: Float (4, 4), of the front camera, whose axis points up, by default the lidar's y axis.
+            pixels: Width and height of the figure.
+            objects: Float (M, 2), positions that the view should contain, within these limits.
         """
         forward = np.array([0.0, 1.0])
         if lidar2cam is not None:
             axis = lidar2cam[2, :2]
             forward = np.sign(axis) * (abs(axis) == abs(axis).max())
         axes = np.stack([forward, (forward[1], -forward[0])], 1)
-        cloud, places = xyz[:, :2] @ axes, np.reshape([] if objects is None else objects, (-1, 2)) @ axes
+        cloud, added = xyz[:, :2] @ axes, np.reshape([] if objects is None else objects, (-1, 2)) @ axes
         # a cloud that was cut to the view of a front camera is shown from its lower edge on
         ahead_only = (cloud[:, 0] < -5).mean() < 0.02
         reach = (0.5, 1.0) if ahead_only else (1.0, 1.0)
         needed = np.percentile((abs(cloud) * reach).max(1), 97)
-        needed = max([needed, *(1.05 * abs(places) * reach).max(1)])
+        needed = max([needed, *(1.05 * abs(added) * reach).max(1)])
         extent = float(np.clip(needed, 10, 40 if ahead_only else 52))
         center = 0.95 * extent * forward * ahead_only
         return cls(extent, pixels, tuple(center.tolist()), tuple(forward.tolist()))
@@ -77,13 +77,13 @@ class TopView:
 
 @dataclass(frozen=True)
 class Cloud:
-    """A point cloud and its cameras, as they are drawn.
+    """A point cloud and its cameras, ready to be drawn.
 
     Attributes:
-        xyz: float (N, 3) in meters, lidar frame.
-        images: uint8 (V, H, W, 3); without cameras the cloud stands alone.
-        pairs: Pairs of the points and these images.
-        view: Part that is shown from above, by default 40 m around the sensor with y up.
+        xyz: Float (N, 3), meters, lidar frame.
+        images: Uint8 (V, H, W, 3); without cameras the cloud stands alone.
+        pairs: Pairs of the points with these images.
+        view: Area that is shown from above, by default 40 m around the sensor with y up.
     """
 
     xyz: np.ndarray
@@ -93,11 +93,11 @@ class Cloud:
 
     @classmethod
     def of_inputs(cls, inputs: dict, lidar2cam: np.ndarray | None = None) -> 'Cloud':
-        """One sample of a paired dataset, shown as `TopView.fit` says.
+        """One sample of a paired dataset, with the view of `TopView.fit`.
 
         Args:
-            inputs: `points` (N, >=3), `pairs` and, where there are cameras, `images` uint8 (V, 3, H, W).
-            lidar2cam: (4, 4) of the front camera, whose axis points up.
+            inputs: `points` (N, >=3), `pairs` and, if there are cameras, `images` uint8 (V, 3, H, W).
+            lidar2cam: Float (4, 4), of the front camera, whose axis points up.
         """
         xyz = inputs['points'][:, :3].cpu().numpy()
         images = inputs['images'] if len(inputs.get('images', ())) else torch.zeros(0, 3, 1, 1, dtype=torch.uint8)
@@ -105,23 +105,23 @@ class Cloud:
         return cls(xyz, images, inputs['pairs'], TopView.fit(xyz, lidar2cam))
 
     def nearest(self, x: float, y: float) -> int:
-        """Row of the point nearest to these meters on the ground."""
+        """Row of the point nearest to a position on the ground, in meters."""
         return int(np.linalg.norm(self.xyz[:, :2] - np.array((x, y), self.xyz.dtype), axis=1).argmin())
 
 
 def draw_from_above(
     xyz: np.ndarray, colors: np.ndarray, view: TopView | None = None, height: np.ndarray | None = None
 ) -> np.ndarray:
-    """Cloud from above.
+    """Draw a cloud from above.
 
     Args:
-        xyz: (N, 3) in meters, lidar frame.
-        colors: uint8 (N, 3).
-        view: Part that is shown, by default 40 m around the sensor with y up.
-        height: (N,) points with larger values cover others, by default their z.
+        xyz: Float (N, 3), meters, lidar frame.
+        colors: Uint8 (N, 3).
+        view: Area that is shown, by default 40 m around the sensor with y up.
+        height: Float (N,), points with larger values cover others; by default their z.
 
     Returns:
-        uint8 (pixels, pixels, 3).
+        Uint8 (pixels, pixels, 3).
     """
     view = view or TopView()
     canvas = np.full((view.pixels, view.pixels, 3), DARK, np.uint8)
@@ -135,16 +135,16 @@ def draw_from_above(
 
 
 def draw_on_images(images: np.ndarray, pairs: Pairs, colors: np.ndarray, radius: int = 2) -> np.ndarray:
-    """Points on the images they project to.
+    """Draw points on the images that they project to.
 
     Args:
-        images: uint8 (V, H, W, 3).
+        images: Uint8 (V, H, W, 3).
         pairs: Pairs of one sample in the frame of `images`.
-        colors: uint8 (N, 3), one per point.
+        colors: Uint8 (N, 3), one per point.
         radius: Half the width of a point in pixels.
 
     Returns:
-        uint8 (V, H, W, 3).
+        Uint8 (V, H, W, 3).
     """
     canvas = images // 2
     height, width = images.shape[1:3]
@@ -159,7 +159,7 @@ def draw_on_images(images: np.ndarray, pairs: Pairs, colors: np.ndarray, radius:
 
 
 def tile(images: np.ndarray, columns: int) -> np.ndarray:
-    """(V, H, W, 3) images in rows of `columns` (the last row padded with black)."""
+    """Arrange images (V, H, W, 3) in rows of `columns`; the last row is padded with black."""
     rows = -(-len(images) // columns)
     padded = np.zeros((rows * columns, *images.shape[1:]), np.uint8)
     padded[: len(images)] = images
@@ -167,27 +167,28 @@ def tile(images: np.ndarray, columns: int) -> np.ndarray:
     return grid.reshape(rows * images.shape[1], columns * images.shape[2], 3)
 
 
-def caption(picture: np.ndarray, text: str) -> np.ndarray:
-    """The picture with a line of text in its upper left corner, in place."""
-    size = max(0.45, picture.shape[0] / 1400)
+def caption(figure: np.ndarray, text: str) -> np.ndarray:
+    """Write a line of text into the upper left corner of a figure, in place."""
+    size = max(0.45, figure.shape[0] / 1400)
     (width, height), below = cv2.getTextSize(text, cv2.FONT_HERSHEY_SIMPLEX, size, 1)
-    picture[: height + 2 * below, : width + 2 * below] = DARK
-    cv2.putText(picture, text, (below, height + below), cv2.FONT_HERSHEY_SIMPLEX, size, (255, 255, 255), 1, cv2.LINE_AA)
-    return picture
+    figure[: height + 2 * below, : width + 2 * below] = DARK
+    cv2.putText(figure, text, (below, height + below), cv2.FONT_HERSHEY_SIMPLEX, size, (255, 255, 255), 1, cv2.LINE_AA)
+    return figure
 
 
 def legend(names: Sequence[str], colors: Sequence[Sequence[int]], width: int) -> np.ndarray:
-    """Names with their colors in as many lines as a width needs: uint8 (H, width, 3)."""
+    """Draw names with their colors, in as many lines as needed: uint8 (H, width, 3)."""
     line, size = 30, 0.55
-    places, right, row = [], 8, 0
+    corners: list[tuple[int, int]] = []
+    right, row = 8, 0
     for name in names:
         wide = cv2.getTextSize(name, cv2.FONT_HERSHEY_SIMPLEX, size, 1)[0][0] + 48
         if right + wide > width and right > 8:
             right, row = 8, row + 1
-        places.append((right, row * line))
+        corners.append((right, row * line))
         right += wide
     canvas = np.full(((row + 1) * line, width, 3), DARK, np.uint8)
-    for name, color, (left, top) in zip(names, colors, places):
+    for name, color, (left, top) in zip(names, colors, corners):
         canvas[top + 7 : top + line - 7, left : left + 20] = color
         at = (left + 27, top + line - 10)
         cv2.putText(canvas, name, at, cv2.FONT_HERSHEY_SIMPLEX, size, (255, 255, 255), 1, cv2.LINE_AA)
@@ -195,44 +196,43 @@ def legend(names: Sequence[str], colors: Sequence[Sequence[int]], width: int) ->
 
 
 def beside(left: np.ndarray, right: np.ndarray) -> np.ndarray:
-    """Two pictures side by side, the lower one in the middle."""
+    """Put two figures side by side, the lower one centered vertically."""
     height = max(len(left), len(right))
-    gaps = [height - len(part) for part in (left, right)]
+    gaps = [height - len(side) for side in (left, right)]
     margins = [((gap // 2, gap - gap // 2), (0, 0), (0, 0)) for gap in gaps]
-    parts = [np.pad(part, margin, constant_values=DARK[0]) for part, margin in zip((left, right), margins)]
-    return np.hstack(parts)
+    return np.hstack([np.pad(side, gap, constant_values=DARK[0]) for side, gap in zip((left, right), margins)])
 
 
-def save_picture(path: str | os.PathLike, picture: np.ndarray) -> None:
-    """Write a picture uint8 (H, W, 3) as a PNG file, atomically; missing folders are made."""
+def save_figure(path: str | os.PathLike, figure: np.ndarray) -> None:
+    """Write a figure uint8 (H, W, 3) as a PNG file, atomically; missing folders are created."""
     with atomic_path(path) as temporary:
-        Image.fromarray(np.ascontiguousarray(picture)).save(temporary, format='PNG')
+        Image.fromarray(np.ascontiguousarray(figure)).save(temporary, format='PNG')
 
 
-def feature_picture(features: Tensor, cloud: Cloud, query: int | None = None) -> np.ndarray:
-    """The cloud from above beside the cameras, colored by feature.
+def feature_figure(features: Tensor, cloud: Cloud, query: int | None = None) -> np.ndarray:
+    """Draw the cloud from above beside the cameras, colored by feature.
 
     Args:
-        features: float (N, C) point features.
+        features: Float (N, C).
         cloud: The points.
         query: Row of a point: color by similarity to it instead of by principal components; a cross marks it.
 
     Returns:
-        uint8 (H', W', 3).
+        Uint8 (H', W', 3).
     """
-    return color_picture(pca_colors(features) if query is None else similarity_colors(features, query), cloud, query)
+    return color_figure(pca_colors(features) if query is None else similarity_colors(features, query), cloud, query)
 
 
-def color_picture(colors: np.ndarray, cloud: Cloud, marked: int | None = None) -> np.ndarray:
-    """The cloud from above beside the cameras, in given colors.
+def color_figure(colors: np.ndarray, cloud: Cloud, marked: int | None = None) -> np.ndarray:
+    """Draw the cloud from above beside the cameras, in given colors.
 
     Args:
-        colors: uint8 (N, 3).
+        colors: Uint8 (N, 3).
         cloud: The points.
         marked: Row of a point that gets a cross.
 
     Returns:
-        uint8 (H', W', 3).
+        Uint8 (H', W', 3).
     """
     above = draw_from_above(cloud.xyz, colors, cloud.view)
     if marked is not None:
@@ -249,26 +249,26 @@ def color_picture(colors: np.ndarray, cloud: Cloud, marked: int | None = None) -
     return beside(above, np.asarray(Image.fromarray(cameras).resize((width, height))))
 
 
-def segmentation_picture(
+def segmentation_figure(
     cloud: Cloud, truth: np.ndarray, predicted: np.ndarray, classes: Sequence[str], palette: Sequence[Sequence[int]]
 ) -> np.ndarray:
-    """Ground truth, prediction and errors one below the other, each from above and on the cameras.
+    """Draw ground truth, prediction and errors below each other, each from above and on the cameras.
 
     Args:
         cloud: The points.
-        truth: int (N,); values outside [0, K) have no ground truth.
-        predicted: int (N,).
+        truth: Int (N,); values outside [0, K) have no ground truth.
+        predicted: Int (N,).
         classes: Names of the K classes.
-        palette: Their RGB.
+        palette: Their RGB colors.
 
     Returns:
-        uint8 (H', W', 3).
+        Uint8 (H', W', 3).
     """
     images, pairs = cloud.images, cloud.pairs
     labeled = (truth >= 0) & (truth < len(classes))
     wrong = labeled & (truth != predicted)
     percent = 100 * wrong.sum() / max(labeled.sum(), 1)
-    # errors are seen where they lie among right points
+    # errors are drawn last, so that correct points do not hide them
     on_top, last = np.where(wrong, 1, 0), pairs[torch.argsort(torch.from_numpy(wrong)[pairs.point], stable=True)]
     rows = []
     for text, colors, order, drawn in (
@@ -280,5 +280,5 @@ def segmentation_picture(
         if len(images):
             above = beside(above, tile(draw_on_images(images, drawn, colors), min(3, len(images))))
         rows.append(above)
-    names, colors = [*classes, 'no ground truth', 'right', 'wrong'], [*palette, UNLABELED, RIGHT, WRONG]
+    names, colors = [*classes, 'no ground truth', 'correct', 'wrong'], [*palette, UNLABELED, CORRECT, WRONG]
     return np.vstack([*rows, legend(names, colors, rows[0].shape[1])])

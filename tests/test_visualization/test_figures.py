@@ -8,12 +8,12 @@ from peridot.visualization.boxes import (
     PREDICTED,
     TRUE,
     Boxes,
-    detection_picture,
+    detection_figure,
     draw_boxes_from_above,
     draw_boxes_on_image,
 )
-from peridot.visualization.colors import RIGHT, UNLABELED, WRONG, error_colors, label_colors
-from peridot.visualization.pictures import DARK, Cloud, TopView, feature_picture, segmentation_picture
+from peridot.visualization.colors import CORRECT, UNLABELED, WRONG, error_colors, label_colors
+from peridot.visualization.figures import DARK, Cloud, TopView, feature_figure, segmentation_figure
 from peridot.visualization.tsne import balanced_rows, class_map, embed
 
 # x forward y left z up -> right x down y forward z
@@ -28,9 +28,9 @@ def boxes(*rows, name='car', color=TRUE) -> Boxes:
     return Boxes(corners, [name] * len(rows), color)
 
 
-def colored(picture, color) -> np.ndarray:
+def colored(figure, color) -> np.ndarray:
     """(M, 2) row and column of the pixels of about this color."""
-    return np.argwhere((abs(picture.astype(int) - color) < 40).all(-1))
+    return np.argwhere((abs(figure.astype(int) - color) < 40).all(-1))
 
 
 # ------------------------------------------------------------------------------------------------------- from above
@@ -64,7 +64,9 @@ def test_view_fits_the_cloud(ahead_only):
 def test_class_and_error_colors():
     truth, predicted = np.array([0, 1, 1, 2, -1]), np.array([0, 1, 0, 0, 0])
     assert label_colors(truth, PALETTE).tolist() == [*PALETTE, PALETTE[1], list(UNLABELED), list(UNLABELED)]
-    assert error_colors(truth, predicted, 2).tolist() == [list(c) for c in (RIGHT, RIGHT, WRONG, UNLABELED, UNLABELED)]
+    assert error_colors(truth, predicted, 2).tolist() == [
+        list(c) for c in (CORRECT, CORRECT, WRONG, UNLABELED, UNLABELED)
+    ]
 
 
 def segmented(with_camera: bool):
@@ -74,23 +76,23 @@ def segmented(with_camera: bool):
     images = np.full((int(with_camera), 90, 160, 3), 200, np.uint8)
     pairs = project_to_cameras(xyz, AHEAD[None], CAM2IMG[None], np.array([[90, 160]])) if with_camera else Pairs.empty()
     view = TopView(20, 90, (0.0, 0.0), (1.0, 0.0))
-    return segmentation_picture(Cloud(xyz, images, pairs, view), truth, predicted, CLASSES, PALETTE)
+    return segmentation_figure(Cloud(xyz, images, pairs, view), truth, predicted, CLASSES, PALETTE)
 
 
 def test_segmentation_shows_truth_prediction_and_errors():
-    picture = segmented(True)
-    assert picture.shape[:2] == (3 * 90 + picture.shape[0] - 270, 90 + 160)
-    truth, prediction, errors = picture[:90], picture[90:180], picture[180:270]
-    # 10 m ahead is a quarter of the picture above its middle, 2 m to the left 4.5 pixels
+    figure = segmented(True)
+    assert figure.shape[:2] == (3 * 90 + figure.shape[0] - 270, 90 + 160)
+    truth, prediction, errors = figure[:90], figure[90:180], figure[180:270]
+    # 10 m ahead is a quarter of the figure above its middle, 2 m to the left 4.5 pixels
     above = (22, 40)
     assert (truth[above] == PALETTE[1]).all() and (prediction[above] == PALETTE[1]).all()
     # the error shows although a right point lies above it
     assert (errors[above] == WRONG).all()
-    assert (errors[22, 49] == RIGHT).all() and (errors[67, 45] == RIGHT).all()
+    assert (errors[22, 49] == CORRECT).all() and (errors[67, 45] == CORRECT).all()
     # on the image: 100 px * 2 m / 10 m from the middle
     on_image = (45, 90 + 60)
     assert (truth[on_image] == PALETTE[0]).all() and (prediction[on_image] == PALETTE[1]).all()
-    assert (errors[on_image] == WRONG).all() and (errors[45, 90 + 100] == RIGHT).all()
+    assert (errors[on_image] == WRONG).all() and (errors[45, 90 + 100] == CORRECT).all()
     assert segmented(False).shape[1] == 90
 
 
@@ -98,35 +100,35 @@ def test_segmentation_shows_truth_prediction_and_errors():
 
 
 def test_boxes_from_above_point_ahead():
-    view, picture = TopView(20, 400, (0.0, 0.0), (1.0, 0.0)), np.full((400, 400, 3), DARK, np.uint8)
-    draw_boxes_from_above(picture, boxes([10.0, 5, 0, 4, 2, 1.5, 0]), view)
-    drawn = colored(picture, TRUE)
+    view, figure = TopView(20, 400, (0.0, 0.0), (1.0, 0.0)), np.full((400, 400, 3), DARK, np.uint8)
+    draw_boxes_from_above(figure, boxes([10.0, 5, 0, 4, 2, 1.5, 0]), view)
+    drawn = colored(figure, TRUE)
     low, high = view.place(np.array([[12.0, 6], [8, 4]]))
     assert abs(drawn.min(0) - low).max() <= 2 and abs(drawn.max(0) - high).max() <= 2
     row, col = view.place(np.array([11.0, 5])).astype(int)
-    assert (abs(picture[row, col].astype(int) - TRUE) < 40).all()
+    assert (abs(figure[row, col].astype(int) - TRUE) < 40).all()
     row, col = view.place(np.array([9.0, 5])).astype(int)
-    assert (picture[row, col] == DARK).all()
+    assert (figure[row, col] == DARK).all()
 
 
 def test_boxes_on_images_are_where_they_are_seen():
-    picture = np.zeros((90, 160, 3), np.uint8)
+    figure = np.zeros((90, 160, 3), np.uint8)
     matrix = CAM2IMG[:3] @ AHEAD
-    draw_boxes_on_image(picture, boxes([10.0, 2, -1, 4, 2, 2, 0], name=''), matrix)
-    drawn = colored(picture, TRUE)
+    draw_boxes_on_image(figure, boxes([10.0, 2, -1, 4, 2, 2, 0], name=''), matrix)
+    drawn = colored(figure, TRUE)
     # nearest face 8 m away, y from 1 to 3, z from -1 to 1
     assert abs(drawn.min(0) - (45 - 100 / 8, 80 - 300 / 8)).max() <= 2
     assert abs(drawn.max(0) - (45 + 100 / 8, 80 - 100 / 12)).max() <= 2
 
 
 def test_boxes_behind_the_camera_are_not_drawn():
-    picture = np.zeros((90, 160, 3), np.uint8)
+    figure = np.zeros((90, 160, 3), np.uint8)
     matrix = CAM2IMG[:3] @ AHEAD
-    draw_boxes_on_image(picture, boxes([-10.0, 2, -1, 4, 2, 2, 0]), matrix)
-    assert not picture.any()
+    draw_boxes_on_image(figure, boxes([-10.0, 2, -1, 4, 2, 2, 0]), matrix)
+    assert not figure.any()
     # partly behind: lines leave the image instead of turning round
-    draw_boxes_on_image(picture, boxes([0.0, -3, -1, 8, 2, 2, 0], name=''), matrix)
-    assert (colored(picture, TRUE)[:, 1] >= 80).all() and picture.any()
+    draw_boxes_on_image(figure, boxes([0.0, -3, -1, 8, 2, 2, 0], name=''), matrix)
+    assert (colored(figure, TRUE)[:, 1] >= 80).all() and figure.any()
 
 
 def test_names_do_not_cover_each_other():
@@ -134,9 +136,9 @@ def test_names_do_not_cover_each_other():
     near, far = [6.0, 0, -1, 2, 2, 2, 0], [6.5, 0, -1, 2, 2, 2, 0]
 
     def draw(*rows, name='') -> np.ndarray:
-        picture = np.zeros((90, 160, 3), np.uint8)
-        draw_boxes_on_image(picture, boxes(*rows, name=name), matrix)
-        return picture
+        figure = np.zeros((90, 160, 3), np.uint8)
+        draw_boxes_on_image(figure, boxes(*rows, name=name), matrix)
+        return figure
 
     def text(*rows) -> int:
         return (draw(*rows, name='car') != draw(*rows)).any(-1).sum()
@@ -154,11 +156,11 @@ def test_detections_with_any_number_of_cameras(cameras):
         boxes([10.0, 5, 0, 4, 2, 1.5, 0]),
         boxes(color=PREDICTED) if cameras else boxes([9.0, 5, 0, 4, 2, 1.5, 0.1], color=PREDICTED),
     )
-    picture = detection_picture(np.zeros((5, 3)), images, *matrices, true, found, view)
+    figure = detection_figure(np.zeros((5, 3)), images, *matrices, true, found, view)
     height, width = {0: (160, 160), 1: (250, 160), 6: (270, 480)}[cameras]
     # and a legend below
-    assert picture.shape[1] == width and picture.shape[0] - height in (30, 60)
-    assert len(colored(picture, TRUE)) > 50
+    assert figure.shape[1] == width and figure.shape[0] - height in (30, 60)
+    assert len(colored(figure, TRUE)) > 50
     assert not images.any()
 
 
@@ -168,8 +170,8 @@ def test_detections_with_any_number_of_cameras(cameras):
 def test_the_query_is_marked():
     xyz = np.array([[5.0, 5, 0], [-20, -20, 0]])
     cloud = Cloud(xyz, np.zeros((0, 1, 1, 3), np.uint8), Pairs.empty(), TopView(40, 80))
-    picture = feature_picture(torch.eye(2), cloud, 0)
-    assert abs(colored(picture, (255, 60, 60)).mean(0) - (35, 45)).max() < 1.5
+    figure = feature_figure(torch.eye(2), cloud, 0)
+    assert abs(colored(figure, (255, 60, 60)).mean(0) - (35, 45)).max() < 1.5
 
 
 def test_rows_are_balanced():
@@ -187,5 +189,5 @@ def test_tsne_separates_groups_and_is_drawn():
     middles = np.stack([positions[labels == k].mean(0) for k in (0, 1)])
     nearest = np.linalg.norm(positions[:, None] - middles, axis=2).argmin(1)
     assert (nearest == labels).all()
-    picture = class_map(positions, labels, CLASSES, PALETTE)
-    assert picture.shape == (1000, 1200, 3) and all(len(colored(picture, color)) > 200 for color in PALETTE)
+    figure = class_map(positions, labels, CLASSES, PALETTE)
+    assert figure.shape == (1000, 1200, 3) and all(len(colored(figure, color)) > 200 for color in PALETTE)
