@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 from mmengine.dataset import pseudo_collate
-from peridot.datasets.frames import FrameRule, drives_of, link_frames
+from peridot.datasets.frames import FrameRule, drives_of, link_frames, seconds
 from peridot.datasets.sampler import SampleKey
 from peridot.errors import ConfigError, DataError
 from peridot.models.preprocessor import PairedDataPreprocessor
@@ -199,3 +199,8 @@ def test_a_frame_that_the_pipeline_gives_up_is_left_out(tiny, monkeypatch):
         lambda self, info: None if info['token'] == 'token2' else run(self, info),
     )
     assert batch_of(dataset[1])['frames'].frame.tolist() == [0, 1]
+
+
+def test_times_in_microseconds():
+    assert seconds(1532402927502538) == pytest.approx(1532402927.502538)
+    assert seconds(1532402927.5) == 1532402927.5 and seconds(0.1) == 0.1

@@ -93,7 +93,12 @@ def timestamp_of(info: dict, ann_file: str) -> float:
             f'the samples of {ann_file} have no timestamp, which `frames` of the dataset needs: make the info file '
             'again with tools/create_data.py from data with times and poses, or take `frames` out'
         )
-    return float(time) / 1e6 if float(time) > _LATEST_SECOND else float(time)
+    return seconds(time)
+
+
+def seconds(timestamp: float) -> float:
+    """A time stamp in seconds; info files of Waymo have microseconds."""
+    return float(timestamp) / 1e6 if float(timestamp) > _LATEST_SECOND else float(timestamp)
 
 
 def lidar2global_of(info: dict, ann_file: str) -> np.ndarray:

@@ -13,7 +13,7 @@ from mmengine.fileio import load
 from mmengine.logging import print_log
 
 from peridot.datasets.catalog import create_command, lookup
-from peridot.datasets.frames import FrameRule, join_frames, lidar2global_of, link_frames, timestamp_of
+from peridot.datasets.frames import FrameRule, join_frames, lidar2global_of, link_frames, seconds, timestamp_of
 from peridot.datasets.sampler import SampleKey, seeded_sample
 from peridot.errors import ConfigError, DataError
 from peridot.maps import FeatureFolder, MapFolder
@@ -244,7 +244,7 @@ class PairedDataset(BaseDataset):
             )
         return {
             'lidar_path': osp.join(self.data_prefix[folder], osp.basename(lidar['lidar_path'])),
-            'time': float(sweep.get('timestamp', np.nan)) - float(info.get('timestamp', np.nan)),
+            'time': seconds(sweep.get('timestamp', np.nan)) - seconds(info.get('timestamp', np.nan)),
             'sensor2lidar': np.linalg.inv(lidar2sensor),
         }
 
