@@ -13,7 +13,7 @@ from peridot.evaluation import ZeroShotLoop, confusion_matrix
 from peridot.models.functional import read_at
 from peridot.models.students import VoxelFeatures
 from peridot.registry import MODELS
-from peridot.structures import Pairs
+from peridot.structures import Frames, Pairs
 from peridot.text import TextEmbeddings
 from torch import nn
 from torch.utils.data import DataLoader, Dataset
@@ -58,7 +58,10 @@ def model():
             student=dict(type='peridot.ZeroShotStudent'),
             teacher=dict(type='peridot.ZeroShotTeacher'),
             heads=dict(distill=dict(type='peridot.DistillationHead'), other=dict(channels=5)),
-            objectives=dict(distance=dict(type='peridot.FeatureDistance')),
+            objectives=dict(
+                distance=dict(type='peridot.FeatureDistance'),
+                infonce=dict(type='peridot.PointPixelInfoNCE', head='other'),
+            ),
         )
     )
 
@@ -78,7 +81,8 @@ def sample(seed: int, num_points: int, num_pairs: int, cameras: int = 2) -> dict
         camera=torch.randint(max(cameras, 1), (num_pairs,), generator=g).sort().values,
         position=torch.rand(num_pairs, 2, generator=g) * torch.tensor([HEIGHT - 1.0, WIDTH - 1.0]),
     )
-    inputs = dict(points=torch.rand(num_points, 4, generator=g) * 20 - 10, pairs=pairs)
+    points = torch.rand(num_points, 4, generator=g) * 20 - 10
+    inputs = dict(points=points, pairs=pairs, frames=Frames.single(num_points, cameras))
     if cameras:
         inputs['images'] = torch.randint(256, (cameras, 3, HEIGHT, WIDTH), generator=g, dtype=torch.uint8)
     labels = torch.randint(IGNORE + 1, (num_points,), generator=g)

@@ -58,7 +58,7 @@ def test_every_trained_tensor_arrives_in_the_detector(detector, tensors, tmp_pat
             type='peridot.Pretrainer',
             student=dict(type='peridot.DetectorTrunk', detector=str(tmp_path / 'detector.py')),
             heads=dict(occupancy=dict(type='peridot.LatentHead', channels=8)),
-            objectives=dict(occupancy=dict(type='peridot.OccupancyReconstruction', channels=8)),
+            objectives=dict(occupancy=dict(type='peridot.OccupancyReconstruction')),
         )
     )
     before = {name: value.clone() for name, value in model.student.state_dict().items()}

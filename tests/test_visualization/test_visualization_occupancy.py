@@ -17,6 +17,7 @@ from peridot.visualization.occupancy import (
     occupancy_slice,
     predict_occupancy,
 )
+from tiny import connected
 
 FREE, OCCUPIED = heat_colors(torch.tensor([0.0, 1.0]))
 
@@ -24,7 +25,7 @@ FREE, OCCUPIED = heat_colors(torch.tensor([0.0, 1.0]))
 @pytest.fixture
 def wall():
     """A decoder that says occupied at x > 0 of each support, and supports along the line y = 2 at x = 5."""
-    objective, head = OccupancyReconstruction(channels=4), LatentHead(2, channels=4)
+    objective, head = connected(OccupancyReconstruction(), 4), LatentHead(2, channels=4)
     for parameter in (*objective.parameters(), *head.parameters()):
         torch.nn.init.zeros_(parameter)
     decoder = objective.decoder
