@@ -22,7 +22,6 @@ TINY = [
     'model.student.backbone.encoder_blocks=[1,1,1,1]',
     'model.student.backbone.decoder_blocks=[1,1,1,1]',
     'train_dataloader.dataset.indices=4',
-    'train_dataloader.dataset.pipeline.7.size=(64,112)',
     'train_dataloader.num_workers=0',
     'train_dataloader.persistent_workers=False',
     'default_hooks.logger.interval=1',

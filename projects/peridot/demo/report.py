@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from peridot.checkpoints import read_checkpoint
 from peridot.demo.methods import COLORS, METHODS, NAMES, UNTRAINED
 from peridot.files import atomic_path
-from peridot.maps import ImageSource, MapFolder
+from peridot.maps import ImageSource
 from peridot.registry import DATASETS, MODELS
 from peridot.visualization.colors import class_colors, label_colors
 from peridot.visualization.figures import Cloud, TopView, draw_from_above, draw_on_images, feature_figure, tile
@@ -121,7 +121,7 @@ def _data(sample: dict, meta: dict) -> str:
 def _labels(config: Config) -> str:
     dataset = DATASETS.build({**config.train_dataloader.dataset, 'pipeline': []})
     info = dataset.get_data_info(len(dataset) // 2)
-    folder = MapFolder(config.weak_labels, info['data_root'])
+    folder = info['maps']['labels']
     palette = class_colors(folder.num_classes)
     drawn = []
     for path in info['img_paths'][:3]:
