@@ -4,7 +4,9 @@ _base_ = './olivine_demo.py'
 
 queries = dict(type='peridot.SampleOccupancyQueries', num_queries=2048, intensity_scale=255.0, voxel_size=0.1)
 train_pipeline = [
-    *_base_.train_pipeline[: -len(_base_.augment)],
+    *_base_.read_sample,
+    dict(type='peridot.LoadPairLabels'),
+    # rotation and flips come before the queries
     *_base_.augment_points,
     queries,
     *_base_.augment_views,
