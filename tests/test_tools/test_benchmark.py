@@ -2,8 +2,6 @@
 
 import json
 import runpy
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -60,21 +58,12 @@ def weights(tmp_path) -> Path:
     return path
 
 
-def test_benchmark_makes_table_and_plot_and_is_done_once(demo_root, weights, tmp_path):
+def test_benchmark_makes_table_and_plot_and_is_done_once(demo_root, weights, tmp_path, call_tool, capsys):
     command = [
-        *(
-            sys.executable,
-            'tools/benchmark.py',
-            '--networks',
-            'random',
-            f'ours={weights}',
-            '--protocols',
-            str(PROTOCOL),
-        ),
+        *('python', 'tools/benchmark.py', '--networks', 'random', f'ours={weights}', '--protocols', str(PROTOCOL)),
         *('--seeds', '0', '--data-root', str(demo_root), '--out', str(tmp_path / 'out'), '--cfg-options', *OPTIONS),
     ]
-    result = subprocess.run(command, cwd=REPO, capture_output=True, text=True, timeout=300)
-    assert result.returncode == 0, result.stdout[-2000:] + result.stderr[-2000:]
+    assert call_tool(command) == 0
     random, ours = json.loads((tmp_path / 'out' / 'results.json').read_text())
     assert (random['network'], ours['network'], ours['metric']) == ('random', 'ours', 'miou')
     assert 0 <= ours['mean'] <= 1 and ours['seconds'] > 0 and ours['memory_mb'] > 100
@@ -87,8 +76,7 @@ def test_benchmark_makes_table_and_plot_and_is_done_once(demo_root, weights, tmp
     assert '| ours | miou |' in (tmp_path / 'out' / 'table.md').read_text()
     assert (tmp_path / 'out' / 'plot.png').read_bytes()[:4] == b'\x89PNG'
 
-    again = subprocess.run(command, cwd=REPO, capture_output=True, text=True, timeout=60)
-    assert again.returncode == 0 and '2 runs, 2 done before' in again.stdout
+    assert call_tool(command) == 0 and '2 runs, 2 done before' in capsys.readouterr().out
 
 
 def test_mean_and_spread_are_those_of_the_seeds(tool, tmp_path):
