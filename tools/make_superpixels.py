@@ -1,21 +1,13 @@
 #!/usr/bin/env python3
 """Make superpixels for the training images of a config, see docs/label_maps.md."""
 
-from peridot.cli import load_config, own_command, parse_map_arguments, run
-from peridot.labels.generator import build_generator
-from peridot.labels.training_maps import make_training_maps
+from peridot.cli import parse_map_arguments, run
+from peridot.labels.training_maps import make_maps_of_config
 
 
 def main() -> None:
     """Run the generator."""
-    args = parse_map_arguments('superpixels', generator='slic')
-    config = load_config(args)
-    generator = build_generator('superpixels', args.generator, args.options, config)
-    previews = make_training_maps(
-        config, generator, args.out, args.workers, args.overwrite, args.preview, own_command()
-    )
-    for path in previews:
-        print(path)
+    make_maps_of_config('superpixels', parse_map_arguments('superpixels', generator='slic'))
 
 
 if __name__ == '__main__':

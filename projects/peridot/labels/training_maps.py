@@ -1,6 +1,7 @@
 """Makes maps for the training images of a config."""
 
 import os
+from argparse import Namespace
 from collections.abc import Callable
 from copy import deepcopy
 from pathlib import Path
@@ -10,9 +11,10 @@ from mmengine.config import Config
 from mmengine.logging import MMLogger
 from torch.utils.data import Dataset
 
+from peridot.cli import load_config, own_command
 from peridot.errors import ConfigError
 from peridot.labels.distributed import start_distributed
-from peridot.labels.generator import LabelGenerator
+from peridot.labels.generator import LabelGenerator, build_generator
 from peridot.labels.job import MapJob
 from peridot.labels.previews import write_previews
 from peridot.labels.runner import make_maps
@@ -21,35 +23,22 @@ from peridot.registry import DATASETS
 from peridot.walk import dicts_of
 
 
-def make_training_maps(
-    config: Config,
-    generator: LabelGenerator,
-    out: str,
-    workers: int = 1,
-    overwrite: bool = False,
-    previews: int = 0,
-    command: str | None = None,
-) -> list[Path]:
-    """Make maps for the training images of a config, as `make_maps` does; torchrun's processes share the images.
+def make_maps_of_config(kind: str, args: Namespace) -> None:
+    """Make maps for the training images of a config and print the overlays; torchrun's processes share the images.
 
     Args:
-        config: Config with a `train_dataloader`.
-        generator: Makes the maps.
-        out: Folder of the maps, relative to the data root.
-        workers: Processes on this machine that work for this process.
-        overwrite: Replace a folder that was begun with other settings.
-        previews: Number of overlays to write.
-        command: Command kept in the manifest, for error messages.
-
-    Returns:
-        The overlays.
+        kind: 'superpixels' or 'labels'.
+        args: Those of `peridot.cli.parse_map_arguments`.
 
     Raises:
         PeridotError: Anything the user can fix.
     """
+    config = load_config(args)
+    generator = build_generator(kind, args.generator, args.options, config)
     dataset, data_root = training_set(config)
-    job = MapJob(images_of(dataset), data_root, data_root / out, workers)
-    return make_and_preview(generator, job, overwrite, previews, command)
+    job = MapJob(images_of(dataset), data_root, data_root / args.out, args.workers)
+    for path in make_and_preview(generator, job, args.overwrite, args.preview, own_command()):
+        print(path)
 
 
 def make_and_preview(
