@@ -11,7 +11,7 @@ import torch
 from mmengine.config import Config
 from peridot.cli import add_config_arguments, check_datasets, load_config, run
 from peridot.errors import ConfigError, DataError
-from peridot.evaluation.zero_shot import check_head, embed_sample
+from peridot.evaluation.zero_shot import check_head
 from peridot.text import TEMPLATES, TextEmbeddings, TextEncoder, embed_prompts
 from peridot.visualization.boxes import PREDICTED, TRUE, Boxes, detection_figure
 from peridot.visualization.figures import Cloud, TopView, feature_figure, save_figure, segmentation_figure
@@ -156,7 +156,7 @@ def text_figures(model: nn.Module, scenes: Scenes, args: argparse.Namespace) -> 
     check_head(model, args.head, queries[0], args.embeddings or args.model)
     clouds, found = {}, []
     for name, sample, row in scenes:
-        features = embed_sample(model, sample, args.head)
+        features = point_features(model, sample, args.head)
         found.append(torch.cat([query.scores(features) for query in queries], 1))
         clouds[name] = cloud_of(sample, row, scenes)
     for column, text in enumerate(args.texts):
@@ -177,7 +177,7 @@ def correlation_figures(model: nn.Module, scenes: Scenes, args: argparse.Namespa
     scans = []
     for source in sources:
         for name, sample, row in source:
-            features = embed_sample(model, sample, args.head) if args.head else point_features(model, sample)
+            features = point_features(model, sample, args.head)
             title = f'{source.dataset.metainfo.get("dataset", "")} {name}'.strip()
             scans.append(Scan(title, cloud_of(sample, row, source), features))
     yield 'correlation', correlation_figure(scans, scans[0].cloud.nearest(*args.point))

@@ -2,7 +2,6 @@
 
 import torch
 from mmdet3d.structures import PointData
-from mmengine.dataset import pseudo_collate
 from mmengine.logging import print_log
 from mmengine.runner import ValLoop, autocast
 from torch import Tensor, nn
@@ -126,24 +125,6 @@ class ZeroShotLoop(ValLoop):
             sample.pred_pts_seg = PointData(pts_semantic_mask=labels)
             sample.eval_ann_info = dict(pts_semantic_mask=truth.cpu().numpy())
         self.evaluators[protocol].process(data_samples=samples, data_batch=None)
-
-
-@torch.no_grad()
-def embed_sample(model: nn.Module, sample: dict, head: str) -> Tensor:
-    """Unit embeddings (N, F) of the points of one packed sample in the teacher's space, on the CPU.
-
-    Args:
-        model: A `peridot.Pretrainer`.
-        sample: As its pipeline packs it.
-        head: Name of the head that maps into the teacher's space.
-
-    Raises:
-        ConfigError: The model has no such head.
-    """
-    if head not in getattr(model, 'heads', {}):
-        raise ConfigError(f'{type(model).__name__} has no head {head!r}: {_heads_of(model)}')
-    points = model.data_preprocessor(pseudo_collate([sample]), False)['inputs']['points']
-    return model.embed_points(points, head)[0].cpu()
 
 
 @torch.no_grad()

@@ -83,6 +83,8 @@ class Pretrainer(BaseModel):
         Returns:
             For each scan (N_i, C), or (N_i, D) with a head.
         """
+        if head is not None and head not in self.heads:
+            raise ConfigError(f'the model has no head {head!r}: it has {", ".join(self.heads) or "none"}')
         lengths = [len(p) for p in points]
         rows = torch.arange(sum(lengths), device=points[0].device)
         embed = self.heads[head].embed_student if head else None

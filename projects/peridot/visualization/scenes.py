@@ -136,15 +136,20 @@ def predict(model: nn.Module, sample: dict):
 
 
 @torch.no_grad()
-def point_features(model: nn.Module, sample: dict) -> Tensor:
+def point_features(model: nn.Module, sample: dict, head: str | None = None) -> Tensor:
     """Features (N, C) of the points of one packed sample, on the CPU.
 
+    Args:
+        model: A `Pretrainer`, or one of mmdet3d's MinkUNet segmentors.
+        sample: As its pipeline packs it.
+        head: Head of a `Pretrainer` that embeds the points.
+
     Raises:
-        ConfigError: The model is neither a `Pretrainer` nor one of mmdet3d's MinkUNet segmentors.
+        ConfigError: The model is another network, or has no such head.
     """
     data = model.data_preprocessor(pseudo_collate([sample]), False)
     if hasattr(model, 'embed_points'):
-        return model.embed_points(data['inputs']['points'])[0].float().cpu()
+        return model.embed_points(data['inputs']['points'], head)[0].float().cpu()
     if not hasattr(model, 'decode_head') or 'voxels' not in data['inputs']:
         raise ConfigError(
             f'{type(model).__name__} has no point features: give a pre-training config or that of a MinkUNet'
