@@ -44,6 +44,7 @@ def verify_loading(
 
 
 def check_arguments(min_fraction: float, settings: str) -> None:
+    """Raise a ConfigError for values that `verify_loading` does not take."""
     if not 0 <= min_fraction <= 1:
         raise ConfigError(f'VerifyLoadingHook: min_fraction={min_fraction!r}: set a fraction from 0 to 1')
     if settings not in ('error', 'warn'):
@@ -51,6 +52,7 @@ def check_arguments(min_fraction: float, settings: str) -> None:
 
 
 def verify_content(model: nn.Module, content: Mapping, source: str, min_fraction: float, settings: str) -> LoadReport:
+    """`verify_loading` of a checkpoint that was read already, in an unwrapped model; `source` names it in errors."""
     report = compare(model, state_of(content), source)
     print_log(report.table(), 'current')
     meta = content.get('meta')
