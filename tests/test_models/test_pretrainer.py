@@ -213,3 +213,8 @@ def test_samples_with_label_maps_of_other_classes_are_refused():
     samples[1]['data_samples'].set_metainfo(dict(label_classes=CLASSES + 1))
     with pytest.raises(ConfigError, match=r'label maps of 5 and of 6 classes.*maps\.labels'):
         losses(build(), samples)
+
+
+def test_a_model_without_objective_is_refused():
+    with pytest.raises(ConfigError, match=r'model\.objectives is empty'):
+        MODELS.build(dict(config(), objectives={}, heads={}))

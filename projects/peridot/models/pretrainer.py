@@ -27,7 +27,7 @@ class Pretrainer(BaseModel):
         data_preprocessor: Config of the batching, `peridot.PairedDataPreprocessor` by default.
 
     Raises:
-        ConfigError: An objective names a head that is not in `heads`, or no objective uses a head.
+        ConfigError: There is no objective, one names a head that is not in `heads`, or a head belongs to none.
     """
 
     def __init__(
@@ -40,6 +40,8 @@ class Pretrainer(BaseModel):
         init_cfg: dict | None = None,
     ) -> None:
         super().__init__(data_preprocessor or dict(type='peridot.PairedDataPreprocessor'), init_cfg)
+        if not objectives:
+            raise ConfigError('model.objectives is empty: name at least one objective (configs/_base_/methods)')
         self.student = MODELS.build(student)
         self.teacher = MODELS.build(teacher) if teacher else None
         teacher_channels = self.teacher.out_channels if teacher else None
