@@ -1,9 +1,10 @@
+import gc
 import os
 import runpy
 import socket
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 # test processes side by side (pytest -n) share the cores; set before torch is imported
@@ -17,6 +18,20 @@ from filelock import FileLock
 from mmengine.visualization import Visualizer
 
 REPO = Path(__file__).resolve().parents[1]
+
+
+def pytest_collection_finish() -> None:
+    """Hide what was imported from the garbage collector, which mmengine calls for every dataset."""
+    gc.collect()
+    gc.freeze()
+
+
+@pytest.fixture(scope='session', autouse=True)
+def configs_without_layout() -> Iterator[None]:
+    """Written configs keep their contents: laying them out takes yapf longer than a training of one step."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr('mmengine.config.config.FormatCode', lambda text, **options: (text, False))
+        yield
 
 
 @pytest.fixture(scope='session')
@@ -72,39 +87,45 @@ def free_port() -> int:
         return server.getsockname()[1]
 
 
-@pytest.fixture
-def call_tool(monkeypatch) -> Callable:
-    """`call_tool([python, 'tools/x.py', ...])`: exit status of a program, run in this process, whose imports are done.
+def classes_below(kind: type) -> list[type]:
+    """A class and all that inherit from it."""
+    return [kind, *(child for direct in kind.__subclasses__() for child in classes_below(direct))]
 
-    Programs that it starts with `subprocess.call` run here, too.
+
+@pytest.fixture(scope='session')
+def run_tool() -> Callable:
+    """`run_tool('train', CONFIG, ...)`: a program of tools/ in this process, whose imports are done.
+
+    An error is a SystemExit. Programs that it starts with `subprocess.call` run here, too.
     """
 
-    def call(command: list[str], cwd: Path = REPO) -> int:
-        # mmengine keeps one visualizer of a name in a process
-        Visualizer._instance_dict.clear()
-        monkeypatch.chdir(cwd)
-        monkeypatch.setattr(sys, 'argv', command[1:])
+    def run(name: str, *arguments) -> None:
+        # mmengine keeps one visualizer of a class and name in a process
+        for kind in classes_below(Visualizer):
+            kind._instance_dict.clear()
+        with pytest.MonkeyPatch.context() as patch:
+            patch.chdir(REPO)
+            patch.setattr(sys, 'argv', [f'tools/{name}.py', *map(str, arguments)])
+            patch.setattr(subprocess, 'call', status)
+            runpy.run_path(f'tools/{name}.py', run_name='__main__')
+
+    def status(command: list[str], cwd: Path) -> int:
         try:
-            runpy.run_path(command[1], run_name='__main__')
+            run(Path(command[1]).stem, *command[2:])
         except SystemExit as stop:
             return 1 if stop.code else 0
         return 0
 
-    monkeypatch.setattr(subprocess, 'call', call)
-    return call
+    return run
 
 
 @pytest.fixture(scope='session')
-def labeled_root(demo_root, make_once) -> Path:
+def labeled_root(demo_root, run_tool, make_once) -> Path:
     """`demo_root` with the weak labels and superpixels that the demo's configs read."""
 
     def make_maps(root: Path) -> None:
-        with pytest.MonkeyPatch.context() as patch:
-            patch.chdir(REPO)
-            for tool, config in (('make_weak_labels', 'olivine_demo'), ('make_superpixels', 'slidr_demo')):
-                arguments = [f'configs/demo/{config}.py', '--data-root', str(root)]
-                patch.setattr(sys, 'argv', [f'tools/{tool}.py', *arguments])
-                runpy.run_path(f'tools/{tool}.py', run_name='__main__')
+        for tool, config in (('make_weak_labels', 'olivine_demo'), ('make_superpixels', 'slidr_demo')):
+            run_tool(tool, f'configs/demo/{config}.py', '--data-root', root)
 
     return make_once('maps', make_maps, demo_root)
 

@@ -6,8 +6,6 @@ widths, teachers and schedules. Every command and path of the documents exists.
 
 import json
 import re
-import runpy
-import sys
 from pathlib import Path
 
 import pytest
@@ -16,7 +14,6 @@ import torch
 from mmdet3d.datasets import CBGSDataset
 from mmengine.config import Config
 from mmengine.registry import init_default_scope
-from peridot.cli import config_name
 from peridot.datasets.catalog import CATALOG
 from peridot.models.students.detector_trunk import detector_model
 from peridot.registry import MODELS
@@ -221,21 +218,12 @@ def test_config_builds_at_full_size(config, monkeypatch):
 
 
 @pytest.mark.parametrize('config', [path for path in CONFIGS if path in TRAINED], ids=str)
-def test_config_trains_and_evaluates(config, request, moco_file, tmp_path, monkeypatch):
-    monkeypatch.chdir(REPO)
+def test_config_trains_and_evaluates(config, request, moco_file, tmp_path, run_tool):
     content = ALL[config]
-    # one process runs all configs, and mmengine keeps one visualizer of a name
-    options = [
-        *SMALL,
-        f'visualizer.name={config_name(config)}',
-        *small_data(content),
-        *small_model(config, moco_file, tmp_path),
-    ]
+    options = [*SMALL, *small_data(content), *small_model(config, moco_file, tmp_path)]
     options += class_vectors(content, tmp_path)
-    arguments = ['--data-root', data_roots(content, request), '--work-dir', str(tmp_path)]
-    command = ['tools/train.py', str(on_cpu(config, content, tmp_path)), *arguments, '--cfg-options', *options]
-    monkeypatch.setattr(sys, 'argv', command)
-    runpy.run_path('tools/train.py', run_name='__main__')
+    arguments = ['--data-root', data_roots(content, request), '--work-dir', tmp_path, '--cfg-options', *options]
+    run_tool('train', on_cpu(config, content, tmp_path), *arguments)
     lines = [json.loads(line) for line in next(tmp_path.glob('*/vis_data/scalars.json')).read_text().splitlines()]
     assert lines[0]['loss'] > 0 and lines[0]['iter'] == 1
     if content.val_cfg:
@@ -252,14 +240,14 @@ def innermost(dataset: dict, path: str) -> tuple[dict, str]:
 
 
 @pytest.mark.parametrize('config', [path for path in FINETUNE if path in TRAINED], ids=str)
-def test_finetuning_trains_and_evaluates(config, request, tmp_path, monkeypatch):
+def test_finetuning_trains_and_evaluates(config, request, tmp_path, run_tool, monkeypatch):
     balanced = CBGSDataset._get_sample_indices
     monkeypatch.setattr(CBGSDataset, '_get_sample_indices', lambda *args: balanced(*args)[:2])
     content = ALL[config]
     dataset, place = innermost(content.train_dataloader.dataset, 'train_dataloader.dataset')
     data = next(name for name in ('semantickitti', 'kitti', 'nuscenes') if dataset.ann_file.startswith(f'{name}_'))
     root = request.getfixturevalue({'nuscenes': 'objects_root'}.get(data, f'{data}_root'))
-    options = [*SMALL_FINETUNE, f'{place}.indices=2', f'visualizer.name={config_name(config)}']
+    options = [*SMALL_FINETUNE, f'{place}.indices=2']
     if data == 'nuscenes' and 'decode_head' not in content.model:
         options.append('val_dataloader.dataset.metainfo.version=v1.0-mini')
     elif data == 'nuscenes':
@@ -271,10 +259,7 @@ def test_finetuning_trains_and_evaluates(config, request, tmp_path, monkeypatch)
     for name in ('backbone', 'pts_backbone'):
         if 'layer_nums' in content.model.get(name, {}):
             options.append(f'model.{name}.layer_nums={[1] * len(content.model[name].layer_nums)}'.replace(' ', ''))
-    monkeypatch.chdir(REPO)
-    arguments = ['--data-root', str(root), '--work-dir', str(tmp_path), '--cfg-options', *options]
-    monkeypatch.setattr(sys, 'argv', ['tools/train.py', str(config), *arguments])
-    runpy.run_path('tools/train.py', run_name='__main__')
+    run_tool('train', config, '--data-root', root, '--work-dir', tmp_path, '--cfg-options', *options)
     lines = [json.loads(line) for line in next(tmp_path.glob('*/vis_data/scalars.json')).read_text().splitlines()]
     assert lines[0]['loss'] > 0
     wanted = {'nuscenes': 'NDS', 'kitti': 'Overall_3D_AP40_moderate', 'semantickitti': 'miou'}[data]

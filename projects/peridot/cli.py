@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import torch
+from mmengine import dist
 from mmengine.config import Config, ConfigDict, DictAction
 
 from peridot.errors import ConfigError, DataError, PeridotError
@@ -22,6 +23,7 @@ def run(main: Callable[[], None]) -> None:
     """Call `main`; an error the user can fix ends as one line on stderr and exit status 1."""
     try:
         main()
+        _leave_process_group()
     except PeridotError as error:
         sys.exit(f'error: {last_line(error)}')
     except OSError as error:
@@ -31,6 +33,13 @@ def run(main: Callable[[], None]) -> None:
         sys.exit(f'error: {error.filename or "a file"}: {os.strerror(error.errno)}: fix that, or choose another folder')
     except KeyboardInterrupt:
         sys.exit('interrupted; the same command (for tools/train.py with --resume) continues where it stopped')
+
+
+def _leave_process_group() -> None:
+    """Let processes that torchrun started end together: one whose peers are gone may abort while it ends."""
+    if dist.is_distributed():
+        dist.barrier()
+        torch.distributed.destroy_process_group()
 
 
 def last_line(error: BaseException) -> str:

@@ -1,9 +1,7 @@
 """tools/create_data.py: what it writes beside what the format tests check, and its errors."""
 
 import pickle
-import runpy
 import shutil
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -26,12 +24,6 @@ def error_of(function, *arguments) -> str:
     return str(caught.value)
 
 
-def create_data(monkeypatch, capsys, *arguments: str) -> str:
-    monkeypatch.setattr(sys, 'argv', ['create_data.py', *arguments])
-    runpy.run_path(str(REPO / 'tools/create_data.py'), run_name='__main__')
-    return capsys.readouterr().out
-
-
 def files(root: Path) -> dict[Path, bytes]:
     return {path.relative_to(root): path.read_bytes() for path in root.rglob('*') if path.is_file()}
 
@@ -51,8 +43,9 @@ def sequences(semantickitti_root, tmp_path) -> Path:
     return tmp_path
 
 
-def test_program_writes_infos_and_objects_of_kitti(kitti, kitti_root, monkeypatch, capsys):
-    output = create_data(monkeypatch, capsys, 'kitti', '--root', str(kitti))
+def test_program_writes_infos_and_objects_of_kitti(kitti, kitti_root, run_tool, capsys):
+    run_tool('create_data', 'kitti', '--root', kitti)
+    output = capsys.readouterr().out
     assert f'{kitti}/kitti_infos_train.pkl' in output and f'{kitti}/kitti_dbinfos_train.pkl' in output
     first, again = files(kitti), files(kitti_root)
     again.pop(Path('synthetic.json'))
@@ -62,7 +55,7 @@ def test_program_writes_infos_and_objects_of_kitti(kitti, kitti_root, monkeypatc
     assert set(first) == set(again)
     # once more, over what is there, without the objects
     shutil.rmtree(kitti / 'kitti_gt_database')
-    create_data(monkeypatch, capsys, 'kitti', '--root', str(kitti), '--no-gt-database')
+    run_tool('create_data', 'kitti', '--root', kitti, '--no-gt-database')
     assert not (kitti / 'kitti_gt_database').exists() and not list(kitti.rglob('.unfinished*'))
 
 
@@ -107,13 +100,12 @@ def test_a_missing_file_is_named_with_its_archive(kitti, folder, suffix, archive
         assert part in message
 
 
-def test_a_folder_without_calibration(kitti, monkeypatch):
+def test_a_folder_without_calibration(kitti, run_tool):
     shutil.rmtree(kitti / 'training/calib')
-    monkeypatch.setattr(sys, 'argv', ['create_data.py', 'kitti', '--root', str(kitti)])
     with pytest.raises(
         SystemExit, match=r'error: .*calib/000000\.txt is missing .*data_object_calib\.zip into [^\n]*$'
     ):
-        runpy.run_path(str(REPO / 'tools/create_data.py'), run_name='__main__')
+        run_tool('create_data', 'kitti', '--root', kitti)
 
 
 @pytest.mark.parametrize(
@@ -146,10 +138,11 @@ def test_other_wrong_kitti_folders(kitti, tmp_path):
         create_gt_database(kitti, 'semantickitti')
 
 
-def test_sequences_without_images_have_no_cameras(sequences, capsys, monkeypatch):
+def test_sequences_without_images_have_no_cameras(sequences, capsys, run_tool):
     shutil.rmtree(sequences / 'sequences/08/image_2')
     (sequences / 'sequences/08/calib.txt').unlink()
-    output = create_data(monkeypatch, capsys, 'semantickitti', '--root', str(sequences))
+    run_tool('create_data', 'semantickitti', '--root', sequences)
+    output = capsys.readouterr().out
     assert 'train: 2 scans, 2 with an image' in output and 'val: 2 scans, 0 with an image' in output
     train, val = (
         pickle.loads((sequences / f'semantickitti_infos_{split}.pkl').read_bytes())['data_list']

@@ -4,9 +4,7 @@ import gzip
 import json
 import pickle
 import re
-import runpy
 import shutil
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -262,10 +260,9 @@ def test_damaged_files_are_one_clear_line(own_root, damage, message):
     assert '\n' not in str(error.value) and not list(own_root.glob('*_infos_*.pkl'))
 
 
-def test_command_converts_and_configs_read(own_root, capsys, monkeypatch):
+def test_command_converts_and_configs_read(own_root, capsys, run_tool):
     """From the devkit's layout to a batch over both lidars and cameras, by the command and the config."""
-    monkeypatch.setattr(sys, 'argv', ['create_data.py', 'pandaset', '--root', str(own_root)])
-    runpy.run_path(str(REPO / 'tools/create_data.py'), run_name='__main__')
+    run_tool('create_data', 'pandaset', '--root', own_root)
     listed = capsys.readouterr().out
     assert 'pandargt, val: 2 sweeps' in listed and f'{own_root}/pandar64_infos_train.pkl' in listed
     config = Config.fromfile(REPO / 'configs/_base_/datasets/scalr_mixed.py')

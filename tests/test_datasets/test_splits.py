@@ -1,7 +1,5 @@
 import json
 import pickle
-import runpy
-import sys
 from pathlib import Path
 
 import mmengine
@@ -368,14 +366,12 @@ def test_a_database_of_other_data_is_refused(tmp_path):
         cut_database(split, 'kitti_dbinfos_train.pkl', root)
 
 
-def test_command_line(tmp_path, monkeypatch, capsys):
+def test_command_line(tmp_path, run_tool, capsys):
     root = make_kitti(tmp_path / 'kitti')
     make_database(root, 'kitti')
-    command = ['make_splits.py', 'kitti', '--root', str(root), '--percent']
 
     def call(*arguments: str) -> str:
-        monkeypatch.setattr(sys, 'argv', [*command, *arguments])
-        runpy.run_path(str(REPO / 'tools/make_splits.py'), run_name='__main__')
+        run_tool('make_splits', 'kitti', '--root', root, '--percent', *arguments)
         return capsys.readouterr().out
 
     output = call('25', '50', '--dbinfos', 'kitti_dbinfos_train.pkl')

@@ -1,8 +1,6 @@
 """All stages on a few images with a tiny network, in this process."""
 
 import json
-import runpy
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -56,23 +54,9 @@ def config(tmp_path) -> Path:
     return tmp_path / 'small.py'
 
 
-def in_this_process(monkeypatch) -> list[str]:
-    """Let stages run programs here; returns their names as they come."""
-    called = []
-
-    def tool(self, name: str, *arguments: str) -> None:
-        called.append(name)
-        with monkeypatch.context() as patch:
-            patch.chdir(REPO)
-            patch.setattr(sys, 'argv', [f'tools/{name}.py', *arguments])
-            runpy.run_path(f'tools/{name}.py', run_name='__main__')
-
-    monkeypatch.setattr(Stages, 'tool', tool)
-    return called
-
-
 def test_all_stages(root, config, tmp_path, monkeypatch, run_tool, capsys):
-    called, work = in_this_process(monkeypatch), tmp_path / 'work'
+    called, tool, work = [], Stages.tool, tmp_path / 'work'
+    monkeypatch.setattr(Stages, 'tool', lambda self, name, *rest: (called.append(name), tool(self, name, *rest)))
     command = ['drive_and_segment', config, '--data-root', root, '--work-dir', work, '--seeds']
     run_tool(*command, 3)
     labels = ['make_proposals', 'make_pseudo_labels', 'make_superpixels', 'make_proposals', 'make_pseudo_labels']

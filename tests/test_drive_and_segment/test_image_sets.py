@@ -1,8 +1,6 @@
 """Evaluation on sets of labeled images, with a tiny network and a few tiny images in each layout."""
 
 import json
-import runpy
-import sys
 from copy import deepcopy
 from functools import lru_cache
 from pathlib import Path
@@ -75,13 +73,10 @@ def make_set(root: Path, name: str, labels: np.ndarray | None = None, count: int
             write(root / label.format(number, condition=condition), drawn if labels is None else labels)
 
 
-def evaluate(name: str, root: Path, work_dir: Path, monkeypatch, *options: str) -> dict[str, float]:
+def evaluate(name: str, root: Path, work_dir: Path, run_tool, *options: str) -> dict[str, float]:
     """Numbers that tools/test.py logs."""
-    monkeypatch.chdir(REPO)
-    arguments = [f'configs/drive_and_segment/eval_{name}.py', '--data-root', str(root), '--work-dir', str(work_dir)]
-    names = [f'visualizer.name={work_dir.name}_{name}']
-    monkeypatch.setattr(sys, 'argv', ['tools/test.py', *arguments, '--cfg-options', *TINY, *names, *options])
-    runpy.run_path('tools/test.py', run_name='__main__')
+    arguments = [f'configs/drive_and_segment/eval_{name}.py', '--data-root', root, '--work-dir', work_dir]
+    run_tool('test', *arguments, '--cfg-options', *TINY, *options)
     return json.loads(next(work_dir.glob('*/[0-9]*.json')).read_text())
 
 
@@ -96,9 +91,9 @@ def dataset_config(name: str) -> dict:
 
 
 @pytest.mark.parametrize('name', ['cityscapes27', 'acdc'])
-def test_evaluation(name, tmp_path, monkeypatch):
+def test_evaluation(name, tmp_path, run_tool):
     make_set(tmp_path / 'data', name)
-    found = evaluate(name, tmp_path / 'data', tmp_path / 'work', monkeypatch)
+    found = evaluate(name, tmp_path / 'data', tmp_path / 'work', run_tool)
     assert 0 < found['matched/miou'] < found['matched/acc'] < 0.5
     assert found['matched/num_present'] == (27 if name == 'cityscapes27' else 19)
     content = json.loads((tmp_path / 'work' / 'matching.json').read_text())
@@ -143,12 +138,12 @@ def test_conditions(tmp_path):
         dataset('acdc', tmp_path, conditions=['sun'])
 
 
-def test_ids_outside_the_class_list(tmp_path, monkeypatch):
+def test_ids_outside_the_class_list(tmp_path, run_tool):
     labels = np.full(SIZE, 3, np.uint8)
     labels[5, 7] = 33
     make_set(tmp_path / 'data', 'cityscapes', labels)
     with pytest.raises(SystemExit, match=r'error: .*labelTrainIds\.png: label 33 is neither one of 19 classes'):
-        evaluate('cityscapes', tmp_path / 'data', tmp_path / 'work', monkeypatch)
+        evaluate('cityscapes', tmp_path / 'data', tmp_path / 'work', run_tool)
 
 
 def test_ids_below_zero(tmp_path):

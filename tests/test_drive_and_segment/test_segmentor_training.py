@@ -1,6 +1,4 @@
 import json
-import runpy
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -84,19 +82,14 @@ def root(demo_root, tmp_path_factory) -> Path:
     return folder
 
 
-def start(tool: str, config: Path, root: Path, monkeypatch, *arguments) -> None:
-    monkeypatch.chdir(REPO)
-    monkeypatch.setattr(sys, 'argv', [f'tools/{tool}.py', *map(str, (config, '--data-root', root, *arguments))])
-    runpy.run_path(f'tools/{tool}.py', run_name='__main__')
-
-
-def train(config: Path, root: Path, folder: Path, monkeypatch, *options: str, evaluate: bool = False) -> list[dict]:
+def train(config: Path, root: Path, folder: Path, run_tool, *options: str, evaluate: bool = False) -> list[dict]:
     """Train for an epoch of one step on small crops; what was logged."""
-    options = [*SMALL, *network(config), f'visualizer.name={folder.name}', *options]
+    options = [*SMALL, *network(config), *options]
     if 'nuscenes' in config.name:
         options.append('val_dataloader.dataset.data_prefix.pts_semantic_mask=lidarseg/v1.0-mini')
     options += EVALUATION if evaluate else [f'val_{part}=None' for part in ('dataloader', 'cfg', 'evaluator')]
-    start('train', small_crops(config, folder), root, monkeypatch, '--work-dir', folder, '--cfg-options', *options)
+    arguments = ['--data-root', root, '--work-dir', folder, '--cfg-options', *options]
+    run_tool('train', small_crops(config, folder), *arguments)
     return [json.loads(line) for line in next(folder.glob('*/vis_data/scalars.json')).read_text().splitlines()]
 
 
@@ -112,11 +105,10 @@ def small_crops(config: Path, folder: Path) -> Path:
 
 
 @pytest.fixture(scope='module')
-def teacher(root, tmp_path_factory) -> tuple[Path, list[dict]]:
+def teacher(root, run_tool, tmp_path_factory) -> tuple[Path, list[dict]]:
     """Checkpoint of the demo's teacher, tiny, and what its training logged."""
     folder = tmp_path_factory.mktemp('teacher')
-    with pytest.MonkeyPatch.context() as patch:
-        logged = train(REPO / 'configs/drive_and_segment/teacher_demo.py', root, folder, patch, evaluate=True)
+    logged = train(REPO / 'configs/drive_and_segment/teacher_demo.py', root, folder, run_tool, evaluate=True)
     return folder / 'epoch_1.pth', logged
 
 
@@ -126,11 +118,12 @@ def test_teacher_trains_and_is_evaluated(teacher):
     assert checkpoint.is_file()
 
 
-def test_teacher_labels_agree_within_regions(teacher, root, tmp_path, monkeypatch):
+def test_teacher_labels_agree_within_regions(teacher, root, tmp_path, run_tool):
     config, checkpoint = REPO / 'configs/drive_and_segment/teacher_demo.py', teacher[0]
     options = [*network(config), f'train_dataloader.dataset.indices={IMAGES}']
+    command = ['make_teacher_labels', config, '--data-root', root]
     arguments = ['--out', tmp_path / 'labels', '--workers', 1, '--cfg-options', *options, '--options']
-    start('make_teacher_labels', config, root, monkeypatch, *arguments, f'checkpoint={checkpoint}')
+    run_tool(*command, *arguments, f'checkpoint={checkpoint}')
     labels = MapFolder(tmp_path / 'labels', root, 'labels', 'segment-teacher')
     assert labels.is_finished and labels.num_classes == 31 and labels.manifest.classes[:2] == ['ground', 'cluster_01']
     for path in sorted(labels.folder.rglob('*.png')):
@@ -145,20 +138,12 @@ def test_teacher_labels_agree_within_regions(teacher, root, tmp_path, monkeypatc
         assert len(set(found.ravel())) > 1
     # other settings do not continue in the folder
     with pytest.raises(SystemExit, match=r'the maps there were made with min_confidence=0\.0, now it is 0\.5'):
-        start(
-            'make_teacher_labels',
-            config,
-            root,
-            monkeypatch,
-            *arguments,
-            f'checkpoint={checkpoint}',
-            'min_confidence=0.5',
-        )
+        run_tool(*command, *arguments, f'checkpoint={checkpoint}', 'min_confidence=0.5')
     arguments = ['--out', tmp_path / 'other', '--cfg-options', options[-1], '--options', f'checkpoint={checkpoint}']
     with pytest.raises(SystemExit, match=r'is of another network \(\d+ tensors differ'):
-        start('make_teacher_labels', config, root, monkeypatch, *arguments)
+        run_tool(*command, *arguments)
     with pytest.raises(SystemExit, match='no checkpoint: add --options checkpoint='):
-        start('make_teacher_labels', config, root, monkeypatch)
+        run_tool(*command)
 
 
 def test_labels_need_a_teacher_config():
@@ -169,14 +154,14 @@ def test_labels_need_a_teacher_config():
 
 
 @pytest.mark.parametrize('name', ['teacher_nuscenes', 'student_ema_demo', 'teacher_kitti'])
-def test_configs_train(name, teacher, root, request, tmp_path, monkeypatch):
+def test_configs_train(name, teacher, root, request, tmp_path, run_tool):
     config, options = REPO / f'configs/drive_and_segment/{name}.py', []
     if 'ema' in name:
         options.append(f'model.teacher={teacher[0]}')
     if 'kitti' in name:
         root = linked(request.getfixturevalue('kitti_root'), tmp_path / 'kitti')
         add_maps(root, config)
-    logged = train(config, root, tmp_path / name, monkeypatch, *options, evaluate=name == 'teacher_nuscenes')
+    logged = train(config, root, tmp_path / name, run_tool, *options, evaluate=name == 'teacher_nuscenes')
     assert 0 < logged[0]['loss'] < 20
     if 'ema' in name:
         assert logged[0]['loss'] == pytest.approx(logged[0]['loss_distill'] + logged[0]['loss_partial'], abs=1e-4)

@@ -87,10 +87,9 @@ def resizing(config: Config) -> dict:
     return next(step for step in config.train_dataloader.dataset.pipeline if step.type == 'peridot.ResizeViews')
 
 
-def run_tool(config: Config, tmp_path, *options):
+def make_teacher_features(config: Config, tmp_path, *options):
     path = tmp_path / 'config.py'
-    # mmengine's own dump formats the text, which takes a second
-    path.write_text('\n'.join(f'{key} = {value!r}' for key, value in config.to_dict().items()))
+    config.dump(path)
     words = [sys.argv[0], str(path), '--workers', '0', *options]
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(sys, 'argv', words)
@@ -100,7 +99,7 @@ def run_tool(config: Config, tmp_path, *options):
 @pytest.fixture(scope='module')
 def made(demo_root, weights, tmp_path_factory):
     folder = tmp_path_factory.mktemp('features')
-    run_tool(make_config(demo_root, folder / 'maps', weights), folder)
+    make_teacher_features(make_config(demo_root, folder / 'maps', weights), folder)
     return folder / 'maps'
 
 
@@ -161,7 +160,7 @@ def test_resuming_makes_what_is_missing_or_cut_off(demo_root, maps, weights, tmp
     missing.unlink()
     cut.write_bytes(before[cut][:100])
     times = {path: path.stat().st_mtime_ns for path in kept}
-    run_tool(config, tmp_path)
+    make_teacher_features(config, tmp_path)
     for path, content in before.items():
         # the last digit depends on how many images the network sees at once
         np.testing.assert_allclose(np.load(path), np.load(io.BytesIO(content)), rtol=1e-3, atol=1e-3)
@@ -173,7 +172,7 @@ def test_two_processes_share_the_images(demo_root, weights, tmp_path, monkeypatc
     config = make_config(demo_root, tmp_path / 'maps', weights)
     for rank in (0, 1):
         monkeypatch.setattr(make_features.dist, 'get_dist_info', lambda rank=rank: (rank, 2))
-        run_tool(config, tmp_path)
+        make_teacher_features(config, tmp_path)
         assert len(list((tmp_path / 'maps').rglob('*.npy'))) == 3 * (rank + 1)
 
 
@@ -182,15 +181,15 @@ def test_other_settings_are_refused(demo_root, maps, weights, tmp_path):
     for part in (other.model.teacher.teacher, other.train_dataloader.dataset.maps.teacher_features.teacher):
         part.final_norm = True
     with pytest.raises(ConfigError, match=r'manifest.json: .*final_norm=False.*True.*--overwrite'):
-        run_tool(other, tmp_path)
+        make_teacher_features(other, tmp_path)
     with pytest.raises(ConfigError, match=r'final_norm=False.*make_teacher_features'):
         dataset_of(other).full_init()
-    run_tool(other, tmp_path, '--overwrite')
+    make_teacher_features(other, tmp_path, '--overwrite')
     dataset_of(other)[0]
     larger = make_config(demo_root, maps, weights)
     resizing(larger).size = (48, 64)
     with pytest.raises(ConfigError):
-        run_tool(larger, tmp_path)
+        make_teacher_features(larger, tmp_path)
 
 
 def test_weights_of_another_training_are_refused(demo_root, maps, weights, tmp_path):
@@ -199,7 +198,7 @@ def test_weights_of_another_training_are_refused(demo_root, maps, weights, tmp_p
     (tmp_path / 'other').mkdir()
     torch.save(state, tmp_path / 'other' / 'vit.pth')
     with pytest.raises(ConfigError, match='weights_hash'):
-        run_tool(make_config(demo_root, maps, str(tmp_path / 'other' / 'vit.pth')), tmp_path)
+        make_teacher_features(make_config(demo_root, maps, str(tmp_path / 'other' / 'vit.pth')), tmp_path)
 
 
 def test_images_of_another_size(demo_root, made, weights):
@@ -213,7 +212,7 @@ def test_image_augmentation_is_refused(demo_root, made, weights, tmp_path):
     flip = dict(type='peridot.RandomFlipViews', prob=1.0)
     config = make_config(demo_root, made, weights, before=[flip])
     with pytest.raises(ConfigError, match='RandomFlipViews'):
-        run_tool(config, tmp_path)
+        make_teacher_features(config, tmp_path)
     with pytest.raises(ConfigError, match='RandomFlipViews'):
         dataset_of(config)[0]
 
@@ -252,7 +251,7 @@ def test_missing_and_damaged_maps(demo_root, maps, weights, tmp_path):
     with pytest.raises(DataError, match='make the maps with'):
         dataset_of(config).full_init()
     with pytest.raises(ConfigError, match=r'holds maps .* but no manifest'):
-        run_tool(config, tmp_path)
+        make_teacher_features(config, tmp_path)
 
 
 def test_disk_that_is_too_small(demo_root, weights, tmp_path, monkeypatch, capsys):
@@ -260,10 +259,10 @@ def test_disk_that_is_too_small(demo_root, weights, tmp_path, monkeypatch, capsy
     usage = namedtuple('usage', 'total used free')
     monkeypatch.setattr(shutil, 'disk_usage', lambda path: usage(1000, 0, 1000))
     with pytest.raises(ConfigError, match='--yes'):
-        run_tool(config, tmp_path)
+        make_teacher_features(config, tmp_path)
     assert not (tmp_path / 'maps').exists()
     assert 'GB of 0.00 GB free' in capsys.readouterr().out
-    run_tool(config, tmp_path, '--yes')
+    make_teacher_features(config, tmp_path, '--yes')
     assert '--yes' not in read_feature_manifest(tmp_path / 'maps').command
 
 
@@ -310,4 +309,4 @@ def test_a_config_without_one_image_size(demo_root, made, weights, tmp_path):
     config = make_config(demo_root, made, weights)
     config.train_dataloader.dataset.pipeline.remove(resizing(config))
     with pytest.raises(ConfigError, match=r'one size of peridot.ResizeViews.*found none'):
-        run_tool(config, tmp_path)
+        make_teacher_features(config, tmp_path)

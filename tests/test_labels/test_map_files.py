@@ -1,5 +1,3 @@
-import runpy
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -151,11 +149,9 @@ def test_senseless_settings(foreign, job):
 
 
 @pytest.mark.parametrize(('kind', 'folder'), [('superpixels', 'superpixels'), ('labels', 'weak_labels')])
-def test_one_name_serves_both_kinds_on_the_command_line(foreign, street, monkeypatch, kind, folder):
+def test_one_name_serves_both_kinds_on_the_command_line(foreign, street, run_tool, kind, folder):
     foreign('{parent}/{stem}.png', 17)
     preset, tool = {'superpixels': ('slidr', 'make_superpixels'), 'labels': ('olivine', 'make_weak_labels')}[kind]
     options = ['source=theirs', f'preset={preset}', 'layout={parent}/{stem}.png', 'ignore_value=0']
-    arguments = ['tool', str(street / 'config.py'), '--generator', 'files', '--workers', '0', '--options', *options]
-    monkeypatch.setattr(sys, 'argv', arguments)
-    runpy.run_path(str(REPO / f'tools/{tool}.py'), run_name='__main__')
+    run_tool(tool, street / 'config.py', '--generator', 'files', '--workers', 0, '--options', *options)
     assert MapFolder(f'{folder}/files', street, kind, 'files').manifest.hash

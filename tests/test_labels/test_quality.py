@@ -1,6 +1,4 @@
 import json
-import runpy
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -167,18 +165,13 @@ def test_samples_are_evenly_spaced(demo_root, folders):
         compare_maps(config_for(demo_root), [folders['blocks']], samples=0)
 
 
-def tool(monkeypatch, *arguments) -> None:
-    monkeypatch.setattr(sys, 'argv', ['eval_weak_labels.py', *map(str, arguments)])
-    runpy.run_path(str(REPO / 'tools/eval_weak_labels.py'), run_name='__main__')
-
-
 def test_the_tool_writes_the_same_results_with_any_number_of_workers(
-    demo_root, folders, tmp_path, monkeypatch, capsys, comparison
+    demo_root, folders, tmp_path, run_tool, capsys, comparison
 ):
     config_for(demo_root).dump(tmp_path / 'config.py')
     for workers in (0, 2):
         common = (tmp_path / 'config.py', '--maps', *folders.values(), '--out')
-        tool(monkeypatch, *common, tmp_path / str(workers), '--workers', workers)
+        run_tool('eval_weak_labels', *common, tmp_path / str(workers), '--workers', workers)
     output = capsys.readouterr().out
     assert 'mIoU 1:1' in output and 'driveable_surface' in output and str(tmp_path / '2/quality.png') in output
     assert sorted(path.name for path in (tmp_path / '0').iterdir()) == ['quality.json', 'quality.png']
@@ -193,21 +186,21 @@ def test_the_tool_writes_the_same_results_with_any_number_of_workers(
         assert picture.width > 800 and picture.height > 800
 
 
-def test_errors_are_one_line(demo_root, folders, tmp_path, monkeypatch):
+def test_errors_are_one_line(demo_root, folders, tmp_path, run_tool):
     infos = load(demo_root / 'nuscenes_infos_train.pkl')
     for info in infos['data_list']:
         info.pop('pts_semantic_mask_path')
     dump(infos, tmp_path / 'infos.pkl')
     config_for(demo_root, ann_file=str(tmp_path / 'infos.pkl')).dump(tmp_path / 'unlabeled.py')
     with pytest.raises(SystemExit, match=r'^error: sample .* has no point labels.*lidarseg') as stopped:
-        tool(monkeypatch, tmp_path / 'unlabeled.py', '--maps', folders['blocks'], '--workers', 0)
+        run_tool('eval_weak_labels', tmp_path / 'unlabeled.py', '--maps', folders['blocks'], '--workers', 0)
     assert '\n' not in stopped.value.code
     config_for(demo_root).dump(tmp_path / 'config.py')
     with pytest.raises(SystemExit, match=r'^error: .*weak_labels/none does not exist'):
-        tool(monkeypatch, tmp_path / 'config.py', '--maps', 'weak_labels/none')
+        run_tool('eval_weak_labels', tmp_path / 'config.py', '--maps', 'weak_labels/none')
     (tmp_path / 'other.py').write_text('model = dict()\n')
     with pytest.raises(SystemExit, match=r'^error: the training set of .*other\.py is absent'):
-        tool(monkeypatch, tmp_path / 'other.py', '--maps', folders['blocks'])
+        run_tool('eval_weak_labels', tmp_path / 'other.py', '--maps', folders['blocks'])
 
 
 def test_no_labeled_point_on_any_image(demo_root, folders):

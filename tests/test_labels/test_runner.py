@@ -1,5 +1,4 @@
 import os
-import runpy
 import signal
 import socket
 import subprocess
@@ -7,6 +6,7 @@ import sys
 import time
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 from mmengine.config import Config
@@ -30,6 +30,10 @@ def job_for(root, out='superpixels/slic', workers=1) -> MapJob:
     settings = Config.fromfile(root / 'config.py').train_dataloader.dataset
     dataset = DATASETS.build({**settings, 'pipeline': []})
     return MapJob(images_of(dataset), root, root / out, workers)
+
+
+def opencv_threads(_) -> int:
+    return cv2.getNumThreads()
 
 
 def files(folder) -> dict[str, bytes]:
@@ -160,6 +164,20 @@ def test_run_parallel_keeps_the_order():
     assert list(run_parallel(abs, [-3, 2, -1, 0, 5], 2)) == [3, 2, 1, 0, 5]
 
 
+def test_workers_start_although_opencv_has_threads():
+    before = cv2.getNumThreads()
+    cv2.setNumThreads(2)
+    cv2.GaussianBlur(np.zeros((2000, 2000, 3), np.uint8), (31, 31), 5)
+    time.sleep(0.5)  # its thread falls asleep
+    signal.alarm(60)
+    try:
+        assert list(run_parallel(opencv_threads, range(4), 2)) == [1] * 4
+        assert cv2.getNumThreads() == 2
+    finally:
+        signal.alarm(0)
+        cv2.setNumThreads(before)
+
+
 @pytest.mark.parametrize('kind', ['superpixels', 'labels'])
 def test_unknown_generator_or_option(kind):
     config = Config({'model': {'teacher': {'type': 'x'}}})
@@ -192,16 +210,14 @@ def test_two_processes_make_what_one_makes(street):
     assert two.manifest.command.startswith('python ') and '--out pair' in two.manifest.command
 
 
-def test_errors_of_the_tool_are_one_line(street, monkeypatch):
+def test_errors_of_the_tool_are_one_line(street, run_tool):
     make_maps(SlicGenerator(n_segments=20), job_for(street))
-    arguments = [TOOL[1], str(street / 'config.py'), '--options', 'n_segments=21']
-    monkeypatch.setattr(sys, 'argv', arguments)
+    arguments = ['make_superpixels', street / 'config.py', '--options', 'n_segments=21']
     with pytest.raises(SystemExit) as stopped:
-        runpy.run_path(TOOL[1], run_name='__main__')
+        run_tool(*arguments)
     assert stopped.value.code.startswith('error: ') and '\n' not in stopped.value.code
-    monkeypatch.setattr(sys, 'argv', [*arguments, '--data-root', str(street / 'absent')])
     with pytest.raises(SystemExit, match=r'the data root .* does not exist'):
-        runpy.run_path(TOOL[1], run_name='__main__')
+        run_tool(*arguments, '--data-root', street / 'absent')
 
 
 def test_tool_killed_in_the_middle_continues(street):

@@ -1,5 +1,4 @@
 import json
-import runpy
 import sys
 from collections import deque
 from pathlib import Path
@@ -252,15 +251,13 @@ def test_senseless_settings(options):
         SamGenerator('x.pth', **options)
 
 
-def test_from_images_over_sam_to_training(demo_root, tiny_sam, tmp_path, monkeypatch):
+def test_from_images_over_sam_to_training(demo_root, tiny_sam, tmp_path, run_tool):
     settings = Config.fromfile(REPO / 'configs/demo/slidr_demo.py').train_dataloader.dataset
     dataset = DATASETS.build({**settings, 'pipeline': [], 'maps': {}, 'data_root': str(demo_root), **ONE_SAMPLE})
     maps = make_maps(generator(tiny_sam), MapJob(images_of(dataset), demo_root, demo_root / 'superpixels/sam'))
     assert maps.manifest.generator == 'sam'
-    monkeypatch.chdir(REPO)
-    arguments = ['configs/demo/slidr_demo.py', '--data-root', str(demo_root), '--work-dir', str(tmp_path)]
-    monkeypatch.setattr(sys, 'argv', ['tools/train.py', *arguments, '--cfg-options', *SHORT_TRAINING])
-    runpy.run_path('tools/train.py', run_name='__main__')
+    arguments = ['configs/demo/slidr_demo.py', '--data-root', demo_root, '--work-dir', tmp_path]
+    run_tool('train', *arguments, '--cfg-options', *SHORT_TRAINING)
     lines = next(tmp_path.glob('*/vis_data/scalars.json')).read_text().splitlines()
     steps = [step for step in map(json.loads, lines) if 'loss' in step]
     assert len(steps) == 2

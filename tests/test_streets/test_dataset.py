@@ -2,8 +2,6 @@
 
 import json
 import pickle
-import runpy
-import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -82,11 +80,9 @@ def test_interrupted_work_is_resumed(tmp_path, monkeypatch):
     assert (tmp_path / 'a' / VERSION / 'sample.json').is_file()
 
 
-def test_missing_tables_are_named(tmp_path, monkeypatch):
-    command = ['create_data.py', 'nuscenes', '--root', str(tmp_path), '--version', VERSION]
-    monkeypatch.setattr(sys, 'argv', command)
+def test_missing_tables_are_named(tmp_path, run_tool):
     with pytest.raises(SystemExit, match=r'error: .*LIDAR_TOP is missing: .*--root$'):
-        runpy.run_path(str(REPO / 'tools/create_data.py'), run_name='__main__')
+        run_tool('create_data', 'nuscenes', '--root', tmp_path, '--version', VERSION)
     with pytest.raises(ConfigError, match='nuScenes has'):
         create_nuscenes_infos(tmp_path, 'v2')
 

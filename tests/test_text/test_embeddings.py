@@ -1,4 +1,3 @@
-import runpy
 import sys
 from pathlib import Path
 
@@ -93,11 +92,9 @@ def test_text_network_of_transformers(text_model):
     assert (together[0] - together[1]).abs().max() > 0.05
 
 
-def test_tool_writes_embeddings(text_model, tmp_path, monkeypatch, capsys):
+def test_tool_writes_embeddings(text_model, tmp_path, run_tool, capsys):
     out = tmp_path / 'nuscenes.safetensors'
-    arguments = ['embed_text.py', 'nuscenes', '--model', text_model, '--out', out]
-    monkeypatch.setattr(sys, 'argv', [str(word) for word in arguments])
-    runpy.run_path(str(REPO / 'tools/embed_text.py'), run_name='__main__')
+    run_tool('embed_text', 'nuscenes', '--model', text_model, '--out', out)
     made = TextEmbeddings.load(out)
     assert f'{len(made.vectors)} words of 16 classes, 8 templates, dimension 8' in capsys.readouterr().out
     assert len(made.classes) == 16 and made.model == str(text_model)

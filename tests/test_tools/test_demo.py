@@ -31,10 +31,10 @@ def test_report_draws_methods_with_and_without_a_metric_of_agreement(metrics, tm
     assert training_section(tmp_path, [0], ['olivine']).count('<img') == 1
 
 
-def test_demo_makes_results_and_report_and_is_done_once(labeled_root, tmp_path, call_tool, capsys):
-    demo = ['python', 'tools/demo.py', '--data-root', str(labeled_root), '--work-dir', str(tmp_path), '--seeds', '0']
+def test_demo_makes_results_and_report_and_is_done_once(labeled_root, tmp_path, run_tool, capsys):
+    demo = ['demo', '--data-root', labeled_root, '--work-dir', tmp_path, '--seeds', 0]
     options = ['--cfg-options', *TINY]
-    assert call_tool([*demo, '--methods', 'olivine', *options]) == 0
+    run_tool(*demo, '--methods', 'olivine', *options)
     results = json.loads((tmp_path / 'results.json').read_text(), parse_constant=lambda name: 1 / 0)
     probes = results['linear_probe_miou']
     assert all(len(probes[name]) == 1 and 0 <= probes[name][0] <= 1 for name in ('random', 'olivine'))
@@ -47,7 +47,7 @@ def test_demo_makes_results_and_report_and_is_done_once(labeled_root, tmp_path, 
 
     done = len(results['seconds'])
     capsys.readouterr()
-    assert call_tool([*demo, '--methods', 'olivine', 'ppkt', *options]) == 0
+    run_tool(*demo, '--methods', 'olivine', 'ppkt', *options)
     # all but the report of OLIVINE alone, which is another one now
     assert capsys.readouterr().out.count('done before') == done - 1
     results = json.loads((tmp_path / 'results.json').read_text())

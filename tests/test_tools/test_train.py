@@ -29,25 +29,6 @@ TINY = [
 ]
 
 
-def command(tool: str, *arguments: str, options: list[str] = TINY) -> list[str]:
-    return [sys.executable, f'tools/{tool}.py', *arguments, *(['--cfg-options', *options] if options else [])]
-
-
-def call(tool: str, *arguments: str, options: list[str] = TINY, check: bool = True):
-    environment = {**os.environ, 'OMP_NUM_THREADS': '1'}
-    result = subprocess.run(
-        command(tool, *arguments, options=options),
-        cwd=REPO,
-        env=environment,
-        capture_output=True,
-        text=True,
-        timeout=300,
-    )
-    if check and result.returncode != 0:
-        raise AssertionError(result.stdout[-3000:] + result.stderr[-3000:])
-    return result
-
-
 def logged_losses(work_dir: Path) -> dict[int, float]:
     """Loss by step; a later run overwrites the steps it repeated."""
     losses = {}
@@ -58,45 +39,40 @@ def logged_losses(work_dir: Path) -> dict[int, float]:
     return losses
 
 
-def one_line(result) -> str:
+def test_without_data_one_line_says_what_is_expected(tmp_path):
+    arguments = ['configs/pretrain/olivine_nus.py', '--data-root', str(tmp_path / 'none')]
+    result = subprocess.run(
+        [sys.executable, 'tools/train.py', *arguments], cwd=REPO, capture_output=True, text=True, timeout=300
+    )
     assert result.returncode == 1, result.stdout[-2000:] + result.stderr[-2000:]
     assert 'Traceback' not in result.stderr, result.stderr
     line = result.stderr.strip().splitlines()[-1]
     assert line.startswith('error: ')
-    return line
-
-
-def test_without_data_one_line_says_what_is_expected(tmp_path):
-    line = one_line(
-        call('train', 'configs/pretrain/olivine_nus.py', '--data-root', str(tmp_path / 'none'), check=False)
-    )
     assert str(tmp_path / 'none') in line
     assert 'make_demo_data.py' in line and 'create_data.py' in line
 
 
-def test_without_data_a_detector_names_the_info_file(tmp_path):
-    arguments = ['configs/finetune/second_kitti/100pct.py', '--data-root', str(tmp_path)]
-    line = one_line(call('train', *arguments, options=[], check=False))
-    assert 'kitti_infos_train.pkl' in line and str(tmp_path) in line and 'create_data.py' in line
+def test_without_data_a_detector_names_the_info_file(tmp_path, run_tool):
+    with pytest.raises(SystemExit, match=rf'^error: .*kitti_infos_train\.pkl .*{tmp_path}.*create_data\.py'):
+        run_tool('train', 'configs/finetune/second_kitti/100pct.py', '--data-root', tmp_path)
 
 
-def test_without_pretrained_weights_one_line_names_the_file(demo_root, tmp_path):
-    arguments = ['--data-root', str(demo_root), '--work-dir', str(tmp_path)]
-    options = [f'load_from={tmp_path}/none.pth']
-    line = one_line(call('train', 'configs/demo/minkunet18_100pct_demo.py', *arguments, options=options, check=False))
-    assert f'{tmp_path}/none.pth not found' in line
+def test_without_pretrained_weights_one_line_names_the_file(demo_root, tmp_path, run_tool):
+    options = ['--work-dir', tmp_path, '--cfg-options', f'load_from={tmp_path}/none.pth']
+    with pytest.raises(SystemExit, match=f'^error: .*{tmp_path}/none.pth not found'):
+        run_tool('train', 'configs/demo/minkunet18_100pct_demo.py', '--data-root', demo_root, *options)
 
 
-def test_killed_and_resumed_run_gives_the_same_losses(labeled_root, tmp_path):
-    options = [*TINY, 'train_cfg.max_epochs=3', 'param_scheduler=None']
+def test_killed_and_resumed_run_gives_the_same_losses(labeled_root, tmp_path, run_tool):
     whole, killed = tmp_path / 'whole', tmp_path / 'killed'
-    arguments = (DEMO, '--data-root', str(labeled_root), '--work-dir')
-    call('train', *arguments, str(whole), options=options)
+    arguments = [DEMO, '--data-root', str(labeled_root), '--cfg-options', *TINY]
+    arguments += ['train_cfg.max_epochs=3', 'param_scheduler=None', '--work-dir']
+    run_tool('train', *arguments, whole)
     expected = logged_losses(whole)
     assert sorted(expected) == list(range(1, 13))
 
     process = subprocess.Popen(
-        command('train', *arguments, str(killed), options=options),
+        [sys.executable, 'tools/train.py', *arguments, str(killed)],
         cwd=REPO,
         env={**os.environ, 'OMP_NUM_THREADS': '1'},
         stdout=subprocess.DEVNULL,
@@ -108,16 +84,17 @@ def test_killed_and_resumed_run_gives_the_same_losses(labeled_root, tmp_path):
     process.wait()
     before = logged_losses(killed)
     assert 4 < max(before) < 12
-    call('train', *arguments, str(killed), '--resume', options=options)
+    run_tool('train', *arguments, killed, '--resume')
     assert logged_losses(killed) == pytest.approx(expected, rel=1e-5)
 
 
-def test_training_ends_with_a_backbone_that_mmdet3d_loads(labeled_root, tmp_path):
+def test_training_ends_with_a_backbone_that_mmdet3d_loads(labeled_root, tmp_path, run_tool):
     from mmdet3d.models import MinkUNetBackbone
 
-    options = [*TINY, 'train_cfg.max_epochs=1', 'train_cfg.val_interval=1']
-    result = call('train', DEMO, '--data-root', str(labeled_root), '--work-dir', str(tmp_path), options=options)
-    assert 'eta' in result.stdout and 'probe/miou' in result.stdout
+    options = ['--cfg-options', *TINY, 'train_cfg.max_epochs=1', 'train_cfg.val_interval=1']
+    run_tool('train', DEMO, '--data-root', labeled_root, '--work-dir', tmp_path, *options)
+    log = next(tmp_path.glob('*/*.log')).read_text()
+    assert 'eta' in log and 'probe/miou' in log
     assert list((tmp_path / 'pictures').glob('*.png'))
     assert list(tmp_path.glob('*/vis_data/events.out.tfevents*'))
     checkpoint = torch.load(tmp_path / 'epoch_1.pth', map_location='cpu', weights_only=True)
@@ -139,23 +116,14 @@ def test_training_ends_with_a_backbone_that_mmdet3d_loads(labeled_root, tmp_path
         assert torch.equal(loaded[name], value), name
 
     again = tmp_path / 'again.pth'
-    call('export_backbone', str(tmp_path / 'epoch_1.pth'), '--out', str(again), options=[])
+    run_tool('export_backbone', tmp_path / 'epoch_1.pth', '--out', again)
     first, second = (torch.load(p, weights_only=True) for p in (tmp_path / 'backbone.pth', again))
     assert all(torch.equal(first['state_dict'][k], second['state_dict'][k]) for k in first['state_dict'])
     assert first['meta']['input_settings']['voxel_size'] == [0.5, 0.5, 0.5]
 
-    wrong = [*TINY, 'model.student.backbone.base_channels=8']
-    line = one_line(
-        call(
-            'test',
-            DEMO,
-            str(tmp_path / 'epoch_1.pth'),
-            *('--data-root', str(labeled_root), '--work-dir', str(tmp_path / 'wrong')),
-            options=wrong,
-            check=False,
-        )
-    )
-    assert 'another network' in line and 'student.backbone' in line
+    arguments = [DEMO, tmp_path / 'epoch_1.pth', '--data-root', labeled_root, '--work-dir', tmp_path / 'wrong']
+    with pytest.raises(SystemExit, match=r'^error: .*another network.*student\.backbone'):
+        run_tool('test', *arguments, '--cfg-options', *TINY, 'model.student.backbone.base_channels=8')
 
 
 def test_two_processes_train(labeled_root, tmp_path, free_port):

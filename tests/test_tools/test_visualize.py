@@ -1,5 +1,3 @@
-import runpy
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -18,14 +16,12 @@ DETECTOR = 'mmdet3d::centerpoint/centerpoint_pillar02_second_secfpn_8xb4-cyclic-
 
 
 @pytest.fixture
-def visualize(monkeypatch, capsys, demo_root, tmp_path):
+def visualize(run_tool, capsys, demo_root, tmp_path):
     """Run the tool in this process; returns its pictures by name."""
 
     def call(kind: str, config, checkpoint, *arguments: str) -> dict[str, np.ndarray]:
         out = tmp_path / 'pictures'
-        command = ['visualize.py', kind, config, checkpoint, '--data-root', demo_root, '--out', out, *arguments]
-        monkeypatch.setattr(sys, 'argv', [str(word) for word in command])
-        runpy.run_path(str(REPO / 'tools/visualize.py'), run_name='__main__')
+        run_tool('visualize', kind, config, checkpoint, '--data-root', demo_root, '--out', out, *arguments)
         printed = [Path(line) for line in capsys.readouterr().out.splitlines() if line.endswith('.png')]
         assert printed and set(printed) <= set(out.iterdir())
         return {path.stem: np.asarray(Image.open(path)) for path in printed}

@@ -1,5 +1,3 @@
-import runpy
-import sys
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -106,11 +104,9 @@ def pretraining(demo_root, tmp_path):
 
 
 @pytest.fixture
-def visualize(monkeypatch, capsys, demo_root, pretraining, tmp_path):
+def visualize(run_tool, capsys, demo_root, pretraining, tmp_path):
     def call(kind, *arguments):
-        command = ['visualize.py', kind, *pretraining, '--data-root', demo_root, '--out', tmp_path / 'out', *arguments]
-        monkeypatch.setattr(sys, 'argv', [str(word) for word in command])
-        runpy.run_path(str(REPO / 'tools/visualize.py'), run_name='__main__')
+        run_tool('visualize', kind, *pretraining, '--data-root', demo_root, '--out', tmp_path / 'out', *arguments)
         printed = [Path(line) for line in capsys.readouterr().out.splitlines() if line.endswith('.png')]
         return {path.stem: np.asarray(Image.open(path)) for path in printed}
 

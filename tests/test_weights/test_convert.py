@@ -3,8 +3,6 @@
 The networks here are slow and naive; their parameters carry the names and the layout of the foreign programs.
 """
 
-import runpy
-import sys
 from itertools import product
 from pathlib import Path
 
@@ -363,13 +361,11 @@ def test_file_of_another_kind_than_asked_for(torchsparse_unet, tmp_path):
         convert_checkpoint(saved(tmp_path, torchsparse_state(torchsparse_unet)), tmp_path / 'out.pth', 'also-second')
 
 
-def test_tool(torchsparse_unet, tmp_path, monkeypatch, capsys):
+def test_tool(torchsparse_unet, tmp_path, run_tool, capsys):
     source, out = saved(tmp_path, torchsparse_state(torchsparse_unet)), tmp_path / 'out.pth'
-    tool = str(REPO / 'tools' / 'convert_checkpoint.py')
-    monkeypatch.setattr(sys, 'argv', [tool, str(source), '--out', str(out)])
-    runpy.run_path(tool, run_name='__main__')
+    run_tool('convert_checkpoint', source, '--out', out)
     assert capsys.readouterr().out == f'written: {out} (mmdet3d-torchsparse)\n' and out.is_file()
     saved(tmp_path, {'stem.0.kernel': KERNEL})
     with pytest.raises(SystemExit) as end:
-        runpy.run_path(tool, run_name='__main__')
+        run_tool('convert_checkpoint', source, '--out', out)
     assert str(end.value).startswith(f'error: {source} is not converted: it looks like a MinkUNet of torchsparse')

@@ -1,7 +1,5 @@
 """Released WaffleIrons give the same outputs here, and ours are written back as they were."""
 
-import runpy
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -221,13 +219,11 @@ def test_only_a_waffleiron_is_written_back(tmp_path):
         write_released(tmp_path / 'other.pth', tmp_path / 'out.pth')
 
 
-def test_tool_writes_back(tmp_path, monkeypatch, capsys):
+def test_tool_writes_back(tmp_path, run_tool, capsys):
     student = WaffleIronStudent(dict(type='peridot.WaffleIron', channels=8, depth=1))
     export_backbone(student, tmp_path / 'backbone.pth', '')
-    tool = str(REPO / 'tools' / 'convert_checkpoint.py')
     out = tmp_path / 'out.pth'
-    monkeypatch.setattr(sys, 'argv', [tool, str(tmp_path / 'backbone.pth'), '--out', str(out), '--to', 'waffleiron'])
-    runpy.run_path(tool, run_name='__main__')
+    run_tool('convert_checkpoint', tmp_path / 'backbone.pth', '--out', out, '--to', 'waffleiron')
     assert capsys.readouterr().out == f"written: {out} (weights in 'model_point')\n"
     state = torch.load(out, weights_only=True)['model_point']
     assert state.keys() == released({}).keys()

@@ -25,14 +25,22 @@ def run_parallel(task: Callable, items: Sequence, workers: int) -> Iterator:
         yield from map(task, items)
         return
     # batch_size=None hands over each result as it is; numpy arrays travel through pipes, not shared memory
-    yield from DataLoader(
+    loader = DataLoader(
         _Tasks(task, items),
         batch_size=None,
         num_workers=min(workers, len(items)),
         collate_fn=_unchanged,
         prefetch_factor=4,
-        worker_init_fn=_single_thread,
     )
+    threads = cv2.getNumThreads()
+    # a worker computes in one thread; were OpenCV told in the forked worker, it would wait for the threads of this
+    # process, which the worker does not have
+    cv2.setNumThreads(1)
+    try:
+        results = iter(loader)
+    finally:
+        cv2.setNumThreads(threads)
+    yield from results
 
 
 def progress(results: Iterable, total: int, what: str, unit: str = 'images') -> Iterator:
@@ -57,7 +65,3 @@ class _Tasks(Dataset):
 
 def _unchanged(item):
     return item
-
-
-def _single_thread(worker: int) -> None:
-    cv2.setNumThreads(1)
