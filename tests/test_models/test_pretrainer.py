@@ -106,10 +106,24 @@ def test_pixels_belong_to_their_own_image_and_cloud():
     assert abs(losses(model, samples)['infonce/loss'] - before) > 1e-4
 
 
+ALONE = dict(
+    superpixel=dict(type='peridot.SuperpixelInfoNCE', head='instance'),
+    distance=dict(type='peridot.FeatureDistance', head='instance'),
+)
+
+
 @pytest.mark.parametrize('num_pairs', [0, 1])
-def test_few_pairs_keep_all_gradients(num_pairs):
-    model = build()
-    results = losses(model, [sample(0, num_pairs)])
+@pytest.mark.parametrize('name', ['all of OLIVINE', *ALONE])
+def test_few_pairs_keep_all_gradients(name, num_pairs):
+    settings = config()
+    if name in ALONE:
+        settings |= dict(heads=dict(instance=dict(channels=6)), objectives={name: ALONE[name]})
+    model = MODELS.build(settings)
+    one = sample(0, num_pairs)
+    one['data_samples'].set_metainfo(dict(map_ids=dict(superpixels=3)))
+    data = batch([one])
+    data['inputs']['maps'] = dict(superpixels=[torch.zeros(CAMERAS, HEIGHT, WIDTH, dtype=torch.int64)])
+    results = model(**model.data_preprocessor(data, True), mode='loss')
     total(results).backward()
     assert all(p.grad is not None for p in model.parameters() if p.requires_grad)
     assert total(results).isfinite()
