@@ -22,7 +22,7 @@ from streets.taxonomy import SCENES
 
 MANIFEST = 'synthetic.json'
 IDENTITY = ('generator', 'scenes')  # what must be equal, beside the settings, for two datasets to be equal
-GENERATOR = 1  # increment it when equal settings give other data
+GENERATOR = 2  # increment it when equal settings give other data
 
 
 def make_dataset(

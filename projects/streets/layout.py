@@ -21,6 +21,10 @@ LANE = 3.5
 PARKING = 2.5
 CURB = 0.14
 REACH = 85.0  # half width of the modeled ground
+# of the scenes of `taxonomy.SCENES`; those for validation, the second and the seventh, are a suburb and a city
+KINDS = ('urban', 'suburb', 'industrial', 'park', 'urban', 'suburb', 'urban', 'industrial', 'park', 'suburb')
+# meters of pavement behind the sidewalk: stone slabs in a city, concrete elsewhere
+PLAZA = {'urban': 4.0, 'suburb': 3.0, 'industrial': 14.0, 'park': 2.5}
 
 
 @dataclass
@@ -69,9 +73,13 @@ class Layout:
         zero = np.argmin(abs(s))
         self._table = (s, x - x[zero], y - y[zero], heading)
 
+    def has_parking(self, side: int) -> bool:
+        """Whether a side has a parking lane."""
+        return self.parking[(side + 1) // 2]
+
     def half(self, side: int) -> float:
         """Distance from the centerline to the curb of a side, meters."""
-        return self.median + self.lanes * LANE + (PARKING if self.parking[(side + 1) // 2] else 0.6)
+        return self.median + self.lanes * LANE + (PARKING if self.has_parking(side) else 0.6)
 
     def walk(self, side: int) -> tuple[float, float]:
         """Distances from the centerline to the inner and outer edge of the sidewalk of a side, meters."""
@@ -127,7 +135,7 @@ class Layout:
         for side in (-1, 1):
             here = np.sign(d) == side
             inner, outer = self.walk(side)
-            plaza = outer + {'urban': 4.0, 'industrial': 14.0}.get(self.kind, 0.0)
+            plaza = outer + PLAZA[self.kind]
             away = abs(d)
             result[here & (away < plaza)] = INDEX['flat.sidewalk' if self.kind == 'urban' else 'flat.other']
             result[here & (away < outer)] = INDEX['flat.sidewalk']
@@ -141,17 +149,18 @@ class Layout:
 
 
 def random_layout(rng: np.random.Generator, number: int) -> Layout:
-    """Draw a street; its `number` spreads the kinds evenly over the scenes of a dataset."""
-    kind = ('urban', 'suburb', 'urban', 'industrial', 'park')[number % 5]
+    """Draw a street; its `number` spreads the kinds over training and validation scenes."""
+    kind = KINDS[number % len(KINDS)]
     lanes = int(rng.choice([1, 2], p=[0.6, 0.4])) if kind in ('urban', 'industrial') else 1
-    median = float(rng.uniform(0.6, 1.6)) if rng.random() < (0.6 if lanes == 2 else 0.25) else 0.0
+    # a city has no other ground of concrete
+    median = float(rng.uniform(0.6, 1.6)) if rng.random() < 0.25 or kind == 'urban' else 0.0
     crossings = (float(rng.uniform(20, 60)),) if rng.random() < 0.65 else ()
     if rng.random() < 0.4:
         crossings += (float(rng.uniform(-70, -35)),)
     return Layout(
         kind=kind,
         lanes=lanes,
-        parking=(bool(rng.random() < 0.75), bool(rng.random() < 0.7)),
+        parking=(True, bool(rng.random() < 0.7)),
         median=median,
         verge=float(rng.choice([0.0, rng.uniform(1.2, 2.2)], p=[0.4, 0.6] if kind != 'urban' else [0.8, 0.2])),
         sidewalk=float(rng.uniform(2.2, 4.2)),
@@ -220,7 +229,7 @@ def _breaks_across(layout: Layout) -> np.ndarray:
         breaks += [w for x in (layout.median, layout.median - 0.06) for w in (-x, x)]
     for side in (-1, 1):
         half, (inner, outer) = layout.half(side), layout.walk(side)
-        edges = [half, half + 0.06, inner, outer, outer + 4.0, outer + 14.0]
+        edges = [half, half + 0.06, inner, outer, outer + PLAZA[layout.kind]]
         edges += list(np.arange(layout.median + 1.75, half, 1.75)) + list(np.arange(outer + 1.5, REACH, 2.0)) + [REACH]
         breaks += [side * edge for edge in edges]
     return np.unique(np.round(breaks, 4))

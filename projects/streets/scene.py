@@ -7,7 +7,7 @@ import numpy as np
 from streets.layout import LANE, far_ground, ground, random_layout
 from streets.mesh import merge
 from streets.roadside import add_buildings, add_furniture, add_median, add_skyline, add_yards
-from streets.traffic import add_construction_site, add_crossings, add_parked, add_pedestrians, add_traffic
+from streets.traffic import add_bays, add_crossings, add_parked, add_pedestrians, add_traffic
 from streets.world import Builder, Weather, World
 
 
@@ -32,11 +32,12 @@ def make_world(seed: int, number: int) -> World:
 
 
 def _fill(builder: Builder) -> None:
-    """Put everything on the street, each side from the buildings inward."""
+    """Put everything on the street, each side from the buildings inward; parked vehicles leave room for the bays."""
+    add_bays(builder)
     for side in (-1, 1):
         for add in (add_buildings, add_yards, add_furniture, add_pedestrians, add_parked, add_traffic):
             add(builder, side)
-    for add in (add_construction_site, add_crossings, add_median, add_skyline):
+    for add in (add_crossings, add_median, add_skyline):
         add(builder)
 
 

@@ -1,12 +1,12 @@
-"""What moves and parks on a street: pedestrians, vehicles, and a construction site."""
+"""What moves and parks on a street: pedestrians, vehicles, and what closes a parking lane."""
 
 from __future__ import annotations
 
 import numpy as np
 
-from streets.layout import LANE, PARKING
+from streets.layout import LANE, PARKING, Layout
 from streets.objects import cycles, furniture, people, vehicles
-from streets.world import Builder, choose
+from streets.world import Build, Builder, choose
 
 # ratio: builder, category, length of the parking space in meters
 PARKED = (
@@ -20,11 +20,11 @@ PARKED = (
 FREE_SPACE = 6.2
 # the same for driving vehicles
 DRIVING = (
-    (0.5, vehicles.car, 'car', 6.0),
-    (0.12, vehicles.van, 'car', 6.5),
-    (0.13, vehicles.truck, 'truck', 10.5),
-    (0.1, vehicles.bus, 'bus.rigid', 13.5),
-    (0.03, vehicles.bendy_bus, 'bus.bendy', 19.0),
+    (0.58, vehicles.car, 'car', 6.0),
+    (0.14, vehicles.van, 'car', 6.5),
+    (0.09, vehicles.truck, 'truck', 10.5),
+    (0.05, vehicles.bus, 'bus.rigid', 13.5),
+    (0.02, vehicles.bendy_bus, 'bus.bendy', 19.0),
     (0.06, cycles.motorcyclist, 'motorcycle', 4.0),
     (0.06, cycles.cyclist, 'bicycle', 4.0),
 )
@@ -57,11 +57,11 @@ def add_pedestrians(builder: Builder, side: int) -> None:
 
 
 def add_parked(builder: Builder, side: int) -> None:
-    """Park vehicles in the parking lane of a side, if it has one."""
+    """Park vehicles in the parking lane of a side, if it has one, around its bays."""
     rng, layout = builder.rng, builder.layout
-    if not layout.parking[(side + 1) // 2]:
+    if not layout.has_parking(side):
         return
-    d = side * (layout.half(side) - PARKING / 2)
+    d = _parking_lane(layout, side)
     heading = 0.0 if side < 0 else np.pi
     s = -95.0
     while s < 140:
@@ -71,7 +71,7 @@ def add_parked(builder: Builder, side: int) -> None:
         if (
             chosen
             and not layout.on_crossing(np.array([s, middle, s + room]), 1.5).any()
-            and not _in_construction_site(builder, side, s, s + room)
+            and builder.is_free(side, s, s + room)
         ):
             build, name, _ = chosen
             attribute = 'cycle.without_rider' if name == 'motorcycle' else 'vehicle.parked'
@@ -104,49 +104,96 @@ def add_traffic(builder: Builder, side: int) -> None:
             s += room + rng.gamma(2.0, 5.0)
 
 
-def _in_construction_site(builder: Builder, side: int, low: float, high: float) -> bool:
-    """Whether the construction site of a side reaches into `s` from `low` to `high`."""
-    start, end, where = _construction_site(builder)
-    return where == side and low < end + 1 and high > start - 1
+def _parking_lane(layout: Layout, side: int) -> float:
+    """Street coordinate of the middle of the parking lane of a side, meters."""
+    return side * (layout.half(side) - PARKING / 2)
 
 
-def _construction_site(builder: Builder) -> tuple[float, float, int]:
-    """First and last `s` and side of the construction site in a parking lane; side 0 = none."""
-    layout = builder.layout
-    rng = np.random.default_rng([builder.number, 99, int(layout.wavelength * 1000)])
-    start = rng.uniform(-5, 30)
-    side = int(rng.choice([-1, 1]))
-    has_room = layout.parking[(side + 1) // 2] and rng.random() < 0.75
-    return start, start + rng.uniform(16, 28), side if has_room else 0
+def add_bays(builder: Builder) -> None:
+    """Fill parking lanes beside the way of the ego vehicle with what is rare on other streets.
+
+    Every scene has all of it, in any order, so that lidar and cameras see every class in every scene: small things on
+    the side of the ego vehicle, the long ones that would hide them on the other side, or before and behind them.
+    """
+    start, end = _add_row(builder, -1, SMALL_BAYS, -4.0)
+    if builder.layout.has_parking(1):
+        _add_row(builder, 1, LONG_BAYS, -12.0)
+    else:
+        length = max(bay[0] for bay in LONG_BAYS)
+        _add_row(builder, -1, LONG_BAYS[:1], start - length - 2.0)
+        _add_row(builder, -1, LONG_BAYS[1:], end + 1.0)
 
 
-def add_construction_site(builder: Builder) -> None:
-    """Close a part of a parking lane with barriers and cones, for an excavator and workers."""
-    rng, layout = builder.rng, builder.layout
-    start, end, side = _construction_site(builder)
-    if not side:
-        return
-    half = layout.half(side)
-    lane = side * (half - PARKING + 0.15)
-    cone = furniture.cone, 'movable_object.trafficcone'
-    for s in np.arange(start, end, 2.5):
-        if layout.on_crossing(s, 1.0):
-            continue
-        if (s - start) // 10 % 2:
-            turn = np.pi / 2 + rng.normal(scale=0.05)
-            builder.thing(furniture.barrier, 'movable_object.barrier', s, lane, turn)
-        else:
-            builder.thing(*cone, s, lane + rng.normal(scale=0.1), rng.uniform(0, 1.5))
-    for _ in range(rng.integers(2, 6)):
-        builder.thing(*cone, rng.uniform(start, end), side * (half - 0.4))
-    middle = (start + end) / 2
-    if not layout.on_crossing(middle, 4):
-        excavator = vehicles.construction_vehicle, 'vehicle.construction'
-        turn = rng.choice([0, np.pi]) + rng.normal(scale=0.06)
-        builder.thing(*excavator, middle, side * (half - 0.6), turn, attribute='vehicle.stopped')
+def _add_row(builder: Builder, side: int, bays: tuple[tuple, ...], start: float) -> tuple[float, float]:
+    """Put bays into the parking lane of a side one after another, in any order; returns their first and last `s`."""
+    end = start
+    for index in builder.rng.permutation(len(bays)):
+        length, add = bays[index]
+        while builder.layout.on_crossing(np.linspace(end, end + length, 9), 1.5).any():
+            end += 1.0
+        builder.reserve(side, end, end + length)
+        add(builder, side, end, end + length)
+        end += length + 1.0
+    return start, end
+
+
+def _construction_site(builder: Builder, side: int, start: float, end: float) -> None:
+    """Close the parking lane with barriers and cones, for an excavator and workers."""
+    rng, half = builder.rng, builder.layout.half(side)
+    lane, middle = side * (half - PARKING + 0.15), (start + end) / 2
+    for s in np.arange(start + 1.0, middle, 2.1):
+        builder.thing(furniture.barrier, 'movable_object.barrier', s, lane, np.pi / 2 + rng.normal(scale=0.05))
+    cones = [(s, lane) for s in np.arange(middle, end, 1.0)]
+    cones += [(s, side * (half - share * PARKING)) for s in (start, end) for share in (0.25, 0.5, 0.75)]
+    for s, d in cones:
+        builder.thing(furniture.cone, 'movable_object.trafficcone', s, d + rng.normal(scale=0.08), rng.uniform(0, 1.5))
+    turn = rng.choice([0, np.pi]) + rng.normal(scale=0.06)
+    excavator = vehicles.construction_vehicle, 'vehicle.construction'
+    builder.thing(*excavator, middle, side * (half - 0.6), turn, attribute='vehicle.stopped')
     for s in (start + 1.5, end - 1.5):
         worker = people.worker, 'human.pedestrian.construction_worker'
         builder.thing(*worker, s, side * (half - 1.2), rng.uniform(-3, 3), attribute='pedestrian.standing')
+
+
+def _bicycles(builder: Builder, side: int, start: float, end: float) -> None:
+    _row(builder, cycles.bicycle, 'bicycle', side, np.arange(start + 0.4, end, 0.8))
+
+
+def _motorcycles(builder: Builder, side: int, start: float, end: float) -> None:
+    _row(builder, cycles.motorcycle, 'motorcycle', side, np.arange(start + 0.6, end, 1.2))
+
+
+def _row(builder: Builder, build: Build, name: str, side: int, places: np.ndarray) -> None:
+    """Put cycles at `places` (N,) along a side, across the parking lane, most of them slanted the same way."""
+    slant = builder.rng.uniform(-0.5, 0.5)
+    for s in places:
+        turn = np.pi / 2 + slant + builder.rng.normal(scale=0.08)
+        d = _parking_lane(builder.layout, side)
+        builder.thing(build, f'vehicle.{name}', s, d, turn, attribute='cycle.without_rider')
+
+
+def _bus(builder: Builder, side: int, start: float, end: float) -> None:
+    _park(builder, vehicles.bus, 'bus.rigid', side, (start + end) / 2)
+
+
+def _trailer(builder: Builder, side: int, start: float, end: float) -> None:
+    _park(builder, vehicles.trailer, 'trailer', side, (start + end) / 2)
+
+
+def _truck(builder: Builder, side: int, start: float, end: float) -> None:
+    _park(builder, vehicles.truck, 'truck', side, (start + end) / 2)
+
+
+def _park(builder: Builder, build: Build, name: str, side: int, s: float) -> None:
+    rng = builder.rng
+    turn = (0.0 if side < 0 else np.pi) + rng.normal(scale=0.03)
+    d = _parking_lane(builder.layout, side) + rng.normal(scale=0.08)
+    builder.thing(build, f'vehicle.{name}', s, d, turn, attribute='vehicle.parked')
+
+
+# length in meters: what fills a part of a parking lane of this length
+SMALL_BAYS = ((14.0, _construction_site), (6.0, _bicycles), (6.0, _motorcycles))
+LONG_BAYS = ((14.0, _trailer), (14.0, _bus), (10.5, _truck))
 
 
 def add_crossings(builder: Builder) -> None:

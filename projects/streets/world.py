@@ -124,7 +124,16 @@ class Builder:
         self.static: list[Mesh] = []
         self.things: list[Thing] = []
         ego = float(rng.uniform(4.5, 9.5)) if rng.random() < 0.85 else 1.5
+        self._reserved: list[tuple[int, float, float]] = []
         self.lane_speed = {-1: ego, 1: float(rng.uniform(5.0, 10.0)) if rng.random() < 0.85 else 0.0}
+
+    def reserve(self, side: int, start: float, end: float) -> None:
+        """Keep parked vehicles out of the parking lane of a side, from `start` to `end` meters along the street."""
+        self._reserved.append((side, start, end))
+
+    def is_free(self, side: int, start: float, end: float) -> bool:
+        """Whether nothing is reserved in the parking lane of a side, from `start` to `end` meters along the street."""
+        return not any(side == s and start < high and end > low for s, low, high in self._reserved)
 
     def background(self, mesh: Mesh, name: str, s: float, d: float, turn: float = 0.0, sink: float = 0.0) -> None:
         """Put faces of a stuff category on the street, or `sink` meters below the ground."""

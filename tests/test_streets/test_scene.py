@@ -1,8 +1,13 @@
+import itertools
+
 import numpy as np
 import pytest
+from peridot.datasets.catalog import CATALOG
 from streets.frame import inside_box
+from streets.lidar import take_sweep
+from streets.raycast import Caster
 from streets.scene import make_world
-from streets.taxonomy import CATEGORIES, INDEX
+from streets.taxonomy import CATEGORIES, INDEX, SCENES, VAL_SCENES
 
 
 @pytest.fixture(scope='module')
@@ -28,6 +33,32 @@ def test_every_scene_has_a_road_and_all_scenes_have_the_usual_classes(worlds):
     wanted |= {'human.pedestrian.adult', 'human.pedestrian.child', 'flat.other', 'flat.sidewalk', 'flat.terrain'}
     wanted |= {'static.manmade', 'static.vegetation'}
     assert wanted <= seen, wanted - seen
+
+
+def test_all_classes_are_seen_in_training_and_in_validation_scenes(worlds):
+    """Half a percent of the labeled points of either set, and of at least four and two scenes."""
+    classes = CATALOG['nuscenes'].classes
+    counts = np.zeros((len(worlds), len(classes)))
+    for number, world in enumerate(worlds):
+        caster, rng = Caster(world), np.random.default_rng(number)
+        category = np.concatenate([take_sweep(caster.at(time), rng).category for time in (0.0, 1.5, 3.0)])
+        counts[number] = [np.isin(category, item.raw_ids).sum() for item in classes]
+    validation = np.isin(SCENES, VAL_SCENES)
+    for chosen, scenes in ((~validation, 4), (validation, 2)):
+        share = counts[chosen].sum(0) / counts[chosen].sum()
+        seen_in = (counts[chosen] > 0.005 * counts[chosen].sum(1, keepdims=True)).sum(0)
+        for item, part, number in zip(classes, share, seen_in):
+            assert part >= 0.005 and number >= scenes, (item.name, part, number)
+
+
+def test_bays_are_not_parked_on(worlds):
+    """Parked vehicles do not stand in each other."""
+    for number, world in enumerate(worlds):
+        parked = [t for t in world.things if t.category.startswith('vehicle') and not t.moves and abs(t.turn) % 3 < 0.2]
+        for one, two in itertools.combinations(parked, 2):
+            apart = np.hypot(*(one.pose(world.layout, 0)[0] - two.pose(world.layout, 0)[0])[:2])
+            if abs(one.d - two.d) < 1.0:
+                assert apart > (one.size[1] + two.size[1]) / 2 - 0.3, (number, one.category, two.category, one.s, two.s)
 
 
 def test_vehicles_of_a_lane_never_meet(worlds):
