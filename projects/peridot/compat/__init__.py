@@ -5,6 +5,7 @@ imported. `log_report()` logs the active repairs; call it once the Runner exists
 """
 
 from . import (
+    allocation,
     cbgs,
     checkpoint_loading,
     installation,
@@ -35,5 +36,6 @@ def apply() -> None:
     # A stand-in for spconv has to be in place before anything imports spconv.
     spconv_triton.apply()
     minkunet = (minkunet_voxelize, minkunet_lists, minkunet_shape)
-    for repair in (cbgs, checkpoint_loading, launch_on_cpu, spconv_cpu, *minkunet, kitti_eval, object_sample):
+    others = (cbgs, checkpoint_loading, launch_on_cpu, spconv_cpu, *minkunet, kitti_eval, object_sample, allocation)
+    for repair in others:
         repair.apply()
