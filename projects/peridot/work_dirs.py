@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import math
+import os
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -25,6 +27,7 @@ class Stages:
 
     Attributes:
         results: Content of the file: `settings`, `seconds` of every finished stage, and what the stages add.
+        lock: To be held while `results` is changed by stages that run side by side.
 
     Raises:
         PeridotError: The folder holds results of other settings.
@@ -37,6 +40,7 @@ class Stages:
         if self.results.setdefault('settings', settings) != settings:
             raise PeridotError(f'{self.file} is of a run with other settings: remove {work_dir} or use another')
         self.results.setdefault('seconds', {})
+        self.lock = threading.RLock()
 
     def stage(self, name: str, action: Callable, *arguments) -> None:
         """Run `action(*arguments)` unless it finished before, and record its seconds."""
@@ -46,24 +50,47 @@ class Stages:
         print(f'=== {name}', flush=True)
         start = time.time()
         action(*arguments)
-        self.results['seconds'][name] = round(time.time() - start, 1)
-        self.save()
+        with self.lock:
+            self.results['seconds'][name] = round(time.time() - start, 1)
+            self.save()
 
     def save(self) -> None:
         """Write `results.json`."""
         with atomic_path(self.file) as temporary:
             temporary.write_text(json.dumps(self.results, indent=2) + '\n')
 
-    def tool(self, name: str, *arguments: str) -> None:
+    def tool(self, name: str, *arguments: str, prefix: str = '') -> None:
         """Run a program of tools/, showing the command as a user would type it.
+
+        Args:
+            name: Name of the program.
+            arguments: Its arguments.
+            prefix: What its lines begin with, where several programs write at once.
 
         Raises:
             PeridotError: It failed.
         """
         command = ['python', f'tools/{name}.py', *arguments]
-        print('$ ' + ' '.join(command), flush=True)
-        if subprocess.call([sys.executable, *command[1:]], cwd=REPO) != 0:
+        print(f'{prefix}$ ' + ' '.join(command), flush=True)
+        if call([sys.executable, *command[1:]], prefix) != 0:
             raise PeridotError(f'`{" ".join(command)}` failed; fix the cause and run the same command to continue')
+
+
+def call(command: list[str], prefix: str = '') -> int:
+    """Run a command in the repository; returns its exit status.
+
+    Args:
+        command: Program and arguments.
+        prefix: What its lines begin with; such programs run on one thread each.
+    """
+    if not prefix:
+        return subprocess.call(command, cwd=REPO)
+    one_thread = {'OMP_NUM_THREADS': '1', **os.environ}
+    settings = dict(cwd=REPO, env=one_thread, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    with subprocess.Popen(command, **settings) as process:
+        for line in process.stdout:
+            print(f'{prefix}{line}', end='', flush=True)
+    return process.returncode
 
 
 def last_metrics(work_dir: Path) -> dict[str, float]:

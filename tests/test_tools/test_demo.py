@@ -2,11 +2,14 @@
 method."""
 
 import json
+import sys
 from pathlib import Path
 
 import pytest
 from peridot.demo.methods import COLORS, METHODS, NAMES
 from peridot.demo.report import training_section
+from peridot.errors import PeridotError
+from peridot.work_dirs import Stages, call
 
 REPO = Path(__file__).resolve().parents[2]
 TINY = [
@@ -54,6 +57,27 @@ def test_demo_makes_results_and_report_and_is_done_once(labeled_root, tmp_path, 
     assert list(results['linear_probe_miou']) == ['random', 'olivine', 'ppkt']
     assert len({values[0] for values in results['linear_probe_miou'].values()}) == 3
     assert (tmp_path / 'report.html').read_text().count('<canvas') == 3
+
+
+def test_lines_of_programs_side_by_side_say_whose_they_are(capsys):
+    code = "import os; print(os.environ['OMP_NUM_THREADS']); print('b'); raise SystemExit(3)"
+    assert call([sys.executable, '-c', code], 'seed 1 | ') == 3
+    assert capsys.readouterr().out == 'seed 1 | 1\nseed 1 | b\n'
+
+
+@pytest.mark.parametrize('stop', [PeridotError, KeyboardInterrupt])
+def test_no_other_seed_begins_after_an_error(stop, tmp_path, monkeypatch, run_tool):
+    begun = []
+
+    def fail(self, network, seed):
+        begun.append(seed)
+        raise stop('seed')
+
+    monkeypatch.setattr(Stages, 'stage', lambda self, name, action, *rest: name == 'data' or fail(self, *rest))
+    monkeypatch.setattr('peridot.files.usable_cores', lambda: 1)
+    with pytest.raises(SystemExit):
+        run_tool('demo', '--methods', 'ppkt', '--work-dir', tmp_path, '--seeds', *range(9))
+    assert begun == [0]
 
 
 @pytest.mark.parametrize('method', METHODS)
