@@ -4,7 +4,7 @@ _base_ = [
     '../_base_/datasets/demo_paired.py',
     '../_base_/models/minkunet18_lite0.py',
     '../_base_/methods/ppkt.py',
-    '../_base_/schedules/adamw_cosine_5e.py',
+    '../_base_/schedules/adamw_cosine_10e.py',
     '../_base_/default_runtime.py',
 ]
 

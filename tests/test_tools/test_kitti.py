@@ -20,7 +20,7 @@ _base_ = [
     '{repo}/configs/_base_/datasets/kitti_paired.py',
     '{repo}/configs/_base_/models/minkunet18_lite0.py',
     '{repo}/configs/_base_/methods/olivine.py',
-    '{repo}/configs/_base_/schedules/adamw_cosine_5e.py',
+    '{repo}/configs/_base_/schedules/adamw_cosine_10e.py',
     '{repo}/configs/_base_/default_runtime.py',
 ]
 train_pipeline = [

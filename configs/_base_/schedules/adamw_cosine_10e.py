@@ -1,6 +1,6 @@
-"""Schedule of the demo: 5 epochs."""
+"""Schedule of the demo: 10 epochs."""
 
-epochs = 5
+epochs = 10
 train_cfg = dict(type='EpochBasedTrainLoop', max_epochs=epochs, val_interval=epochs)
 optim_wrapper = dict(type='OptimWrapper', optimizer=dict(type='AdamW', lr=3e-3, weight_decay=0.01))
 param_scheduler = [
