@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from functools import partial
+
 import numpy as np
 
 from streets.layout import LANE, PARKING, Layout
@@ -115,17 +118,18 @@ def add_bays(builder: Builder) -> None:
     Every scene has all of it, in any order, so that lidar and cameras see every class in every scene: small things on
     the side of the ego vehicle, the long ones that would hide them on the other side, or before and behind them.
     """
-    start, end = _add_row(builder, -1, SMALL_BAYS, -4.0)
+    start = -4.0
+    end = _add_row(builder, -1, SMALL_BAYS, start)
     if builder.layout.has_parking(1):
-        _add_row(builder, 1, LONG_BAYS, -12.0)
+        _add_row(builder, 1, LONG_BAYS, start - 8.0)
     else:
-        length = max(bay[0] for bay in LONG_BAYS)
-        _add_row(builder, -1, LONG_BAYS[:1], start - length - 2.0)
-        _add_row(builder, -1, LONG_BAYS[1:], end + 1.0)
+        first, *others = LONG_BAYS
+        _add_row(builder, -1, [first], start - first[0] - 2.0)
+        _add_row(builder, -1, others, end + 1.0)
 
 
-def _add_row(builder: Builder, side: int, bays: tuple[tuple, ...], start: float) -> tuple[float, float]:
-    """Put bays into the parking lane of a side one after another, in any order; returns their first and last `s`."""
+def _add_row(builder: Builder, side: int, bays: Sequence[tuple], start: float) -> float:
+    """Put bays into the parking lane of a side one after another, in any order; returns where the row ends."""
     end = start
     for index in builder.rng.permutation(len(bays)):
         length, add = bays[index]
@@ -134,7 +138,7 @@ def _add_row(builder: Builder, side: int, bays: tuple[tuple, ...], start: float)
         builder.reserve(side, end, end + length)
         add(builder, side, end, end + length)
         end += length + 1.0
-    return start, end
+    return end
 
 
 def _construction_site(builder: Builder, side: int, start: float, end: float) -> None:
@@ -155,45 +159,34 @@ def _construction_site(builder: Builder, side: int, start: float, end: float) ->
         builder.thing(*worker, s, side * (half - 1.2), rng.uniform(-3, 3), attribute='pedestrian.standing')
 
 
-def _bicycles(builder: Builder, side: int, start: float, end: float) -> None:
-    _row(builder, cycles.bicycle, 'bicycle', side, np.arange(start + 0.4, end, 0.8))
-
-
-def _motorcycles(builder: Builder, side: int, start: float, end: float) -> None:
-    _row(builder, cycles.motorcycle, 'motorcycle', side, np.arange(start + 0.6, end, 1.2))
-
-
-def _row(builder: Builder, build: Build, name: str, side: int, places: np.ndarray) -> None:
-    """Put cycles at `places` (N,) along a side, across the parking lane, most of them slanted the same way."""
+def _cycles(build: Build, name: str, spacing: float, builder: Builder, side: int, start: float, end: float) -> None:
+    """Put cycles across the parking lane, slanted the same way."""
     slant = builder.rng.uniform(-0.5, 0.5)
-    for s in places:
+    for s in np.arange(start + spacing / 2, end, spacing):
         turn = np.pi / 2 + slant + builder.rng.normal(scale=0.08)
         d = _parking_lane(builder.layout, side)
         builder.thing(build, f'vehicle.{name}', s, d, turn, attribute='cycle.without_rider')
 
 
-def _bus(builder: Builder, side: int, start: float, end: float) -> None:
-    _park(builder, vehicles.bus, 'bus.rigid', side, (start + end) / 2)
-
-
-def _trailer(builder: Builder, side: int, start: float, end: float) -> None:
-    _park(builder, vehicles.trailer, 'trailer', side, (start + end) / 2)
-
-
-def _truck(builder: Builder, side: int, start: float, end: float) -> None:
-    _park(builder, vehicles.truck, 'truck', side, (start + end) / 2)
-
-
-def _park(builder: Builder, build: Build, name: str, side: int, s: float) -> None:
+def _vehicle(build: Build, name: str, builder: Builder, side: int, start: float, end: float) -> None:
+    """Park a long vehicle."""
     rng = builder.rng
     turn = (0.0 if side < 0 else np.pi) + rng.normal(scale=0.03)
     d = _parking_lane(builder.layout, side) + rng.normal(scale=0.08)
-    builder.thing(build, f'vehicle.{name}', s, d, turn, attribute='vehicle.parked')
+    builder.thing(build, f'vehicle.{name}', (start + end) / 2, d, turn, attribute='vehicle.parked')
 
 
 # length in meters: what fills a part of a parking lane of this length
-SMALL_BAYS = ((14.0, _construction_site), (6.0, _bicycles), (6.0, _motorcycles))
-LONG_BAYS = ((14.0, _trailer), (14.0, _bus), (10.5, _truck))
+SMALL_BAYS = (
+    (14.0, _construction_site),
+    (6.0, partial(_cycles, cycles.bicycle, 'bicycle', 0.8)),
+    (6.0, partial(_cycles, cycles.motorcycle, 'motorcycle', 1.2)),
+)
+LONG_BAYS = (
+    (14.0, partial(_vehicle, vehicles.trailer, 'trailer')),
+    (14.0, partial(_vehicle, vehicles.bus, 'bus.rigid')),
+    (10.5, partial(_vehicle, vehicles.truck, 'truck')),
+)
 
 
 def add_crossings(builder: Builder) -> None:
