@@ -228,6 +228,8 @@ def test_config_trains_and_evaluates(config, request, moco_file, tmp_path, run_t
     assert lines[0]['loss'] > 0 and lines[0]['iter'] == 1
     if content.val_cfg:
         assert 0 <= lines[-1][METRICS[content.val_cfg.type]] <= 100
+        if content.val_cfg.type == 'peridot.LinearProbeLoop':
+            assert all(0 <= lines[-1][f'probe/{name}_miou'] <= 1 for name in ('balanced', 'mlp'))
     assert (tmp_path / 'backbone.pth').is_file()
     assert list((tmp_path / 'pictures').glob('*.png'))
 

@@ -3,7 +3,7 @@ import pytest
 import torch
 from mmengine.dataset import BaseDataset
 from peridot.evaluation import fit_linear_probe
-from peridot.evaluation.linear_probe import build_fit_dataloader
+from peridot.evaluation.linear_probe import balanced_rows, build_fit_dataloader
 from peridot.registry import DATASETS
 from peridot.structures import Pairs
 from peridot.visualization.colors import pca_colors, similarity_colors
@@ -39,6 +39,27 @@ def test_probe_survives_a_dead_channel():
     features, labels = blobs(0)
     features[:, 2] = 7.0
     assert fit_linear_probe(features, labels, 3)(features).isfinite().all()
+
+
+def test_a_hidden_layer_separates_what_no_line_can():
+    features = torch.rand(4000, 2, generator=torch.Generator().manual_seed(0)) - 0.5
+    labels = (features.prod(1) > 0).long()
+    state = torch.get_rng_state()
+    line, mlp = (fit_linear_probe(features, labels, 2, epochs=60, hidden=units) for units in (0, 32))
+    right = [(probe(features).argmax(1) == labels).float().mean() for probe in (line, mlp)]
+    assert right[0] < 0.6 and right[1] > 0.9
+    assert torch.equal(torch.get_rng_state(), state)
+
+
+def test_balanced_sampling_finds_a_rare_class():
+    generator = torch.Generator().manual_seed(0)
+    labels = (torch.rand(20000, generator=generator) < 0.01).long()
+    features = torch.randn(20000, 1, generator=generator) + labels[:, None]
+    plain, balanced = (fit_linear_probe(features, labels, 3, balanced=way) for way in (False, True))
+    recall = [(probe(features).argmax(1) == 1)[labels == 1].float().mean() for probe in (plain, balanced)]
+    assert recall[0] < 0.1 and recall[1] > 0.5
+    drawn = labels[balanced_rows(labels, generator)].bincount()
+    assert len(drawn) == 2 and abs(drawn[0] / 10000 - 1) < 0.05
 
 
 def test_pca_colors_separate_groups():

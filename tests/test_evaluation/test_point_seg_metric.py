@@ -38,6 +38,15 @@ def test_equals_mmdet3d_where_all_classes_occur():
         assert ours[name] == pytest.approx(value), name
 
 
+def test_other_predictions_have_a_mean_of_their_own():
+    metric, (truth, predicted) = PointSegMetric(), next(random_scans(4))
+    metric.dataset_meta = META
+    both = PointData(pts_semantic_mask=torch.from_numpy(predicted), mlp=torch.from_numpy(truth.clip(0, 3)))
+    metric.process({}, [dict(pred_pts_seg=both, eval_ann_info=dict(pts_semantic_mask=truth))])
+    result, alone = metric.evaluate(1), evaluate(PointSegMetric(), [(truth, predicted)])
+    assert result.pop('mlp_miou') == 1 and result == alone
+
+
 def test_a_class_without_ground_truth_is_absent():
     scans = list(random_scans(3))
     assert any((predicted == 3).any() for _, predicted in scans)

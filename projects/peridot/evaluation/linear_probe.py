@@ -1,6 +1,7 @@
-"""Linear probe: a linear classifier on frozen point features."""
+"""Linear probe: a linear classifier on frozen point features, and others beside it."""
 
 import time
+from collections.abc import Sequence
 
 import torch
 import torch.nn.functional as F
@@ -11,28 +12,41 @@ from mmengine.runner import Runner, ValLoop
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
-from peridot.errors import DataError
+from peridot.errors import ConfigError, DataError
 from peridot.registry import DATASETS, LOOPS
 from peridot.weights import unwrap
 
 # number of labeled points drawn from a scan
 POINTS_PER_SCAN = 8192
+# what an evaluation can report beside the linear probe, by name: arguments of `fit_linear_probe`
+BESIDE = {'balanced': dict(balanced=True), 'mlp': dict(hidden=128)}
 
 
 class LinearProbe(nn.Module):
-    """Standardization with fixed statistics, then one linear layer."""
+    """Standardization with fixed statistics, then one linear layer.
 
-    def __init__(self, mean: Tensor, std: Tensor, num_classes: int) -> None:
+    Args:
+        mean: Mean (C,) of the features.
+        std: Their standard deviation (C,).
+        num_classes: Number of classes K.
+        hidden: Units of a hidden layer; 0 = no such layer.
+    """
+
+    def __init__(self, mean: Tensor, std: Tensor, num_classes: int, hidden: int = 0) -> None:
         super().__init__()
         self.register_buffer('mean', mean)
         self.register_buffer('std', std)
-        self.linear = nn.Linear(len(mean), num_classes, device=mean.device)
-        nn.init.zeros_(self.linear.weight)
-        nn.init.zeros_(self.linear.bias)
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(0)
+            first = [nn.Linear(len(mean), hidden), nn.ReLU()] if hidden else []
+            last = nn.Linear(hidden or len(mean), num_classes)
+        nn.init.zeros_(last.weight)
+        nn.init.zeros_(last.bias)
+        self.layers = nn.Sequential(*first, last).to(mean.device)
 
     def forward(self, features: Tensor) -> Tensor:
         """Logits (N, K) of features (N, C)."""
-        return self.linear((features - self.mean) / self.std)
+        return self.layers((features - self.mean) / self.std)
 
 
 def fit_linear_probe(
@@ -42,6 +56,8 @@ def fit_linear_probe(
     epochs: int = 12,
     batch_size: int = 4096,
     lr: float = 5e-3,
+    balanced: bool = False,
+    hidden: int = 0,
 ) -> LinearProbe:
     """Fit a linear classifier by cross-entropy (Adam, cosine learning rate, fixed shuffling).
 
@@ -52,23 +68,35 @@ def fit_linear_probe(
         epochs: Passes over the features.
         batch_size: Rows per step.
         lr: Initial learning rate, for standardized features.
+        balanced: Draw every class that occurs equally often, instead of every row once an epoch.
+        hidden: Units of a hidden layer; 0 = a linear classifier.
     """
     std, mean = torch.std_mean(features, dim=0)
     # a constant channel (a dead unit) would otherwise divide by zero
-    probe = LinearProbe(mean, std.clamp(min=1e-6), num_classes)
+    probe = LinearProbe(mean, std.clamp(min=1e-6), num_classes, hidden)
     steps = epochs * -(-len(features) // batch_size)
     optimizer = torch.optim.Adam(probe.parameters(), lr=lr)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)
     shuffle = torch.Generator().manual_seed(0)
     with torch.enable_grad():
         for _ in range(epochs):
-            for rows in torch.randperm(len(features), generator=shuffle).to(features.device).split(batch_size):
+            order = balanced_rows(labels, shuffle) if balanced else torch.randperm(len(features), generator=shuffle)
+            for rows in order.to(features.device).split(batch_size):
                 loss = F.cross_entropy(probe(features[rows]), labels[rows])
                 optimizer.zero_grad()
                 loss.backward()
                 optimizer.step()
                 schedule.step()
     return probe.requires_grad_(False)
+
+
+def balanced_rows(labels: Tensor, generator: torch.Generator) -> Tensor:
+    """Draw N rows with replacement, each class that occurs in `labels` (N,) equally often on average; int64 (N,)."""
+    order, counts = labels.cpu().argsort(stable=True), labels.cpu().bincount()
+    present = counts.nonzero()[:, 0]
+    chosen = present[torch.randint(len(present), (len(labels),), generator=generator)]
+    place = torch.rand(len(labels), dtype=torch.float64, generator=generator) * counts[chosen]
+    return order[(counts.cumsum(0) - counts)[chosen] + place.long()]
 
 
 def build_fit_dataloader(settings: dict, count: int) -> DataLoader:
@@ -86,11 +114,13 @@ class LinearProbeLoop(ValLoop):
 
     With `val_cfg=dict(type='peridot.LinearProbeLoop', ...)` and `train_cfg.val_interval=N` mmengine runs it
     every N epochs; `tools/test.py` runs it on a checkpoint. The evaluator (`peridot.PointSegMetric`) sees a
-    prediction for every original point.
+    prediction for every original point, and those of the probes beside the linear one under their names.
 
     Args:
         fit_dataloader: Config of the loader of labeled scans the probe is fitted on.
         fit_scans: Number of these scans that are used, evenly spaced; the features are kept in memory.
+        beside: Probes that are fitted on the same features, too: names of `BESIDE`. 'balanced' draws all classes
+            equally often, 'mlp' has a hidden layer.
     """
 
     def __init__(
@@ -100,9 +130,13 @@ class LinearProbeLoop(ValLoop):
         evaluator,
         fit_dataloader: dict,
         fit_scans: int = 500,
+        beside: Sequence[str] = tuple(BESIDE),
         fp16: bool = False,
     ) -> None:
         super().__init__(runner, dataloader, evaluator, fp16)
+        if unknown := set(beside) - set(BESIDE):
+            raise ConfigError(f'val_cfg.beside={sorted(unknown)}: choose from {", ".join(BESIDE)}')
+        self.beside = beside
         self.fit_dataloader = build_fit_dataloader(fit_dataloader, fit_scans)
         meta = self.dataloader.dataset.metainfo
         self.num_classes, self.ignore_index = len(meta['classes']), meta['ignore_index']
@@ -114,6 +148,9 @@ class LinearProbeLoop(ValLoop):
         self.runner.model.eval()
         features, labels = self._collect()
         self.probe = fit_linear_probe(features, labels, self.num_classes)
+        self.others = {
+            name: fit_linear_probe(features, labels, self.num_classes, **BESIDE[name]) for name in self.beside
+        }
         print_log(f'linear probe fitted on {len(labels)} points in {time.time() - start:.0f} s', 'current')
         return super().run()
 
@@ -122,7 +159,8 @@ class LinearProbeLoop(ValLoop):
         self.runner.call_hook('before_val_iter', batch_idx=idx, data_batch=data_batch)
         features, samples = self._features(data_batch)
         for sample, values in zip(samples, features):
-            sample.pred_pts_seg = PointData(pts_semantic_mask=self.probe(values).argmax(1))
+            others = {name: probe(values).argmax(1) for name, probe in self.others.items()}
+            sample.pred_pts_seg = PointData(pts_semantic_mask=self.probe(values).argmax(1), **others)
             sample.eval_ann_info = dict(pts_semantic_mask=sample.gt_pts_seg.pts_semantic_mask.cpu().numpy())
         self.evaluator.process(data_samples=samples, data_batch=data_batch)
         self.runner.call_hook('after_val_iter', batch_idx=idx, data_batch=data_batch, outputs=samples)

@@ -21,7 +21,8 @@ class PointSegMetric(BaseMetric):
     confusion matrix of a scan is kept, not all its points.
 
     The dataset's `metainfo` gives `classes` and `ignore_index`; a sample has `pred_pts_seg.pts_semantic_mask` and
-    `eval_ann_info['pts_semantic_mask']`, both (N,).
+    `eval_ann_info['pts_semantic_mask']`, both (N,). Other fields of `pred_pts_seg` are predictions of other
+    classifiers, of which `<field>_miou` is reported.
 
     Args:
         **kwargs: Those of mmengine's `BaseMetric` (`prefix`, `collect_device`).
@@ -34,13 +35,14 @@ class PointSegMetric(BaseMetric):
         """Keep the confusion matrix of every scan."""
         ignore, count = self.dataset_meta['ignore_index'], len(self.dataset_meta['classes'])
         for sample in data_samples:
-            predicted = np.asarray(sample['pred_pts_seg']['pts_semantic_mask'].cpu(), dtype=np.int64)
             truth = np.asarray(sample['eval_ann_info']['pts_semantic_mask'], dtype=np.int64)
-            self.results.append(confusion_matrix(truth, predicted, count, ignore))
+            predicted = {name: np.asarray(value.cpu(), np.int64) for name, value in sample['pred_pts_seg'].items()}
+            self.results.append({k: confusion_matrix(truth, v, count, ignore) for k, v in predicted.items()})
 
-    def compute_metrics(self, results: list[np.ndarray]) -> dict[str, float]:
-        """`miou`, `acc`, `acc_cls` and the IoU of every class by its name."""
-        classes, confusion = self.dataset_meta['classes'], sum(results)
+    def compute_metrics(self, results: list[dict[str, np.ndarray]]) -> dict[str, float]:
+        """`miou`, `acc`, `acc_cls`, the IoU of every class by its name, and `<field>_miou` of other predictions."""
+        others = {name: sum(result[name] for result in results) for name in results[0]}
+        classes, confusion = self.dataset_meta['classes'], others.pop('pts_semantic_mask')
         present, hits = confusion.sum(1), np.diagonal(confusion)
         if not present.any():
             raise DataError('no point of the evaluated scans has a label: check ann_file of the evaluated dataset')
@@ -52,6 +54,7 @@ class PointSegMetric(BaseMetric):
             miou=float(np.nanmean(iou)),
             acc=float(hits.sum() / confusion.sum()),
             acc_cls=float(np.nanmean(recall)),
+            **{f'{name}_miou': float(np.nanmean(class_iou(other, present))) for name, other in others.items()},
         )
         self._report(metrics, [name for name, points in zip(classes, present) if not points])
         return metrics
