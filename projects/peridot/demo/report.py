@@ -78,10 +78,11 @@ def _features(model: nn.Module, sample: dict) -> Tensor:
 
 
 def _headline(results: dict, methods: list[str]) -> str:
-    probes = {n: [p['miou'] for p in values.values()] for n, values in results['probe'].items()}
+    seeds = results['settings']['seeds']
+    probes = {n: [values[str(s)]['miou'] for s in seeds] for n, values in results['probe'].items()}
     gains = {m: np.mean(probes[m]) / max(np.mean(probes[METHODS[m].untrained]), 1e-9) for m in methods}
     rows = [[NAMES[n], *(f'{v:.3f}' for v in values), f'<b>{np.mean(values):.3f}</b>'] for n, values in probes.items()]
-    header = ['backbone', *(f'seed {s}' for s in results['settings']['seeds']), 'mean']
+    header = ['backbone', *(f'seed {s}' for s in seeds), 'mean']
     asked = ''.join(f'<li>{NAMES[m]}: <i>{METHODS[m].asked}</i></li>' for m in methods)
     return (
         '<p>A lidar network was shown synthetic streets through its points, while a frozen ImageNet network '
