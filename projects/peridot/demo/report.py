@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from peridot.checkpoints import read_checkpoint
 from peridot.demo.methods import COLORS, METHODS, NAMES, UNTRAINED
+from peridot.evaluation.linear_probe import BESIDE
 from peridot.files import atomic_path
 from peridot.maps import ImageSource
 from peridot.registry import DATASETS, MODELS
@@ -80,9 +81,16 @@ def _features(model: nn.Module, sample: dict) -> Tensor:
 def _headline(results: dict, methods: list[str]) -> str:
     seeds = results['settings']['seeds']
     probes = {n: [values[str(s)]['miou'] for s in seeds] for n, values in results['probe'].items()}
+    others = {
+        n: [f'{np.mean([p.get(f"{name}_miou", np.nan) for p in values.values()]):.3f}' for name in BESIDE]
+        for n, values in results['probe'].items()
+    }
     gains = {m: np.mean(probes[m]) / max(np.mean(probes[METHODS[m].untrained]), 1e-9) for m in methods}
-    rows = [[NAMES[n], *(f'{v:.3f}' for v in values), f'<b>{np.mean(values):.3f}</b>'] for n, values in probes.items()]
-    header = ['backbone', *(f'seed {s}' for s in seeds), 'mean']
+    rows = [
+        [NAMES[n], *(f'{v:.3f}' for v in values), f'<b>{np.mean(values):.3f}</b>', *others[n]]
+        for n, values in probes.items()
+    ]
+    header = ['backbone', *(f'seed {s}' for s in seeds), 'mean', 'classes balanced', 'hidden layer']
     asked = ''.join(f'<li>{NAMES[m]}: <i>{METHODS[m].asked}</i></li>' for m in methods)
     return (
         '<p>A lidar network was shown synthetic streets through its points, while a frozen ImageNet network '
@@ -91,7 +99,8 @@ def _headline(results: dict, methods: list[str]) -> str:
         'scenes.</p>'
         f'<p class="big">{", ".join(f"{NAMES[m]} {gain:.1f}&times;" for m, gain in gains.items())} '
         'the mIoU of the same network with random weights</p>'
-        f'<p>Linear probe on held-out scenes, mean intersection over union of the classes, all points:</p>'
+        '<p>Linear probe on held-out scenes, mean intersection over union of the classes, all points; beside it the '
+        'means of a linear probe that saw all classes equally often, and of a probe with a hidden layer:</p>'
         f'{table(header, rows)}'
     )
 
