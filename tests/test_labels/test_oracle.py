@@ -143,7 +143,8 @@ def test_border_noise_stays_near_borders(job, clean):
         border[:, 1:] |= before[:, 1:] != before[:, :-1]
         changed = before != after
         assert 0.005 < changed.mean() < 0.2
-        assert distance_transform_edt(~border)[changed].max() < 5 * 1.5
+        # rows and columns are displaced, each by at most five deviations
+        assert distance_transform_edt(~border)[changed].max() < 2**0.5 * 5 * 1.5
 
 
 @pytest.mark.parametrize('deviation', [1.0, 4.0])
