@@ -137,7 +137,7 @@ class Demo(Stages):
         for network, values in table.items():
             print(f'{network:20s}' + ''.join(f'{v:<10.3f}' for v in values) + f'{np.mean(values):.3f}')
         minutes = sum(self.results['seconds'].values()) / 60
-        print(f'\n{minutes:.1f} minutes on one core; {self.file}; open {self.work_dir / "report.html"}')
+        print(f'\nstages of {minutes:.1f} minutes; {self.file}; open {self.work_dir / "report.html"}')
 
 
 def demo_config(method: str) -> str:

@@ -49,10 +49,12 @@ def test_points_in_a_box_carry_its_class(caster, sweep):
         inside = inside_box(points, thing, place, yaw, margin=0.06)
         labels = sweep.category[inside]
         labels = labels[labels != INDEX['noise']]
+        if thing.category == 'vehicle.construction':
+            # an excavator's box reaches over the curb, with grass and bushes below the arm
+            labels = labels[~np.isin(labels, (INDEX['flat.terrain'], INDEX['static.vegetation']))]
         total += len(labels)
         wrong += (labels != INDEX[thing.category]).sum()
-    # the box of an excavator reaches over the curb
-    assert total > 1000 and wrong / total < 0.04
+    assert total > 1000 and wrong / total < 0.03
 
 
 def test_points_of_an_object_lie_in_its_box(caster, sweep):
