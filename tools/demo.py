@@ -16,6 +16,7 @@ from peridot.demo.methods import METHODS
 from peridot.demo.report import write_report
 from peridot.files import usable_cores
 from peridot.work_dirs import Stages, last_checkpoint, last_metrics
+from streets.dataset import MANIFEST, read_settings
 from streets.formats import FORMATS
 
 
@@ -38,6 +39,8 @@ class Demo(Stages):
         self.seeds = seeds
         self.options = options
         self.methods = methods
+        if (data_root / MANIFEST).is_file():
+            read_settings(data_root)  # refuses streets of an earlier version
 
     def configured(self, name: str, method: str, seed: int, folder: str, *arguments: str) -> None:
         """Run train.py or test.py on the demo config of a method with one seed."""

@@ -10,6 +10,7 @@ from peridot.demo.methods import COLORS, METHODS, NAMES
 from peridot.demo.report import training_section
 from peridot.errors import PeridotError
 from peridot.work_dirs import Stages, call
+from streets.frame import Settings
 
 REPO = Path(__file__).resolve().parents[2]
 TINY = [
@@ -63,6 +64,12 @@ def test_lines_of_programs_side_by_side_say_whose_they_are(capsys):
     code = "import os; print(os.environ['OMP_NUM_THREADS']); print('b'); raise SystemExit(3)"
     assert call([sys.executable, '-c', code], 'seed 1 | ') == 3
     assert capsys.readouterr().out == 'seed 1 | 1\nseed 1 | b\n'
+
+
+def test_streets_of_an_earlier_version_are_refused(tmp_path, run_tool):
+    (tmp_path / 'synthetic.json').write_text(json.dumps(dict(generator='streets 1', settings=Settings().as_dict())))
+    with pytest.raises(SystemExit, match=rf"^error: {tmp_path}/synthetic\.json: data of 'streets 1' .*overwrite"):
+        run_tool('demo', '--data-root', tmp_path, '--work-dir', tmp_path / 'work')
 
 
 @pytest.mark.parametrize('stop', [PeridotError, KeyboardInterrupt])
