@@ -22,10 +22,7 @@ model = dict(
     objectives=dict(
         infonce=dict(_base_.objectives.infonce, num_pairs=2048),
         weak=dict(_base_.objectives.weak, num_pairs=2048),
-        # a few hundred steps on a few streets: the statistics must settle faster and weigh less
-        vmf=dict(
-            _base_.objectives.vmf, num_classes=num_label_classes, momentum=0.99, warmup_steps=100, loss_weight=0.02
-        ),
+        vmf=dict(_base_.objectives.vmf, num_classes=num_label_classes, warmup_steps=None, loss_weight=0.02),
     ),
 )
 

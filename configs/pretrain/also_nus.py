@@ -10,6 +10,8 @@ Differences from the released code:
 - the intensity goes into the network as it is in the files (0 to 255), as in this package's other configs; the
   decoder's target is in [0, 1];
 - a random point of each voxel is kept (there: the first one);
+- the student's voxels lie on a grid that is the same for all scans, a point belongs to the one around it (there:
+  coordinates are rounded and counted from the scan's minimum: a grid that is shifted by up to a voxel);
 - the 32 supports of a query are chosen at random (there: by a library, in the order of its search).
 """
 
@@ -22,7 +24,7 @@ _base_ = [
 ]
 
 train_pipeline = [_base_.load_points, *_base_.sparse_scan, _base_.pack]
-train_dataloader = dict(batch_size=16, dataset=dict(cameras=[], pipeline=train_pipeline))
+train_dataloader = dict(batch_size=16, drop_last=False, dataset=dict(cameras=[], pipeline=train_pipeline))
 picture_dataset = dict(cameras=[], pipeline=_base_.probe_pipeline)
 
 model = dict(

@@ -16,7 +16,7 @@ _base_ = [
 ]
 
 train_pipeline = [_base_.load_points, *_base_.dense_scan, _base_.pack]
-train_dataloader = dict(batch_size=8, dataset=dict(cameras=[], pipeline=train_pipeline))
+train_dataloader = dict(batch_size=8, drop_last=False, dataset=dict(cameras=[], pipeline=train_pipeline))
 picture_dataset = dict(cameras=[], pipeline=[_base_.load_points, _base_.pack])
 train_cfg = dict(max_epochs=500)
 

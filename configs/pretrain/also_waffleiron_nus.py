@@ -12,7 +12,7 @@ _base_ = [
 ]
 
 train_pipeline = [_base_.load_points, *_base_.sparse_scan, _base_.nus_features, _base_.pack]
-train_dataloader = dict(batch_size=16, dataset=dict(cameras=[], pipeline=train_pipeline))
+train_dataloader = dict(batch_size=16, drop_last=False, dataset=dict(cameras=[], pipeline=train_pipeline))
 picture_dataset = dict(cameras=[], pipeline=_base_.probe_pipeline)
 
 model = dict(teacher=None, heads=_base_.heads, objectives=_base_.objectives)

@@ -6,6 +6,7 @@ The range is the detector's, in front of the lidar; random rotations bring every
 Differences from the released code, in addition to those in olivine_nus.py:
 - voxels and range of KITTI's detectors instead of 0.1 x 0.1 x 0.2 m and 51.2 m around: the weights then mean the same
   in the detector, whose map of two height levels goes into the head as it is (256 channels);
+- bins of the range begin at multiples of 1 m (there: ranges are rounded, so they begin half a meter earlier);
 - points beyond the last cell read that cell instead of nothing.
 """
 

@@ -8,7 +8,8 @@ Differences from the released code:
 - all 700 training scenes;
 - the student is mmdet3d's MinkUNetBackbone on spconv: its stem has two 3x3x3 convolutions instead of one, and
   all its batch normalizations have momentum 0.1;
-- images are decoded at reduced size before the crop, pixel positions stay continuous.
+- images are decoded at reduced size before the crop, pixel positions stay continuous, and crops differ as described in
+  olivine_nus.py.
 """
 
 _base_ = [

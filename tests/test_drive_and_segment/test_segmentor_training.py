@@ -7,6 +7,7 @@ import torch
 from mmengine.config import Config
 from mmengine.registry import DefaultScope
 from peridot.cli import load_config
+from peridot.drive_and_segment.all_stages import PSEUDO_LABELS
 from peridot.drive_and_segment.segmentor.region_joining import join_regions
 from peridot.errors import ConfigError, DataError
 from peridot.maps import Manifest, MapFolder, write_manifest, write_map
@@ -136,6 +137,14 @@ def test_teacher_labels_agree_within_regions(teacher, root, tmp_path, run_tool):
         regions = join_regions(proposals, superpixels)
         assert all(len(set(found[regions == region])) == 1 for region in range(regions.max() + 1))
         assert len(set(found.ravel())) > 1
+    # pseudo-labels that are kept, and the teacher's classes elsewhere
+    kept = ['--out', tmp_path / 'kept', *arguments[2:], f'checkpoint={checkpoint}', f'pseudo_labels={PSEUDO_LABELS}']
+    run_tool(*command, *kept)
+    for path in sorted((tmp_path / 'kept').rglob('*.png')):
+        key = path.relative_to(tmp_path / 'kept')
+        clusters, found = (MapFolder(f, root).read_file(f / key) for f in (root / PSEUDO_LABELS, labels.folder))
+        assert (clusters != 255).any() and (clusters == 255).any()
+        assert np.array_equal(labels.read_file(path), np.where(clusters == 255, found, clusters))
     # other settings do not continue in the folder
     with pytest.raises(SystemExit, match=r'the maps there were made with min_confidence=0\.0, now it is 0\.5'):
         run_tool(*command, *arguments, f'checkpoint={checkpoint}', 'min_confidence=0.5')

@@ -3,6 +3,7 @@ import math
 import pytest
 import torch
 import torch.nn.functional as F
+from mmengine.logging import MessageHub
 from peridot.errors import ConfigError, DataError
 from peridot.models.functional import density_category_weights, range_bins
 from peridot.models.heads import ProjectionHead
@@ -50,7 +51,7 @@ def objectives():
         SuperpixelInfoNCE(),
         WeaklySupervisedContrast(),
         WeaklySupervisedContrast(sampling='uniform', reduction='sup_out'),
-        connected(VMFConsistency(CLASSES), DIM),
+        connected(VMFConsistency(CLASSES, warmup_steps=10001), DIM),
         connected(VMFConsistency(CLASSES, warmup_steps=0, freeze_after_warmup=False), DIM),
     ]
 
@@ -242,7 +243,7 @@ def test_vmf_average_without_correction_reaches_63_percent():
 
 
 def test_vmf_bias_correction_recovers_the_mean_from_the_first_step():
-    objective = connected(VMFConsistency(CLASSES, bias_correction=True, max_concentration=1e6), DIM)
+    objective = connected(VMFConsistency(CLASSES, warmup_steps=10001, bias_correction=True, max_concentration=1e6), DIM)
     batch = make_pairs_batch()
     objective(batch)
     mean, kappa, known = objective.distributions()
@@ -255,7 +256,7 @@ def test_vmf_bias_correction_recovers_the_mean_from_the_first_step():
 
 
 def test_vmf_concentration_is_limited():
-    objective = connected(VMFConsistency(CLASSES, bias_correction=True, max_concentration=0.5), DIM)
+    objective = connected(VMFConsistency(CLASSES, warmup_steps=10001, bias_correction=True, max_concentration=0.5), DIM)
     objective(make_pairs_batch())
     assert objective.distributions()[1].tolist() == [0.5] * CLASSES
 
@@ -279,7 +280,7 @@ def test_vmf_class_first_seen_after_warm_up_takes_no_part():
 
 
 def test_vmf_does_not_learn_in_evaluation():
-    objective = connected(VMFConsistency(CLASSES), DIM).eval()
+    objective = connected(VMFConsistency(CLASSES, warmup_steps=10001), DIM).eval()
     objective(make_pairs_batch())
     assert objective.steps.item() == 0
     assert not objective.average.any()
@@ -301,7 +302,21 @@ def test_vmf_state_continues_exactly():
 
 def test_vmf_number_of_classes_must_match_the_labels():
     with pytest.raises(ConfigError, match='set num_classes=7'):
-        connected(VMFConsistency(CLASSES), DIM)(make_pairs_batch(label_classes=7))
+        connected(VMFConsistency(CLASSES, warmup_steps=10001), DIM)(make_pairs_batch(label_classes=7))
+
+
+def test_vmf_statistics_scale_with_the_length_of_the_training():
+    hub = MessageHub.get_current_instance()
+    published = VMFConsistency(CLASSES, warmup_steps=10001)
+    assert published.momentum == 0.9999
+    hub.update_info('max_iters', 50 * 1758)
+    scaled = VMFConsistency(CLASSES)
+    assert (scaled.warmup_steps, scaled.momentum) == (10001, 0.9999)
+    hub.update_info('max_iters', 560)
+    assert VMFConsistency(CLASSES).warmup_steps == 64
+    hub.pop_info('max_iters')
+    with pytest.raises(ConfigError, match='set warmup_steps'):
+        VMFConsistency(CLASSES).warmup_steps
 
 
 @pytest.mark.parametrize('settings', [{'warmup_steps': 0}, {'momentum': 1.0}])

@@ -102,3 +102,24 @@ def test_a_single_point_leaves_frozen_children_frozen():
     student([torch.rand(1, 4)])
     assert student.backbone.training and student.backbone.decoder[0].training
     assert not any(child.training for child in student.backbone.conv_input.modules())
+
+
+def test_layers_give_every_point_the_feature_of_its_coarse_voxel():
+    student = small_unet().eval()
+    points = [cloud(300, 0), cloud(200, 1)]
+    rows = torch.arange(500)
+    stages = {f'encoder{i}': stage for i, stage in enumerate(student.backbone.encoder)}
+    stages |= {f'decoder{i}': stage[-1] for i, stage in enumerate(student.backbone.decoder)}
+    outputs = {}
+    for name, stage in stages.items():
+        stage.register_forward_hook(lambda module, inputs, output, name=name: outputs.update({name: output}))
+    layers = student.layers(points)
+    assert list(layers) == list(stages)
+    assert torch.equal(layers['decoder3'].at(rows), student(points).at(rows))
+    voxels = voxelize(points, student.voxel_size, student.coordinates)
+    coords = voxels.coords[voxels.inverse].tolist()
+    for name, stride in zip(stages, (2, 4, 8, 16, 8, 4, 2, 1)):
+        feature = dict(zip(map(tuple, outputs[name].indices.tolist()), outputs[name].features))
+        expected = torch.stack([feature[s, x // stride, y // stride, z // stride] for s, x, y, z in coords])
+        assert torch.equal(layers[name].at(rows), expected)
+        assert not layers[name].features.requires_grad

@@ -39,6 +39,12 @@ def test_scalr_warms_up_and_follows_a_cosine():
     assert found[0] == 0 and found[30] == 2e-3 and found[-1] == pytest.approx(1e-5, rel=0.01)
 
 
+def test_warm_up_as_a_share_of_the_training():
+    found = rates('adamw_cosine_10e')
+    assert found == rates('adamw_cosine_10e', warmup=16)
+    assert found.index(max(found)) == 16 and max(found) == 3e-3 and found[-1] == pytest.approx(9e-6, rel=0.01)
+
+
 def test_scalr_plus_has_the_published_rates():
     found = rates('scalr_plus_65e')
     for epoch, rate in {1: 2.0e-3, 2: 1.11e-3, 5: 6.36e-4, 10: 4.36e-4, 30: 2.47e-4, 63: 1.70e-4}.items():

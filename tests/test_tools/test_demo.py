@@ -91,5 +91,5 @@ def test_no_other_seed_begins_after_an_error(stop, tmp_path, monkeypatch, run_to
 def test_methods_have_their_configs_and_an_untrained_twin(method):
     settings = METHODS[method]
     assert (REPO / 'configs' / 'demo' / f'{method}_demo.py').is_file()
-    assert (REPO / 'configs' / 'pretrain' / f'{settings.pretrain}.py').is_file()
+    assert (REPO / 'configs' / f'{settings.published}.py').is_file()
     assert settings.untrained in NAMES and settings.untrained in COLORS

@@ -11,5 +11,12 @@ heads = dict(instance=dict(channels=64), semantic=dict(channels=64))
 objectives = dict(
     infonce=dict(type='peridot.PointPixelInfoNCE', head='instance', loss_weight=0.5),
     weak=dict(type='peridot.WeaklySupervisedContrast', head='semantic', loss_weight=0.5),
-    vmf=dict(type='peridot.VMFConsistency', head='semantic', num_classes=num_label_classes, loss_weight=1.0),
+    vmf=dict(
+        type='peridot.VMFConsistency',
+        head='semantic',
+        num_classes=num_label_classes,
+        # published for 1758 steps an epoch; None takes the same share of any training
+        warmup_steps=10001,
+        loss_weight=1.0,
+    ),
 )

@@ -11,22 +11,25 @@ class DemoMethod:
         title: Name for readers.
         color: Its color in plots.
         asked: What the network should learn, in words.
-        pretrain: Config of configs/pretrain with the published settings.
+        published: Config with the published settings, below configs/.
         maps: Kind of the maps that it needs, and the program that makes them.
         untrained: Key of the untrained network of the same architecture.
         formats: Other layouts of the synthetic world that it trains on.
+        supervised: It sees the true classes: the ceiling of the others.
     """
 
     title: str
     color: str
     asked: str
-    pretrain: str
+    published: str
     maps: tuple[str, str] | None = None
     untrained: str = 'random'
     formats: tuple[str, ...] = ()
+    supervised: bool = False
 
 
 _SAME_PIXEL = 'the feature of a point should match the image feature where the point projects to'
+_CLASS = 'the feature of a point should tell its class, given for all points of the training scenes'
 _SAME = 'a linear map of the feature of a point should equal the image feature where the point projects to'
 
 METHODS = {
@@ -34,24 +37,26 @@ METHODS = {
         'OLIVINE',
         '#c5e17a',
         f'{_SAME_PIXEL}, and be nearer to image features of its own weak class than to others',
-        'olivine_nus',
+        'pretrain/olivine_nus',
         maps=('labels', 'make_weak_labels'),
     ),
     'slidr': DemoMethod(
         'SLidR',
         '#7ac5e1',
         "the mean feature of a superpixel's points should match the mean feature of its pixels",
-        'slidr_nus',
+        'pretrain/slidr_nus',
         maps=('superpixels', 'make_superpixels'),
     ),
-    'ppkt': DemoMethod('PPKT', '#e1a07a', _SAME_PIXEL, 'ppkt_nus'),
-    'scalr': DemoMethod('ScaLR (WaffleIron)', '#d98ae0', _SAME, 'scalr_wi48x256_nus', untrained='random_waffleiron'),
-    'scalr_minkunet': DemoMethod('ScaLR (MinkUNet)', '#8a95e0', _SAME, 'scalr_minkunet34_nus'),
+    'ppkt': DemoMethod('PPKT', '#e1a07a', _SAME_PIXEL, 'pretrain/ppkt_nus'),
+    'scalr': DemoMethod(
+        'ScaLR (WaffleIron)', '#d98ae0', _SAME, 'pretrain/scalr_wi48x256_nus', untrained='random_waffleiron'
+    ),
+    'scalr_minkunet': DemoMethod('ScaLR (MinkUNet)', '#8a95e0', _SAME, 'pretrain/scalr_minkunet34_nus'),
     'scalr_mixed': DemoMethod(
         'ScaLR (WaffleIron, three datasets)',
         '#e07a95',
         f'{_SAME}, in three datasets at once',
-        'scalr_wi48x768_nus-kitti-pandaset',
+        'pretrain/scalr_wi48x768_nus-kitti-pandaset',
         untrained='random_waffleiron',
         formats=('semantickitti', 'pandaset'),
     ),
@@ -59,14 +64,29 @@ METHODS = {
         'ALSO',
         '#e0c88a',
         'each point feature must predict which space around it is occupied; no camera needed',
-        'also_nus',
+        'pretrain/also_nus',
     ),
     'olivine+also': DemoMethod(
         'OLIVINE + ALSO',
         '#9ae0c0',
         'the objectives of OLIVINE and ALSO at once',
-        'olivine+also_nus',
+        'pretrain/olivine+also_nus',
         maps=('labels', 'make_weak_labels'),
+    ),
+    'supervised': DemoMethod(
+        'all labels (MinkUNet)',
+        '#d0d4cc',
+        _CLASS,
+        'finetune/minkunet34_nus/100pct',
+        supervised=True,
+    ),
+    'supervised_waffleiron': DemoMethod(
+        'all labels (WaffleIron)',
+        '#b8bcb4',
+        _CLASS,
+        'finetune/waffleiron48x768_nus/100pct',
+        untrained='random_waffleiron',
+        supervised=True,
     ),
 }
 UNTRAINED = {'random': ('random', '#7a8075'), 'random_waffleiron': ('random WaffleIron', '#a8a08c')}

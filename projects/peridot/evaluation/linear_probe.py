@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Sequence
+from functools import partial
 
 import torch
 import torch.nn.functional as F
@@ -16,6 +17,8 @@ from peridot.errors import ConfigError, DataError
 from peridot.registry import DATASETS, LOOPS
 from peridot.weights import unwrap
 
+# name of the student's own features among those of layers
+FEATURES = 'features'
 # number of labeled points drawn from a scan
 POINTS_PER_SCAN = 8192
 # what an evaluation can report beside the linear probe, by name: arguments of `fit_linear_probe`
@@ -121,6 +124,12 @@ class LinearProbeLoop(ValLoop):
         fit_scans: Number of these scans that are used, evenly spaced; the features are kept in memory.
         beside: Probes that are fitted on the same features, too: names of `BESIDE`. 'balanced' draws all classes
             equally often, 'mlp' has a hidden layer.
+        layers: Fit a linear probe on every stage of the student, too, and one on all of them together
+            (`all_layers`); for students with a method `layers`.
+
+    Raises:
+        ConfigError: `beside` names an unknown probe, or the student has no `layers`.
+        DataError: No point of the fitted scans has a label.
     """
 
     def __init__(
@@ -131,12 +140,18 @@ class LinearProbeLoop(ValLoop):
         fit_dataloader: dict,
         fit_scans: int = 500,
         beside: Sequence[str] = tuple(BESIDE),
+        layers: bool = False,
         fp16: bool = False,
     ) -> None:
         super().__init__(runner, dataloader, evaluator, fp16)
         if unknown := set(beside) - set(BESIDE):
             raise ConfigError(f'val_cfg.beside={sorted(unknown)}: choose from {", ".join(BESIDE)}')
+        if layers and not hasattr(unwrap(runner.model).student, 'layers'):
+            raise ConfigError(
+                f'val_cfg.layers: {type(unwrap(runner.model).student).__name__} has none: set it to False'
+            )
         self.beside = beside
+        self.layers = layers
         self.fit_dataloader = build_fit_dataloader(fit_dataloader, fit_scans)
         meta = self.dataloader.dataset.metainfo
         self.num_classes, self.ignore_index = len(meta['classes']), meta['ignore_index']
@@ -147,43 +162,51 @@ class LinearProbeLoop(ValLoop):
         start = time.time()
         self.runner.model.eval()
         features, labels = self._collect()
-        self.probe = fit_linear_probe(features, labels, self.num_classes)
-        self.others = {
-            name: fit_linear_probe(features, labels, self.num_classes, **BESIDE[name]) for name in self.beside
-        }
+        fit = partial(fit_linear_probe, labels=labels, num_classes=self.num_classes)
+        self.probes = {name: (name, fit(values)) for name, values in features.items()}
+        self.probes |= {name: (FEATURES, fit(features[FEATURES], **BESIDE[name])) for name in self.beside}
         print_log(f'linear probe fitted on {len(labels)} points in {time.time() - start:.0f} s', 'current')
         return super().run()
 
     def run_iter(self, idx: int, data_batch: dict) -> None:
-        """Predict one batch with the probe."""
+        """Predict one batch with the probes."""
         self.runner.call_hook('before_val_iter', batch_idx=idx, data_batch=data_batch)
-        features, samples = self._features(data_batch)
-        for sample, values in zip(samples, features):
-            others = {name: probe(values).argmax(1) for name, probe in self.others.items()}
-            sample.pred_pts_seg = PointData(pts_semantic_mask=self.probe(values).argmax(1), **others)
+        scans, samples = self._features(data_batch)
+        for sample, features in zip(samples, scans):
+            predicted = {name: probe(features[layer]).argmax(1) for name, (layer, probe) in self.probes.items()}
+            sample.pred_pts_seg = PointData(pts_semantic_mask=predicted.pop(FEATURES), **predicted)
             sample.eval_ann_info = dict(pts_semantic_mask=sample.gt_pts_seg.pts_semantic_mask.cpu().numpy())
         self.evaluator.process(data_samples=samples, data_batch=data_batch)
         self.runner.call_hook('after_val_iter', batch_idx=idx, data_batch=data_batch, outputs=samples)
 
-    def _features(self, data_batch: dict) -> tuple[list[Tensor], list]:
+    def _features(self, data_batch: dict) -> tuple[list[dict[str, Tensor]], list]:
+        """Features (N_i, C) of every scan by the name of their layer, `FEATURES` those of the student."""
         model = unwrap(self.runner.model)
         data = model.data_preprocessor(data_batch, False)
-        return [f.float() for f in model(**data, mode='tensor')], data['data_samples']
+        if not self.layers:
+            return [{FEATURES: f.float()} for f in model(**data, mode='tensor')], data['data_samples']
+        layers = model.embed_layers(data['inputs']['points'])
+        layers[FEATURES] = list(layers.values())[-1]
+        scans = [dict(zip(layers, map(Tensor.float, values))) for values in zip(*layers.values())]
+        for scan in scans:
+            scan['all_layers'] = torch.cat([values for name, values in scan.items() if name != FEATURES], dim=1)
+        return scans, data['data_samples']
 
-    def _collect(self) -> tuple[Tensor, Tensor]:
+    def _collect(self) -> tuple[dict[str, Tensor], Tensor]:
         """Features and labels of a fixed random choice of labeled points of every scan, of all processes."""
         generator = torch.Generator().manual_seed(0)
         chosen_features, chosen_labels = [], []
         for batch in self.fit_dataloader:
-            for values, sample in zip(*self._features(batch)):
+            for features, sample in zip(*self._features(batch)):
                 labels = sample.gt_pts_seg.pts_semantic_mask.long()
                 valid = (labels != self.ignore_index).nonzero()[:, 0]
                 rows = valid[torch.randperm(len(valid), generator=generator)[:POINTS_PER_SCAN].to(valid)]
-                chosen_features.append(values[rows])
+                chosen_features.append({name: values[rows] for name, values in features.items()})
                 chosen_labels.append(labels[rows])
         device = chosen_labels[0].device
-        gathered = all_gather_object((torch.cat(chosen_features).cpu(), torch.cat(chosen_labels).cpu()))
-        features = torch.cat([f for f, _ in gathered]).to(device)
+        own = {name: torch.cat([f[name] for f in chosen_features]).cpu() for name in chosen_features[0]}
+        gathered = all_gather_object((own, torch.cat(chosen_labels).cpu()))
+        features = {name: torch.cat([f[name] for f, _ in gathered]).to(device) for name in own}
         labels = torch.cat([y for _, y in gathered]).to(device)
         if not len(labels):
             raise DataError('the linear probe found no labeled point: check val_cfg.fit_dataloader')

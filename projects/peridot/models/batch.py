@@ -35,6 +35,7 @@ class EncodedBatch:
         maps: Per-pixel maps of the images by name, Int64 (images, H, W), -1 where there is no id.
         map_ids: Number of ids of each map; every id of an image is below it.
         queries: Occupancy queries, None without.
+        labels: Int64 (N,), classes of the points with the dataset's ignored value; None where a scan has none.
     """
 
     points: Tensor
@@ -51,6 +52,7 @@ class EncodedBatch:
     maps: dict[str, Tensor] = field(default_factory=dict)
     map_ids: dict[str, int] = field(default_factory=dict)
     queries: Queries | None = None
+    labels: Tensor | None = None
 
     @property
     def device(self) -> torch.device:

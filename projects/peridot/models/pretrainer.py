@@ -1,5 +1,7 @@
 """The pre-training model of all methods."""
 
+from collections.abc import Callable
+
 import torch
 from mmengine.dist import get_rank
 from mmengine.model import BaseModel
@@ -7,6 +9,7 @@ from torch import Tensor, nn
 
 from peridot.errors import ConfigError, PeridotError
 from peridot.models.batch import EncodedBatch
+from peridot.models.students.features import PointFeatures
 from peridot.registry import MODELS
 
 
@@ -87,10 +90,12 @@ class Pretrainer(BaseModel):
         """
         if head is not None and head not in self.heads:
             raise ConfigError(f'the model has no head {head!r}: it has {", ".join(self.heads) or "none"}')
-        lengths = [len(p) for p in points]
-        rows = torch.arange(sum(lengths), device=points[0].device)
         embed = self.heads[head].embed_student if head else None
-        return list(self.student(points).at(rows, embed).split(lengths))
+        return _by_scan(self.student(points), points, embed)
+
+    def embed_layers(self, points: list[Tensor]) -> dict[str, list[Tensor]]:
+        """Features (N_i, C) of every point of every scan in all stages of a student that has a method `layers`."""
+        return {name: _by_scan(features, points) for name, features in self.student.layers(points).items()}
 
     def loss(self, inputs: dict, data_samples: list) -> dict[str, Tensor]:
         """Losses and logged numbers of all objectives, named `<objective>/<name>`."""
@@ -127,6 +132,7 @@ class Pretrainer(BaseModel):
             maps=inputs.get('maps', {}),
             map_ids=_map_ids(data_samples),
             queries=inputs.get('queries'),
+            labels=_point_labels(data_samples, sum(map(len, points))),
         )
 
     def _connected(self, name: str, objective: nn.Module) -> nn.Module:
@@ -177,6 +183,12 @@ def scan_of_points(points: list[Tensor]) -> Tensor:
     return torch.arange(len(points), device=lengths.device).repeat_interleave(lengths)
 
 
+def _by_scan(features: PointFeatures, points: list[Tensor], embed: Callable | None = None) -> list[Tensor]:
+    """Features or embeddings of all points, one tensor for each scan."""
+    lengths = [len(cloud) for cloud in points]
+    return list(features.at(torch.arange(sum(lengths), device=points[0].device), embed).split(lengths))
+
+
 def _image_size(inputs: dict, data_samples: list | None) -> tuple[int, int] | None:
     """(H, W) of the images that the pairs refer to."""
     if 'images' in inputs:
@@ -184,6 +196,14 @@ def _image_size(inputs: dict, data_samples: list | None) -> tuple[int, int] | No
     if 'teacher_maps' in inputs:
         return tuple(data_samples[0].metainfo['teacher_features']['image_size'])
     return None
+
+
+def _point_labels(data_samples: list | None, num_points: int) -> Tensor | None:
+    """Classes int64 (N,) of the concatenated clouds; None unless all samples have them."""
+    if not data_samples or not all('gt_pts_seg' in sample for sample in data_samples):
+        return None
+    labels = torch.cat([sample.gt_pts_seg.pts_semantic_mask for sample in data_samples]).long()
+    return labels if len(labels) == num_points else None
 
 
 def _label_classes(data_samples: list | None) -> int | None:

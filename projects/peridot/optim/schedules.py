@@ -57,15 +57,15 @@ class WarmupCosineLR(WarmupLR):
 
     Args:
         optimizer: Optimizer wrapper.
-        warmup: Iterations of warm-up (not epochs, as published).
+        warmup: Iterations of warm-up (not epochs, as published); below 1, their share of the training.
         end: Length of the training; with `convert_to_iter_based=True` in epochs.
         min_factor: m, the last learning rate relative to the initial one.
         **kwargs: Those of mmengine's schedulers.
     """
 
-    def __init__(self, optimizer, warmup: int, end: int, min_factor: float = 0.0, **kwargs) -> None:
+    def __init__(self, optimizer, warmup: float, end: int, min_factor: float = 0.0, **kwargs) -> None:
         self.min_factor = min_factor
-        super().__init__(optimizer, warmup, end, **kwargs)
+        super().__init__(optimizer, round(warmup * end) if warmup < 1 else warmup, end, **kwargs)
 
     @classmethod
     def build_iter_from_epoch(cls, *args, end: int, epoch_length: int, by_epoch: bool = True, **kwargs):

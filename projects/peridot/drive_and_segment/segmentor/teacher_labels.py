@@ -51,6 +51,8 @@ class SegmentTeacherGenerator(NetworkGenerator):
         proposals: Folder of tools/make_proposals.py, relative to the data root.
         superpixels: Folder of superpixels, relative to the data root.
         min_confidence: Regions whose class has a smaller mean probability get 255.
+        pseudo_labels: Folder of the labels that the teacher learned, relative to the data root: where they exist they
+            are kept, and the teacher labels the other pixels. None takes the teacher's classes everywhere.
         **rule: Settings of `AttachmentRule`.
 
     Raises:
@@ -68,6 +70,7 @@ class SegmentTeacherGenerator(NetworkGenerator):
         proposals: str = PROPOSALS,
         superpixels: str = 'superpixels/felzenszwalb',
         min_confidence: float = 0.0,
+        pseudo_labels: str | None = None,
         **rule: float,
     ) -> None:
         if checkpoint is None:
@@ -84,7 +87,9 @@ class SegmentTeacherGenerator(NetworkGenerator):
         self.superpixels = superpixels
         self.min_confidence = float(min_confidence)
         self.rule = AttachmentRule(**rule)
-        self._maps: tuple[MapFolder, MapFolder] | None = None
+        self.pseudo_labels = pseudo_labels
+        # proposals, superpixels and, if they are kept, pseudo-labels
+        self._maps: tuple[MapFolder, ...] = ()
 
     @classmethod
     def settings_from_config(cls, config: Mapping) -> dict:
@@ -103,7 +108,7 @@ class SegmentTeacherGenerator(NetworkGenerator):
             'test_cfg': dict(self.model['test_cfg']),
             'regions': vars(self.rule),
             'min_confidence': self.min_confidence,
-            'made_from': [maps.manifest.hash for maps in self._maps or ()],
+            'made_from': [maps.manifest.hash for maps in self._maps],
         }
 
     def open(self, job: MapJob) -> None:
@@ -114,8 +119,10 @@ class SegmentTeacherGenerator(NetworkGenerator):
             CheckpointError: The checkpoint is absent, damaged or of another network.
             ConfigError: mmsegmentation is not installed.
         """
-        folders = (self.proposals, self.superpixels)
-        self._maps = tuple(MapFolder(folder, job.data_root, 'superpixels') for folder in folders)
+        folders = {self.proposals: 'superpixels', self.superpixels: 'superpixels'}
+        if self.pseudo_labels:
+            folders[self.pseudo_labels] = 'labels'
+        self._maps = tuple(MapFolder(folder, job.data_root, kind) for folder, kind in folders.items())
         require_partition(self._maps[1])
         for maps in self._maps:
             maps.check_exist([(source.path, source.token) for source in job.images])
@@ -137,10 +144,14 @@ class SegmentTeacherGenerator(NetworkGenerator):
     def generate(self, source: ImageSource) -> np.ndarray:
         """Classes uint8 (H, W); 255 where the teacher is not certain."""
         size = source.size()
-        proposals, superpixels = (maps.read(source.path, size, source.token) for maps in self._maps)
+        proposals, superpixels, *kept = (maps.read(source.path, size, source.token) for maps in self._maps)
         regions = join_regions(proposals, superpixels, self.rule)
         logits = self._logits(source)
-        return region_classes(logits.softmax(0), torch.from_numpy(regions).to(logits.device), self.min_confidence)
+        regions = torch.from_numpy(regions).to(logits.device)
+        classes = region_classes(logits.softmax(0), regions, self.min_confidence)
+        for labels in kept:
+            classes = np.where(labels == UNLABELED, classes, labels)
+        return classes
 
     @torch.no_grad()
     def _logits(self, source: ImageSource) -> Tensor:

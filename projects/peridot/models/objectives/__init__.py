@@ -3,6 +3,7 @@
 from peridot.models.objectives.feature_distance import FeatureDistance
 from peridot.models.objectives.objective import Objective
 from peridot.models.objectives.occupancy import OccupancyReconstruction
+from peridot.models.objectives.point_classification import PointClassification
 from peridot.models.objectives.point_pixel_infonce import PointPixelInfoNCE
 from peridot.models.objectives.superpixel_infonce import SuperpixelInfoNCE
 from peridot.models.objectives.vmf_consistency import VMFConsistency
@@ -12,6 +13,7 @@ __all__ = [
     'FeatureDistance',
     'Objective',
     'OccupancyReconstruction',
+    'PointClassification',
     'PointPixelInfoNCE',
     'SuperpixelInfoNCE',
     'VMFConsistency',

@@ -5,6 +5,7 @@ import math
 import torch
 import torch.nn.functional as F
 from mmengine.dist import get_world_size
+from mmengine.logging import MessageHub
 from torch import Tensor
 
 from peridot.errors import ConfigError
@@ -15,6 +16,19 @@ from peridot.models.objectives.objective import Objective
 from peridot.registry import MODELS
 
 MIN_RESULTANT = 1e-6  # below it a class has no mean direction
+WARMUP_SHARE = 10001 / (50 * 1758)  # published for nuScenes
+
+
+def run_length() -> int:
+    """Steps of the training that runs.
+
+    Raises:
+        ConfigError: There is none.
+    """
+    steps = MessageHub.get_current_instance().get_info('max_iters')
+    if steps is None:
+        raise ConfigError('VMFConsistency: the length of the training is not known here: set warmup_steps')
+    return steps
 
 
 @MODELS.register_module()
@@ -39,9 +53,10 @@ class VMFConsistency(Objective):
     Args:
         num_classes: Number of weak label classes.
         head: Projection head.
-        momentum: Weight of the old average.
-        warmup_steps: Steps without loss. 10001 were published for 1758 steps an epoch: with other data or
-            batch size take about 5.7 epochs.
+        warmup_steps: Steps without loss; by default as large a share of the training as the published 10001 of 50
+            epochs of 1758 steps.
+        momentum: Weight of the old average; by default 1 - 1 / (warmup_steps - 1), which is the published 0.9999 for
+            10001 steps: the average remembers as many steps as the warm-up has.
         freeze_after_warmup: Keep the distributions after warm-up.
         bias_correction: Divide the average by 1 - momentum^updates.
         max_concentration: Upper limit of kappa, which is the weight of the class in the gradient.
@@ -52,23 +67,23 @@ class VMFConsistency(Objective):
         self,
         num_classes: int,
         head: str = 'semantic',
-        momentum: float = 0.9999,
-        warmup_steps: int = 10001,
+        warmup_steps: int | None = None,
+        momentum: float | None = None,
         freeze_after_warmup: bool = True,
         bias_correction: bool = False,
         max_concentration: float = 70.0,
         loss_weight: float = 1.0,
     ) -> None:
         super().__init__(head)
-        if freeze_after_warmup and warmup_steps < 1:
+        if freeze_after_warmup and warmup_steps == 0:
             raise ConfigError(
                 'VMFConsistency: warmup_steps=0 leaves nothing to freeze: set warmup_steps or freeze_after_warmup=False'
             )
-        if not 0 < momentum < 1:
+        if momentum is not None and not 0 < momentum < 1:
             raise ConfigError(f'VMFConsistency: momentum={momentum}, set a value between 0 and 1')
         self.num_classes = num_classes
-        self.momentum = momentum
-        self.warmup_steps = warmup_steps
+        self._momentum = momentum
+        self._warmup_steps = warmup_steps
         self.freeze_after_warmup = freeze_after_warmup
         self.bias_correction = bias_correction
         self.max_concentration = max_concentration
@@ -80,6 +95,18 @@ class VMFConsistency(Objective):
         self.register_buffer('average', torch.zeros(self.num_classes, channels))
         self.register_buffer('updates', torch.zeros(self.num_classes))
         self.register_buffer('steps', torch.zeros((), dtype=torch.int64))
+
+    @property
+    def warmup_steps(self) -> int:
+        """Steps without loss."""
+        if self._warmup_steps is None:
+            self._warmup_steps = max(1, round(WARMUP_SHARE * run_length()))
+        return self._warmup_steps
+
+    @property
+    def momentum(self) -> float:
+        """Weight of the old average."""
+        return 1 - 1 / max(self.warmup_steps - 1, 2) if self._momentum is None else self._momentum
 
     def forward(self, batch: EncodedBatch) -> dict[str, Tensor]:
         """Update the distributions where due and compute the loss of a batch.

@@ -2,12 +2,13 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch import Tensor, nn
 
 from peridot.models.students.features import PointFeatures
-from peridot.models.students.voxelize import collapses_to_one_voxel, running_statistics, voxelize
+from peridot.models.students.voxelize import Voxels, collapses_to_one_voxel, running_statistics, voxelize
 from peridot.registry import MODELS
 
 
@@ -61,7 +62,37 @@ class SparseUNetStudent(nn.Module):
 
     def forward(self, points: list[Tensor]) -> VoxelFeatures:
         """Features of a batch of clouds, each (N_i, >=4) x, y, z in meters, intensity, ..."""
+        return self._encode(points, voxelize(points, self.voxel_size, self.coordinates))
+
+    @torch.no_grad()
+    def layers(self, points: list[Tensor]) -> dict[str, VoxelFeatures]:
+        """Features of all stages of encoder and decoder, without gradient, to see what the network knows where.
+
+        A stage of stride s gives all points of its larger voxels the same feature.
+
+        Args:
+            points: As for `forward`.
+
+        Returns:
+            By name, `encoder0`, ..., `decoder0`, ...; the last are the student's features.
+        """
+        stages = {f'encoder{i}': stage for i, stage in enumerate(self.backbone.encoder)}
+        stages |= {f'decoder{i}': stage[-1] for i, stage in enumerate(self.backbone.decoder)}
+        outputs = {}
+        hooks = [m.register_forward_hook(partial(_record, outputs, name)) for name, m in stages.items()]
         voxels = voxelize(points, self.voxel_size, self.coordinates)
+        try:
+            self._encode(points, voxels)
+        finally:
+            for hook in hooks:
+                hook.remove()
+        shape = outputs[list(stages)[-1]].spatial_shape[0]
+        return {
+            name: VoxelFeatures(stage.features, _coarse(stage, round(shape / stage.spatial_shape[0]), voxels))
+            for name, stage in outputs.items()
+        }
+
+    def _encode(self, points: list[Tensor], voxels: Voxels) -> VoxelFeatures:
         inputs = torch.cat(points)[:, self.feature_columns][voxels.first]
         with running_statistics(self.backbone, when=self.training and collapses_to_one_voxel(voxels.coords)):
             features = self.backbone(inputs, voxels.coords)
@@ -74,3 +105,20 @@ class SparseUNetStudent(nn.Module):
             coordinates=self.coordinates,
             feature_columns=self.feature_columns,
         )
+
+
+def _record(outputs: dict, name: str, layer: nn.Module, inputs: tuple, output) -> None:
+    outputs[name] = output
+
+
+def _coarse(stage, stride: int, voxels: Voxels) -> Tensor:
+    """Int64 (N,), row of a strided sparse tensor for every point."""
+    coords = torch.cat((voxels.coords[:, :1], voxels.coords[:, 1:] // stride), dim=1)
+    own, order = _keys(stage.indices, stage.spatial_shape).sort()
+    rows = order[torch.searchsorted(own, _keys(coords, stage.spatial_shape))]
+    return rows[voxels.inverse]
+
+
+def _keys(coords: Tensor, shape: Sequence[int]) -> Tensor:
+    scan, x, y, z = coords.long().unbind(1)
+    return ((scan * shape[0] + x) * shape[1] + y) * shape[2] + z

@@ -1,0 +1,223 @@
+#!/usr/bin/env python3
+"""What every method gains on the synthetic streets: linear probes, fine-tuning with few labels, Drive&Segment.
+
+Writes docs/results/streets.json (for every network a list over the seeds), streets.md and streets.png, and the numbers
+that README.md and docs quote from it. Every network is recorded as soon as it is done, with its commit and a hash of
+its settings: the same command continues where it stopped, also on another machine, and measures again what was made
+with other settings. Everything takes about HOURS hours on 2 cores.
+
+    python benchmarks/effect.py
+"""
+
+import argparse
+import hashlib
+import json
+import subprocess
+from pathlib import Path
+
+import matplotlib
+import numpy as np
+from mmengine.config import Config
+from peridot.cli import run
+from peridot.demo.comparison import Comparison, demo_config
+from peridot.demo.methods import COLORS, METHODS, NAMES, UNTRAINED
+from peridot.demo.results import Results
+from peridot.files import atomic_path
+from peridot.work_dirs import REPO, last_metrics
+from streets.dataset import GENERATOR
+
+OUT = REPO / 'docs' / 'results'
+SEEDS = [0, 1, 2]
+# tables of the probes, and the metric that goes into each
+PROBES = {
+    'linear_probe_miou': 'miou',
+    'balanced_probe_miou': 'balanced_miou',
+    'mlp_probe_miou': 'mlp_miou',
+    'all_layers_probe_miou': 'all_layers_miou',
+}
+# tables of the fine-tuning protocols, by the untrained network: the config of each
+FINE_TUNING = {
+    'random': {
+        'fine_tune_10pct_miou': 'configs/demo/minkunet18_10pct_demo.py',
+        'fine_tune_10pct_published_miou': 'configs/demo/minkunet18_10pct-published_demo.py',
+    },
+    'random_waffleiron': {'fine_tune_10pct_miou': 'configs/demo/waffleiron12_10pct_demo.py'},
+}
+SPLIT = ('nuscenes', '--rule', 'random', '--percent', '10')
+DRIVE_AND_SEGMENT = 'drive_and_segment_miou'
+DRIVE_AND_SEGMENT_CONFIGS = [
+    f'configs/drive_and_segment/{name}demo.py' for name in ('', 'teacher_', 'student_', 'student_ema_')
+]
+TITLES = {
+    'linear_probe_miou': 'linear probe',
+    'balanced_probe_miou': 'classes balanced',
+    'mlp_probe_miou': 'hidden layer',
+    'all_layers_probe_miou': 'all layers',
+    'fine_tune_10pct_miou': '10 % of the labels',
+    'fine_tune_10pct_published_miou': '10 %, published rates',
+}
+
+
+class Effect(Comparison):
+    """All methods and seeds, probed and fine-tuned.
+
+    Args:
+        work_dir: Folder for the runs.
+        methods: Methods to measure.
+    """
+
+    def __init__(self, work_dir: Path, methods: list[str]) -> None:
+        # runs that were interrupted under other settings do not count
+        settings = fingerprint([config for method in METHODS for config in configs_of(method)])
+        super().__init__(REPO / 'data' / 'demo', work_dir / settings, methods, SEEDS, [])
+        self.measured = Results(OUT / 'streets.json', SEEDS)
+
+    def prepare(self, method: str) -> None:
+        """Make what the method needs, and the split for fine-tuning."""
+        super().prepare(method)
+        self.stage('split', self.tool, 'make_splits', *SPLIT, '--root', str(self.data_root))
+
+    def run_network(self, network: str, seed: int) -> None:
+        """Pre-train, probe and fine-tune a network that was not measured with these settings before."""
+        settings = fingerprint(configs_of(self.method_of(network)))
+        if self.measured.has(network, seed, settings):
+            print(f'=== {network} seed {seed}: measured before')
+            return
+        super().run_network(network, seed)
+        probes = self.results['probe'][network][str(seed)]
+        values = {table: probes[metric] for table, metric in PROBES.items() if metric in probes}
+        for table, config in FINE_TUNING[METHODS[self.method_of(network)].untrained].items():
+            self.stage(f'{table} {network} seed {seed}', self.fine_tune, table, config, network, seed)
+            values[table] = self.results[table][network][str(seed)]['miou']
+        with self.lock:
+            self.measured.put(network, seed, values, settings, commit())
+            publish(self.measured)
+
+    def fine_tune(self, table: str, config: str, network: str, seed: int) -> None:
+        """Fine-tune a network, or continue an interrupted run."""
+        folder = self.work_dir / f'{table}_{network}_seed{seed}'
+        options = [f'load_from={self.work_dir / f"{network}_seed{seed}" / "backbone.pth"}']
+        if network in UNTRAINED:
+            own = Config.fromfile(REPO / config).get('random_init_options', {})
+            options = ['load_from=None', *(f'{key}={value}' for key, value in own.items())]
+        self.tool(
+            'train',
+            config,
+            *('--data-root', str(self.data_root), '--work-dir', str(folder), '--resume'),
+            *('--cfg-options', f'randomness.seed={seed}', *options),
+            prefix=f'{network} seed {seed} | ',
+        )
+        self.keep(table, network, seed, last_metrics(folder))
+
+    def drive_and_segment(self, seed: int) -> None:
+        """Run all stages of Drive&Segment with a seed and keep the scores."""
+        settings = fingerprint(DRIVE_AND_SEGMENT_CONFIGS)
+        if self.measured.has('student_ema', seed, settings):
+            print(f'=== Drive&Segment seed {seed}: measured before')
+            return
+        folder = self.work_dir / f'drive_and_segment_seed{seed}'
+        places = ('--data-root', str(self.data_root), '--work-dir', str(folder))
+        self.tool('drive_and_segment', DRIVE_AND_SEGMENT_CONFIGS[0], *places, '--seeds', str(seed))
+        for row, scores in json.loads((folder / 'results.json').read_text())['scores'].items():
+            (score,) = scores.values()
+            self.measured.put(row, seed, {DRIVE_AND_SEGMENT: score['miou']}, settings, commit())
+        publish(self.measured)
+
+
+def configs_of(method: str) -> list[str]:
+    """Configs that a method's results depend on."""
+    return [demo_config(method), *FINE_TUNING[METHODS[method].untrained].values()]
+
+
+def fingerprint(configs: list[str]) -> str:
+    """Hash of the streets' version and of the content of configs."""
+    contents = [Config.fromfile(REPO / config).to_dict() for config in configs]
+    text = json.dumps([GENERATOR, contents], sort_keys=True, default=str)
+    return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+
+def commit() -> str:
+    """Version of the code, with a plus if files of it are changed."""
+
+    def git(*arguments: str) -> str:
+        return subprocess.run(['git', *arguments], cwd=REPO, capture_output=True, text=True, check=True).stdout.strip()
+
+    changed = git('status', '--porcelain', '--', 'projects', 'configs', 'tools', 'benchmarks')
+    return git('rev-parse', '--short', 'HEAD') + ('+' if changed else '')
+
+
+def publish(results: Results) -> None:
+    """Write the table, the plot, and the quotes in the documents."""
+    pages = {path: results.fill(path.read_text()) for path in documents()}
+    pages[OUT / 'streets.md'] = markdown(results)
+    for path, text in pages.items():
+        with atomic_path(path) as temporary:
+            temporary.write_text(text)
+    plot(results, OUT / 'streets.png')
+
+
+def documents() -> list[Path]:
+    """Pages that quote results."""
+    return [REPO / 'README.md', *sorted((REPO / 'docs').rglob('*.md'))]
+
+
+def markdown(results: Results) -> str:
+    """The tables as a page."""
+    networks = [name for name in NAMES if any(name in rows for rows in results.tables.values())]
+    lines = [
+        '# Results on the synthetic streets',
+        '',
+        f'mIoU on held-out scenes, mean ± sample standard deviation over the seeds {", ".join(map(str, SEEDS))}; '
+        'written by `benchmarks/effect.py`, single values in `streets.json`. [effect.md](../effect.md) says what the '
+        'rows and columns mean.',
+        '',
+        '| network | ' + ' | '.join(TITLES.values()) + ' |',
+        '| --- ' * (len(TITLES) + 1) + '|',
+    ]
+    for name in networks:
+        lines.append(f'| {NAMES[name]} | ' + ' | '.join(results.quote(table, name) for table in TITLES) + ' |')
+    if rows := results.tables.get(DRIVE_AND_SEGMENT):
+        lines += ['', '| Drive&Segment, images | mIoU |', '| --- | --- |']
+        lines += [f'| {row} | {results.quote(DRIVE_AND_SEGMENT, row)} |' for row in rows]
+    return '\n'.join(lines) + '\n'
+
+
+def plot(results: Results, path: Path) -> None:
+    """Plot linear probes and fine-tuning: means as bars, seeds as dots."""
+    matplotlib.use('Agg')
+    from matplotlib import pyplot
+
+    tables = ('linear_probe_miou', 'fine_tune_10pct_miou')
+    figure, axes = pyplot.subplots(1, len(tables), figsize=(12, 4), layout='constrained', sharey=True)
+    for axis, table in zip(axes, tables):
+        rows = {name: [v for v in results.tables.get(table, {}).get(name, []) if v is not None] for name in NAMES}
+        rows = {name: values for name, values in rows.items() if values}
+        for place, (name, values) in enumerate(rows.items()):
+            axis.barh(place, np.mean(values), color=COLORS[name])
+            axis.plot(values, [place] * len(values), 'k.', markersize=5)
+        axis.set_yticks(range(len(rows)), [NAMES[name] for name in rows])
+        axis.set_title(f'{TITLES[table]}, mIoU')
+        axis.invert_yaxis()
+        axis.spines[['top', 'right']].set_visible(False)
+    with atomic_path(path) as temporary:
+        figure.savefig(temporary, format='png', dpi=100, metadata=dict(Software=None))
+    pyplot.close(figure)
+
+
+def main() -> None:
+    """Measure everything that is missing."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument('--work-dir', type=Path, default=Path('work_dirs/effect'))
+    parser.add_argument('--methods', nargs='+', choices=METHODS, default=list(METHODS))
+    parser.add_argument('--without-images', action='store_true', help='leave Drive&Segment out')
+    args = parser.parse_args()
+    effect = Effect(args.work_dir.absolute(), args.methods)
+    effect.run()
+    for seed in () if args.without_images else SEEDS:
+        effect.drive_and_segment(seed)
+    publish(effect.measured)
+    print((OUT / 'streets.md').read_text())
+
+
+if __name__ == '__main__':
+    run(main)

@@ -1,0 +1,150 @@
+"""Pre-training runs and linear probes of several methods on the same data."""
+
+from __future__ import annotations
+
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+from streets.dataset import MANIFEST, read_settings
+from streets.formats import FORMATS
+
+from peridot.demo.methods import METHODS
+from peridot.files import usable_cores
+from peridot.work_dirs import Stages, last_checkpoint, last_metrics
+
+
+class Comparison(Stages):
+    """The stages of a comparison, their results and times.
+
+    A network is the key of a method or of an untrained network (`peridot.demo.methods`).
+
+    Args:
+        data_root: Folder of the synthetic dataset.
+        work_dir: Folder for everything else.
+        methods: Methods to pre-train with, all with the same budget.
+        seeds: One untrained network is probed and one pre-training run made with every method for each of them.
+        options: `--cfg-options` for all training runs and probes.
+    """
+
+    def __init__(
+        self, data_root: Path, work_dir: Path, methods: list[str], seeds: list[int], options: list[str]
+    ) -> None:
+        super().__init__(work_dir, dict(data_root=str(data_root), seeds=seeds, options=options))
+        self.data_root = data_root
+        self.seeds = seeds
+        self.options = options
+        self.methods = methods
+        if (data_root / MANIFEST).is_file():
+            read_settings(data_root)  # refuses streets of an earlier version
+
+    def run(self) -> None:
+        """Make data and maps, then run all networks."""
+        self.stage('data', self.make_data)
+        for method in self.methods:
+            self.prepare(method)
+        self.run_networks()
+
+    def root_of(self, layout: str) -> Path:
+        """Folder of the synthetic dataset in a layout."""
+        return self.data_root if layout == 'nuscenes' else Path(f'{self.data_root}_{layout}')
+
+    def data_roots(self, method: str) -> str:
+        """`--data-root` of a method."""
+        formats = METHODS[method].formats
+        if not formats:
+            return str(self.data_root)
+        others = [f'data/demo_{name}={self.root_of(name)}' for name in formats]
+        return ','.join([f'data/demo={self.data_root}', *others])
+
+    def make_data(self, layout: str = 'nuscenes') -> None:
+        """Make the synthetic dataset, unless the folder holds a dataset with info files (e.g. nuScenes mini)."""
+        root = self.root_of(layout)
+        if all((root / name).is_file() for name in FORMATS[layout].infos):
+            print(f'using the dataset in {root}')
+        else:
+            self.tool('make_demo_data', '--format', layout, '--out', str(root))
+
+    def prepare(self, method: str) -> None:
+        """Make other data, weak labels or superpixels for a method that needs them."""
+        for name in METHODS[method].formats:
+            self.stage(f'data as {name}', self.make_data, name)
+        if METHODS[method].maps:
+            stage, tool = METHODS[method].maps
+            self.stage(stage, self.tool, tool, demo_config(method), '--data-root', str(self.data_root))
+
+    def networks(self) -> list[str]:
+        """Untrained networks, then methods."""
+        return [*dict.fromkeys(METHODS[method].untrained for method in self.methods), *self.methods]
+
+    def run_networks(self) -> None:
+        """Run all networks and seeds, as many side by side as there are cores.
+
+        The sparse networks are slower on two threads than on one. After an error or Ctrl-C nothing else begins.
+        """
+        failed = threading.Event()
+
+        def run(network: str, seed: int) -> None:
+            if failed.is_set():
+                return
+            try:
+                self.run_network(network, seed)
+            except BaseException:
+                failed.set()
+                raise
+
+        runs = [(network, seed) for seed in self.seeds for network in self.networks()]
+        with ThreadPoolExecutor(min(len(runs), usable_cores())) as pool:
+            list(pool.map(lambda pair: run(*pair), runs))
+
+    def run_network(self, network: str, seed: int) -> None:
+        """Pre-train a network and probe it."""
+        if network in METHODS:
+            self.stage(f'{network} seed {seed}', self.pretrain, network, seed)
+        self.stage(f'probe {network} seed {seed}', self.probe, network, seed)
+
+    def method_of(self, network: str) -> str:
+        """The method itself, or one whose network the untrained one is."""
+        own = (method for method in self.methods if METHODS[method].untrained == network)
+        return network if network in METHODS else next(own)
+
+    def pretrain(self, method: str, seed: int) -> None:
+        """Run pre-training, or continue an interrupted run."""
+        self.run_tool('train', method, seed, f'{method}_seed{seed}', '--resume')
+
+    def probe(self, network: str, seed: int) -> None:
+        """Run a linear probe of an untrained network or of one that a method pre-trained."""
+        folder = f'probe_{network}_seed{seed}'
+        trained = self.work_dir / f'{network}_seed{seed}'
+        checkpoint = [last_checkpoint(trained)] if network in METHODS else []
+        self.run_tool('test', network, seed, folder, *checkpoint)
+        metrics = last_metrics(self.work_dir / folder)
+        self.keep(
+            'probe', network, seed, {k.removeprefix('probe/'): v for k, v in metrics.items() if k.startswith('probe/')}
+        )
+
+    def keep(self, kind: str, network: str, seed: int, metrics: dict[str, float]) -> None:
+        """Put metrics of a network into the results, in the order of `networks`."""
+        with self.lock:
+            found = self.results.setdefault(kind, {})
+            found.setdefault(network, {})[str(seed)] = metrics
+            order = [*self.networks(), *found]
+            self.results[kind] = {name: found[name] for name in dict.fromkeys(order) if name in found}
+
+    def run_tool(self, name: str, network: str, seed: int, folder: str, *arguments: str) -> None:
+        """Run train.py or test.py on the demo config of a network with one seed."""
+        method = self.method_of(network)
+        self.tool(
+            name,
+            demo_config(method),
+            *arguments,
+            *('--data-root', self.data_roots(method)),
+            *('--work-dir', str(self.work_dir / folder)),
+            *('--cfg-options', f'randomness.seed={seed}', *self.options),
+            prefix=f'{network} seed {seed} | ',
+        )
+
+
+def demo_config(method: str) -> str:
+    """Config of a method's demo."""
+    return f'configs/demo/{method}_demo.py'
