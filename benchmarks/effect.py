@@ -33,7 +33,6 @@ PROBES = {
     'linear_probe_miou': 'miou',
     'balanced_probe_miou': 'balanced_miou',
     'mlp_probe_miou': 'mlp_miou',
-    'all_layers_probe_miou': 'all_layers_miou',
 }
 # tables of the fine-tuning protocols, by the untrained network: the config of each
 FINE_TUNING = {
@@ -43,8 +42,21 @@ FINE_TUNING = {
     },
     'random_waffleiron': {'fine_tune_10pct_miou': 'configs/demo/waffleiron12_10pct_demo.py'},
 }
+# what else is measured, with linear probes alone, for docs/effect.md: method, and options in place of its config's
+EXPERIMENTS = {
+    'olivine_perfect_labels': ('olivine', ['train_dataloader.dataset.maps.labels=weak_labels/oracle']),
+}
+PERFECT_LABELS = ('configs/demo/olivine_demo.py', '--generator', 'oracle', '--out', 'weak_labels/oracle')
 SPLIT = ('nuscenes', '--rule', 'random', '--percent', '10')
 DRIVE_AND_SEGMENT = 'drive_and_segment_miou'
+# rows of Drive&Segment by their names in its own table
+DRIVE_AND_SEGMENT_ROWS = {
+    'k-means of pixels': 'pixel_kmeans',
+    'pseudo-labels': 'pseudo_labels',
+    'teacher': 'teacher',
+    'student': 'student',
+    'student of the extension': 'student_ema',
+}
 DRIVE_AND_SEGMENT_CONFIGS = [
     f'configs/drive_and_segment/{name}demo.py' for name in ('', 'teacher_', 'student_', 'student_ema_')
 ]
@@ -52,7 +64,6 @@ TITLES = {
     'linear_probe_miou': 'linear probe',
     'balanced_probe_miou': 'classes balanced',
     'mlp_probe_miou': 'hidden layer',
-    'all_layers_probe_miou': 'all layers',
     'fine_tune_10pct_miou': '10 % of the labels',
     'fine_tune_10pct_published_miou': '10 %, published rates',
 }
@@ -64,29 +75,46 @@ class Effect(Comparison):
     Args:
         work_dir: Folder for the runs.
         methods: Methods to measure.
+        experiments: Keys of `EXPERIMENTS` that are measured instead.
     """
 
-    def __init__(self, work_dir: Path, methods: list[str]) -> None:
+    def __init__(self, work_dir: Path, methods: list[str], experiments: list[str]) -> None:
         # runs that were interrupted under other settings do not count
         settings = fingerprint([config for method in METHODS for config in configs_of(method)])
         super().__init__(REPO / 'data' / 'demo', work_dir / settings, methods, SEEDS, [])
         self.measured = Results(OUT / 'streets.json', SEEDS)
+        self.experiments = experiments
 
     def prepare(self, method: str) -> None:
         """Make what the method needs, and the split for fine-tuning."""
         super().prepare(method)
         self.stage('split', self.tool, 'make_splits', *SPLIT, '--root', str(self.data_root))
+        if self.experiments:
+            data_root = ('--data-root', str(self.data_root))
+            self.stage('perfect labels', self.tool, 'make_weak_labels', *PERFECT_LABELS, *data_root)
+
+    def networks(self) -> list[str]:
+        """Experiments, or untrained networks and methods."""
+        return self.experiments or super().networks()
+
+    def method_of(self, network: str) -> str:
+        """See `Comparison`."""
+        return EXPERIMENTS[network][0] if network in EXPERIMENTS else super().method_of(network)
+
+    def options_of(self, network: str) -> list[str]:
+        """See `Comparison`."""
+        return EXPERIMENTS[network][1] if network in EXPERIMENTS else []
 
     def run_network(self, network: str, seed: int) -> None:
         """Pre-train, probe and fine-tune a network that was not measured with these settings before."""
-        settings = fingerprint(configs_of(self.method_of(network)))
+        settings = fingerprint(configs_of(self.method_of(network)), self.options_of(network))
         if self.measured.has(network, seed, settings):
             print(f'=== {network} seed {seed}: measured before')
             return
         super().run_network(network, seed)
         probes = self.results['probe'][network][str(seed)]
         values = {table: probes[metric] for table, metric in PROBES.items() if metric in probes}
-        for table, config in FINE_TUNING[METHODS[self.method_of(network)].untrained].items():
+        for table, config in protocols_of(self.method_of(network)).items() if network not in EXPERIMENTS else ():
             self.stage(f'{table} {network} seed {seed}', self.fine_tune, table, config, network, seed)
             values[table] = self.results[table][network][str(seed)]['miou']
         with self.lock:
@@ -118,21 +146,27 @@ class Effect(Comparison):
         folder = self.work_dir / f'drive_and_segment_seed{seed}'
         places = ('--data-root', str(self.data_root), '--work-dir', str(folder))
         self.tool('drive_and_segment', DRIVE_AND_SEGMENT_CONFIGS[0], *places, '--seeds', str(seed))
-        for row, scores in json.loads((folder / 'results.json').read_text())['scores'].items():
+        for name, scores in json.loads((folder / 'results.json').read_text())['scores'].items():
             (score,) = scores.values()
+            row = DRIVE_AND_SEGMENT_ROWS[name]
             self.measured.put(row, seed, {DRIVE_AND_SEGMENT: score['miou']}, settings, commit())
         publish(self.measured)
 
 
 def configs_of(method: str) -> list[str]:
     """Configs that a method's results depend on."""
-    return [demo_config(method), *FINE_TUNING[METHODS[method].untrained].values()]
+    return [demo_config(method), *protocols_of(method).values()]
 
 
-def fingerprint(configs: list[str]) -> str:
-    """Hash of the streets' version and of the content of configs."""
+def protocols_of(method: str) -> dict[str, str]:
+    """Table and config of every protocol that a method's network is fine-tuned by."""
+    return FINE_TUNING[METHODS[method].untrained]
+
+
+def fingerprint(configs: list[str], options: list[str] = ()) -> str:
+    """Hash of the streets' version, the content of configs, and options."""
     contents = [Config.fromfile(REPO / config).to_dict() for config in configs]
-    text = json.dumps([GENERATOR, contents], sort_keys=True, default=str)
+    text = json.dumps([GENERATOR, contents, *options], sort_keys=True, default=str)
     return hashlib.sha256(text.encode()).hexdigest()[:12]
 
 
@@ -178,7 +212,11 @@ def markdown(results: Results) -> str:
         lines.append(f'| {NAMES[name]} | ' + ' | '.join(results.quote(table, name) for table in TITLES) + ' |')
     if rows := results.tables.get(DRIVE_AND_SEGMENT):
         lines += ['', '| Drive&Segment, images | mIoU |', '| --- | --- |']
-        lines += [f'| {row} | {results.quote(DRIVE_AND_SEGMENT, row)} |' for row in rows]
+        lines += [
+            f'| {name} | {results.quote(DRIVE_AND_SEGMENT, row)} |'
+            for name, row in DRIVE_AND_SEGMENT_ROWS.items()
+            if row in rows
+        ]
     return '\n'.join(lines) + '\n'
 
 
@@ -209,11 +247,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('--work-dir', type=Path, default=Path('work_dirs/effect'))
     parser.add_argument('--methods', nargs='+', choices=METHODS, default=list(METHODS))
+    parser.add_argument('--experiments', nargs='+', choices=EXPERIMENTS, default=[], help='measure these instead')
     parser.add_argument('--without-images', action='store_true', help='leave Drive&Segment out')
     args = parser.parse_args()
-    effect = Effect(args.work_dir.absolute(), args.methods)
+    effect = Effect(args.work_dir.absolute(), args.methods, args.experiments)
     effect.run()
-    for seed in () if args.without_images else SEEDS:
+    for seed in () if args.without_images or args.experiments else SEEDS:
         effect.drive_and_segment(seed)
     publish(effect.measured)
     print((OUT / 'streets.md').read_text())

@@ -55,6 +55,11 @@ def has_fraction(path: Path) -> bool:
     return 'splits/' in str(ALL[path].train_dataloader)
 
 
+def own_fraction(path: Path) -> bool:
+    """Whether it is a fraction of the demo's, with a protocol of its own."""
+    return has_fraction(path) and path.parts[1] == 'demo'
+
+
 def data_of(content: Config) -> set[str]:
     """Kinds of the training data."""
     return {
@@ -241,7 +246,7 @@ def innermost(dataset: dict, path: str) -> tuple[dict, str]:
     return dataset, path
 
 
-@pytest.mark.parametrize('config', [path for path in FINETUNE if path in TRAINED], ids=str)
+@pytest.mark.parametrize('config', [path for path in FINETUNE if path in TRAINED or own_fraction(path)], ids=str)
 def test_finetuning_trains_and_evaluates(config, request, tmp_path, run_tool, monkeypatch):
     balanced = CBGSDataset._get_sample_indices
     monkeypatch.setattr(CBGSDataset, '_get_sample_indices', lambda *args: balanced(*args)[:2])
@@ -249,7 +254,7 @@ def test_finetuning_trains_and_evaluates(config, request, tmp_path, run_tool, mo
     dataset, place = innermost(content.train_dataloader.dataset, 'train_dataloader.dataset')
     data = next(name for name in ('semantickitti', 'kitti', 'nuscenes') if dataset.ann_file.startswith(f'{name}_'))
     root = request.getfixturevalue({'nuscenes': 'objects_root'}.get(data, f'{data}_root'))
-    options = [*SMALL_FINETUNE, f'{place}.indices=2']
+    options = [*SMALL_FINETUNE, f'{place}.indices=2', *['train_dataloader.dataset.split=None'] * own_fraction(config)]
     if data == 'nuscenes' and 'decode_head' not in content.model:
         options.append('val_dataloader.dataset.metainfo.version=v1.0-mini')
     elif data == 'nuscenes':
@@ -270,9 +275,9 @@ def test_finetuning_trains_and_evaluates(config, request, tmp_path, run_tool, mo
     assert 0 <= value <= 100
 
 
-@pytest.mark.parametrize('config', [path for path in FINETUNE if has_fraction(path)], ids=str)
+@pytest.mark.parametrize('config', [p for p in FINETUNE if has_fraction(p) and not own_fraction(p)], ids=str)
 def test_a_fraction_is_the_whole_protocol_with_a_split(config):
-    """Schedules of the demo's small fraction aside, and optimizer settings stated in the config itself."""
+    """Schedules aside, and optimizer settings stated in the config itself."""
     whole = config
     while has_fraction(whole):
         whole = whole.with_name(re.search(r"_base_ = '\./(\w[\w.-]*\.py)'", (REPO / whole).read_text())[1])

@@ -14,9 +14,9 @@ model = dict(
         base_channels=16,
         encoder_channels=[16, 32, 64, 128],
         encoder_blocks=[2, 2, 2, 2],
-        decoder_channels=[128, 64, 48, 48],
+        decoder_channels=[128, 64, 48, 96],
     ),
-    decode_head=dict(channels=48),
+    decode_head=dict(channels=96),
 )
 
 epochs = 5

@@ -18,6 +18,10 @@ train_dataloader = dict(
         ],
     )
 )
+# 175 samples an epoch: as many steps as the other methods
+epochs = 3
+train_cfg = dict(max_epochs=epochs, val_interval=epochs)
+param_scheduler = [dict(_base_.param_scheduler[0], end=epochs)]
 # for the report: one point's feature compared across datasets
 views = [
     dict(type='peridot.LoadImageViews'),

@@ -19,3 +19,7 @@ model = dict(
     backbone=dict(channels=64, depth=12, point_cloud_range=point_cloud_range, grid_size=(96, 96, 16)),
     decode_head=dict(channels=64),
 )
+
+train_cfg = dict(val_interval=45)
+# the same settings for all starts
+random_init_options = dict(_delete_=True)

@@ -9,7 +9,7 @@ Differences from the released code:
   all its batch normalizations have momentum 0.1;
 - the Bessel function in the vMF term is the exact one (a constant: only the logged loss changes);
 - statistics of the vMF term are those of the joint batch of all GPUs;
-- images are decoded at reduced size before the crop, pixel positions stay continuous: they follow a crop exactly (there:
+- images are decoded at reduced size before the crop; pixel positions stay continuous and follow a crop exactly (there:
   without the half pixel between corners and centers, rounded, off by up to 0.4 pixels);
 - crops begin and end at even pixels; if none of 20 keeps enough pairs, the one with most is taken (there: drawn until
   one does);

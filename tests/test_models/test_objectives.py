@@ -316,7 +316,7 @@ def test_vmf_statistics_scale_with_the_length_of_the_training():
     assert VMFConsistency(CLASSES).warmup_steps == 64
     hub.pop_info('max_iters')
     with pytest.raises(ConfigError, match='set warmup_steps'):
-        VMFConsistency(CLASSES).warmup_steps
+        connected(VMFConsistency(CLASSES), DIM)(make_pairs_batch())
 
 
 @pytest.mark.parametrize('settings', [{'warmup_steps': 0}, {'momentum': 1.0}])

@@ -10,7 +10,8 @@ model = dict(
             base_channels=16,
             encoder_channels=[16, 32, 64, 128],
             encoder_blocks=[2, 2, 2, 2],
-            decoder_channels=[128, 64, 48, 48],
+            # the last stage keeps the published width: it is what objectives and probes read (docs/effect.md)
+            decoder_channels=[128, 64, 48, 96],
         ),
     ),
     teacher=dict(

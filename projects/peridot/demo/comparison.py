@@ -9,7 +9,7 @@ from pathlib import Path
 from streets.dataset import MANIFEST, read_settings
 from streets.formats import FORMATS
 
-from peridot.demo.methods import METHODS
+from peridot.demo.methods import METHODS, UNTRAINED
 from peridot.files import usable_cores
 from peridot.work_dirs import Stages, last_checkpoint, last_metrics
 
@@ -99,7 +99,7 @@ class Comparison(Stages):
 
     def run_network(self, network: str, seed: int) -> None:
         """Pre-train a network and probe it."""
-        if network in METHODS:
+        if network not in UNTRAINED:
             self.stage(f'{network} seed {seed}', self.pretrain, network, seed)
         self.stage(f'probe {network} seed {seed}', self.probe, network, seed)
 
@@ -108,15 +108,19 @@ class Comparison(Stages):
         own = (method for method in self.methods if METHODS[method].untrained == network)
         return network if network in METHODS else next(own)
 
-    def pretrain(self, method: str, seed: int) -> None:
+    def options_of(self, network: str) -> list[str]:
+        """`--cfg-options` for the runs of a network."""
+        return self.options
+
+    def pretrain(self, network: str, seed: int) -> None:
         """Run pre-training, or continue an interrupted run."""
-        self.run_tool('train', method, seed, f'{method}_seed{seed}', '--resume')
+        self.run_tool('train', network, seed, f'{network}_seed{seed}', '--resume')
 
     def probe(self, network: str, seed: int) -> None:
         """Run a linear probe of an untrained network or of one that a method pre-trained."""
         folder = f'probe_{network}_seed{seed}'
         trained = self.work_dir / f'{network}_seed{seed}'
-        checkpoint = [last_checkpoint(trained)] if network in METHODS else []
+        checkpoint = [last_checkpoint(trained)] if network not in UNTRAINED else []
         self.run_tool('test', network, seed, folder, *checkpoint)
         metrics = last_metrics(self.work_dir / folder)
         self.keep(
@@ -140,7 +144,7 @@ class Comparison(Stages):
             *arguments,
             *('--data-root', self.data_roots(method)),
             *('--work-dir', str(self.work_dir / folder)),
-            *('--cfg-options', f'randomness.seed={seed}', *self.options),
+            *('--cfg-options', f'randomness.seed={seed}', *self.options_of(network)),
             prefix=f'{network} seed {seed} | ',
         )
 

@@ -19,8 +19,8 @@ class Results:
     """Values of rows for every seed, with the commit and the settings that they were measured with.
 
     The file holds `seeds`; for every table its rows, each a list with a value for every seed, null where there is none
-    yet; and `runs`, for every row the hash of its `settings` and the `commits` of the seeds. A row has the values of one
-    hash only: the first value with another one removes the others.
+    yet; and `runs`, for every row the hash of its `settings` and the `commits` of the seeds. A row has the values of
+    one hash only: the first value with another one removes the others.
 
     Args:
         path: The file, JSON; it may be absent.

@@ -56,9 +56,9 @@ def fit_linear_probe(
     features: Tensor,
     labels: Tensor,
     num_classes: int,
-    epochs: int = 12,
+    epochs: int = 36,
     batch_size: int = 4096,
-    lr: float = 5e-3,
+    lr: float = 2e-2,
     balanced: bool = False,
     hidden: int = 0,
 ) -> LinearProbe:
