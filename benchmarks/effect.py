@@ -84,6 +84,12 @@ class Effect(Comparison):
         super().__init__(REPO / 'data' / 'demo', work_dir / settings, methods, SEEDS, [])
         self.measured = Results(OUT / 'streets.json', SEEDS)
         self.experiments = experiments
+        # read here, in one thread: mmengine reloads a package for configs of other packages
+        self.fingerprints = {
+            name: fingerprint(configs_of(self.method_of(name)), self.options_of(name)) for name in self.networks()
+        }
+        configs = {path for protocols in FINE_TUNING.values() for path in protocols.values()}
+        self.untrained_options = {path: Config.fromfile(REPO / path).get('random_init_options', {}) for path in configs}
 
     def prepare(self, method: str) -> None:
         """Make what the method needs, and the split for fine-tuning."""
@@ -107,7 +113,7 @@ class Effect(Comparison):
 
     def run_network(self, network: str, seed: int) -> None:
         """Pre-train, probe and fine-tune a network that was not measured with these settings before."""
-        settings = fingerprint(configs_of(self.method_of(network)), self.options_of(network))
+        settings = self.fingerprints[network]
         if self.measured.has(network, seed, settings):
             print(f'=== {network} seed {seed}: measured before')
             return
@@ -126,8 +132,8 @@ class Effect(Comparison):
         folder = self.work_dir / f'{table}_{network}_seed{seed}'
         options = [f'load_from={self.work_dir / f"{network}_seed{seed}" / "backbone.pth"}']
         if network in UNTRAINED:
-            own = Config.fromfile(REPO / config).get('random_init_options', {})
-            options = ['load_from=None', *(f'{key}={value}' for key, value in own.items())]
+            own = self.untrained_options[config].items()
+            options = ['load_from=None', *(f'{key}={value}' for key, value in own)]
         self.tool(
             'train',
             config,
