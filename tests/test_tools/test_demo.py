@@ -23,6 +23,7 @@ TINY = [
     'train_cfg.max_epochs=1',
     'train_cfg.val_interval=9',
     'val_cfg.fit_scans=2',
+    'val_cfg.layers=True',
     'default_hooks.logger.interval=1',
 ]
 
@@ -43,6 +44,9 @@ def test_demo_makes_results_and_report_and_is_done_once(labeled_root, tmp_path, 
     probes = results['linear_probe_miou']
     assert all(len(probes[name]) == 1 and 0 <= probes[name][0] <= 1 for name in ('random', 'olivine'))
     assert probes['random'] != probes['olivine']
+    metrics = results['probe']['olivine']['0']
+    assert {'balanced_miou', 'mlp_miou', 'encoder0_miou', 'decoder2_miou', 'all_layers_miou'} < set(metrics)
+    assert metrics['decoder3_miou'] == metrics['miou']
     assert {'data', 'labels', 'olivine seed 0', 'probe olivine seed 0', 'report on olivine'} <= set(results['seconds'])
     page = (tmp_path / 'report.html').read_text()
     assert page.count('data:image/jpeg;base64,') >= 5 and page.count('<canvas') == 2
@@ -51,11 +55,11 @@ def test_demo_makes_results_and_report_and_is_done_once(labeled_root, tmp_path, 
 
     done = len(results['seconds'])
     capsys.readouterr()
-    run_tool(*demo, '--methods', 'olivine', 'ppkt', *options)
+    run_tool(*demo, '--methods', 'olivine', 'supervised', *options)
     # all but the report of OLIVINE alone, which is another one now
     assert capsys.readouterr().out.count('done before') == done - 1
     results = json.loads((tmp_path / 'results.json').read_text())
-    assert list(results['linear_probe_miou']) == ['random', 'olivine', 'ppkt']
+    assert list(results['linear_probe_miou']) == ['random', 'olivine', 'supervised']
     assert len({values[0] for values in results['linear_probe_miou'].values()}) == 3
     assert (tmp_path / 'report.html').read_text().count('<canvas') == 3
 

@@ -40,7 +40,8 @@ def _dataset_features(dataset: Mapping, student: nn.Module) -> dict | None:
     columns = [entry.columns[column] for column in used]
     scale = loading.get('intensity_scale', 1)
     normalization = 'none, values as in the files' if scale == 1 else f'intensity / {scale:g}'
-    normalization = 'tanh of the intensity' if loading.get('norm_intensity') else normalization
+    if loading.get('norm_intensity'):
+        normalization = f'tanh(intensity / {scale:g})'
     appended = _transform(dataset, 'AppendPointFeatures')
     if appended is not None:
         columns = ['x', 'y', 'z', 'intensity', 'x', 'y', 'z', 'range']
