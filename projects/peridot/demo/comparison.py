@@ -104,8 +104,8 @@ class Comparison(Stages):
         self.stage(f'probe {network} seed {seed}', self.probe, network, seed)
 
     def method_of(self, network: str) -> str:
-        """The method itself, or one whose network the untrained one is."""
-        own = (method for method in self.methods if METHODS[method].untrained == network)
+        """The method itself, or the first whose network the untrained one is."""
+        own = (method for method in METHODS if METHODS[method].untrained == network)
         return network if network in METHODS else next(own)
 
     def options_of(self, network: str) -> list[str]:
