@@ -45,6 +45,16 @@ FINE_TUNING = {
 # what else is measured, with linear probes alone, for docs/effect.md: method, and options in place of its config's
 EXPERIMENTS = {
     'olivine_perfect_labels': ('olivine', ['train_dataloader.dataset.maps.labels=weak_labels/oracle']),
+    'olivine_without_vmf': ('olivine', ['model.objectives.vmf.loss_weight=0']),
+    'olivine_vmf_weight_1': ('olivine', ['model.objectives.vmf.loss_weight=1']),
+    'olivine_sup_out': ('olivine', ['model.objectives.weak.reduction=sup_out']),
+    'olivine_last_stage_48': ('olivine', ['model.student.backbone.decoder_channels=[128,64,48,48]']),
+    'olivine_lr_0.006': ('olivine', ['optim_wrapper.optimizer.lr=0.006']),
+    'also_delta_0.4': ('also', ['train_dataloader.dataset.pipeline.4.delta=0.4']),
+    'also_coordinates': (
+        'also',
+        ['model.student.feature_columns=[0,1,2,3]', 'model.student.backbone.in_channels=4'],
+    ),
 }
 PERFECT_LABELS = ('configs/demo/olivine_demo.py', '--generator', 'oracle', '--out', 'weak_labels/oracle')
 SPLIT = ('nuscenes', '--rule', 'random', '--percent', '10')
@@ -216,6 +226,10 @@ def markdown(results: Results) -> str:
     ]
     for name in networks:
         lines.append(f'| {NAMES[name]} | ' + ' | '.join(results.quote(table, name) for table in TITLES) + ' |')
+    if variants := [name for name in EXPERIMENTS if name in results.content['runs']]:
+        lines += ['', '| variant | ' + ' | '.join(TITLES[table] for table in PROBES) + ' |']
+        lines += ['| --- ' * (len(PROBES) + 1) + '|']
+        lines += [f'| `{n}` | ' + ' | '.join(results.quote(table, n) for table in PROBES) + ' |' for n in variants]
     if rows := results.tables.get(DRIVE_AND_SEGMENT):
         lines += ['', '| Drive&Segment, images | mIoU |', '| --- | --- |']
         lines += [

@@ -59,6 +59,7 @@ def test_experiments_are_probed_alone(effect, tmp_path):
     assert effect.runs == [('probe', name, seed) for seed in (0, 1, 2)]
     options = effect.EXPERIMENTS[name][1]
     assert effect.Effect(tmp_path / 'work', ['olivine'], [name]).options_of(name) == options
+    assert f'| `{name}` | 0.410 ± 0.010 | - | 0.500 ± 0.000 |' in (tmp_path / 'streets.md').read_text()
 
 
 def test_settings_decide_what_is_measured_again(effect):

@@ -12,7 +12,7 @@ from peridot.errors import PeridotError
 from peridot.files import atomic_path
 
 # <!--TABLE/ROW-->0.123 ± 0.004<!--/--> in a document
-QUOTE = re.compile(r'<!--(\w+)/([\w+]+)-->[^<]*<!--/-->')
+QUOTE = re.compile(r'<!--(\w+)/([\w+.]+)-->[^<]*<!--/-->')
 
 
 class Results:
