@@ -70,6 +70,8 @@ DRIVE_AND_SEGMENT_ROWS = {
 DRIVE_AND_SEGMENT_CONFIGS = [
     f'configs/drive_and_segment/{name}demo.py' for name in ('', 'teacher_', 'student_', 'student_ema_')
 ]
+# rows of the tables: each untrained network, then the methods that train it
+ORDER = [name for key in UNTRAINED for name in (key, *(m for m in METHODS if METHODS[m].untrained == key))]
 TITLES = {
     'linear_probe_miou': 'linear probe',
     'balanced_probe_miou': 'classes balanced',
@@ -213,7 +215,7 @@ def documents() -> list[Path]:
 
 def markdown(results: Results) -> str:
     """The tables as a page."""
-    networks = [name for name in NAMES if any(name in rows for rows in results.tables.values())]
+    networks = [name for name in ORDER if any(name in rows for rows in results.tables.values())]
     lines = [
         '# Results on the synthetic streets',
         '',
@@ -248,15 +250,15 @@ def plot(results: Results, path: Path) -> None:
     tables = ('linear_probe_miou', 'fine_tune_10pct_miou')
     figure, axes = pyplot.subplots(1, len(tables), figsize=(12, 4), layout='constrained', sharey=True)
     for axis, table in zip(axes, tables):
-        rows = {name: [v for v in results.tables.get(table, {}).get(name, []) if v is not None] for name in NAMES}
+        rows = {name: [v for v in results.tables.get(table, {}).get(name, []) if v is not None] for name in ORDER}
         rows = {name: values for name, values in rows.items() if values}
         for place, (name, values) in enumerate(rows.items()):
             axis.barh(place, np.mean(values), color=COLORS[name])
             axis.plot(values, [place] * len(values), 'k.', markersize=5)
         axis.set_yticks(range(len(rows)), [NAMES[name] for name in rows])
         axis.set_title(f'{TITLES[table]}, mIoU')
-        axis.invert_yaxis()
         axis.spines[['top', 'right']].set_visible(False)
+    axes[0].invert_yaxis()
     with atomic_path(path) as temporary:
         figure.savefig(temporary, format='png', dpi=100, metadata=dict(Software=None))
     pyplot.close(figure)
