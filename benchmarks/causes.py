@@ -13,11 +13,13 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from mmengine.config import Config, ConfigDict
+from mmengine.config import ConfigDict
 from mmengine.dataset import BaseDataset, pseudo_collate
 from mmengine.registry import DefaultScope, init_default_scope
 from peridot.checkpoints import read_checkpoint
-from peridot.cli import run
+from peridot.cli import load_config, run
+from peridot.drive_and_segment.proposals.generator import FOLDER as PROPOSALS
+from peridot.drive_and_segment.segmentor.region_joining import join_regions
 from peridot.evaluation.confusion import class_iou, confusion_matrix
 from peridot.evaluation.linear_probe import fit_linear_probe
 from peridot.evaluation.matched_miou import MatchedMeanIoU
@@ -28,6 +30,7 @@ from peridot.models.functional.neighbors import nearest
 from peridot.models.objectives.occupancy import mean_logits
 from peridot.models.pretrainer import Pretrainer
 from peridot.registry import DATASETS, MODELS
+from peridot.weights import check_same_network
 from torch import Tensor
 
 # every so many samples or images
@@ -44,7 +47,9 @@ def build(config: ConfigDict, checkpoint: Path | None) -> Pretrainer:
     torch.manual_seed(0)
     model = MODELS.build(config.model).eval()
     if checkpoint:
-        model.load_state_dict(read_checkpoint(checkpoint)['state_dict'])
+        content = read_checkpoint(checkpoint)
+        check_same_network(model, content)
+        model.load_state_dict(content['state_dict'])
     return model
 
 
@@ -55,6 +60,7 @@ def outliers(config: ConfigDict, checkpoint: Path | None) -> None:
     batches = [model.data_preprocessor(pseudo_collate([dataset[i]])) for i in range(0, len(dataset), STEP)]
 
     def report(name: str, change: Callable[[Tensor], Tensor] = lambda intensity: intensity) -> None:
+        """Print the norms with intensities float (N, 1) that `change` gives from those of the files."""
         features = []
         for batch in batches:
             points = [torch.cat((p[:, :3], change(p[:, 3:4]), p[:, 4:]), 1) for p in batch['inputs']['points']]
@@ -85,6 +91,7 @@ def teacher(config: ConfigDict, checkpoint: Path | None) -> None:
     teachers = {f'layer {i}': MODELS.build({**config.model.teacher, 'out_index': i}).eval() for i in (2, 3, 4)}
 
     def collect(ann_file: str, step: int) -> tuple[dict[str, Tensor], Tensor]:
+        """Features float (P, C) by layer, and classes int64 (P,), of pairs of every `step`-th sample."""
         dataset = DATASETS.build({**config.picture_dataset, 'ann_file': ann_file})
         generator, features, labels = torch.Generator().manual_seed(0), [], []
         for index in range(0, len(dataset), step):
@@ -145,11 +152,15 @@ def segments(config: ConfigDict, checkpoint: Path, folders: list[str]) -> None:
     with DefaultScope.overwrite_default_scope('mmseg'):
         images = DATASETS.build({**config.val_dataloader.dataset, 'ann_file': 'nuscenes_infos_train.pkl'})
     maps = {folder: MapFolder(folder, root, 'labels') for folder in folders}
+    parts = [MapFolder(folder, root) for folder in (PROPOSALS, 'superpixels/felzenszwalb')]
     segment = ImageSegmentor(config, str(checkpoint))
-    metrics = {name: MatchedMeanIoU(num_clusters=config.model.decode_head.num_classes) for name in ('teacher', *maps)}
+    names = ('teacher', *maps, 'best class of every region')
+    metrics = {name: MatchedMeanIoU(num_clusters=config.model.decode_head.num_classes) for name in names}
     for sample in samples(images):
         image = ImageSource(sample.img_path).read()
         found = {name: own.ids(own.read(sample.img_path, image.shape[:2])) for name, own in maps.items()}
+        regions = join_regions(*(own.read(sample.img_path, image.shape[:2]) for own in parts))
+        found[names[-1]] = best_classes(regions, sample.gt_sem_seg.data[0].numpy(), len(images.metainfo['classes']))
         for name, clusters in dict(teacher=segment(image), **found).items():
             predicted = dict(pred_sem_seg=dict(data=np.asarray(clusters)), img_path=sample.img_path)
             metrics[name].dataset_meta = images.metainfo
@@ -157,6 +168,14 @@ def segments(config: ConfigDict, checkpoint: Path, folders: list[str]) -> None:
     for name, metric in metrics.items():
         scores = metric.evaluate(len(images))
         print(f'{name}: mIoU {scores["matched/miou"]:.3f}, accuracy {scores["matched/acc"]:.3f}')
+
+
+def best_classes(regions: np.ndarray, classes: np.ndarray, count: int) -> np.ndarray:
+    """Most frequent class int (H, W) of every region (H, W); of `classes` (H, W) those below `count` are known."""
+    known = classes < count
+    votes = np.zeros((regions.max() + 1, count))
+    np.add.at(votes, (regions[known], classes[known]), 1)
+    return votes.argmax(1)[regions]
 
 
 def samples(images: BaseDataset) -> Iterator:
@@ -172,7 +191,9 @@ def main() -> None:
     parser.add_argument('checkpoint', type=Path, nargs='?', help='random weights without it')
     parser.add_argument('folders', nargs='*', help='segments: folders of label maps, below the data root')
     args = parser.parse_args()
-    config = Config.fromfile(args.config)
+    if args.what in ('sides', 'segments') and not args.checkpoint:
+        parser.error(f'{args.what} needs a checkpoint')
+    config = load_config(argparse.Namespace(config=args.config, data_root=None, cfg_options=None))
     init_default_scope('mmdet3d')
     with torch.no_grad():
         if args.what == 'segments':

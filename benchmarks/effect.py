@@ -93,6 +93,8 @@ class Effect(Comparison):
     def __init__(self, work_dir: Path, methods: list[str], experiments: list[str]) -> None:
         # runs that were interrupted under other settings do not count
         settings = fingerprint([config for method in METHODS for config in configs_of(method)])
+        if experiments:
+            methods = list(dict.fromkeys(EXPERIMENTS[name][0] for name in experiments))
         super().__init__(REPO / 'data' / 'demo', work_dir / settings, methods, SEEDS, [])
         self.measured = Results(OUT / 'streets.json', SEEDS)
         self.experiments = experiments
@@ -107,7 +109,7 @@ class Effect(Comparison):
         """Make what the method needs, and the split for fine-tuning."""
         super().prepare(method)
         self.stage('split', self.tool, 'make_splits', *SPLIT, '--root', str(self.data_root))
-        if self.experiments:
+        if 'olivine_perfect_labels' in self.experiments:
             data_root = ('--data-root', str(self.data_root))
             self.stage('perfect labels', self.tool, 'make_weak_labels', *PERFECT_LABELS, *data_root)
 

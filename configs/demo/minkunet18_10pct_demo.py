@@ -1,7 +1,7 @@
 """Fine-tuning on the labels of one of the eight synthetic training scenes: AdamW, one rate for all layers and starts.
 
 `python tools/make_splits.py nuscenes --root data/demo --rule random --percent 10` makes the split. The published rates
-(minkunet18_10pct-published_demo.py) are made for hundreds of epochs of many scenes: docs/effect.md.
+(minkunet18_10pct-published_demo.py) are made for 100 epochs of many scenes: docs/effect.md.
 """
 
 _base_ = './minkunet18_100pct_demo.py'

@@ -46,6 +46,9 @@ def test_results_of_other_seeds_are_refused(results):
     results.put('olivine', 0, dict(probe=0.4), 'a', 'c1')
     with pytest.raises(PeridotError, match=r'is of seeds \[0, 1, 2\]'):
         Results(results.path, [0])
+    results.path.write_text(results.path.read_text()[:40])
+    with pytest.raises(PeridotError, match=r'results\.json is damaged'):
+        Results(results.path, SEEDS)
 
 
 def test_documents_quote_the_results_as_they_are():

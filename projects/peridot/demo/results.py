@@ -27,12 +27,15 @@ class Results:
         seeds: The seeds.
 
     Raises:
-        PeridotError: The file is of other seeds.
+        PeridotError: The file is damaged or of other seeds.
     """
 
     def __init__(self, path: Path, seeds: list[int]) -> None:
         self.path = path
-        self.content = json.loads(path.read_text()) if path.is_file() else dict(seeds=seeds, runs={})
+        try:
+            self.content = json.loads(path.read_text()) if path.is_file() else dict(seeds=seeds, runs={})
+        except json.JSONDecodeError as error:
+            raise PeridotError(f'{path} is damaged ({error}): restore it with git, or remove it') from None
         if self.content['seeds'] != seeds:
             raise PeridotError(f'{path} is of seeds {self.content["seeds"]}: give these, or remove the file')
         self.seeds = seeds
