@@ -12,7 +12,6 @@ PROJECTS = TESTS.parent / 'projects'
 # modules without a test file of their name, by the file that tests them
 ELSEWHERE = {
     'test_architecture.py': 'errors registry',
-    'test_cli.py': 'files',
     'test_datasets/test_catalog.py': 'datasets.catalog.entry datasets.catalog.kitti datasets.catalog.kitti360 '
     'datasets.catalog.nuscenes datasets.catalog.once datasets.catalog.semantickitti datasets.catalog.waymo '
     'datasets.catalog.pandaset',

@@ -1,13 +1,11 @@
 """Feature maps of all training images of a config, made by its teacher."""
 
 import hashlib
-import os
 import shutil
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from itertools import islice
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -18,6 +16,7 @@ from torch import nn
 
 from peridot.datasets.transforms import ResizeViews
 from peridot.errors import ConfigError, DataError, PeridotError
+from peridot.files import disk_folder, normalized
 from peridot.labels.distributed import in_first_process, raise_together, start_distributed
 from peridot.labels.parallel import progress, run_parallel
 from peridot.labels.training_maps import images_only, training_settings
@@ -68,7 +67,7 @@ def make_teacher_features(
         command=command,
     )
     folder = out or _folder_of(config) or default_folder(settings, image_size)
-    folders = {root: FeatureFolder(folder, root, manifest=manifest) for root in images}
+    folders = {root: FeatureFolder(disk_folder(root, folder), root, manifest=manifest) for root in images}
     in_first_process(partial(_begin, folders, images, overwrite, ignore_space))
     for root, sources in images.items():
         make_features(teacher, folders[root], sources, batch_size, workers)
@@ -128,11 +127,11 @@ def image_size_of(config: Config) -> tuple[int, int]:
     return sizes.pop()
 
 
-def training_images(config: Config) -> dict[Path, list[ImageSource]]:
+def training_images(config: Config) -> dict[str, list[ImageSource]]:
     """Camera images of the training set, each once, by the root of their dataset."""
     images = defaultdict(dict)
     for dataset in innermost(DATASETS.build(images_only(training_settings(config)))):
-        root = Path(os.path.normpath(dataset.data_root))
+        root = normalized(dataset.data_root)
         images[root].update({source.path: source for source in images_of(dataset)})
     found = {root: list(sources.values()) for root, sources in images.items() if sources}
     if not found:

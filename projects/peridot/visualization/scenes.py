@@ -73,7 +73,7 @@ class Scenes:
             )
         self.dataset.full_init()
         self.rows = [i * len(self.dataset) // count for i in range(min(count, len(self.dataset)))]
-        content = read_info_file(self.dataset.ann_file, self.dataset.data_root)
+        content = read_info_file(self.dataset.ann_file, self.dataset.data_root, self.dataset.backend_args)
         infos, self._entry = content['data_list'], lookup(content['metainfo'].get('dataset'))
         self._images = {key: info.get('images', {}) for key, info in zip(sample_ids(infos), infos)}
         self._ids = list(sample_ids(parsed_infos(self.dataset), self.dataset.data_prefix.get('pts', '')))
