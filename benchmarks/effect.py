@@ -23,6 +23,7 @@ from peridot.demo.comparison import Comparison, demo_config
 from peridot.demo.methods import COLORS, METHODS, NAMES, UNTRAINED
 from peridot.demo.results import Results
 from peridot.files import atomic_path
+from peridot.options import setting
 from peridot.work_dirs import REPO, last_metrics
 from streets.dataset import GENERATOR
 
@@ -144,7 +145,7 @@ class Effect(Comparison):
     def fine_tune(self, table: str, config: str, network: str, seed: int) -> None:
         """Fine-tune a network, or continue an interrupted run."""
         folder = self.work_dir / f'{table}_{network}_seed{seed}'
-        options = [f'load_from={self.work_dir / f"{network}_seed{seed}" / "backbone.pth"}']
+        options = [setting('load_from', self.work_dir / f'{network}_seed{seed}' / 'backbone.pth')]
         if network in UNTRAINED:
             own = self.untrained_options[config].items()
             options = ['load_from=None', *(f'{key}={value}' for key, value in own)]

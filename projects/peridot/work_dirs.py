@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import os
+import shlex
 import subprocess
 import sys
 import threading
@@ -71,9 +72,9 @@ class Stages:
             PeridotError: It failed.
         """
         command = ['python', f'tools/{name}.py', *arguments]
-        print(f'{prefix}$ ' + ' '.join(command), flush=True)
+        print(f'{prefix}$ {shlex.join(command)}', flush=True)
         if call([sys.executable, *command[1:]], prefix) != 0:
-            raise PeridotError(f'`{" ".join(command)}` failed; fix the cause and run the same command to continue')
+            raise PeridotError(f'`{shlex.join(command)}` failed; fix the cause and run the same command to continue')
 
 
 def call(command: list[str], prefix: str = '') -> int:
