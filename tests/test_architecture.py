@@ -20,6 +20,7 @@ FLOORS = (
     ('weights',),
     ('visualization',),
     ('evaluation', 'hooks'),
+    ('preflight',),
     ('labels',),
     ('drive_and_segment',),
     ('demo',),

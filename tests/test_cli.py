@@ -11,7 +11,6 @@ from mmengine.config import Config
 from mmengine.registry import HOOKS
 from peridot.cli import (
     add_worker_arguments,
-    check_training_maps,
     config_name,
     load_config,
     load_runner_config,
@@ -19,7 +18,6 @@ from peridot.cli import (
     set_data_root,
 )
 from peridot.errors import ConfigError, DataError
-from peridot.maps import Manifest, write_manifest
 
 REPO = Path(__file__).resolve().parents[1]
 
@@ -201,16 +199,3 @@ def test_processes_of_torchrun_share_the_cores(monkeypatch, processes, workers):
     parser = argparse.ArgumentParser()
     add_worker_arguments(parser)
     assert parser.parse_args([]).workers == workers
-
-
-def test_label_maps_of_other_classes_are_found_before_networks_are_built(tmp_path):
-    write_manifest(tmp_path / 'labels', Manifest(kind='labels', classes=['road', 'car', 'tree']))
-    dataset = dict(type='peridot.PairedDataset', data_root=str(tmp_path), ann_file='x.pkl', maps=dict(labels='labels'))
-    config = Config(dict(train_dataloader=dict(dataset=dataset), model=dict(objectives=dict(vmf=dict(num_classes=3)))))
-    check_training_maps(config)
-    config.model.objectives.vmf.num_classes = 4
-    with pytest.raises(ConfigError, match=r'objectives\.vmf\.num_classes=4, but the maps in .* 3 classes: set'):
-        check_training_maps(config)
-    config.train_dataloader.dataset.maps.labels = 'absent'
-    with pytest.raises(DataError, match='absent does not exist: make maps with'):
-        check_training_maps(config)

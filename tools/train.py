@@ -2,19 +2,10 @@
 """Train a model: `python tools/train.py CONFIG [--data-root DIR]`, with the options of mmdet3d's train.py."""
 
 import argparse
+import logging
 from pathlib import Path
 
-import torch
-from mmengine.runner import Runner
-from peridot.cli import (
-    add_config_arguments,
-    add_runner_arguments,
-    check_datasets,
-    check_training_maps,
-    load_runner_config,
-    run,
-)
-from peridot.compat import log_report
+from peridot.cli import add_config_arguments, add_runner_arguments, load_runner_config, run
 from peridot.errors import ConfigError
 
 
@@ -40,8 +31,13 @@ def main() -> None:
     """Train, or continue a training run."""
     args = parse_args()
     config = load_runner_config(args)
-    check_datasets(config)
-    check_training_maps(config)
+    # imports that take seconds wait until folders and info files are found
+    import torch
+    from mmengine.logging import print_log
+    from mmengine.runner import Runner
+    from peridot.compat import log_report
+    from peridot.preflight import preflight
+
     if args.amp:
         config.optim_wrapper.type = 'AmpOptimWrapper'
         config.optim_wrapper.setdefault('loss_scale', 'dynamic')
@@ -57,8 +53,11 @@ def main() -> None:
     if args.launcher != 'none' and torch.cuda.is_available():
         # statistics over all processes, as published; the CPU has no synchronized batch normalization
         config.setdefault('sync_bn', 'torch')
+    warnings = preflight(config, everything=args.check == 'all')
     runner = Runner.from_cfg(config)
     log_report()
+    for warning in warnings:
+        print_log(warning, 'current', logging.WARNING)
     runner.train()
 
 

@@ -8,6 +8,7 @@ import shlex
 import sys
 import traceback
 from collections.abc import Callable, Iterator
+from functools import partial
 from importlib import import_module
 from pathlib import Path
 
@@ -16,10 +17,9 @@ from mmengine import dist
 from mmengine.config import Config, ConfigDict
 
 from peridot.errors import ConfigError, DataError, PeridotError
-from peridot.files import usable_cores
+from peridot.files import exists, is_remote, join, usable_cores
 from peridot.optional import install_command
 from peridot.options import KeyValues, override, parse_value
-from peridot.registry import DATASETS
 from peridot.walk import dicts_of
 
 # of the system, which only the user can fix
@@ -85,8 +85,16 @@ def add_config_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('--cfg-options', nargs='+', action=KeyValues, help='settings to override, as key=value')
 
 
+def add_check_argument(parser: argparse.ArgumentParser) -> None:
+    """Add `--check`."""
+    parser.add_argument(
+        '--check', choices=['some', 'all'], default='some', help='samples whose files are looked for at the start'
+    )
+
+
 def add_runner_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of the programs that build a Runner."""
+    add_check_argument(parser)
     parser.add_argument('--work-dir', help='folder for logs and checkpoints')
     parser.add_argument('--launcher', choices=['none', 'pytorch', 'slurm', 'mpi'], default='none')
     # torch.distributed.launch passes it; mmengine reads the environment variable
@@ -145,8 +153,12 @@ def own_command() -> str:
     return shlex.join(['python', *words])
 
 
-def load_config(args: argparse.Namespace) -> Config:
+def load_config(args: argparse.Namespace, check: Callable[[Config], None] | None = None) -> Config:
     """Config of the parsed arguments, with `--data-root` and `--cfg-options` applied.
+
+    Args:
+        args: Those of `add_config_arguments`.
+        check: Called with the config before its `custom_imports` are imported, which takes seconds.
 
     Raises:
         ConfigError: The file is absent, or inherits from mmsegmentation, which is not installed.
@@ -158,6 +170,8 @@ def load_config(args: argparse.Namespace) -> Config:
         set_data_root(config, args.data_root)
     if args.cfg_options:
         override(config, args.cfg_options)
+    if check is not None:
+        check(config)
     _import_modules(config)
     return config
 
@@ -213,10 +227,19 @@ def config_name(path: str | Path) -> str:
     return '_'.join([*folders[kind + 1 :], path.name])
 
 
-def load_runner_config(args: argparse.Namespace) -> Config:
-    """Like `load_config`, with launcher and work directory (default: work_dirs/<`config_name`>)."""
+def load_runner_config(args: argparse.Namespace, training: bool = True) -> Config:
+    """Like `load_config`, with launcher and work directory (default: work_dirs/<`config_name`>).
+
+    Args:
+        args: Those of `add_config_arguments` and `add_runner_arguments`.
+        training: A training run; otherwise a test.
+
+    Raises:
+        ConfigError: See `load_config`.
+        DataError: See `check_paths`.
+    """
     os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
-    config = load_config(args)
+    config = load_config(args, partial(check_paths, training=training))
     config.launcher = args.launcher
     if args.launcher != 'none' and not torch.cuda.is_available():
         # by default mmengine passes the number of a GPU to the wrapper
@@ -230,38 +253,39 @@ def load_runner_config(args: argparse.Namespace) -> Config:
     return config
 
 
-def check_datasets(config: Config) -> None:
-    """Fail before networks are built when a folder or info file of a dataset is missing."""
-    for part in _used_parts(config):
-        if part.get('type') == 'peridot.PairedDataset':
-            DATASETS.build({**part, 'pipeline': [], 'lazy_init': True}).check_files()
-        elif part.get('data_root') and isinstance(part.get('ann_file'), str):
-            path = Path(part['ann_file'])
-            if not path.is_file() and not (Path(part['data_root']) / path).is_file():
-                raise DataError(
-                    f'the info file {path} does not exist below {part["data_root"]}: give --data-root, or make it with '
-                    'tools/create_data.py (docs/datasets.md)'
-                )
+def check_paths(config: Config, training: bool = True) -> None:
+    """Look for the folders and info files of the datasets that a run cannot do without; imports nothing.
 
-
-def check_training_maps(config: Config) -> None:
-    """Fail before networks are built when maps of the training set are missing, or labels have other classes.
+    Args:
+        config: Config of the run.
+        training: Those of a training run, which may do without validation; otherwise those of a test.
 
     Raises:
-        ConfigError: An objective's `num_classes` is not the number of classes of the label maps.
-        DataError: A folder of maps or its manifest is missing or wrong.
+        DataError: One is missing.
     """
-    objectives = config.model.get('objectives', {})
-    for part in dicts_of(config.train_dataloader):
-        if part.get('type') != 'peridot.PairedDataset' or not part.get('maps'):
+    tested = config.get('test_dataloader') or [config.get('val_dataloader'), config.get('val_cfg')]
+    for part in dicts_of(config.get('train_dataloader') if training else tested):
+        root, ann_file = part.get('data_root'), part.get('ann_file')
+        if not root or is_remote(root, part.get('backend_args')):
             continue
-        labels = DATASETS.build({**part, 'pipeline': [], 'lazy_init': True}).open_maps().get('labels')
-        for name, settings in objectives.items():
-            if labels and settings.get('num_classes', labels.num_classes) != labels.num_classes:
-                raise ConfigError(
-                    f'model.objectives.{name}.num_classes={settings["num_classes"]}, but the maps in {labels.folder} '
-                    f'have {labels.num_classes} classes: set model.objectives.{name}.num_classes={labels.num_classes}'
-                )
+        path = join(root, ann_file) if isinstance(ann_file, str) else root
+        if not exists(root, folder=True):
+            make = _create_command(root, part.get('dataset'))
+            raise DataError(
+                f'the data root {root} does not exist: make a demo with `python tools/make_demo_data.py --out '
+                f'data/demo` and add `--data-root data/demo`, or put the dataset there and run `{make}`'
+            )
+        if path.endswith('.pkl') and not exists(path):
+            raise DataError(
+                f'the info file {path} does not exist: make it with `{_create_command(root, part.get("dataset"))}`'
+            )
+
+
+def _create_command(root: str, dataset: str | None) -> str:
+    # takes seconds to import, which only the error needs
+    from peridot.datasets.catalog import create_command
+
+    return create_command(root, dataset)
 
 
 def set_data_root(config: Config, data_root: str) -> None:
