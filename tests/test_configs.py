@@ -14,7 +14,7 @@ import torch
 from mmdet3d.datasets import CBGSDataset
 from mmengine.config import Config
 from mmengine.registry import init_default_scope
-from peridot.datasets.catalog import CATALOG
+from peridot.catalog import CATALOG
 from peridot.models.students.detector_trunk import detector_model
 from peridot.registry import MODELS
 from peridot.text import TextEmbeddings

@@ -12,9 +12,9 @@ PROJECTS = TESTS.parent / 'projects'
 # modules without a test file of their name, by the file that tests them
 ELSEWHERE = {
     'test_architecture.py': 'errors registry',
-    'test_datasets/test_catalog.py': 'datasets.catalog.entry datasets.catalog.kitti datasets.catalog.kitti360 '
-    'datasets.catalog.nuscenes datasets.catalog.once datasets.catalog.semantickitti datasets.catalog.waymo '
-    'datasets.catalog.pandaset',
+    'test_catalog.py': 'catalog.entry catalog.kitti catalog.kitti360 '
+    'catalog.nuscenes catalog.once catalog.semantickitti catalog.waymo '
+    'catalog.pandaset',
     'test_datasets/test_frames.py': 'datasets.transforms.augmentation structures.frames models.preprocessor',
     'test_datasets/test_splits.py': 'datasets.gt_database',
     'test_datasets/test_transforms_augment.py': 'datasets.transforms.views datasets.transforms.packing',

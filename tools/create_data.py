@@ -3,8 +3,8 @@
 import argparse
 from pathlib import Path
 
+from peridot.catalog import CONVERTERS, lookup
 from peridot.cli import run
-from peridot.datasets.catalog import CONVERTERS, lookup
 from peridot.datasets.create_infos import create_gt_database
 
 

@@ -84,7 +84,7 @@ def _info_files(root: Path, format: str) -> list[Path]:
 def _create_infos(root: Path, format: str) -> None:
     """Write the info files of a format."""
     # importing mmdet3d and the devkits takes seconds, which a finished dataset should not cost
-    from peridot.datasets.catalog import CONVERTERS
+    from peridot.catalog import CONVERTERS
 
     options = {'version': VERSION} if format == 'nuscenes' else {}
     CONVERTERS[format].load()(root, **options)

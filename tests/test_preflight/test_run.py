@@ -167,14 +167,15 @@ def test_a_batch_for_every_process(root, monkeypatch, processes, size, fits):
         ('demo/scalr_zero-shot_demo', ['val_cfg.embeddings=no.st'], DataError, r'text vectors no.st'),
         ('demo/also_demo', ['optim_wrapper.type=AmpOptimWrapper'], ConfigError, r'needs a GPU'),
         (
-            'demo/centerpoint_pillar02_demo',
+            'finetune/centerpoint_voxel01_nus/100pct',
             ['load_from=None'],
             DataError,
-            r'nuscenes_dbinfos_train.pkl does not exist: make it with',
+            r'objects .*nuscenes_dbinfos_train.pkl does not',
         ),
     ],
 )
 def test_single_files_and_settings(root, config, options, error, message):
+    (root / 'nuscenes_dbinfos_train.pkl').unlink(missing_ok=True)
     with pytest.raises(error, match=message) as caught:
         preflight(config_of(config, root, *options))
     assert '\n' not in str(caught.value)

@@ -39,11 +39,10 @@ def defects(root) -> Path:
     front[6].unlink()
     Image.new('RGB', (100, 60)).save(front[6])
     rewrite(front[7], front[7].read_bytes()[:100])
-    for number, matrix in ((8, np.diag([1.0, 1, -1, 1])), (9, np.eye(4))):
+    mirror, skyward = np.diag([1.0, 1, -1, 1]), np.array([[1.0, 0, 0, 0], [0, 0, 1, 0], [0, -1, 0, 0], [0, 0, 0, 1]])
+    for number, matrix in ((8, mirror), (9, skyward)):
         camera = samples[number]['images']['CAM_BACK']
         camera['lidar2cam'] = (matrix @ np.array(camera['lidar2cam'])).tolist()
-        if number == 9:
-            camera['lidar2cam'] = np.linalg.inv(camera['lidar2cam']).tolist()
     rewrite(path, pickle.dumps(infos))
     return root
 

@@ -14,8 +14,8 @@ from types import ModuleType
 
 from mmengine.registry import DefaultScope
 
-from peridot.datasets.catalog import CATALOG, create_command, lookup
-from peridot.datasets.catalog.nuscenes import VERSIONS
+from peridot.catalog import CATALOG, create_command, lookup
+from peridot.catalog.nuscenes import VERSIONS
 from peridot.errors import ConfigError, DataError
 
 _TABLES = ('category', 'attribute', 'visibility', 'instance', 'sensor', 'calibrated_sensor', 'ego_pose', 'log')

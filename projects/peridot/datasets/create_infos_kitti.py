@@ -10,7 +10,7 @@ from types import ModuleType
 
 import numpy as np
 
-from peridot.datasets.catalog.semantickitti import SEMANTICKITTI
+from peridot.catalog.semantickitti import SEMANTICKITTI
 from peridot.datasets.create_infos import converter_output, load_converter, move_into, unfinished_folder
 from peridot.errors import DataError
 from peridot.files import atomic_path

@@ -14,7 +14,7 @@ import numpy as np
 from scipy.spatial.transform import Rotation
 from tqdm import tqdm
 
-from peridot.datasets.catalog.pandaset import LIDARS, PANDAR64
+from peridot.catalog.pandaset import LIDARS, PANDAR64
 from peridot.errors import DataError
 from peridot.files import atomic_path
 

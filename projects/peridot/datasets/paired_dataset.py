@@ -13,7 +13,7 @@ from mmengine.dataset import BaseDataset
 from mmengine.fileio import load
 from mmengine.logging import print_log
 
-from peridot.datasets.catalog import create_command, lookup
+from peridot.catalog import create_command, lookup
 from peridot.datasets.frames import FrameRule, join_frames, lidar2global_of, link_frames, seconds, timestamp_of
 from peridot.datasets.sampler import SampleKey, seeded_sample
 from peridot.errors import ConfigError, DataError

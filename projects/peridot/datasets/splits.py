@@ -16,7 +16,7 @@ import numpy as np
 from mmengine.dataset import BaseDataset
 from mmengine.logging import print_log
 
-from peridot.datasets.catalog import CATALOG, create_command
+from peridot.catalog import CATALOG, create_command
 from peridot.datasets.paired_dataset import read_info_file
 from peridot.errors import ConfigError, DataError
 from peridot.files import atomic_path

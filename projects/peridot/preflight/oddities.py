@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from mmengine.dataset import BaseDataset, Compose
 
-from peridot.datasets.catalog import lookup
+from peridot.catalog import lookup
 from peridot.errors import PeridotError
 from peridot.preflight.sources import READS, steps_of
 from peridot.preflight.survey import Survey

@@ -13,8 +13,8 @@ from mmengine.runner import load_checkpoint
 from PIL import Image
 from torch import Tensor, nn
 
+from peridot.catalog import lookup
 from peridot.checkpoints import read_checkpoint
-from peridot.datasets.catalog import lookup
 from peridot.datasets.paired_dataset import read_info_file
 from peridot.datasets.projection import project_to_cameras
 from peridot.datasets.splits import parsed_infos, sample_ids

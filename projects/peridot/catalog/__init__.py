@@ -2,14 +2,14 @@
 
 import os
 
-from peridot.datasets.catalog.entry import CatalogEntry, Converter, PointClass
-from peridot.datasets.catalog.kitti import KITTI
-from peridot.datasets.catalog.kitti360 import KITTI360
-from peridot.datasets.catalog.nuscenes import NUSCENES
-from peridot.datasets.catalog.once import ONCE
-from peridot.datasets.catalog.pandaset import PANDAR64, PANDARGT
-from peridot.datasets.catalog.semantickitti import SEMANTICKITTI
-from peridot.datasets.catalog.waymo import WAYMO
+from peridot.catalog.entry import CatalogEntry, Converter, PointClass
+from peridot.catalog.kitti import KITTI
+from peridot.catalog.kitti360 import KITTI360
+from peridot.catalog.nuscenes import NUSCENES
+from peridot.catalog.once import ONCE
+from peridot.catalog.pandaset import PANDAR64, PANDARGT
+from peridot.catalog.semantickitti import SEMANTICKITTI
+from peridot.catalog.waymo import WAYMO
 
 __all__ = ['CATALOG', 'CONVERTERS', 'CatalogEntry', 'Converter', 'PointClass', 'create_command', 'lookup']
 

@@ -7,12 +7,12 @@ import pytest
 from mmdet3d.datasets import NuScenesDataset, SemanticKittiDataset
 from mmengine.config import Config
 from mmengine.hub import get_config
-from peridot.datasets.catalog import CATALOG, CONVERTERS, CatalogEntry, create_command, lookup
+from peridot.catalog import CATALOG, CONVERTERS, CatalogEntry, create_command, lookup
 from peridot.registry import DATASETS
 from streets.formats import FORMATS
 from streets.rig import CAMERAS, PANDASET_CAMERAS, PANDASET_LIDARS
 
-CONFIGS = Path(__file__).resolve().parents[2] / 'configs'
+CONFIGS = Path(__file__).resolve().parents[1] / 'configs'
 DATASET_CONFIGS = [
     *sorted((CONFIGS / '_base_/datasets').glob('*.py')),
     *(CONFIGS / 'pretrain' / f'also_{name}.py' for name in ('kitti360', 'once')),
