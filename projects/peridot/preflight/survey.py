@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 from mmengine.dataset import BaseDataset
 
-from peridot.datasets.paired_dataset import read_info_file
+from peridot.datasets.paired_dataset import paused_collector, read_info_file
 from peridot.datasets.sampler import seeded_sample
 from peridot.errors import DataError, PeridotError
 from peridot.files import exists, join
@@ -71,14 +71,32 @@ def survey(sources: Sequence[Source], look_at: int | None = LOOKED_AT) -> list[S
 
 def _survey_file(path: str, items: list[Survey], look_at: int | None) -> None:
     """Survey the datasets of one info file, or, without a path, those that have none."""
-    infos = None
-    for item in items:
+    try:
+        with paused_collector():
+            parts = _cut(path, items, look_at) if path else [None] * len(items)
+    except PeridotError as error:
+        for item in items:
+            item.problems.append(str(error))
+        return
+    for item, part in zip(items, parts):
         try:
-            if path and infos is None:
-                infos = _read_infos(path, item.source.settings)
-            _look(item, infos, look_at)
+            _look(item, part, look_at)
         except PeridotError as error:
             item.problems.append(str(error))
+
+
+def _cut(path: str, items: list[Survey], look_at: int | None) -> list[bytes]:
+    """Info files of the samples to look at, one a dataset; the whole content, which is large, is then dropped."""
+    settings = items[0].source.settings
+    if settings['type'].startswith('peridot.'):
+        DATASETS.build({**settings, 'pipeline': [], 'maps': {}, 'lazy_init': True}).check_files()
+    infos = read_info_file(path, settings['data_root'], settings.get('backend_args'))
+    parts = []
+    for item in items:
+        item.samples = len(infos['data_list'])
+        rows = _rows(item.source, item.samples, look_at)
+        parts.append(pickle.dumps({**infos, 'data_list': [infos['data_list'][row] for row in rows]}))
+    return parts
 
 
 @contextmanager
@@ -97,44 +115,47 @@ def _info_file(settings: Mapping) -> str | None:
     return join(settings['data_root'], settings['ann_file']) if str(settings.get('ann_file')).endswith('.pkl') else None
 
 
-def _read_infos(path: str, settings: Mapping) -> dict:
-    if 'peridot.' in settings['type']:
-        DATASETS.build({**settings, 'pipeline': [], 'maps': {}, 'lazy_init': True}).check_files()
-    return read_info_file(path, settings['data_root'], settings.get('backend_args'))
+def _look(item: Survey, part: bytes | None, look_at: int | None) -> None:
+    """Look for the files of a dataset's samples, and read some.
 
-
-def _look(item: Survey, infos: dict | None, look_at: int | None) -> None:
-    source = item.source
-    with _small_dataset(source, infos, look_at) as (dataset, item.samples):
-        item.dataset, item.looked_at = dataset, len(dataset)
-        for kind in source.reads:
-            _look_for(item, kind)
-        if not item.problems and len(dataset):
-            _read_some(dataset)
-
-
-@contextmanager
-def _small_dataset(source: Source, infos: dict | None, look_at: int | None) -> Iterator[tuple[BaseDataset, int]]:
-    """A dataset of some samples, with the whole pipeline but for objects from a database, and the number of all."""
-    settings = deepcopy(dict(source.settings))
+    Args:
+        item: Filled in.
+        part: Content of an info file of the samples to look at; None for a dataset that has no info file.
+        look_at: See `survey`.
+    """
+    settings = deepcopy(dict(item.source.settings))
+    # objects of a database are looked for elsewhere, and take long to load
     settings['pipeline'] = [step for step in settings['pipeline'] if 'db_sampler' not in step]
-    if infos is None:
-        dataset = DATASETS.build(settings)
-        dataset.full_init()
-        rows = _rows(source, len(dataset), look_at)
-        yield dataset.get_subset(rows) if hasattr(dataset, 'get_subset') else dataset, len(dataset)
-        return
-    rows, whole = _rows(source, len(infos['data_list']), look_at), settings['ann_file']
     with tempfile.TemporaryDirectory() as folder:
-        part = Path(folder) / Path(whole).name
-        part.write_bytes(pickle.dumps({**infos, 'data_list': [infos['data_list'][row] for row in rows]}))
-        try:
-            dataset = DATASETS.build({**settings, 'ann_file': str(part), 'indices': None})
-            dataset.full_init()
-            yield dataset, len(infos['data_list'])
-        except PeridotError as error:
-            # the user knows the whole file
-            raise type(error)(str(error).replace(str(part), join(settings['data_root'], whole))) from None
+        if part is None:
+            item.dataset = _some(DATASETS.build(settings), item, look_at)
+        else:
+            item.dataset = _dataset_of(part, Path(folder), settings)
+        item.looked_at = len(item.dataset)
+        for kind in item.source.reads:
+            _look_for(item, kind)
+        if not item.problems and item.looked_at:
+            _read_some(item.dataset)
+
+
+def _some(dataset: BaseDataset, item: Survey, look_at: int | None) -> BaseDataset:
+    """The samples to look at of a dataset without info file."""
+    dataset.full_init()
+    item.samples = len(dataset)
+    return dataset.get_subset(_rows(item.source, len(dataset), look_at))
+
+
+def _dataset_of(part: bytes, folder: Path, settings: dict) -> BaseDataset:
+    """A dataset of an info file's content."""
+    path = folder / Path(settings['ann_file']).name
+    path.write_bytes(part)
+    try:
+        dataset = DATASETS.build({**settings, 'ann_file': str(path), 'indices': None})
+        dataset.full_init()
+        return dataset
+    except PeridotError as error:
+        # the user knows the whole file
+        raise type(error)(str(error).replace(str(path), join(settings['data_root'], settings['ann_file']))) from None
 
 
 def _rows(source: Source, count: int, look_at: int | None) -> list[int]:
