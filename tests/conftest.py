@@ -113,6 +113,7 @@ def run_tool() -> Callable:
         try:
             run(Path(command[1]).stem, *command[2:])
         except SystemExit as stop:
+            print(stop.code, file=sys.stderr)
             return 1 if stop.code else 0
         return 0
 

@@ -16,7 +16,7 @@ import torch
 from mmengine import dist
 from mmengine.config import Config, ConfigDict
 
-from peridot.catalog import create_command
+from peridot.catalog import create_command, dataset_of
 from peridot.errors import ConfigError, DataError, PeridotError
 from peridot.files import exists, is_remote, join, usable_cores
 from peridot.optional import install_command
@@ -271,14 +271,14 @@ def check_paths(config: Config, training: bool = True) -> None:
             continue
         path = join(root, ann_file) if isinstance(ann_file, str) else root
         if not exists(root, folder=True):
-            make = create_command(root, part.get('dataset'))
+            make = create_command(root, dataset_of(part))
             raise DataError(
                 f'the data root {root} does not exist: make a demo with `python tools/make_demo_data.py --out '
                 f'data/demo` and add `--data-root data/demo`, or put the dataset there and run `{make}`'
             )
         if path.endswith('.pkl') and not exists(path):
             raise DataError(
-                f'the info file {path} does not exist: make it with `{create_command(root, part.get("dataset"))}`'
+                f'the info file {path} does not exist: make it with `{create_command(root, dataset_of(part))}`'
             )
 
 

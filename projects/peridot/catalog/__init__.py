@@ -1,6 +1,7 @@
 """Catalog of datasets: classes, point columns, cameras, splits, converter. One file per dataset."""
 
 import os
+from collections.abc import Mapping
 
 from peridot.catalog.entry import CatalogEntry, Converter, PointClass
 from peridot.catalog.kitti import KITTI
@@ -11,7 +12,7 @@ from peridot.catalog.pandaset import PANDAR64, PANDARGT
 from peridot.catalog.semantickitti import SEMANTICKITTI
 from peridot.catalog.waymo import WAYMO
 
-__all__ = ['CATALOG', 'CONVERTERS', 'CatalogEntry', 'Converter', 'PointClass', 'create_command', 'lookup']
+__all__ = ['CATALOG', 'CONVERTERS', 'CatalogEntry', 'Converter', 'PointClass', 'create_command', 'dataset_of', 'lookup']
 
 _ENTRIES = (NUSCENES, SEMANTICKITTI, KITTI, PANDAR64, PANDARGT, WAYMO, KITTI360, ONCE)
 CATALOG = {entry.name: entry for entry in _ENTRIES}
@@ -22,6 +23,13 @@ CONVERTERS = {entry.converter.name: entry.converter for entry in _ENTRIES if ent
 def lookup(name: str | None) -> CatalogEntry:
     """The entry of a dataset; an empty one for a dataset that is not in the catalog."""
     return CATALOG.get(name) or CatalogEntry(str(name))
+
+
+def dataset_of(settings: Mapping) -> str | None:
+    """Name of the dataset that a dataset's config reads; None if it does not say."""
+    kind = str(settings.get('type')).split('.')[-1]
+    detectors = {entry.detection['type'].split('.')[-1]: entry.name for entry in _ENTRIES if entry.detection}
+    return settings.get('dataset') or detectors.get(kind)
 
 
 def create_command(root: str | os.PathLike, dataset: str | None = None) -> str:

@@ -6,7 +6,6 @@ import gc
 import io
 import logging
 import os.path as osp
-import pickle
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
@@ -210,10 +209,19 @@ class PairedDataset(BaseDataset):
         if not content['data_list']:
             raise DataError(f'{self.ann_file} holds no sample: make it again ({self._create_command()})')
         with paused_collector():
-            infos = [self.parse_data_info(info) for info in content['data_list']]
+            infos = [self._parsed(row, info) for row, info in enumerate(content['data_list'])]
         if self.frame_rule is not None:
             link_frames(infos, self.frame_rule)
         return infos
+
+    def _parsed(self, row: int, info: dict) -> dict:
+        try:
+            return self.parse_data_info(info)
+        except (AttributeError, IndexError, KeyError, TypeError, ValueError) as error:
+            raise DataError(
+                f'entry {row} of {self.ann_file} is not as mmdet3d writes it ({type(error).__name__}: {error}): make '
+                f'the info file again ({self._create_command()})'
+            ) from error
 
     def parse_data_info(self, info: dict) -> dict:
         """Keep what pre-training needs of one raw info, with full paths and stacked calibrations."""
@@ -356,8 +364,8 @@ def read_info_file(path: str, data_root: str, backend_args: Mapping | None = Non
     try:
         with paused_collector():
             content = load(io.BytesIO(data), osp.splitext(path)[1][1:])
-    except (pickle.UnpicklingError, EOFError, ValueError, TypeError, AttributeError, ImportError, IndexError) as error:
-        raise DataError(f'the info file {path} cannot be read ({error}): {remake}') from None
+    except Exception as error:  # a damaged pickle fails in any way
+        raise DataError(f'the info file {path} cannot be read ({type(error).__name__}): {remake}') from None
     if isinstance(content, list) or (isinstance(content, dict) and 'infos' in content):
         raise DataError(f'{path} is an info file of mmdet3d 0.x, but that of mmdet3d 1.1 or later is needed: {remake}')
     if not isinstance(content, dict) or not {'metainfo', 'data_list'} <= set(content):

@@ -146,7 +146,7 @@ class FeatureFolder(BaseMapFolder):
             values = np.load(io.BytesIO(read_bytes(path, self.backend_args)), allow_pickle=False)
         except FileNotFoundError:
             raise self._error(path, 'is missing') from None
-        except (OSError, ValueError, EOFError):
+        except Exception:  # a damaged header fails in any way
             raise self._error(path, 'is damaged') from None
         channels, height, width = self.manifest.shape
         if values.dtype != np.float16 or values.shape != (height, width, channels):

@@ -150,7 +150,8 @@ def _dataset_of(part: bytes, folder: Path, settings: dict) -> BaseDataset:
     path = folder / Path(settings['ann_file']).name
     path.write_bytes(part)
     try:
-        dataset = DATASETS.build({**settings, 'ann_file': str(path), 'indices': None})
+        indices = settings.get('indices') if isinstance(settings.get('indices'), int) else None
+        dataset = DATASETS.build({**settings, 'ann_file': str(path), 'indices': indices})
         dataset.full_init()
         return dataset
     except PeridotError as error:
@@ -161,9 +162,10 @@ def _dataset_of(part: bytes, folder: Path, settings: dict) -> BaseDataset:
 def _rows(source: Source, count: int, look_at: int | None) -> list[int]:
     """Rows to look at, spread evenly over those that the dataset uses."""
     wanted = source.settings.get('indices')
-    rows = (
-        np.arange(count) if wanted is None else np.arange(count)[slice(wanted) if isinstance(wanted, int) else wanted]
-    )
+    if isinstance(wanted, int):
+        # they may count images, of which a sample has several
+        return list(range(min(wanted, count, look_at or count)))
+    rows = np.arange(count) if wanted is None else np.arange(count)[wanted]
     if source.index is not None:
         return rows[source.index : source.index + 1].tolist()
     if look_at is None or len(rows) <= look_at:
