@@ -88,7 +88,7 @@ def _check_weights(config: Config) -> None:
         )
     start = config.get('load_from')
     if start and not exists(Path(start).expanduser() if '://' not in start else start):
-        raise CheckpointError(f'the checkpoint {start} (load_from) does not exist: check the path')
+        raise CheckpointError(f'checkpoint {start} not found: correct the path, or load_from in the config')
 
 
 def _check_objects(config: Config) -> None:
