@@ -15,7 +15,9 @@ ELSEWHERE = {
     'test_cli.py': 'files',
     'test_datasets/test_catalog.py': 'datasets.catalog.entry datasets.catalog.kitti datasets.catalog.kitti360 '
     'datasets.catalog.nuscenes datasets.catalog.once datasets.catalog.semantickitti datasets.catalog.waymo '
-    'datasets.catalog.pandaset',
+    'datasets.catalog.pandaset datasets.catalog.folder',
+    'test_datasets/test_create_infos_folder.py': 'datasets.recordings.classes datasets.recordings.products '
+    'datasets.recordings.recording streets.folder visualization.overlays',
     'test_datasets/test_frames.py': 'datasets.transforms.augmentation structures.frames models.preprocessor',
     'test_datasets/test_splits.py': 'datasets.gt_database',
     'test_datasets/test_transforms_augment.py': 'datasets.transforms.views datasets.transforms.packing',
