@@ -18,6 +18,7 @@ ELSEWHERE = {
     'datasets.catalog.pandaset datasets.catalog.folder',
     'test_datasets/test_create_infos_folder.py': 'datasets.recordings.classes datasets.recordings.products '
     'datasets.recordings.recording streets.folder visualization.overlays',
+    'test_datasets/test_import_rosbag.py': 'datasets.rosbag.bag datasets.rosbag.messages datasets.rosbag.sources',
     'test_datasets/test_frames.py': 'datasets.transforms.augmentation structures.frames models.preprocessor',
     'test_datasets/test_splits.py': 'datasets.gt_database',
     'test_datasets/test_transforms_augment.py': 'datasets.transforms.views datasets.transforms.packing',

@@ -1,5 +1,8 @@
 """`calibration.json`: what it says, and one line for whatever is wrong in it."""
 
+import re
+from pathlib import Path
+
 import numpy as np
 import pytest
 from peridot.datasets.recordings.calibration import read_calibration
@@ -108,3 +111,10 @@ def test_other_content(tmp_path, text, message):
     (tmp_path / 'calibration.json').unlink()
     with pytest.raises(DataError, match=r'calibration.json is missing: docs/own_recording.md'):
         read_calibration(tmp_path / 'calibration.json')
+
+
+def test_the_example_of_the_documentation_is_read(tmp_path):
+    text = (Path(__file__).resolve().parents[2] / 'docs/own_recording.md').read_text()
+    (tmp_path / 'calibration.json').write_text(re.search(r'```json\n(.+?)```', text, re.DOTALL)[1])
+    found = read_calibration(tmp_path / 'calibration.json')
+    assert found.points.columns[4] == 'ring' and len(found.cameras['CAM_FRONT'].distortion) == 5

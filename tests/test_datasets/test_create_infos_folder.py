@@ -350,6 +350,7 @@ def test_tool_draws_the_points_on_the_images(folder_root, tmp_path, run_tool, ca
     printed = capsys.readouterr().out.splitlines()
     assert printed[0].startswith('recording') and f'{out}/overlays/scene-0061.jpg' in printed
     assert not [line for line in printed if line.startswith('warning')]
+    assert printed[-1] == f'  python tools/train.py configs/pretrain/slidr_folder.py --data-root {out}'
     figure = Image.open(out / 'overlays/scene-0103.jpg')
     assert figure.format == 'JPEG' and figure.size[0] == 3 * 960
     assert pickle.loads((out / 'folder_infos_val.pkl').read_bytes())['data_list'][0]['token'] == 'scene-0103/000000'

@@ -62,18 +62,21 @@ def create_folder_infos(
     infos: dict[str, list[dict]] = {'train': [], 'val': []}
     for (recording, samples, _), product in zip(matched, products):
         product.prepare()
-        converted = list(_convert(product, samples, verbose))
-        last = len(samples) if val else len(samples) - max(len(samples) // 10, len(samples) > 1)
-        chosen = ['val' if recording.name in val or row >= last else 'train' for row in range(len(samples))]
-        for split, info in zip(chosen, converted):
+        for info, split in zip(_convert(product, samples, verbose), _splits(recording, len(samples), val)):
             infos[split].append(info)
     if verbose:
         dropped = sum(sum(product.dropped.values()) for product in products)
         print(f'{dropped} points that are not finite were dropped\n' * bool(dropped), end='')
         print(', '.join(f'{split}: {len(samples)} samples' for split, samples in infos.items()))
-    return [
-        _write_infos(out / FOLDER.info_file(split), split, samples, meta) for split, samples in infos.items() if samples
-    ]
+    return [_write_infos(out, split, samples, meta) for split, samples in infos.items() if samples]
+
+
+def _splits(recording: Recording, count: int, val: Sequence[str]) -> list[str]:
+    """Split of each sample of a recording, in their order: by its name, or the last tenth is for validation."""
+    if val:
+        return ['val' if recording.name in val else 'train'] * count
+    last = max(count // 10, int(count > 1))
+    return ['train'] * (count - last) + ['val'] * last
 
 
 def _check_val(names: Sequence[str], val: Sequence[str]) -> None:
@@ -128,11 +131,9 @@ def _convert(product: Products, samples: Sequence[Sample], verbose: bool) -> Ite
         pool.shutdown(cancel_futures=True)
 
 
-def _write_infos(path: Path, split: str, samples: list[dict], meta: dict) -> Path:
-    content = {
-        'metainfo': {'dataset': FOLDER.name, 'info_version': '1.1', 'split': split, **meta},
-        'data_list': samples,
-    }
+def _write_infos(out: Path, split: str, samples: list[dict], meta: dict) -> Path:
+    path = out / FOLDER.info_file(split)
+    metainfo = {'dataset': FOLDER.name, 'info_version': '1.1', 'split': split, **meta}
     with atomic_path(path) as temporary:
-        temporary.write_bytes(pickle.dumps(content))
+        temporary.write_bytes(pickle.dumps({'metainfo': metainfo, 'data_list': samples}))
     return path
