@@ -16,6 +16,7 @@ ELSEWHERE = {
     'test_datasets/test_catalog.py': 'datasets.catalog.entry datasets.catalog.kitti datasets.catalog.kitti360 '
     'datasets.catalog.nuscenes datasets.catalog.once datasets.catalog.semantickitti datasets.catalog.waymo '
     'datasets.catalog.pandaset datasets.catalog.folder',
+    'test_datasets/test_checks.py': 'datasets.recordings.suspicions',
     'test_datasets/test_create_infos_folder.py': 'datasets.recordings.classes datasets.recordings.products '
     'datasets.recordings.recording streets.folder visualization.overlays',
     'test_datasets/test_import_rosbag.py': 'datasets.rosbag.bag datasets.rosbag.messages datasets.rosbag.sources',

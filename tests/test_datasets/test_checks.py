@@ -5,7 +5,7 @@ import re
 import numpy as np
 import pytest
 from peridot.datasets.projection import project_to_cameras
-from peridot.datasets.recordings.checks import HEAD, check, table
+from peridot.datasets.recordings.checks import check, table
 from peridot.datasets.recordings.matching import match
 from peridot.datasets.recordings.products import Products
 from peridot.datasets.recordings.recording import find_recordings
@@ -29,7 +29,7 @@ def test_numbers_of_a_good_recording(recording):
     recording.write_times(lag=0.02)
     recording.write_poses()
     found = finding(recording)
-    assert not found.warnings and [row[1] for row in found.rows] == list(CAMERAS)
+    assert not found.warnings and [row.camera for row in found.rows] == list(CAMERAS)
     seen = [
         len(
             project_to_cameras(
@@ -38,17 +38,22 @@ def test_numbers_of_a_good_recording(recording):
         )
         for points in recording.clouds
     ]
-    name, camera, images, size, fraction, tilt, offset = found.rows[0]
-    assert (name, camera, images, size, tilt) == ('drive', 'FRONT', str(SCANS), '160x90', '0 deg')
+    row = found.rows[0]
+    assert (row.camera, row.images, row.size) == ('FRONT', SCANS, (90, 160)) and row.view.tilt < 1e-6
     # the matrices of the samples hold the motion until the image is taken
-    assert float(fraction.removesuffix(' %')) == pytest.approx(100 * np.mean(seen) / 900, abs=1.5)
-    assert offset == '+20 ms (+- 0)'
+    assert row.view.fraction == pytest.approx(np.mean(seen) / 900, abs=0.015)
+    np.testing.assert_allclose(row.offsets, 20, atol=1e-6)
 
 
 def test_the_table_has_a_line_for_each_camera(recording):
-    lines = table(finding(recording).rows).splitlines()
-    assert lines[0].split('  ')[0] == HEAD[0] and len(lines) == 1 + len(CAMERAS)
+    recording.write_times(lag=0.02)
+    rows = finding(recording).rows
+    (recording.root / 'timestamps.csv').unlink()
+    others = finding(recording).rows
+    lines = table([*rows, *others]).splitlines()
+    assert len(lines) == 1 + len(CAMERAS) and lines[1].split()[:3] == ['FRONT', str(2 * SCANS), '160x90']
     assert [line.index('160x90') for line in lines[1:]] == [lines[0].index('size')] * 2
+    assert lines[1].split()[-4:] == ['0', 'degrees', '+20', 'ms'] and table(others).endswith('same name')
 
 
 def test_synthetic_streets_have_no_warning(folder_root):
@@ -198,9 +203,16 @@ def test_no_point_in_any_image_is_an_error(recording, make, message):
 
 
 def test_points_that_are_not_finite_do_not_hide_the_others(recording):
-    expected = finding(recording).rows
+    expected = table(finding(recording).rows)
     for number, points in enumerate(recording.clouds):
         np.concatenate([points, np.full((5, 4), np.nan, np.float32)]).tofile(
             recording.root / f'points/{number:03d}.bin'
         )
-    assert finding(recording).rows == expected
+    assert table(finding(recording).rows) == expected
+
+
+def test_scans_without_any_point_that_is_finite(recording):
+    for number in range(SCANS):
+        np.full((900, 4), np.nan, np.float32).tofile(recording.root / f'points/{number:03d}.bin')
+    with pytest.raises(DataError, match=r'000.bin has no point that is finite'):
+        finding(recording)

@@ -348,7 +348,7 @@ def test_tool_draws_the_points_on_the_images(folder_root, tmp_path, run_tool, ca
     out = tmp_path / 'out'
     run_tool('create_data', 'folder', '--root', folder_root, '--val', 'scene-0103', '--out', out)
     printed = capsys.readouterr().out.splitlines()
-    assert printed[0].startswith('recording') and f'{out}/overlays/scene-0061.jpg' in printed
+    assert printed[0].startswith('camera') and f'{out}/overlays/scene-0061.jpg' in printed
     assert not [line for line in printed if line.startswith('warning')]
     assert printed[-1] == f'  python tools/train.py configs/pretrain/slidr_folder.py --data-root {out}'
     figure = Image.open(out / 'overlays/scene-0103.jpg')

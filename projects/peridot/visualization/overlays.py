@@ -17,7 +17,7 @@ from peridot.visualization.figures import caption, draw_on_images, save_figure, 
 
 OVERLAYS = 'overlays'
 _WIDTH = 960  # of a camera's image in a figure, pixels
-_FARTHEST = 50.0  # distance with the last color, meters
+_DISTANCES = (3.0, 60.0)  # with the first and the last color, meters
 
 
 def write_overlays(root: Path, info_files: Iterable[Path]) -> list[Path]:
@@ -43,7 +43,7 @@ def write_overlays(root: Path, info_files: Iterable[Path]) -> list[Path]:
 
 
 def overlay(info: dict) -> np.ndarray:
-    """Draw a scan on its images, from dark blue (near) to yellow (50 m and farther).
+    """Draw a scan on its images, from dark blue (3 m and nearer) to yellow (60 m and farther).
 
     Args:
         info: A parsed info of a `PairedDataset`, with at least one camera.
@@ -52,14 +52,15 @@ def overlay(info: dict) -> np.ndarray:
         Uint8 (H, W, 3), the cameras in rows of three.
     """
     points = np.fromfile(info['lidar_path'], np.float32).reshape(-1, 4)
-    colors = heat_colors(torch.from_numpy(np.linalg.norm(points[:, :3], axis=1)), 0, _FARTHEST)
+    distance = torch.from_numpy(np.linalg.norm(points[:, :3], axis=1))
+    colors = heat_colors(distance.clamp(min=1e-3).log(), *np.log(_DISTANCES))
     drawn: list[np.ndarray] = []
     for view, (name, path) in enumerate(zip(info['cameras'], info['img_paths'])):
-        image = ImageSource(path).read()[None]
-        one = slice(view, view + 1)
-        pairs = project_to_cameras(points, info['lidar2cam'][one], info['cam2img'][one], [image.shape[1:3]])
-        figure = draw_on_images(image, pairs, colors, radius=max(2, round(image.shape[2] / 480)))[0]
-        height = len(drawn[0]) if drawn else round(len(figure) * _WIDTH / figure.shape[1])
-        small = np.array(Image.fromarray(figure).resize((_WIDTH, height)))
-        drawn.append(caption(small, f'{name}: {len(pairs)} of {len(points)} points'))
+        image, one = ImageSource(path).read(), slice(view, view + 1)
+        pairs = project_to_cameras(points, info['lidar2cam'][one], info['cam2img'][one], [image.shape[:2]])
+        size = (len(drawn[0]) if drawn else round(image.shape[0] * _WIDTH / image.shape[1]), _WIDTH)
+        resized = np.asarray(Image.fromarray(image).resize(size[::-1]))
+        pairs = pairs.resized_crop(torch.tensor([[0, 0, *image.shape[:2]]]), size)
+        figure = draw_on_images(resized[None], pairs, colors)[0]
+        drawn.append(caption(figure, f'{name}: {len(pairs)} of {len(points)} points'))
     return tile(np.stack(drawn), min(3, len(drawn)))

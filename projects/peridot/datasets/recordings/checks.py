@@ -1,44 +1,33 @@
-"""Numbers of a recording that show a wrong calibration, unit or clock, and warnings about them."""
+"""Numbers of a recording that show a wrong calibration."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from scipy.spatial.transform import Rotation
 
 from peridot.datasets.projection import project_to_cameras
-from peridot.datasets.recordings.calibration import UNITS
 from peridot.datasets.recordings.matching import Sample
 from peridot.datasets.recordings.point_files import read_points
 from peridot.datasets.recordings.recording import Recording
-from peridot.datasets.recordings.tables import Poses
-from peridot.datasets.recordings.undistort import inversion_error
+from peridot.datasets.recordings.suspicions import (
+    LYING,
+    about_cameras,
+    about_clocks,
+    about_points,
+    about_poses,
+    offsets_of,
+)
+from peridot.datasets.recordings.undistort import Pinhole
 from peridot.errors import DataError
 
 # scans of a recording that are looked at
 _SCANS = 5
-# median distance of points in meters that a lidar on a vehicle gives
-_DISTANCES = (0.5, 300.0)
-_FASTEST = 100.0  # of a vehicle, m/s
-_FARTHEST_CAMERA = 10.0  # from the lidar, meters
 _FEW = 0.01  # fraction of the points
-# angles of a camera or vehicle that stands upright or not, degrees
-_UPRIGHT, _LYING = 30.0, 60.0
-
-
-@dataclass(frozen=True)
-class Pinhole:
-    """Images of a camera as samples have them.
-
-    Attributes:
-        cam2img: Float64 (3, 3).
-        size: (height, width) in pixels.
-    """
-
-    cam2img: np.ndarray
-    size: tuple[int, int]
+# angle of a camera that stands upright, degrees
+_UPRIGHT = 30.0
 
 
 @dataclass(frozen=True)
@@ -55,10 +44,29 @@ class View:
 
     def is_better(self, other: View) -> bool:
         """Whether this pose is so much more likely that the other one is probably wrong."""
-        stands, falls = (a.tilt < _UPRIGHT and b.tilt > _LYING for a, b in ((self, other), (other, self)))
+        stands, falls = (a.tilt < _UPRIGHT and b.tilt > LYING for a, b in ((self, other), (other, self)))
         if stands and self.fraction > max(0.5 * other.fraction, _FEW):
             return True
         return not falls and self.fraction > 2 * other.fraction + 0.005
+
+
+@dataclass(frozen=True)
+class Row:
+    """Numbers of a camera in a recording.
+
+    Attributes:
+        camera: Its name.
+        images: Number of its images.
+        size: (height, width) in pixels.
+        view: What it sees.
+        offsets: Float64 (S,), milliseconds from the scan to the image; empty where the times are not known.
+    """
+
+    camera: str
+    images: int
+    size: tuple[int, int]
+    view: View
+    offsets: np.ndarray
 
 
 @dataclass(frozen=True)
@@ -66,15 +74,12 @@ class Finding:
     """What a recording's numbers say.
 
     Attributes:
-        rows: A row of the table for each camera: name, images, size, fraction of points, tilt, time from the scan.
+        rows: One for each camera.
         warnings: One line each.
     """
 
-    rows: list[tuple[str, ...]]
+    rows: list[Row]
     warnings: list[str]
-
-
-HEAD = ('recording', 'camera', 'images', 'size', 'points in the image', 'tilt', 'time from the scan')
 
 
 def check(recording: Recording, samples: Sequence[Sample], cameras: Mapping[str, Pinhole]) -> Finding:
@@ -89,45 +94,57 @@ def check(recording: Recording, samples: Sequence[Sample], cameras: Mapping[str,
         The table's rows, and warnings.
 
     Raises:
-        DataError: No point of any scan lies in any image.
+        DataError: No point of any scan is finite, or lies in any image.
     """
     chosen = [samples[row] for row in np.unique(np.linspace(0, len(samples) - 1, _SCANS).round().astype(int))]
     scans = [_finite(read_points(sample.scan, recording.calibration.points)) for sample in chosen]
+    if not any(map(len, scans)):
+        raise DataError(f'{chosen[0].scan} has no point that is finite: record or export the scans again')
     views = {name: _view(recording, name, chosen, scans, cameras[name], None) for name in cameras}
     rows = [
-        (
-            recording.title,
-            name,
-            str(len(recording.images[name])),
-            '{1}x{0}'.format(*cameras[name].size),
-            f'{100 * view.fraction:.1f} %',
-            f'{view.tilt:.0f} deg',
-            _offset_text(samples, name),
-        )
+        Row(name, len(recording.images[name]), cameras[name].size, view, 1000 * offsets_of(samples, name))
         for name, view in views.items()
     ]
     other = _other_pose(recording, chosen, scans, cameras, views)
-    about_points = list(_about_points(recording, scans))
+    points = list(about_points(recording, scans))
     if cameras and not any(view.fraction for view in views.values()):
-        hints = [*([f'{recording.title}: {other}'] if other else []), *about_points]
+        hints = [*([f'{recording.title}: {other}'] if other else []), *points]
         hint = hints[0].partition(': ')[2] if hints else 'check lidar2cam, the intrinsics, and the unit of the points'
         raise DataError(f'{recording.calibration.path}: no point of {recording.title} lies in any image: {hint}')
     warnings = [
         *([f'{recording.title}: {other}'] if other else []),
         *(_few_points(recording, name, view) for name, view in views.items() if view.fraction < _FEW),
-        *_about_cameras(recording, cameras),
-        *about_points,
-        *_about_clocks(recording, samples),
-        *_about_poses(recording),
+        *about_cameras(recording, cameras),
+        *points,
+        *about_clocks(recording, samples),
+        *about_poses(recording),
     ]
     return Finding(rows, warnings)
 
 
-def table(rows: Sequence[tuple[str, ...]]) -> str:
-    """Rows below `HEAD` with columns of equal width."""
-    lines = [HEAD, *rows]
-    widths = [max(len(line[column]) for line in lines) for column in range(len(HEAD))]
+def table(rows: Sequence[Row]) -> str:
+    """A line for each camera, with the least and the largest number of several recordings."""
+    lines = [('camera', 'images', 'size', 'points in the image', 'tilt', 'time from the scan')]
+    for name in dict.fromkeys(row.camera for row in rows):
+        own = [row for row in rows if row.camera == name]
+        offsets = np.concatenate([row.offsets for row in own])
+        lines.append(
+            (
+                name,
+                str(sum(row.images for row in own)),
+                ', '.join(dict.fromkeys(f'{row.size[1]}x{row.size[0]}' for row in own)),
+                _span([100 * row.view.fraction for row in own], '.1f') + ' %',
+                _span([row.view.tilt for row in own], '.0f') + ' degrees',
+                _span(offsets, '+.0f') + ' ms' if len(offsets) else 'same name',
+            )
+        )
+    widths = [max(len(line[column]) for line in lines) for column in range(len(lines[0]))]
     return '\n'.join('  '.join(cell.ljust(width) for cell, width in zip(line, widths)).rstrip() for line in lines)
+
+
+def _span(values: Sequence[float], form: str) -> str:
+    """Least and largest value, or the only one."""
+    return ' to '.join(dict.fromkeys(format(value, form) for value in (min(values), max(values))))
 
 
 def _finite(points: np.ndarray) -> np.ndarray:
@@ -187,109 +204,3 @@ _MISTAKES = {
 def _few_points(recording: Recording, name: str, view: View) -> str:
     few = f'{100 * view.fraction:.2g} %'
     return f'{recording.title}: only {few} of the points lie in the image of {name}: look at its overlay'
-
-
-def _about_cameras(recording: Recording, cameras: Mapping[str, Pinhole]) -> Iterator[str]:
-    for name, camera in cameras.items():
-        model = recording.cameras[name]
-        distance = np.linalg.norm(model.lidar2cam[:3, 3])
-        if distance > _FARTHEST_CAMERA:
-            yield f'{recording.title}: {name} is {distance:.1f} m from the lidar: transforms are in meters'
-        center = model.intrinsics[:2, 2] / camera.size[::-1]
-        if abs(center - 0.5).max() > 0.25:
-            yield (
-                f'{recording.title}: the principal point of {name} lies at {100 * center[0]:.0f} % of the width and '
-                f'{100 * center[1]:.0f} % of the height: the intrinsics seem to belong to images of another size'
-            )
-        if (model.fisheye or len(model.distortion)) and (error := inversion_error(model, camera.size)) > 1:
-            yield (
-                f'{recording.title}: the distortion of {name} does not invert at the border of the image (off by '
-                f'{error:.0f} pixels): check the coefficients and distortion_model'
-            )
-
-
-def _about_points(recording: Recording, scans: Sequence[np.ndarray]) -> Iterator[str]:
-    centers = np.array([np.median(points[:, :3], 0) for points in scans if len(points)])
-    xyz = np.concatenate([points[:, :3] for points in scans])
-    distance = float(np.median(np.linalg.norm(xyz, axis=1)))
-    spread = float(np.median(np.linalg.norm(xyz - np.median(xyz, 0), axis=1)))
-    form = recording.calibration.points
-    if distance > _DISTANCES[1] and _DISTANCES[0] < spread < _DISTANCES[1] / 2:
-        place = ', '.join(f'{value:.0f}' for value in np.median(xyz, 0))
-        yield (
-            f'{recording.title}: the points lie around ({place}) m: they seem to be in a world frame; transform them '
-            'into that of the lidar'
-        )
-    elif not _DISTANCES[0] < distance < _DISTANCES[1]:
-        fits = [name for name, unit in UNITS.items() if _DISTANCES[0] < distance / form.unit * unit < _DISTANCES[1]]
-        yield (
-            f'{recording.title}: the median distance of the points is {distance:.3f} m: '
-            + (f'the unit seems to be {" or ".join(fits)} (lidar.unit)' if fits else 'check their unit and frame')
-        )
-    elif (path := np.linalg.norm(centers[-1] - centers[0])) > 50:
-        yield (
-            f'{recording.title}: the points move by {path:.0f} m from the first to the last scan: they seem to be in a '
-            'fixed frame; transform them into that of the lidar'
-        )
-    if form.intensity:
-        yield from _about_intensity(recording, np.concatenate([points[:, 3] for points in scans]))
-
-
-def _about_intensity(recording: Recording, values: np.ndarray) -> Iterator[str]:
-    low, high = recording.calibration.points.intensity_range
-    outside = ((values < 0) | (values > 1)).mean()
-    least, largest = (low + value * (high - low) for value in (values.min(), values.max()))
-    declared = f'{recording.calibration.path} declares {low:g} to {high:g} (lidar.intensity_range)'
-    if outside:
-        yield (
-            f'{recording.title}: {100 * outside:.2g} % of the intensities are outside their range ({least:.4g} to '
-            f'{largest:.4g}): {declared}'
-        )
-    elif values.max() < 0.1:
-        yield f'{recording.title}: the largest intensity is {largest:.4g}: {declared}'
-
-
-def _offsets(samples: Sequence[Sample], name: str) -> np.ndarray:
-    return np.array([sample.offsets[name] for sample in samples if name in sample.offsets])
-
-
-def _offset_text(samples: Sequence[Sample], name: str) -> str:
-    offsets = 1000 * _offsets(samples, name)
-    return f'{offsets.mean():+.0f} ms (+- {offsets.std():.0f})' if len(offsets) else 'same name'
-
-
-def _about_clocks(recording: Recording, samples: Sequence[Sample]) -> Iterator[str]:
-    for name in recording.cameras:
-        offsets = 1000 * _offsets(samples, name)
-        tenth = max(1, len(offsets) // 10)
-        if len(offsets) < 3:
-            continue
-        first, last = offsets[:tenth], offsets[-tenth:]
-        drift = last.mean() - first.mean()
-        if abs(drift) > 10 and abs(drift) > 3 * max(first.std(), last.std()):
-            yield (
-                f'{recording.title}: the clock of {name} drifts from {first.mean():+.0f} to {last.mean():+.0f} ms '
-                'against that of the lidar: synchronize them, or correct its times'
-            )
-
-
-def _about_poses(recording: Recording) -> Iterator[str]:
-    poses = recording.poses
-    if not isinstance(poses, Poses) or len(poses.times) < 2:
-        return
-    steps = np.linalg.norm(np.diff(poses.places, axis=0), axis=1) / np.diff(poses.times)
-    speed = float(np.median(steps))
-    if speed > _FASTEST:
-        yield f'{recording.title}: the poses move at {speed:.0f} m/s: x, y and z are in meters, times in seconds'
-    quaternions = poses.turns.as_quat()
-    lying, standing = (_lying(Rotation.from_quat(quaternions[:, order])) for order in ([0, 1, 2, 3], [1, 2, 3, 0]))
-    if lying > 0.5 and standing < 0.1:
-        yield (
-            f'{recording.title}: the vehicle lies on its side or roof in {100 * lying:.0f} % of the poses, but stands '
-            'if their quaternions are qw, qx, qy, qz: check the columns of poses.csv'
-        )
-
-
-def _lying(turns: Rotation) -> float:
-    """Fraction of poses whose vertical axis is far from the world's."""
-    return float((turns.as_matrix()[:, 2, 2] < np.cos(np.radians(_LYING))).mean())

@@ -12,11 +12,10 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from peridot.datasets.recordings.checks import Pinhole
 from peridot.datasets.recordings.matching import Sample
 from peridot.datasets.recordings.point_files import COLUMNS, keeps_bytes, read_labels, read_points
 from peridot.datasets.recordings.recording import Recording
-from peridot.datasets.recordings.undistort import Undistortion
+from peridot.datasets.recordings.undistort import Pinhole, Undistortion
 from peridot.errors import DataError
 from peridot.files import atomic_path
 from peridot.maps.images import ImageSource

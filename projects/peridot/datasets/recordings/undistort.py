@@ -12,6 +12,19 @@ from peridot.errors import DataError
 
 
 @dataclass(frozen=True)
+class Pinhole:
+    """Images of a camera as samples have them.
+
+    Attributes:
+        cam2img: Float64 (3, 3).
+        size: (height, width) in pixels.
+    """
+
+    cam2img: np.ndarray
+    size: tuple[int, int]
+
+
+@dataclass(frozen=True)
 class Undistortion:
     """Where the pixels of an undistorted image lie in the distorted one.
 
