@@ -90,7 +90,7 @@ def test_what_files_hold():
     columns = {name: len(entry.columns) for name, entry in CATALOG.items()}
     assert columns == dict.fromkeys(CATALOG, 4) | dict(nuscenes=5, waymo=6)
     upper = {name: entry.intensity_range and entry.intensity_range[1] for name, entry in CATALOG.items()}
-    assert upper == dict.fromkeys(CATALOG, 255) | dict(semantickitti=1, kitti=1, kitti360=1, waymo=None)
+    assert upper == dict.fromkeys(CATALOG, 255) | dict(semantickitti=1, kitti=1, kitti360=1, folder=1, waymo=None)
 
 
 @pytest.mark.parametrize('path', DATASET_CONFIGS, ids=lambda path: path.stem)

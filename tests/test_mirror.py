@@ -12,9 +12,12 @@ PROJECTS = TESTS.parent / 'projects'
 # modules without a test file of their name, by the file that tests them
 ELSEWHERE = {
     'test_architecture.py': 'errors registry',
-    'test_catalog.py': 'catalog.entry catalog.kitti catalog.kitti360 '
-    'catalog.nuscenes catalog.once catalog.semantickitti catalog.waymo '
-    'catalog.pandaset',
+    'test_catalog.py': 'catalog.entry catalog.folder catalog.kitti catalog.kitti360 catalog.nuscenes catalog.once '
+    'catalog.pandaset catalog.semantickitti catalog.waymo',
+    'test_datasets/test_checks.py': 'datasets.recordings.suspicions',
+    'test_datasets/test_create_infos_folder.py': 'datasets.recordings.classes datasets.recordings.products '
+    'datasets.recordings.recording streets.folder visualization.overlays',
+    'test_datasets/test_import_rosbag.py': 'datasets.rosbag.bag datasets.rosbag.messages datasets.rosbag.sources',
     'test_datasets/test_frames.py': 'datasets.transforms.augmentation structures.frames models.preprocessor',
     'test_datasets/test_splits.py': 'datasets.gt_database',
     'test_datasets/test_transforms_augment.py': 'datasets.transforms.views datasets.transforms.packing',

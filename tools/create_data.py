@@ -1,4 +1,7 @@
-"""Make mmdet3d's info files of a dataset, the files they refer to, and for detection its database of objects."""
+"""Make mmdet3d's info files of a dataset, the files they refer to, and for detection its database of objects.
+
+Of own recordings (folder), it also draws the first points on the images, see docs/own_recording.md.
+"""
 
 import argparse
 from pathlib import Path
@@ -6,6 +9,7 @@ from pathlib import Path
 from peridot.catalog import CONVERTERS, lookup
 from peridot.cli import run
 from peridot.datasets.create_infos import create_gt_database
+from peridot.visualization.overlays import write_overlays
 
 
 def parse_args() -> argparse.Namespace:
@@ -30,8 +34,12 @@ def main() -> None:
     paths = CONVERTERS[name].load()(root, verbose=True, **options)
     if with_database and root.resolve() / lookup(name).info_file('train') in paths:
         paths.append(create_gt_database(root, name, verbose=True))
+    if CONVERTERS[name].overlays:
+        paths += write_overlays(paths[0].parent, paths)
     for path in paths:
         print(path)
+    if CONVERTERS[name].then:
+        print(CONVERTERS[name].then.format(root=paths[0].parent))
 
 
 if __name__ == '__main__':

@@ -11,11 +11,11 @@ from PIL import Image
 pytest.importorskip('mmseg')
 
 from mmengine.registry import DefaultScope
+from peridot.catalog import class_colors
 from peridot.drive_and_segment.segmentor import segment_images
 from peridot.drive_and_segment.segmentor.segment_images import ImageSegmentor, class_palette, cluster_palette
 from peridot.errors import CheckpointError, DataError
 from peridot.registry import MODELS
-from peridot.visualization.colors import class_colors
 
 REPO = Path(__file__).resolve().parents[2]
 SIZE = (40, 56)

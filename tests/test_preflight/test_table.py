@@ -76,5 +76,5 @@ def test_sound_data_has_a_table_and_pictures(root, run_tool, tmp_path, capsys):
     assert [cell.strip() for cell in row.split('|')[1:-1]] == ['training', '16', '16', 'images', '96', '0', '']
     assert 'problem' not in text and 'unusual' not in text
     picture = np.asarray(Image.open(tmp_path / 'training.png'))
-    assert picture.shape == (720, 1920, 3) and picture.std() > 10
+    assert picture.shape == (1080, 2880, 3) and picture.std() > 10
     assert (tmp_path / 'picture.png').is_file()

@@ -53,7 +53,9 @@ def test_without_data_one_line_says_what_is_expected(tmp_path):
 
 
 def test_without_data_a_detector_names_the_info_file(tmp_path, run_tool):
-    with pytest.raises(SystemExit, match=rf'^error: .*kitti_infos_train\.pkl .*create_data\.py kitti --root {tmp_path}'):
+    with pytest.raises(
+        SystemExit, match=rf'^error: .*kitti_infos_train\.pkl .*create_data\.py kitti --root {tmp_path}'
+    ):
         run_tool('train', 'configs/finetune/second_kitti/100pct.py', '--data-root', tmp_path)
 
 

@@ -7,43 +7,24 @@ from collections.abc import Iterator, Mapping
 
 import numpy as np
 import torch
-from mmengine.dataset import BaseDataset, Compose
+from mmengine.dataset import Compose
 
 from peridot.catalog import lookup
 from peridot.errors import PeridotError
 from peridot.preflight.sources import READS, steps_of
 from peridot.preflight.survey import Survey
-from peridot.visualization.colors import heat_colors
-from peridot.visualization.figures import caption, draw_on_images, tile
+from peridot.visualization.overlays import overlay
 
-# height and width of an image in an overlay
-OVERLAY_SIZE = (360, 640)
 # smallest fraction of a sweep's points that a camera sees, where several or one look around
 FEW_POINTS = 0.005
-RANGE = (1.0, 60.0)
 
 
-def overlay(dataset: BaseDataset, settings: Mapping, row: int = 0) -> np.ndarray | None:
-    """A sample's images with its points, colored by their distance: uint8 (H, W, 3); None without images.
-
-    Args:
-        dataset: A `PairedDataset`.
-        settings: Its config.
-        row: Row of the sample.
-    """
-    info = dataset.get_data_info(row)
+def first_overlay(item: Survey) -> np.ndarray | None:
+    """The first sample's points on its images, see `peridot.visualization.overlays`; None without images."""
+    info = item.dataset.get_data_info(0)
     if not len(info.get('img_paths', ())):
         return None
-    resize = dict(type='peridot.ResizeViews', size=OVERLAY_SIZE)
-    sample = _load(info, settings, resize)
-    distance = sample['points'].tensor[:, :3].norm(dim=1).clamp(*RANGE)
-    colors = heat_colors(-distance.log(), -np.log(RANGE[1]), -np.log(RANGE[0]))
-    images = np.ascontiguousarray(sample['views'].decode().transpose(0, 2, 3, 1))
-    drawn = draw_on_images(images, sample['pairs'], colors)
-    seen = np.bincount(sample['pairs'].camera.numpy(), minlength=len(images))
-    for image, name, count in zip(drawn, info['cameras'], seen):
-        caption(image, f'{name}: {count} of {len(colors)} points')
-    return tile(drawn, min(3, len(drawn)))
+    return overlay(info, _load(info, item.source.settings)['points'].tensor.numpy())
 
 
 def oddities(item: Survey, rows: int = 20) -> dict[str, list[str]]:

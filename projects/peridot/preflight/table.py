@@ -9,7 +9,7 @@ from mmengine.registry import init_default_scope
 from terminaltables import AsciiTable
 
 from peridot.errors import DataError, PeridotError
-from peridot.preflight.oddities import oddities, overlay
+from peridot.preflight.oddities import first_overlay, oddities
 from peridot.preflight.run import check_settings
 from peridot.preflight.sources import sources_of
 from peridot.preflight.survey import LOOKED_AT, Survey, survey
@@ -70,7 +70,7 @@ def write_overlays(surveys: list[Survey], out: Path) -> None:
         if item.dataset is None or not len(item.dataset) or item.source.settings.get('ann_file') in drawn:
             continue
         try:
-            figure = overlay(item.dataset, item.source.settings)
+            figure = first_overlay(item)
         except PeridotError:
             continue  # it stands among the problems
         if figure is not None:

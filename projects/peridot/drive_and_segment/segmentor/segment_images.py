@@ -13,13 +13,13 @@ import numpy as np
 from mmengine.config import Config
 from torch import nn
 
+from peridot.catalog import class_colors
 from peridot.drive_and_segment.segmentor.teacher_labels import load_segmentor
 from peridot.errors import ConfigError, DataError
 from peridot.labels.networks import device
 from peridot.labels.parallel import progress
 from peridot.maps.images import ImageSource
 from peridot.optional import import_package
-from peridot.visualization.colors import class_colors
 from peridot.visualization.figures import save_figure
 from peridot.visualization.maps import paint
 
