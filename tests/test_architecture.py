@@ -12,7 +12,8 @@ PROJECTS = Path(__file__).resolve().parents[1] / 'projects'
 # from the ground up; a room imports from the floors below it only
 FLOORS = (
     ('errors',),
-    ('registry', 'files', 'checkpoints', 'optional', 'walk', 'compat'),
+    ('registry', 'files', 'checkpoints', 'optional', 'walk'),
+    ('compat',),
     ('structures', 'cli', 'work_dirs', 'optim'),
     ('maps', 'text'),
     ('datasets',),

@@ -62,7 +62,7 @@ ELSEWHERE = {
     'test_tools/test_train.py': 'hooks.feature_picture hooks.occupancy_picture hooks.picture',
     'test_visualization/test_figures.py': 'visualization.boxes visualization.colors visualization.tsne',
     'test_tools/test_visualize.py': 'visualization.html visualization.scenes',
-    'test_weights/test_convert.py': 'checkpoints weights.printed_config',
+    'test_weights/test_convert.py': 'weights.printed_config',
 }
 
 
