@@ -29,13 +29,13 @@ TINY = [
 ]
 
 
-def logged_losses(work_dir: Path) -> dict[int, float]:
-    """Loss by step; a later run overwrites the steps it repeated."""
+def logged_losses(work_dir: Path, name: str = 'loss') -> dict[int, float]:
+    """Loss, or another logged number, by step; a later run overwrites the steps it repeated."""
     losses = {}
     for log in sorted(work_dir.glob('*/vis_data/scalars.json')):
         for line in map(json.loads, log.read_text().splitlines()):
-            if 'loss' in line:
-                losses[line['step']] = line['loss']
+            if name in line:
+                losses[line['step']] = line[name]
     return losses
 
 
@@ -86,6 +86,24 @@ def test_killed_and_resumed_run_gives_the_same_losses(labeled_root, tmp_path, ru
     assert 4 < max(before) < 12
     run_tool('train', *arguments, killed, '--resume')
     assert logged_losses(killed) == pytest.approx(expected, rel=1e-5)
+
+
+def test_moved_run_continues_with_another_batch_size(labeled_root, tmp_path, run_tool):
+    tiny = [*TINY, 'custom_hooks=[]', 'train_cfg.max_epochs=3']
+    arguments = [DEMO, '--data-root', labeled_root, '--cfg-options', *tiny]
+    run_tool(
+        'train', *arguments, 'train_dataloader.batch_size=1', 'train_cfg.max_epochs=1', '--work-dir', tmp_path / 'a'
+    )
+    run_tool('train', *arguments, 'train_dataloader.batch_size=2', '--work-dir', tmp_path / 'whole')
+    (tmp_path / 'a').rename(tmp_path / 'b')
+    run_tool('train', *arguments, 'train_dataloader.batch_size=2', '--work-dir', tmp_path / 'b', '--resume')
+    expected = logged_losses(tmp_path / 'whole', 'lr')
+    assert sorted(expected) == [1, 2, 3, 4, 5, 6]
+    again = logged_losses(tmp_path / 'b', 'lr')
+    assert {step: again[step] for step in (3, 4, 5, 6)} == {step: expected[step] for step in (3, 4, 5, 6)}
+    state = torch.load(tmp_path / 'b' / 'epoch_3.pth')['state_dict']
+    assert int(state['iteration']) == int(state['objectives.vmf.steps']) == 6
+    assert not (tmp_path / 'a').exists()
 
 
 def test_training_ends_with_a_backbone_that_mmdet3d_loads(labeled_root, tmp_path, run_tool):

@@ -111,6 +111,12 @@ class Pretrainer(BaseModel):
         self.iteration += 1
         return results
 
+    def rescale_steps(self, ratio: float) -> None:
+        """Continue in epochs of another length: multiply what counts steps by `ratio`."""
+        self.iteration.fill_(round(int(self.iteration) * ratio))
+        for objective in self.objectives.values():
+            objective.rescale_steps(ratio)
+
     def encode(self, inputs: dict, data_samples: list | None) -> EncodedBatch:
         """One forward pass of the student over a batch, ready for objectives; the teacher runs once one asks for it."""
         points = inputs['points']
