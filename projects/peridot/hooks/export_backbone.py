@@ -14,6 +14,7 @@ from peridot.files import atomic_path
 from peridot.registry import HOOKS, MODELS
 from peridot.weights import (
     LAYOUT,
+    averaged_weights,
     exported_state,
     input_features,
     literal_config,
@@ -83,5 +84,6 @@ class ExportBackboneHook(Hook):
         model = unwrap(runner.model)
         path = Path(runner.work_dir) / 'backbone.pth'
         features = input_features(runner.cfg, model.student)
-        export_backbone(model.student, path, runner.cfg.pretty_text, features)
+        with averaged_weights(runner):
+            export_backbone(model.student, path, runner.cfg.pretty_text, features)
         print_log(f'backbone for mmdet3d (load_from or init_cfg) written to {path}', 'current')
