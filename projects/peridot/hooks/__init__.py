@@ -6,6 +6,7 @@ from peridot.hooks.export_backbone import ExportBackboneHook, export_backbone, e
 from peridot.hooks.feature_picture import FeaturePictureHook
 from peridot.hooks.occupancy_picture import OccupancyPictureHook
 from peridot.hooks.resume import ResumeHook
+from peridot.hooks.skip_overflow import SkipOverflowHook
 from peridot.hooks.verify_loading import VerifyLoadingHook
 
 __all__ = [
@@ -15,6 +16,7 @@ __all__ = [
     'FeaturePictureHook',
     'OccupancyPictureHook',
     'ResumeHook',
+    'SkipOverflowHook',
     'VerifyLoadingHook',
     'export_backbone',
     'export_checkpoint',
