@@ -12,7 +12,8 @@ PROJECTS = Path(__file__).resolve().parents[1] / 'projects'
 # from the ground up; a room imports from the floors below it only
 FLOORS = (
     ('errors',),
-    ('catalog', 'registry', 'files', 'checkpoints', 'optional', 'options', 'walk', 'compat'),
+    ('catalog', 'registry', 'files', 'checkpoints', 'optional', 'options', 'walk'),
+    ('compat',),
     ('structures', 'cli', 'work_dirs', 'optim'),
     ('maps', 'text'),
     ('datasets',),

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from peridot.cli import add_config_arguments, add_runner_arguments, load_runner_config, run
 from peridot.errors import ConfigError
+from peridot.work_dirs import last_checkpoint
 
 
 def parse_args() -> argparse.Namespace:
@@ -36,6 +37,7 @@ def main() -> None:
     from mmengine.logging import print_log
     from mmengine.runner import Runner
     from peridot.compat import log_report
+    from peridot.hooks import ResumeHook
     from peridot.preflight import preflight
 
     if args.amp:
@@ -45,16 +47,18 @@ def main() -> None:
         if 'base_batch_size' not in config.get('auto_scale_lr', {}):
             raise ConfigError(f'--auto-scale-lr: {args.config} has no auto_scale_lr.base_batch_size')
         config.auto_scale_lr.enable = True
+    work_dir = Path(config.work_dir)
     if args.resume and args.resume != 'auto':
         config.resume, config.load_from = True, args.resume
-    elif args.resume and (Path(config.work_dir) / 'last_checkpoint').is_file():
+    elif args.resume and (work_dir / 'last_checkpoint').is_file():
         # without a checkpoint the run has not started, and load_from still applies
-        config.resume, config.load_from = True, None
+        config.resume, config.load_from = True, last_checkpoint(work_dir)
     if args.launcher != 'none' and torch.cuda.is_available():
         # statistics over all processes, as published; the CPU has no synchronized batch normalization
         config.setdefault('sync_bn', 'torch')
     warnings = preflight(config, everything=args.check == 'all')
     runner = Runner.from_cfg(config)
+    runner.register_hook(ResumeHook())
     log_report()
     for warning in warnings:
         print_log(warning, 'current', logging.WARNING)

@@ -98,6 +98,26 @@ def test_an_image_that_cannot_be_read(trained, pictures, tmp_path, run_tool):
     assert [path.name for path in (tmp_path / 'out').rglob('*.png')] == ['b.png']
 
 
+def test_an_image_that_exhausts_memory(trained, pictures, tmp_path, run_tool, monkeypatch):
+    segment = ImageSegmentor.__call__
+
+    def exhausted(self, image):
+        if image.shape[0] > SIZE[0]:
+            raise torch.cuda.OutOfMemoryError('CUDA out of memory.')
+        return segment(self, image)
+
+    Image.new('RGB', (90, 60)).save(pictures / 'large.png')
+    # the program imports the module in this process
+    monkeypatch.setattr(ImageSegmentor, '__call__', exhausted)
+    arguments = ['segment_images', *trained, pictures, tmp_path / 'out']
+    with pytest.raises(SystemExit, match=r'error: image .*large\.png needs more memory .*\(1 images were left out'):
+        run_tool(*arguments)
+    assert sorted(path.name for path in (tmp_path / 'out').rglob('*.png')) == ['a.png', 'b.png']
+    monkeypatch.undo()
+    run_tool(*arguments)
+    assert len(list((tmp_path / 'out').rglob('*.png'))) == 3
+
+
 def test_a_video(trained, tmp_path, monkeypatch, matching, run_tool):
     video, frames = tmp_path / 'drive.avi', 3
     writer = cv2.VideoWriter(str(video), cv2.VideoWriter_fourcc(*'MJPG'), 10, SIZE[::-1])

@@ -18,6 +18,7 @@ from . import (
     spconv_cpu,
     spconv_triton,
     torchvision_ops,
+    weight_files,
 )
 from .records import log_report, report
 
@@ -36,6 +37,6 @@ def apply() -> None:
     # A stand-in for spconv has to be in place before anything imports spconv.
     spconv_triton.apply()
     minkunet = (minkunet_voxelize, minkunet_lists, minkunet_shape)
-    others = (cbgs, checkpoint_loading, launch_on_cpu, spconv_cpu, *minkunet, kitti_eval, object_sample, allocation)
-    for repair in others:
+    mmengine = (checkpoint_loading, weight_files, launch_on_cpu)
+    for repair in (*mmengine, cbgs, spconv_cpu, *minkunet, kitti_eval, object_sample, allocation):
         repair.apply()

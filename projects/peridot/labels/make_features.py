@@ -18,6 +18,7 @@ from peridot.datasets.transforms import ResizeViews
 from peridot.errors import ConfigError, DataError, PeridotError
 from peridot.files import disk_folder, normalized
 from peridot.labels.distributed import in_first_process, raise_together, start_distributed
+from peridot.labels.memory import memory_errors
 from peridot.labels.parallel import progress, run_parallel
 from peridot.labels.training_maps import images_only, training_settings
 from peridot.maps import FeatureFolder, ImageSource, images_of, write_manifest
@@ -226,24 +227,31 @@ def _complete(folder: FeatureFolder, images: int) -> None:
 def _read(size: tuple[int, int], source: ImageSource) -> np.ndarray | str:
     """Image uint8 (3, H, W) as the training pipeline makes it, or what is wrong with the file."""
     try:
-        views = ImageViews.from_files([source.path])
-        return ResizeViews(size).transform({'views': views})['views'].decode()[0]
+        with memory_errors(f'image {source.path}'):
+            views = ImageViews.from_files([source.path])
+            return ResizeViews(size).transform({'views': views})['views'].decode()[0]
     except PeridotError as error:
         return str(error)
 
 
 def _write(teacher: nn.Module, folder: FeatureFolder, batch: list[tuple[ImageSource, np.ndarray]]) -> list[str]:
     """Run the network on a batch and write its maps; returns what went wrong."""
-    device = next(teacher.parameters()).device
-    images = torch.from_numpy(np.stack([image for _, image in batch])).to(device)
-    maps = teacher(images).permute(0, 2, 3, 1).float().cpu().numpy()
-    failures = []
-    for (source, _), values in zip(batch, maps):
-        try:
-            folder.write(source.path, values)
-        except DataError as error:
-            failures.append(str(error))
-    return failures
+    try:
+        with memory_errors(f'image {batch[0][0].path}', 'give a smaller --batch-size, or free memory'):
+            maps = _maps(teacher, [image for _, image in batch])
+            for (source, _), values in zip(batch, maps):
+                folder.write(source.path, values)
+            return []
+    except DataError as error:
+        failure = str(error)
+    # which image it was is known when each is alone
+    return [failure] if len(batch) == 1 else [text for item in batch for text in _write(teacher, folder, [item])]
+
+
+def _maps(teacher: nn.Module, images: list[np.ndarray]) -> np.ndarray:
+    """Features float32 (M, h, w, C) of images uint8 (3, H, W)."""
+    batch = torch.from_numpy(np.stack(images)).to(next(teacher.parameters()).device)
+    return teacher(batch).permute(0, 2, 3, 1).float().cpu().numpy()
 
 
 def _batches(items: Iterator, size: int) -> Iterator[list]:

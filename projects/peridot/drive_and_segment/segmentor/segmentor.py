@@ -255,8 +255,8 @@ class DistillSegmentor(EncoderDecoder):
                 'model.teacher=work_dirs/teacher_NAME/epoch_N.pth, made by tools/train.py with '
                 'configs/drive_and_segment/teacher_NAME.py'
             )
-        state = state_of(read_checkpoint(self.teacher_file))
         wanted = self.teacher.module.state_dict()
+        state = state_of(read_checkpoint(self.teacher_file), wanted)
         fitting = [name for name in wanted if name in state and state[name].shape == wanted[name].shape]
         if len(fitting) < len(wanted):
             first = next(name for name in wanted if name not in fitting)
