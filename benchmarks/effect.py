@@ -71,6 +71,8 @@ DRIVE_AND_SEGMENT_ROWS = {
 DRIVE_AND_SEGMENT_CONFIGS = [
     f'configs/drive_and_segment/{name}demo.py' for name in ('', 'teacher_', 'student_', 'student_ema_')
 ]
+# settings that do not change results
+BESIDE = ('default_hooks', 'log_level', 'log_processor', 'vis_backends', 'visualizer')
 # rows of the tables: each untrained network, then the methods that train it
 ORDER = [name for key in UNTRAINED for name in (key, *(m for m in METHODS if METHODS[m].untrained == key))]
 TITLES = {
@@ -185,8 +187,9 @@ def protocols_of(method: str) -> dict[str, str]:
 
 
 def fingerprint(configs: list[str], options: list[str] = ()) -> str:
-    """Hash of the streets' version, the content of configs, and options."""
+    """Hash of the streets' version, the content of configs, and options; logs and checkpoints do not count."""
     contents = [Config.fromfile(REPO / config).to_dict() for config in configs]
+    contents = [{key: value for key, value in content.items() if key not in BESIDE} for content in contents]
     text = json.dumps([GENERATOR, contents, *options], sort_keys=True, default=str)
     return hashlib.sha256(text.encode()).hexdigest()[:12]
 
