@@ -14,6 +14,7 @@ from . import (
     minkunet_lists,
     minkunet_shape,
     minkunet_voxelize,
+    nuscenes_devkit,
     object_sample,
     spconv_cpu,
     spconv_triton,
@@ -36,6 +37,6 @@ def apply() -> None:
     # A stand-in for spconv has to be in place before anything imports spconv.
     spconv_triton.apply()
     minkunet = (minkunet_voxelize, minkunet_lists, minkunet_shape)
-    others = (cbgs, checkpoint_loading, launch_on_cpu, spconv_cpu, *minkunet, kitti_eval, object_sample, allocation)
-    for repair in others:
+    others = (cbgs, checkpoint_loading, launch_on_cpu, spconv_cpu, *minkunet, kitti_eval, nuscenes_devkit)
+    for repair in (*others, object_sample, allocation):
         repair.apply()

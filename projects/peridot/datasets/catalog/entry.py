@@ -32,13 +32,16 @@ class Converter:
     Attributes:
         name: The tool's subcommand, by custom also the name of the folder.
         layout: Contents of the folder, in words.
-        function: 'module:function', called with the folder, `verbose` and the options; returns the info files.
+        function: 'module:function', called with the folder, `missing`, `verbose` and the options; returns the info
+            files.
+        parts: Patterns of the dataset's own files and folders below its folder.
         options: Arguments of argparse's `add_argument` by option.
     """
 
     name: str
     layout: str
     function: str
+    parts: Sequence[str]
     options: Mapping[str, Mapping] = field(default_factory=dict)
 
     def load(self) -> Callable[..., list[Path]]:
