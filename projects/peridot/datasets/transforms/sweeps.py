@@ -26,6 +26,7 @@ class LoadSecondSweep(BaseTransform):
         voxel_size: Keep the first return of each voxel of this size (m), as the keyframe is thinned
             out by `VoxelDownsample`. Defaults to None.
         intensity_scale: See `LoadPoints`. Defaults to 1.
+        **kwargs: Other arguments of `LoadPoints` (`nonfinite`, ...).
 
     Raises:
         ConfigError: The dataset keeps no sweeps.
@@ -33,9 +34,14 @@ class LoadSecondSweep(BaseTransform):
     """
 
     def __init__(
-        self, load_dim: int = 5, use_dim: int = 4, voxel_size: float | None = None, intensity_scale: float = 1.0
+        self,
+        load_dim: int = 5,
+        use_dim: int = 4,
+        voxel_size: float | None = None,
+        intensity_scale: float = 1.0,
+        **kwargs,
     ) -> None:
-        self.load = LoadPoints(load_dim, use_dim, intensity_scale=intensity_scale)
+        self.load = LoadPoints(load_dim, use_dim, intensity_scale=intensity_scale, **kwargs)
         self.voxel_size = voxel_size
 
     def transform(self, results: dict) -> dict:
