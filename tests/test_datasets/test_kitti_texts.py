@@ -159,3 +159,19 @@ def test_an_image_that_is_none(kitti):
     with pytest.raises(DataError, match=r'training/image_2/000000\.png is no image: unpack'):
         create_kitti_infos(kitti)
     assert not list(kitti.rglob('.unfinished*'))
+
+
+def test_lost_returns_are_no_points_of_objects(kitti, kitti_root, lines):
+    """mmdet3d counts a point that is not finite as inside of every box and of the image."""
+    path = kitti / 'training/velodyne/000000.bin'
+    cloud = np.fromfile(path, np.float32).reshape(-1, 4)
+    np.concatenate([np.full((50, 4), np.nan, np.float32), cloud]).tofile(path)
+    create_kitti_infos(kitti)
+    for split in ('train', 'val'):
+        ours, theirs = (json.dumps(infos(root, split), default=lambda v: v.item()) for root in (kitti, kitti_root))
+        assert ours == theirs
+    reduced = [(root / 'training/velodyne_reduced/000000.bin').read_bytes() for root in (kitti, kitti_root)]
+    assert reduced[0] == reduced[1]
+    assert '1 of 2 clouds hold points that are not finite (training/velodyne/000000.bin): left out' in lines[0]
+    with pytest.raises(DataError, match='1 of 2 clouds hold points'):
+        create_kitti_infos(kitti, 'error')

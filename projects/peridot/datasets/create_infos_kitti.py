@@ -91,21 +91,24 @@ def create_kitti_infos(root: str | os.PathLike, missing: str = 'skip', verbose: 
     frames = {split: _complete(parts[_part(split)], split, own, missing) for split, own in _image_sets(root).items()}
     if not frames['train'] and not frames['val']:
         raise DataError(f'{root}/ImageSets/train.txt and val.txt are empty: write one frame number per line')
-    check_writable(root)
+    for folder in (root, *(parts[_part(split)].folder for split, numbers in frames.items() if numbers)):
+        check_writable(folder)
     converter, updater = load_converter('kitti_converter'), load_converter('update_infos_to_v2')
-    with TemporaryDirectory() as staged, unfinished_folder(root) as work, converter_output(verbose):
-        infos = {}
+    with TemporaryDirectory() as staged, unfinished_folder(root) as work:
         for split, numbers in frames.items():
-            if numbers:
-                _stage(parts[_part(split)], numbers, Path(staged))
-                infos[split] = _gather_infos(converter, staged, parts[_part(split)], numbers)
-                source = write_infos(infos[split], work / f'kitti_infos_{split}.pkl')
-                _reduce_clouds(converter, staged, root / _part(split), source)
-        (work / 'v2').mkdir()
-        both = infos.get('train', []) + infos.get('val', [])
-        for split, content in {**infos, 'trainval': both}.items():
-            source = write_infos(content, work / f'kitti_infos_{split}.pkl')
-            updater.update_kitti_infos(str(source), str(work / 'v2'))
+            _stage(parts[_part(split)], numbers, Path(staged), missing)
+        with converter_output(verbose):
+            infos = {}
+            for split, numbers in frames.items():
+                if numbers:
+                    infos[split] = _gather_infos(converter, staged, parts[_part(split)], numbers)
+                    source = write_infos(infos[split], work / f'kitti_infos_{split}.pkl')
+                    _reduce_clouds(converter, staged, root / _part(split), source)
+            (work / 'v2').mkdir()
+            both = infos.get('train', []) + infos.get('val', [])
+            for split, content in {**infos, 'trainval': both}.items():
+                source = write_infos(content, work / f'kitti_infos_{split}.pkl')
+                updater.update_kitti_infos(str(source), str(work / 'v2'))
         return [move_into(path, root) for path in sorted((work / 'v2').iterdir())]
 
 
@@ -155,18 +158,22 @@ def _complete(part: Part, split: str, numbers: Sequence[int], missing: str) -> l
         remedy = f'unpack {archives} over {part.folder.parent} and run the command again to use them'
         report(f'{line}({first(absent)})', remedy, missing if complete or split == 'test' else 'error')
     for number in complete:
-        cloud = part.folder / 'velodyne' / f'{_name(number)}.bin'
+        cloud = part.folder / 'velodyne' / part.files['velodyne'][_name(number)]
         if cloud.stat().st_size % 16 or not cloud.stat().st_size:
             raise DataError(f'{cloud} is damaged (rows have 16 bytes): unpack {_FOLDERS["velodyne"][1]} again')
     return complete
 
 
-def _stage(part: Part, numbers: Sequence[int], folder: Path) -> None:
-    """Links to the files of frames under the names, and texts in the form, that mmdet3d's converter reads.
+def _stage(part: Part, numbers: Sequence[int], folder: Path, missing: str) -> None:
+    """Files of frames under the names, and in the form, that mmdet3d's converter reads.
+
+    Images and clouds are links, except for clouds with points that are not finite, which it would count as those of
+    every object.
 
     Raises:
-        DataError: A text is damaged.
+        DataError: A text is damaged, or `missing` is 'error' and points are not finite.
     """
+    lost = []
     for name, files in part.files.items():
         target = folder / part.name / name
         target.mkdir(parents=True, exist_ok=True)
@@ -174,13 +181,31 @@ def _stage(part: Part, numbers: Sequence[int], folder: Path) -> None:
         for frame in map(_name, numbers):
             source, copy = part.folder / name / files[frame], target / f'{frame}{suffix}'
             if name == 'calib':
-                matrices = read_calibration(source, _CALIBRATION, archive, _UNREAD)
-                rows = [(key, matrices[key][:height, :width]) for key, (height, width) in _CALIBRATION.items()]
-                copy.write_text(''.join(f'{key}: {" ".join(map(str, matrix.ravel()))}\n' for key, matrix in rows))
+                copy.write_text(_calibration_text(read_calibration(source, _CALIBRATION, archive, _UNREAD)))
             elif name == 'label_2':
                 copy.write_text(''.join(f'{" ".join(fields)}\n' for fields in read_objects(source, archive)))
-            elif not copy.is_symlink():
+            elif name == 'velodyne' and _write_finite(source, copy):
+                lost.append(f'{part.name}/velodyne/{source.name}')
+            elif not copy.exists():
                 copy.symlink_to(source)
+    if lost:
+        line = f'{len(lost)} of {len(numbers)} clouds hold points that are not finite ({first(lost)})'
+        report(line, "in pre-training, nonfinite='drop' of LoadPoints does the same", missing)
+
+
+def _calibration_text(matrices: dict[str, np.ndarray]) -> str:
+    rows = [(key, matrices[key][:height, :width]) for key, (height, width) in _CALIBRATION.items()]
+    return ''.join(f'{key}: {" ".join(map(str, matrix.ravel()))}\n' for key, matrix in rows)
+
+
+def _write_finite(source: Path, copy: Path) -> bool:
+    """Write the finite points of a cloud if there are others; returns whether there are."""
+    points = np.fromfile(source, np.float32).reshape(-1, 4)
+    finite = np.isfinite(points).all(1)
+    if finite.all():
+        return False
+    points[finite].tofile(copy)
+    return True
 
 
 def _gather_infos(converter: ModuleType, staged: str, part: Part, numbers: list[int]) -> list[dict]:

@@ -93,7 +93,9 @@ def keep_present(infos: list[dict], part: Part) -> int:
     if absent:
         names = first([f'{name}/{camera["img_path"]}' for name, camera in absent])
         line = f'{len(absent)} of {len(images)} images are absent from {root}/samples ({names})'
-        report(line, f'unpack {_BLOBS[part.version]} over {root} and run the command again', part.missing)
+        # not everyone needs images
+        strict = part.missing if len(absent) < len(images) else 'skip'
+        report(line, f'unpack {_BLOBS[part.version]} over {root} and run the command again', strict)
     for _, camera in absent:
         del camera['img_path']
     _name_labels(infos, part)
@@ -101,21 +103,20 @@ def keep_present(infos: list[dict], part: Part) -> int:
 
 
 def _keep_sweeps(infos: list[dict], part: Part) -> int:
-    folder, absent, total = part.root / 'sweeps' / _LIDAR, [], 0
+    folder = part.root / 'sweeps' / _LIDAR
     present = set(os.listdir(folder)) if folder.is_dir() else set()
+    there: dict[str, bool] = {}
     for info in infos:
-        kept = []
         for sweep in info.get('lidar_sweeps', ()):
             path = part.tables.get('sample_data', sweep['sample_data_token'])['filename']
             sweep['lidar_points']['lidar_path'] = path
-            there = part.has_key_frame(path) if path.startswith('samples/') else Path(path).name in present
-            (kept if there else absent).append(sweep)
-            total += 1
+            there[path] = part.has_key_frame(path) if path.startswith('samples/') else Path(path).name in present
         if 'lidar_sweeps' in info:
-            info['lidar_sweeps'] = kept
+            own = info['lidar_sweeps']
+            info['lidar_sweeps'] = [sweep for sweep in own if there[sweep['lidar_points']['lidar_path']]]
+    absent = [path for path, exists in there.items() if not exists]
     if absent:
-        names = first([sweep['lidar_points']['lidar_path'] for sweep in absent])
-        line = f'{len(absent)} of {total} sweeps before key frames are absent from {part.root} ({names})'
+        line = f'{len(absent)} of {len(there)} sweeps before key frames are absent from {part.root} ({first(absent)})'
         remedy = f'unpack the archives with sweeps ({_BLOBS[part.version]}) over {part.root}'
         report(line, f'{remedy} and run the command again', part.missing)
     return len(absent)
