@@ -122,10 +122,6 @@ def small_data(content: Config) -> list[str]:
     if not content.val_cfg:
         return options
     options += [*SMALL_LOOPS[content.val_cfg.type], 'val_dataloader.num_workers=0', 'val_dataloader.dataset.indices=1']
-    if content.val_dataloader.dataset.dataset == 'nuscenes':
-        places = ['val_dataloader.dataset', 'picture_dataset']
-        places += ['val_cfg.fit_dataloader.dataset'] * ('fit_dataloader' in content.val_cfg)
-        options += [f'{place}.data_prefix.pts_semantic_mask=lidarseg/v1.0-mini' for place in places]
     return options
 
 
@@ -256,10 +252,6 @@ def test_finetuning_trains_and_evaluates(config, request, tmp_path, run_tool, mo
     data = next(name for name in ('semantickitti', 'kitti', 'nuscenes') if dataset.ann_file.startswith(f'{name}_'))
     root = request.getfixturevalue({'nuscenes': 'objects_root'}.get(data, f'{data}_root'))
     options = [*SMALL_FINETUNE, f'{place}.indices=2', *['train_dataloader.dataset.split=None'] * own_fraction(config)]
-    if data == 'nuscenes' and 'decode_head' not in content.model:
-        options.append('val_dataloader.dataset.metainfo.version=v1.0-mini')
-    elif data == 'nuscenes':
-        options += [f'{p}.data_prefix.pts_semantic_mask=lidarseg/v1.0-mini' for p in (place, 'val_dataloader.dataset')]
     if content.model.get('backbone', {}).get('type') == 'peridot.WaffleIron':
         options += [*(f'model.backbone.{option}' for option in WAFFLEIRON), 'model.decode_head.channels=16']
     elif 'decode_head' in content.model:

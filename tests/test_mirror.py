@@ -15,8 +15,10 @@ ELSEWHERE = {
     'test_catalog.py': 'catalog.entry catalog.folder catalog.kitti catalog.kitti360 catalog.nuscenes catalog.once '
     'catalog.pandaset catalog.semantickitti catalog.waymo',
     'test_datasets/test_checks.py': 'datasets.recordings.suspicions',
+    'test_datasets/test_complete_infos.py': 'datasets.missing',
     'test_datasets/test_create_infos_folder.py': 'datasets.recordings.classes datasets.recordings.products '
     'datasets.recordings.recording streets.folder visualization.overlays',
+    'test_datasets/test_create_infos_pandaset.py': 'datasets.pandaset_tables',
     'test_datasets/test_import_rosbag.py': 'datasets.rosbag.bag datasets.rosbag.messages datasets.rosbag.sources',
     'test_datasets/test_frames.py': 'datasets.transforms.augmentation structures.frames models.preprocessor',
     'test_datasets/test_splits.py': 'datasets.gt_database',

@@ -96,11 +96,11 @@ class TinyRecording:
         (self.root / 'classes.json').write_text(json.dumps(classes or {'0': None, '1': 'car', '2': 'road'}))
         return labels
 
-    def infos(self, out: Path | None = None, **options) -> dict[str, dict]:
+    def infos(self, **options) -> dict[str, dict]:
         """Contents of the info files by split."""
-        paths = create_folder_infos(self.root, out=out, **options)
+        paths = create_folder_infos(self.root, **options)
         return {path.stem.removeprefix('folder_infos_'): read_info_file(str(path), str(path.parent)) for path in paths}
 
-    def samples(self, out: Path | None = None, **options) -> list[dict]:
+    def samples(self, **options) -> list[dict]:
         """All samples."""
-        return [sample for content in self.infos(out, **options).values() for sample in content['data_list']]
+        return [sample for content in self.infos(**options).values() for sample in content['data_list']]

@@ -9,6 +9,8 @@ from pathlib import Path
 from peridot.catalog import CONVERTERS, lookup
 from peridot.cli import run
 from peridot.datasets.create_infos import create_gt_database
+from peridot.datasets.linked_folder import link_dataset
+from peridot.datasets.missing import MISSING
 from peridot.visualization.overlays import write_overlays
 
 
@@ -19,6 +21,15 @@ def parse_args() -> argparse.Namespace:
     for name, converter in CONVERTERS.items():
         command = commands.add_parser(name)
         command.add_argument('--root', type=Path, required=True, help=f'folder with {converter.layout}')
+        command.add_argument(
+            '--out', type=Path, help='folder for the files and for links to the dataset (default: that of the dataset)'
+        )
+        command.add_argument(
+            '--missing',
+            choices=MISSING,
+            default='skip',
+            help='what needs absent files is left out and counted (skip, the default), or stops the command (error)',
+        )
         for option, settings in converter.options.items():
             command.add_argument(option, **settings)
         if lookup(name).detection:
@@ -29,17 +40,18 @@ def parse_args() -> argparse.Namespace:
 def main() -> None:
     """Run the converter and list the files."""
     options = vars(parse_args())
-    name, root = options.pop('dataset'), options.pop('root')
+    name, root, out = (options.pop(key) for key in ('dataset', 'root', 'out'))
     with_database = not options.pop('no_gt_database', True)
-    paths = CONVERTERS[name].load()(root, verbose=True, **options)
-    if with_database and root.resolve() / lookup(name).info_file('train') in paths:
-        paths.append(create_gt_database(root, name, verbose=True))
-    if CONVERTERS[name].overlays:
-        paths += write_overlays(paths[0].parent, paths)
-    for path in paths:
-        print(path)
-    if CONVERTERS[name].then:
-        print(CONVERTERS[name].then.format(root=paths[0].parent))
+    converter = CONVERTERS[name]
+    folder = root if out is None else link_dataset(root, out, converter.parts)
+    paths = converter.load()(folder, verbose=True, **options)
+    if converter.overlays:
+        paths += write_overlays(folder, paths)
+    print(*paths, sep='\n')
+    if with_database and folder.resolve() / lookup(name).info_file('train') in paths:
+        print(create_gt_database(folder, name, options['missing'], verbose=True) or '')
+    if converter.then:
+        print(converter.then.format(root=folder))
 
 
 if __name__ == '__main__':

@@ -12,7 +12,7 @@ train_pipeline = [
 train_dataset = _base_.train_dataloader.dataset.dataset
 train_dataset.dataset.update(data_root=data_root, pipeline=train_pipeline)
 train_dataloader = dict(batch_size=2, num_workers=1, dataset=dict(_delete_=True, **train_dataset))
-val_dataloader = dict(dataset=dict(data_root=data_root, metainfo=dict(version='v1.0-mini')))
+val_dataloader = dict(dataset=dict(data_root=data_root))
 test_dataloader = val_dataloader
 val_evaluator = dict(data_root=data_root, ann_file=f'{data_root}nuscenes_infos_val.pkl')
 test_evaluator = val_evaluator

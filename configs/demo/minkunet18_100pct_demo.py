@@ -3,7 +3,7 @@
 _base_ = '../finetune/minkunet34_nus/100pct.py'
 
 load_from = 'work_dirs/olivine_demo/backbone.pth'
-demo_data = dict(data_root='data/demo/', data_prefix=dict(pts_semantic_mask='lidarseg/v1.0-mini'))
+demo_data = dict(data_root='data/demo/')
 train_dataloader = dict(batch_size=2, num_workers=1, dataset=dict(dataset=demo_data))
 val_dataloader = dict(dataset=demo_data)
 test_dataloader = dict(dataset=demo_data)

@@ -6,7 +6,7 @@
 _base_ = '../finetune/waffleiron48x768_nus/10pct.py'
 
 load_from = 'work_dirs/scalr_demo/backbone.pth'
-demo_data = dict(data_root='data/demo/', data_prefix=dict(pts_semantic_mask='lidarseg/v1.0-mini'))
+demo_data = dict(data_root='data/demo/')
 train_dataloader = dict(
     batch_size=1, num_workers=1, dataset=dict(split='splits/nuscenes_random_10pct.txt', dataset=demo_data)
 )

@@ -137,6 +137,20 @@ def _store_error(path: str | os.PathLike, error: Exception) -> OSError:
     return OSError(errno.ENOENT if absent else errno.EIO, reason, os.fspath(path))
 
 
+def read_lines(path: str | os.PathLike) -> list[str]:
+    """Lines of a text file, without empty ones, blanks around them and the mark with which Windows begins a file.
+
+    Args:
+        path: The file, in UTF-8.
+
+    Raises:
+        OSError: It cannot be read.
+        UnicodeDecodeError: It is no text.
+    """
+    lines = Path(path).read_text(encoding='utf-8-sig').splitlines()
+    return [line.strip() for line in lines if line.strip()]
+
+
 @contextmanager
 def atomic_path(path: str | os.PathLike) -> Iterator[Path]:
     """Temporary path in the same folder that replaces `path` if the block ends without error.

@@ -129,3 +129,12 @@ def train_pipeline() -> list:
         dict(type='peridot.RandomFlipViews'),
         dict(type='peridot.PackPaired'),
     ]
+
+
+@pytest.fixture
+def lines(monkeypatch) -> list[str]:
+    """What is reported as left out."""
+    found: list[str] = []
+    for module in ('missing', 'lidar_folder'):
+        monkeypatch.setattr(f'peridot.datasets.{module}.print_log', lambda text, *_: found.append(text))
+    return found

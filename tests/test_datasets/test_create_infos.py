@@ -10,7 +10,8 @@ from mmdet3d.datasets import NuScenesDataset
 from mmengine.registry import DefaultScope
 from peridot.datasets import create_infos_kitti
 from peridot.datasets.create_infos import create_gt_database
-from peridot.datasets.create_infos_kitti import create_kitti_infos, create_semantickitti_infos
+from peridot.datasets.create_infos_kitti import create_kitti_infos
+from peridot.datasets.create_infos_semantickitti import create_semantickitti_infos
 from peridot.errors import ConfigError, DataError
 
 REPO = Path(__file__).resolve().parents[2]
@@ -95,7 +96,7 @@ def test_an_interrupted_conversion_leaves_nothing(kitti, monkeypatch):
 )
 def test_a_missing_file_is_named_with_its_archive(kitti, folder, suffix, archive):
     (kitti / FRAME.format(folder, suffix)).unlink()
-    message = error_of(create_kitti_infos, kitti)
+    message = error_of(create_kitti_infos, kitti, 'error')
     for part in (FRAME.format(folder, suffix), f'data_object_{archive}.zip', '1 of the 2 frames', 'train.txt'):
         assert part in message
 
@@ -103,7 +104,7 @@ def test_a_missing_file_is_named_with_its_archive(kitti, folder, suffix, archive
 def test_a_folder_without_calibration(kitti, run_tool):
     shutil.rmtree(kitti / 'training/calib')
     with pytest.raises(
-        SystemExit, match=r'error: .*calib/000000\.txt is missing .*data_object_calib\.zip into [^\n]*$'
+        SystemExit, match=r'error: 2 of the 2 frames .*calib/000000\.txt.*data_object_calib\.zip over [^\n]*$'
     ):
         run_tool('create_data', 'kitti', '--root', kitti)
 
@@ -143,7 +144,7 @@ def test_sequences_without_images_have_no_cameras(sequences, capsys, run_tool):
     (sequences / 'sequences/08/calib.txt').unlink()
     run_tool('create_data', 'semantickitti', '--root', sequences)
     output = capsys.readouterr().out
-    assert 'train: 2 scans, 2 with an image' in output and 'val: 2 scans, 0 with an image' in output
+    assert 'train: 2 scans, 2 with an image' in output and 'val: 2 scans, 0 with an image, 2 with labels' in output
     train, val = (
         pickle.loads((sequences / f'semantickitti_infos_{split}.pkl').read_bytes())['data_list']
         for split in ('train', 'val')
@@ -160,10 +161,12 @@ def test_wrong_sequences_are_named(sequences):
     assert '00/calib.txt has no Tr of 12 numbers' in error_of(create_semantickitti_infos, sequences)
     (folder / 'calib.txt').unlink()
     assert '00/calib.txt cannot be read' in error_of(create_semantickitti_infos, sequences)
+    (folder / 'calib.txt').write_text(calibration)
     (folder / 'image_2/000000.png').unlink()
-    assert '00/image_2 has 1 images for 2 scans' in error_of(create_semantickitti_infos, sequences)
-    (folder / 'velodyne/000000.bin').unlink()
-    assert '00/velodyne/000000.bin is missing' in error_of(create_semantickitti_infos, sequences)
+    message = error_of(create_semantickitti_infos, sequences, 'error')
+    assert '1 of 4 scans have no image in image_2 (sequences 00: 1)' in message and 'data_odometry_color.zip' in message
+    (folder / 'velodyne/000000.bin').rename(folder / 'velodyne/0000000000.bin')
+    assert '0000000000.bin is no scan of SemanticKITTI' in error_of(create_semantickitti_infos, sequences)
     shutil.rmtree(sequences / 'sequences')
     message = error_of(create_semantickitti_infos, sequences)
     assert 'has no scans' in message and '--root' in message

@@ -14,7 +14,8 @@ from mmengine.config import Config
 from mmengine.dataset import pseudo_collate
 from mmengine.registry import DefaultScope
 from peridot.catalog import CATALOG
-from peridot.datasets.create_infos_pandaset import create_pandaset_infos, read_table
+from peridot.datasets.create_infos_pandaset import create_pandaset_infos
+from peridot.datasets.pandaset_tables import read_table
 from peridot.datasets.sampler import SampleKey
 from peridot.errors import DataError
 from peridot.models.preprocessor import PairedDataPreprocessor
@@ -233,14 +234,19 @@ def truncate(name: str):
 
 DAMAGES = [
     (lambda root: shutil.rmtree(root / '001') or shutil.rmtree(root / '002'), r'has no sequence \(001/lidar'),
-    (lambda root: [shutil.rmtree(p) for p in root.glob('*/annotations/semseg')], 'semseg is missing in all sequences'),
+    (lambda root: [shutil.rmtree(p) for p in root.glob('*/annotations/semseg')], 'all 2 sequences lack sweeps, lab'),
     (json_edit('001/meta/gps.json', lambda gps: [{}]), 'gps.json has no latitude `lat` in its first'),
-    (lambda root: (root / '001/lidar/poses.json').unlink(), r'lidar/poses.json is missing: unpack'),
-    (json_edit('001/lidar/poses.json', lambda poses: poses[1:]), 'poses.json has 1 poses for 2 frames'),
+    (
+        lambda root: [p.unlink() for p in root.glob('*/lidar/poses.json')],
+        r'all 2 sequences lack .*001/lidar/poses.json',
+    ),
+    (json_edit('001/lidar/poses.json', lambda poses: poses[1:]), 'poses.json has 1 poses, but there is a frame 01'),
     (json_edit('002/camera/left_camera/poses.json', lambda _: [{}, {}]), 'left_camera/poses.json is no list of poses'),
     (json_edit('001/camera/back_camera/intrinsics.json', lambda _: {'fx': 1}), 'has no fx, fy, cx and cy'),
-    (lambda root: (root / '001/camera/front_camera/01.jpg').unlink(), r'front_camera/01.jpg is missing'),
-    (lambda root: [p.unlink() for p in root.glob('001/lidar/*.gz')], r'001/lidar has no sweep'),
+    (
+        lambda root: [p.unlink() for p in root.glob('*/lidar/*.gz')],
+        r'all 2 sequences lack .*001/lidar/00.pkl.gz',
+    ),
     (truncate('001/lidar/00.pkl.gz'), r'lidar/00.pkl.gz is damaged \(EOFError\)'),
     (lambda root: (root / '001/meta/gps.json').write_text('{'), r'gps.json is no JSON file'),
     (table_edit('001/lidar/00.pkl.gz', lambda t: t.drop(columns='d')), 'has no columns of numbers x, y, z, i, d'),
@@ -248,7 +254,6 @@ DAMAGES = [
     (table_edit('001/annotations/semseg/00.pkl.gz', lambda t: t[:-1]), r'points, but \S+ labels \d+'),
     (table_edit('001/annotations/semseg/00.pkl.gz', lambda t: t.set_index(t.index + 5)), 'labels other points'),
     (table_edit('001/annotations/semseg/00.pkl.gz', lambda t: t + 60), 'classes outside 0 to 42'),
-    (lambda root: (root / '001/annotations/semseg/00.pkl.gz').unlink(), r'semseg/00.pkl.gz is missing'),
 ]
 
 
@@ -258,6 +263,81 @@ def test_damaged_files_are_one_clear_line(own_root, damage, message):
     with pytest.raises(DataError, match=message) as error:
         create_pandaset_infos(own_root)
     assert '\n' not in str(error.value) and not list(own_root.glob('*_infos_*.pkl'))
+
+
+def infos(root: Path, lidar: str = 'pandar64', split: str = 'train') -> list[dict]:
+    return pickle.loads((root / f'{lidar}_infos_{split}.pkl').read_bytes())['data_list']
+
+
+@pytest.mark.parametrize('form', ['unpacked', 'unpacked-under-the-old-name', 'packed-under-the-new-name', 'both'])
+def test_unpacked_tables(own_root, pandaset_root, lines, form):
+    for path in own_root.glob('*/*/**/*.pkl.gz'):
+        data = path.read_bytes()
+        if form.startswith('unpacked'):
+            data = gzip.decompress(data)
+        if form != 'unpacked-under-the-old-name':
+            path.with_suffix('').write_bytes(data)
+        if form != 'both':
+            path.unlink()
+        if form == 'unpacked-under-the-old-name':
+            path.write_bytes(data)
+    create_pandaset_infos(own_root)
+    for path in sorted(pandaset_root.glob('pandar*/*/*')) + sorted(pandaset_root.glob('*.pkl')):
+        assert (own_root / path.relative_to(pandaset_root)).read_bytes() == path.read_bytes()
+    assert not lines
+
+
+@pytest.mark.parametrize('folders', [('pandaset', 'pandaset'), ('pandaset_0', 'pandaset_1')])
+def test_sequences_a_folder_deeper(own_root, pandaset_root, lines, folders):
+    for sequence, folder in zip(('001', '002'), folders):
+        (own_root / folder).mkdir(exist_ok=True)
+        (own_root / sequence).rename(own_root / folder / sequence)
+    create_pandaset_infos(own_root)
+    for ours, theirs in zip(infos(own_root), infos(pandaset_root)):
+        for camera, image in ours['images'].items():
+            assert image.pop('img_path') == f'{folders[0]}/{theirs["images"][camera].pop("img_path")}'
+        assert ours == theirs
+    sample = paired(own_root, 'pandar64', [*READ, *PROJECT])[0]
+    assert len(sample['views']) == 6 and not lines
+
+
+def test_sequences_that_lack_something_are_left_out(own_root, lines):
+    shutil.rmtree(own_root / '001/annotations')
+    create_pandaset_infos(own_root, 'error')
+    assert not list(own_root.glob('*_train.pkl')) and len(infos(own_root, split='val')) == 2
+    assert '1 of 2 sequences have no semantic labels (001/annotations/semseg): left out' in lines[0]
+    shutil.copytree(own_root / '002', own_root / '003')
+    (own_root / '002/meta/gps.json').unlink()
+    with pytest.raises(DataError, match=r'1 of 3 sequences lack files \(002/meta/gps\.json\): unpack'):
+        create_pandaset_infos(own_root, 'error')
+    create_pandaset_infos(own_root)
+    assert {info['sample_idx'] for info in infos(own_root, split='val')} == {'003/00', '003/01'}
+
+
+def test_frames_and_cameras_that_are_not_there(own_root, lines):
+    shutil.rmtree(own_root / '001/camera/left_camera')
+    (own_root / '001/camera/front_camera/01.jpg').unlink()
+    (own_root / '002/annotations/semseg/00.pkl.gz').unlink()
+    (own_root / '002/camera/back_camera/intrinsics.json').unlink()
+    create_pandaset_infos(own_root)
+    first, second = infos(own_root)
+    assert set(CATALOG['pandar64'].cameras) - set(first['images']) == {'left_camera'}
+    assert set(CATALOG['pandar64'].cameras) - set(second['images']) == {'left_camera', 'front_camera'}
+    (only,) = infos(own_root, split='val')
+    assert only['sample_idx'] == '002/01' and 'back_camera' not in only['images']
+    assert '1 of 4 sweeps have no semantic labels (002/annotations/semseg/00): left out' in lines[0]
+    assert '4 of 18 images are absent or have no pose and intrinsics (left_camera: 2, front_camera: 1, bac' in lines[1]
+    assert len(paired(own_root, 'pandargt', [], cameras=['front_camera'])) == 1
+    with pytest.raises(DataError, match='1 of 4 sweeps'):
+        create_pandaset_infos(own_root, 'error')
+
+
+def test_poses_belong_to_frames_by_their_numbers(own_root, pandaset_root, lines):
+    """The first sweep and its labels are gone, the lists of poses and times are whole."""
+    for name in ('lidar', 'annotations/semseg'):
+        (own_root / '001' / name / '00.pkl.gz').unlink()
+    create_pandaset_infos(own_root)
+    assert infos(own_root) == infos(pandaset_root)[1:] and not lines
 
 
 def test_command_converts_and_configs_read(own_root, capsys, run_tool):

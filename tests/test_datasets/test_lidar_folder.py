@@ -61,6 +61,45 @@ def test_windows_of_kitti_360(tmp_path):
     ]
 
 
+def test_sequences_without_scans_are_left_out(once, lines):
+    (once / 'ImageSets/raw_small.txt').write_text('\ufeff000076 \r\n\r\n000099\r\n000027\r\n', newline='')
+    assert len(LidarFolder(str(once), ONCE, 'ImageSets/raw_small.txt')) == 4
+    (line,) = lines
+    assert '2 of 3 sequences' not in line and '1 of 3 sequences in ' in line and '(000099): left out' in line
+
+
+def test_without_lists_of_sequences_all_are_taken(once, lines):
+    (once / 'ImageSets/raw_small.txt').rename(once / 'ImageSets/train.txt')
+    with pytest.raises(DataError, match=r'raw_small\.txt does not exist \(there are train\.txt\): unpack'):
+        LidarFolder(str(once), ONCE, 'ImageSets/raw_small.txt')
+    (once / 'ImageSets/train.txt').unlink()
+    with pytest.raises(DataError, match=r'raw_small\.txt does not exist: unpack'):
+        LidarFolder(str(once), ONCE, 'ImageSets/raw_small.txt', missing='error')
+    assert len(LidarFolder(str(once), ONCE, 'ImageSets/raw_small.txt')) == 6
+    (line,) = lines
+    assert 'raw_small.txt does not exist: all 6 scans of' in line and 'perhaps those of other splits, too' in line
+
+
+def test_scans_a_folder_deeper_are_found_for_the_error(once):
+    (once / 'ONCE').mkdir()
+    (once / 'data').rename(once / 'ONCE/data')
+    with pytest.raises(DataError, match=rf'the scans of {once} lie a folder deeper: give --data-root {once}/ONCE$'):
+        LidarFolder(str(once), ONCE)
+
+
+def test_windows_that_hold_no_scan_are_counted(tmp_path, lines):
+    """Sequence 02 of KITTI-360 begins at 4391."""
+    for frame in (4391, 4392):
+        write_scan(tmp_path / KITTI_360.format(sequence=DRIVE.format(2)).replace('*', f'{frame:010d}'))
+    window = f'data_3d_semantics/train/{DRIVE.format(2)}/static/{{:010d}}_{{:010d}}.ply'
+    (tmp_path / 'train.txt').write_text(f'{window.format(0, 385)}\n{window.format(4391, 4625)}\n')
+    assert len(LidarFolder(str(tmp_path), KITTI_360, 'train.txt')) == 2
+    assert '1 of 2 windows in ' in lines[0] and f'({window.format(0, 385)}): left out' in lines[0]
+    (tmp_path / 'train.txt').write_text(f'{window.format(0, 385)}\n')
+    with pytest.raises(DataError, match=r'no point file .* of the sequences and windows in .*train\.txt'):
+        LidarFolder(str(tmp_path), KITTI_360, 'train.txt')
+
+
 @pytest.mark.parametrize(
     'spoil, settings, message',
     [
@@ -73,8 +112,13 @@ def test_windows_of_kitti_360(tmp_path):
         (lambda root: (root / 'ImageSets/raw_small.txt').write_text('\n'), {}, r'raw_small\.txt lists nothing'),
         (
             lambda root: (root / 'ImageSets/raw_small.txt').write_text('000027\n000099\n'),
+            dict(missing='error'),
+            r'1 of 2 sequences in .*raw_small\.txt have no scans .*lidar_roof/\*\.bin \(000099\): unpack',
+        ),
+        (
+            lambda root: (root / 'ImageSets/raw_small.txt').write_text('000098\n000099\n'),
             {},
-            r'no point file .*data/000099/lidar_roof/\*\.bin: unpack.*raw_small\.txt',
+            r'no point file .*data/\*/lidar_roof/\*\.bin of the sequences and windows in .*raw_small\.txt: unpack',
         ),
         (lambda root: None, dict(split=None, pattern='scans/{sequence}/*.bin'), r'no point file .*scans/\*/\*\.bin'),
     ],

@@ -1,8 +1,10 @@
 import numpy as np
 import pytest
 import torch
+from mmdet3d.structures import Det3DDataSample
 from peridot.errors import ConfigError, DataError
 from peridot.maps import write_map
+from peridot.models.pretrainer import _data_counts
 from peridot.structures import NO_LABEL
 from PIL import Image
 
@@ -41,9 +43,102 @@ def test_point_file_absent_or_not_finite(tiny):
     cloud = tiny.cloud(0)
     cloud[3, 1] = np.nan
     cloud.tofile(path)
-    assert 'not finite' in error_of(tiny.build(LOAD))
+    message = error_of(tiny.build(LOAD))
+    assert 'not finite in 1 of 600 points' in message and "set nonfinite='drop' of LoadPoints" in message
     path.unlink()
     assert '0.bin cannot be read' in error_of(tiny.build(LOAD))
+
+
+@pytest.fixture
+def lost_returns(tiny):
+    """Rows of the first cloud that are not finite, in columns that are kept."""
+    cloud = tiny.cloud(0)
+    cloud[3, 1], cloud[7], cloud[20, 3] = np.nan, np.nan, np.inf
+    # the ring number, which is not kept
+    cloud[30, 4] = np.nan
+    cloud.tofile(tiny.root / 'samples/LIDAR_TOP/0.bin')
+    return [3, 7, 20]
+
+
+def test_lost_returns_are_dropped_with_their_labels(tiny, lost_returns, monkeypatch):
+    lines = []
+    monkeypatch.setattr('peridot.datasets.transforms.loading.print_log', lambda line, *_: lines.append(line))
+    raw = np.fromfile(tiny.root / 'lidarseg/v1.0-mini/0_lidarseg.bin', np.uint8)
+    steps = [dict(type='peridot.LoadPoints', nonfinite='drop'), *SEGMENTATION[1:], dict(type='peridot.PackPaired')]
+    dataset = tiny.build(steps, test_mode=True)
+    sample, whole = dataset[0], dataset[1]
+    kept = np.delete(np.arange(600), lost_returns)
+    np.testing.assert_array_equal(sample['inputs']['points'].numpy(), tiny.cloud(0)[kept, :4])
+    labels = sample['data_samples'].gt_pts_seg.pts_semantic_mask.numpy()
+    np.testing.assert_array_equal(labels, dataset.get_data_info(0)['seg_label_mapping'][raw][kept])
+    np.testing.assert_array_equal(sample['data_samples'].eval_ann_info['pts_semantic_mask'], labels)
+    assert [item['data_samples'].metainfo['dropped_points'] for item in (sample, whole)] == [3, 0]
+    assert len(lines) == 1 and '0.bin: 3 of 600 points are not finite' in lines[0]
+    # the label file still has to be as long as the point file
+    path = tiny.root / 'lidarseg/v1.0-mini/0_lidarseg.bin'
+    raw[kept].tofile(path)
+    assert '597 bytes' in error_of(dataset)
+
+
+def test_pairs_refer_to_the_points_that_are_left(tiny, lost_returns):
+    steps = [dict(type='peridot.LoadPoints', nonfinite='drop'), *LOAD[1:]]
+    sample = tiny.build(steps)[0]
+    kept = np.delete(np.arange(600), lost_returns)
+    finite = tiny.cloud(0)
+    finite[lost_returns] = 0
+    finite[lost_returns, 2] = 1e6
+    finite[:, 4] = 0
+    finite.tofile(tiny.root / 'samples/LIDAR_TOP/0.bin')
+    whole = tiny.build(LOAD)[0]['pairs']
+    np.testing.assert_array_equal(kept[sample['pairs'].point.numpy()], whole.point.numpy())
+
+
+def test_a_file_without_any_finite_point(tiny):
+    np.full((600, 5), np.nan, np.float32).tofile(tiny.root / 'samples/LIDAR_TOP/0.bin')
+    message = error_of(tiny.build([dict(type='peridot.LoadPoints', nonfinite='drop')]))
+    assert 'not finite in 600 of 600 points' in message
+
+
+@pytest.mark.parametrize('settings', [dict(nonfinite='keep'), dict(dtype='float16')])
+def test_other_words_are_config_errors(tiny, settings):
+    with pytest.raises(ConfigError, match=r"choose 'float32' or 'float64', and 'error' or 'drop'"):
+        tiny.build([dict(type='peridot.LoadPoints', **settings)])
+
+
+def test_training_logs_how_many_points_were_dropped():
+    samples = [Det3DDataSample(metainfo=dict(dropped_points=count, skipped=0)) for count in (2, 3)]
+    assert _data_counts(samples) == {'data/skipped': 0, 'data/dropped_points': 5}
+    assert _data_counts([Det3DDataSample()]) == {}
+
+
+def test_a_file_in_another_layout_is_recognized(tiny, demo_root):
+    """A real scan's 5 float32 in a config for 4, in double precision, and cut."""
+    scan = np.fromfile(next((demo_root / 'samples/LIDAR_TOP').iterdir()), np.float32).reshape(-1, 5)
+    scan = scan[: len(scan) // 8 * 8]
+    path = tiny.root / 'samples/LIDAR_TOP/0.bin'
+    for info in tiny.content['data_list']:
+        del info['lidar_points']['num_pts_feats']
+    tiny.write_infos()
+    four = tiny.build([dict(type='peridot.LoadPoints', load_dim=4)])
+    scan.tofile(path)
+    message = error_of(four)
+    assert '0.bin does not look like 4 float32 per point' in message and "set load_dim=5 and dtype='float32'" in message
+    scan.astype(np.float64).tofile(path)
+    assert "set load_dim=5 and dtype='float64'" in error_of(tiny.build([dict(type='peridot.LoadPoints')]))
+    read = tiny.build([dict(type='peridot.LoadPoints', dtype='float64')])[0]['points'].tensor
+    np.testing.assert_array_equal(read.numpy(), scan[:, :4])
+    assert read.dtype == torch.float32
+    scan[:-1].tofile(path)
+    message = error_of(tiny.build([dict(type='peridot.LoadPoints', load_dim=4)]))
+    assert 'multiple of 16' in message and "restore it or set load_dim=5 and dtype='float32' of LoadPoints" in message
+    # looked at once: later files cost nothing
+    dataset = tiny.build([dict(type='peridot.LoadPoints')])
+    dataset[1]
+    scan.tofile(path)
+    dataset[0]
+    step = dataset.pipeline.transforms[0]
+    step._likely = None
+    dataset[2]
 
 
 def test_load_dim_of_another_dataset(tiny):
@@ -82,7 +177,8 @@ def test_bad_point_labels(tiny):
     assert '0_lidarseg.bin' in error_of(dataset)
     del tiny.content['data_list'][0]['pts_semantic_mask_path']
     tiny.write_infos()
-    assert 'token0' in error_of(tiny.build(SEGMENTATION))
+    with pytest.raises(DataError, match=r'1 of 4 samples of .* lack point labels \(token0\): unpack'):
+        tiny.build(SEGMENTATION, missing='error')
 
 
 @pytest.mark.parametrize('damage', ['absent', 'truncated'])

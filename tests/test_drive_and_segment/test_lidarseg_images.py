@@ -20,8 +20,7 @@ def dataset(root: Path, base: str, **settings):
     pytest.importorskip('mmseg.datasets')
     init_default_scope('mmseg')
     config = Config.fromfile(BASES / f'{base}.py').val_dataloader.dataset
-    labels = dict(config.data_prefix, pts_semantic_mask='lidarseg/v1.0-mini')
-    return DATASETS.build({**config, 'data_root': str(root), 'data_prefix': labels, **settings})
+    return DATASETS.build({**config, 'data_root': str(root), **settings})
 
 
 def paint_naively(points, labels, lidar2cam, cam2img, size, window):

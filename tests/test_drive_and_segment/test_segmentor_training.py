@@ -86,8 +86,6 @@ def root(demo_root, tmp_path_factory) -> Path:
 def train(config: Path, root: Path, folder: Path, run_tool, *options: str, evaluate: bool = False) -> list[dict]:
     """Train for an epoch of one step on small crops; what was logged."""
     options = [*SMALL, *network(config), *options]
-    if 'nuscenes' in config.name:
-        options.append('val_dataloader.dataset.data_prefix.pts_semantic_mask=lidarseg/v1.0-mini')
     options += EVALUATION if evaluate else [f'val_{part}=None' for part in ('dataloader', 'cfg', 'evaluator')]
     arguments = ['--data-root', root, '--work-dir', folder, '--cfg-options', *options]
     run_tool('train', small_crops(config, folder), *arguments)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from peridot.datasets.create_infos_pandaset import read_table
+from peridot.datasets.pandaset_tables import read_table
 from pyquaternion import Quaternion
 from scipy.spatial import cKDTree
 from streets.taxonomy import INDEX, PANDASET, SEMANTIC_KITTI

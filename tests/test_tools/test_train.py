@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -211,3 +212,38 @@ def test_two_processes_train(labeled_root, tmp_path, free_port):
     assert result.returncode == 0, result.stdout[-3000:] + result.stderr[-3000:]
     assert sorted(logged_losses(tmp_path)) == [1, 2]
     assert 'probe/miou' in result.stdout
+
+
+PARTLY = """
+_base_ = '{repo}/configs/demo/ppkt_demo.py'
+paired = dict(type='peridot.PairedDataset', data_root='{root}', cameras=['CAM2'], dataset='semantickitti')
+read = [dict(type='peridot.LoadPoints', load_dim=4), *_base_.load_views]
+train_dataloader = dict(
+    dataset=dict(
+        _delete_=True, **paired, ann_file='semantickitti_infos_train.pkl', pipeline=[*read, *_base_.augment]
+    )
+)
+picture_dataset = dict(
+    _delete_=True, **paired, ann_file='semantickitti_infos_val.pkl', pipeline=[*read, _base_.resize_views, _base_.pack]
+)
+val_cfg = val_dataloader = val_evaluator = None
+"""
+
+
+def test_images_of_some_scans_are_enough(semantickitti_root, tmp_path, run_tool):
+    """One of two scans has an image, and none of the validation sequence, of which the figures would be."""
+    root, work_dir = tmp_path / 'semantickitti', tmp_path / 'work'
+    shutil.copytree(semantickitti_root, root)
+    (root / 'sequences/00/image_2/000001.png').unlink()
+    shutil.rmtree(root / 'sequences/08/image_2')
+    run_tool('create_data', 'semantickitti', '--root', root)
+    config = tmp_path / 'partly.py'
+    config.write_text(PARTLY.format(repo=REPO, root=root))
+    options = [option for option in TINY if 'indices' not in option and 'val_interval' not in option]
+    run_tool('train', config, '--work-dir', work_dir, '--cfg-options', *options, 'train_cfg.max_epochs=1')
+    assert sorted(logged_losses(work_dir)) == [1] and (work_dir / 'backbone.pth').is_file()
+    log = next(work_dir.glob('*/*.log')).read_text()
+    warnings = [line for line in log.splitlines() if 'WARNING' in line and 'lack an image of CAM2' in line]
+    assert sum('1 of 2 samples' in line and 'left out' in line for line in warnings) == 1
+    assert sum('no figures of the features: 2 of 2 samples' in line for line in warnings) == 1
+    assert not (work_dir / 'pictures').exists()

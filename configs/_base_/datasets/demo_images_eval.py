@@ -7,10 +7,6 @@ images_eval_pipeline = [
     dict(type='peridot.RenderLabels'),
     dict(type='mmseg.PackSegInputs'),
 ]
-demo_images = dict(
-    data_root='data/demo/',
-    data_prefix=dict(pts_semantic_mask='lidarseg/v1.0-mini'),
-    pipeline=images_eval_pipeline,
-)
+demo_images = dict(data_root='data/demo/', pipeline=images_eval_pipeline)
 val_dataloader = dict(num_workers=1, dataset=demo_images)
 test_dataloader = dict(num_workers=1, dataset=demo_images)

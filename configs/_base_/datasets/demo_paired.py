@@ -2,7 +2,7 @@
 
 _base_ = './nus_paired.py'
 
-demo_data = dict(data_root='data/demo/', data_prefix=dict(pts_semantic_mask='lidarseg/v1.0-mini'))
+demo_data = dict(data_root='data/demo/')
 
 train_dataloader = dict(batch_size=1, num_workers=1, dataset=demo_data)
 val_dataloader = dict(num_workers=1, dataset=demo_data)

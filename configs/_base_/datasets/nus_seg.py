@@ -11,7 +11,7 @@ train_dataset = dict(
     type='peridot.PairedDataset',
     data_root='data/nuscenes/',
     ann_file='nuscenes_infos_train.pkl',
-    data_prefix=dict(pts='samples/LIDAR_TOP', pts_semantic_mask='lidarseg/v1.0-trainval'),
+    data_prefix=dict(pts='samples/LIDAR_TOP', pts_semantic_mask='lidarseg/{version}'),
     cameras=[],
     dataset='nuscenes',
 )

@@ -2,7 +2,7 @@
 
 _base_ = './scalr_nus.py'
 
-demo_data = dict(data_root='data/demo/', data_prefix=dict(pts_semantic_mask='lidarseg/v1.0-mini'))
+demo_data = dict(data_root='data/demo/')
 
 # six times the supervision of a sample: the demo is short
 all_cameras = dict(type='peridot.ChooseCamera', min_points=17, min_depth=1.0, num_cameras=None)

@@ -17,6 +17,7 @@ paired = dict(
     data_prefix=dict(
         _delete_=True,
         pts='training/velodyne',
+        sweeps='training/velodyne',
         CAM_FRONT='training/image_0',
         CAM_FRONT_LEFT='training/image_1',
         CAM_FRONT_RIGHT='training/image_2',

@@ -35,7 +35,9 @@ class Converter:
     Attributes:
         name: The tool's subcommand, by custom also the name of the folder.
         layout: Contents of the folder, in words.
-        function: 'module:function', called with the folder, `verbose` and the options; returns the info files.
+        function: 'module:function', called with the folder, `missing`, `verbose` and the options; returns the info
+            files.
+        parts: Patterns of the dataset's own files and folders below its folder.
         options: Arguments of argparse's `add_argument` by option.
         overlays: Draw the points of the first scans on their images: the calibration is the user's.
         then: What to do with the files, for the user; `{root}` stands for their folder.
@@ -44,6 +46,7 @@ class Converter:
     name: str
     layout: str
     function: str
+    parts: Sequence[str]
     options: Mapping[str, Mapping] = field(default_factory=dict)
     overlays: bool = False
     then: str = ''

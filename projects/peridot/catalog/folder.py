@@ -2,6 +2,9 @@
 
 from peridot.catalog.entry import CatalogEntry, Converter
 
+# of a recording
+_PARTS = ('points', 'images', 'labels', 'calibration.json', 'classes.json', 'poses.csv', 'timestamps.csv')
+
 FOLDER = CatalogEntry(
     name='folder',
     columns=('x', 'y', 'z', 'intensity'),
@@ -10,6 +13,7 @@ FOLDER = CatalogEntry(
         'folder',
         'points/, images/ and calibration.json, or several such folders (docs/own_recording.md)',
         'peridot.datasets.create_infos_folder:create_folder_infos',
+        tuple(place + part for place in ('', '*/') for part in _PARTS),
         {
             '--val': dict(
                 nargs='+',
@@ -17,7 +21,6 @@ FOLDER = CatalogEntry(
                 metavar='NAME',
                 help='recordings for validation (the last tenth of each recording)',
             ),
-            '--out': dict(help='folder of the info files and converted files, if the root is read-only (the root)'),
             '--tolerance': dict(
                 type=float, default=0.05, metavar='S', help='longest time between a scan and its images (0.05 s)'
             ),

@@ -11,6 +11,11 @@ KITTI = CatalogEntry(
     front_camera='CAM2',
     split_rules=('random', 'stride'),
     split_unit='frames',
-    converter=Converter('kitti', 'ImageSets/ and training/', 'peridot.datasets.create_infos_kitti:create_kitti_infos'),
+    converter=Converter(
+        'kitti',
+        'ImageSets/ and training/',
+        'peridot.datasets.create_infos_kitti:create_kitti_infos',
+        ('ImageSets', *(f'*ing/{name}' for name in ('velodyne', 'image_[0-3]', 'calib', 'label_[0-3]', 'planes'))),
+    ),
     detection=dict(type='mmdet3d.KittiDataset', data_prefix=dict(pts='training/velodyne_reduced')),
 )

@@ -54,6 +54,7 @@ NUSCENES = CatalogEntry(
         'nuscenes',
         'samples/, sweeps/ and v1.0-*/',
         'peridot.datasets.create_infos:create_nuscenes_infos',
+        ('samples', 'sweeps', 'maps', 'lidarseg', *VERSIONS),
         {
             '--version': dict(default='v1.0-trainval', choices=list(VERSIONS)),
             '--max-sweeps': dict(type=int, default=10, help='earlier sweeps listed a sample (10)'),

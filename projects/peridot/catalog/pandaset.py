@@ -25,6 +25,9 @@ CLASSES = (
     PointClass('driveway', (250, 170, 160), (12,)),
 )
 
+# folders of a sequence
+PARTS = ('lidar', 'camera', 'annotations', 'meta')
+
 PANDAR64 = CatalogEntry(
     name='pandar64',
     columns=('x', 'y', 'z', 'intensity'),
@@ -49,7 +52,12 @@ PANDAR64 = CatalogEntry(
         'right_camera',
     ),
     front_camera='front_camera',
-    converter=Converter('pandaset', '001/, 002/, ...', 'peridot.datasets.create_infos_pandaset:create_pandaset_infos'),
+    converter=Converter(
+        'pandaset',
+        '001/, 002/, ...',
+        'peridot.datasets.create_infos_pandaset:create_pandaset_infos',
+        tuple(f'{above}[0-9][0-9][0-9]/{name}' for above in ('', '*/') for name in PARTS),
+    ),
 )
 PANDARGT = replace(PANDAR64, name='pandargt')
 # in the order of their numbers in PandaSet's tables of points

@@ -38,6 +38,9 @@ SEMANTICKITTI = CatalogEntry(
     split_rules=('slidr', 'random'),
     split_unit='scans',
     converter=Converter(
-        'semantickitti', 'sequences/', 'peridot.datasets.create_infos_kitti:create_semantickitti_infos'
+        'semantickitti',
+        'sequences/',
+        'peridot.datasets.create_infos_semantickitti:create_semantickitti_infos',
+        ('sequences',),
     ),
 )

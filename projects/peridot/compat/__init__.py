@@ -14,6 +14,7 @@ from . import (
     minkunet_lists,
     minkunet_shape,
     minkunet_voxelize,
+    nuscenes_devkit,
     object_sample,
     spconv_cpu,
     spconv_triton,
@@ -38,5 +39,6 @@ def apply() -> None:
     spconv_triton.apply()
     minkunet = (minkunet_voxelize, minkunet_lists, minkunet_shape)
     mmengine = (checkpoint_loading, weight_files, launch_on_cpu)
-    for repair in (*mmengine, cbgs, spconv_cpu, *minkunet, kitti_eval, object_sample, allocation):
+    others = (cbgs, spconv_cpu, *minkunet, kitti_eval, nuscenes_devkit, object_sample, allocation)
+    for repair in (*mmengine, *others):
         repair.apply()

@@ -6,56 +6,100 @@ import contextlib
 import importlib
 import io
 import os
+import pickle
 import shutil
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
+from typing import TYPE_CHECKING
 
+from mmengine.fileio import load
 from mmengine.registry import DefaultScope
 
 from peridot.catalog import CATALOG, create_command, lookup
 from peridot.catalog.nuscenes import VERSIONS
+from peridot.datasets.missing import check_missing, report
+from peridot.datasets.nuscenes_part import Part, keep_present
 from peridot.errors import ConfigError, DataError
+from peridot.files import atomic_path
 
-_TABLES = ('category', 'attribute', 'visibility', 'instance', 'sensor', 'calibrated_sensor', 'ego_pose', 'log')
-_TABLES += ('scene', 'sample', 'sample_data', 'map')
+if TYPE_CHECKING:
+    from nuscenes.nuscenes import NuScenes
 
 
 def create_nuscenes_infos(
-    root: str | os.PathLike, version: str = 'v1.0-trainval', max_sweeps: int = 10, verbose: bool = False
+    root: str | os.PathLike,
+    version: str = 'v1.0-trainval',
+    max_sweeps: int = 10,
+    missing: str = 'skip',
+    verbose: bool = False,
 ) -> list[Path]:
     """Write `nuscenes_infos_{train,val}.pkl` (or `_test`) into the dataset's folder, in mmdet3d's v2 format.
 
-    If nuScenes-lidarseg is unpacked there, the infos have `pts_semantic_mask_path`.
+    Scenes that lack key frames of the lidar are left out, as are single images and sweeps that are absent; a split
+    without scenes gets no file. Samples whose label file of nuScenes-lidarseg is there have `pts_semantic_mask_path`.
 
     Args:
         root: Folder with `samples/`, `sweeps/` and the tables' folder.
         version: 'v1.0-mini' | 'v1.0-trainval' | 'v1.0-test'.
         max_sweeps: Earlier sweeps listed for each sample.
+        missing: 'skip' counts what is absent in a line each, 'error' stops.
         verbose: Show the output of the converter.
 
     Returns:
         The files.
 
     Raises:
-        ConfigError: Unknown version, or mmdet3d came without its tools.
-        DataError: Folders or tables are missing.
+        ConfigError: Unknown version or `missing`, or mmdet3d came without its tools.
+        DataError: Folders or tables are missing, damaged or of several versions, or no scene is complete.
     """
     root = Path(root).resolve()
-    _check(root, version)
+    check_missing(missing)
+    if version not in VERSIONS:
+        raise ConfigError(f'version {version!r}: nuScenes has {", ".join(VERSIONS)}')
+    for folder in (root / 'samples' / 'LIDAR_TOP', root / version):
+        if not folder.is_dir():
+            raise DataError(
+                f'{folder} is missing: unpack nuScenes {version} into {root}, or name its folder with --root'
+            )
+    check_writable(root)
     converter, updater = load_converter('nuscenes_converter'), load_converter('update_infos_to_v2')
-    # the converter works in several passes over its own files: under final names an interruption would leave halves
-    with unfinished_folder(root) as work, _opened(updater, version, root), converter_output(verbose):
-        (work / 'v1').mkdir()
-        (work / 'v2').mkdir()
-        converter.create_nuscenes_infos(str(root), f'{work.name}/v1/nuscenes', version, max_sweeps)
-        for split in VERSIONS[version]:
-            updater.update_nuscenes_infos(f'{work}/v1/nuscenes_infos_{split}.pkl', f'{work}/v2')
-        return [move_into(path, root) for path in sorted((work / 'v2').iterdir())]
+    try:
+        part = Part(root, version, missing)
+        # the converter works in several passes over its own files: under final names an interruption would leave halves
+        with unfinished_folder(root) as work:
+            with _opened(updater, part.tables), converter_output(verbose):
+                paths = _convert(converter, updater, work, version, max_sweeps)
+            contents = {path: load(path) for path in paths}
+            absent = keep_present([info for content in contents.values() for info in content['data_list']], part)
+            for path, content in contents.items():
+                content['metainfo'].update({'missing_sweeps': absent} if absent else {})
+                write_infos(content, path)
+            return [move_into(path, root) for path in paths]
+    except (AssertionError, LookupError, TypeError, ValueError) as error:
+        raise DataError(
+            f'the tables in {root / version} do not fit together ({type(error).__name__}: {error}): unpack all of them '
+            f'again, from one archive of nuScenes {version}'
+        ) from error
 
 
-def create_gt_database(root: str | os.PathLike, dataset: str, verbose: bool = False) -> Path:
+def _convert(converter: ModuleType, updater: ModuleType, work: Path, version: str, max_sweeps: int) -> list[Path]:
+    """Info files of version 2 of the splits that have samples."""
+    for name in ('v1', 'v2'):
+        (work / name).mkdir()
+    converter.create_nuscenes_infos(str(work), 'v1/nuscenes', version, max_sweeps)
+    for split in VERSIONS[version]:
+        source = work / 'v1' / f'nuscenes_infos_{split}.pkl'
+        # the updater fails on an empty list
+        if load(source)['infos']:
+            updater.update_nuscenes_infos(str(source), f'{work}/v2')
+    return sorted((work / 'v2').iterdir())
+
+
+def create_gt_database(
+    root: str | os.PathLike, dataset: str, missing: str = 'skip', verbose: bool = False
+) -> Path | None:
     """Cut the objects out of the training scans, for mmdet3d's `ObjectSample`.
 
     Writes `{dataset}_gt_database/` and `{dataset}_dbinfos_train.pkl` into the dataset's folder. nuScenes' objects
@@ -64,14 +108,15 @@ def create_gt_database(root: str | os.PathLike, dataset: str, verbose: bool = Fa
     Args:
         root: Folder with `{dataset}_infos_train.pkl`.
         dataset: One whose catalog entry has `detection`: 'nuscenes' | 'kitti'.
+        missing: 'skip' makes none and says so if sweeps are absent, 'error' raises.
         verbose: Show the output of the converter.
 
     Returns:
-        The `.pkl` file.
+        The `.pkl` file; None if sweeps are absent.
 
     Raises:
         ConfigError: No such database exists for the dataset, or mmdet3d came without its tools.
-        DataError: The info file is missing.
+        DataError: The info file or a file that it names is missing.
     """
     root = Path(root).resolve()
     entry = lookup(dataset)
@@ -81,25 +126,31 @@ def create_gt_database(root: str | os.PathLike, dataset: str, verbose: bool = Fa
     infos = root / entry.info_file('train')
     if not infos.is_file():
         raise DataError(f'{infos} is missing: make it with `{create_command(root, dataset)}`')
+    check_writable(root)
+    if load(infos)['metainfo'].get('missing_sweeps'):
+        line = f'{dataset}_gt_database gathers the points of sweeps, of which some are absent'
+        report(line, f'unpack the archives with sweeps over {root} and run the command again', missing)
+        return None
     kind = entry.detection['type'].removeprefix('mmdet3d.')
     create = load_converter('create_gt_database').create_groundtruth_database
     names = f'{dataset}_gt_database', f'{dataset}_dbinfos_train.pkl'
     with unfinished_folder(root) as work, converter_output(verbose), DefaultScope.overwrite_default_scope('mmdet3d'):
         database, db_infos = (str(work / name) for name in names)
-        create(kind, f'{root}/', dataset, infos.name, None, None, database, db_infos)
+        try:
+            create(kind, f'{root}/', dataset, infos.name, None, None, database, db_infos)
+        except FileNotFoundError as error:
+            raise DataError(
+                f'{error.filename} is missing, which {infos} names: unpack it again, and run '
+                f'`{create_command(root, dataset)}` again'
+            ) from None
         shutil.rmtree(root / names[0], ignore_errors=True)
         return [move_into(work / name, root) for name in names][-1]
 
 
-def _check(root: Path, version: str) -> None:
-    if version not in VERSIONS:
-        raise ConfigError(f'version {version!r}: nuScenes has {", ".join(VERSIONS)}')
-    wanted = [root / 'samples' / 'LIDAR_TOP', root / version]
-    names = _TABLES if version == 'v1.0-test' else (*_TABLES, 'sample_annotation')
-    wanted += [root / version / f'{name}.json' for name in names]
-    for path in wanted:
-        if not path.exists():
-            raise DataError(f'{path} is missing: unpack nuScenes {version} into {root}, or name its folder with --root')
+def check_writable(root: Path) -> None:
+    """Raise a DataError if nothing can be written into a folder, before the work begins."""
+    if not os.access(root, os.W_OK):
+        raise DataError(f'{root} cannot be written to: give a folder for the files with --out')
 
 
 def load_converter(name: str) -> ModuleType:
@@ -135,6 +186,13 @@ def unfinished_folder(root: Path) -> Iterator[Path]:
         shutil.rmtree(work, ignore_errors=True)
 
 
+def write_infos(content: dict | list, path: Path) -> Path:
+    """Write an info file in one step."""
+    with atomic_path(path) as temporary:
+        temporary.write_bytes(pickle.dumps(content))
+    return path
+
+
 def move_into(path: Path, folder: Path) -> Path:
     """Move a file, or a folder whose name is free, to `folder` in one step."""
     return path.replace(folder / path.name)
@@ -146,15 +204,15 @@ def converter_output(verbose: bool) -> contextlib.AbstractContextManager:
 
 
 @contextlib.contextmanager
-def _opened(updater: ModuleType, version: str, root: Path):
-    """Let the updater, which always opens ./data/nuscenes, open this dataset instead."""
-    original = updater.NuScenes
+def _opened(updater: ModuleType, tables: NuScenes) -> Iterator[None]:
+    """Let the converter and the updater, which would open the whole dataset and ./data/nuscenes, take these tables."""
+    import nuscenes.nuscenes
 
-    def here(**_):
-        return original(version=version, dataroot=str(root), verbose=False)
-
-    updater.NuScenes = here
+    originals = [(module, module.NuScenes) for module in (nuscenes.nuscenes, updater)]
+    for module, _ in originals:
+        module.NuScenes = lambda **_: tables
     try:
         yield
     finally:
-        updater.NuScenes = original
+        for module, original in originals:
+            module.NuScenes = original

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import pickle
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -11,21 +10,23 @@ from pathlib import Path
 from tqdm import tqdm
 
 from peridot.catalog.folder import FOLDER
+from peridot.datasets.create_infos import check_writable, write_infos
+from peridot.datasets.missing import check_missing
 from peridot.datasets.recordings.checks import check, table
 from peridot.datasets.recordings.classes import CLASSES, read_classes
 from peridot.datasets.recordings.matching import Sample, match
 from peridot.datasets.recordings.products import Products
 from peridot.datasets.recordings.recording import Recording, find_recordings
 from peridot.errors import ConfigError, DataError
-from peridot.files import atomic_path, usable_cores
+from peridot.files import usable_cores
 
 
 def create_folder_infos(
     root: str | os.PathLike,
     val: Sequence[str] = (),
-    out: str | os.PathLike | None = None,
     tolerance: float = 0.05,
     drop_invalid: bool = False,
+    missing: str = 'skip',
     verbose: bool = False,
 ) -> list[Path]:
     """Write `folder_infos_{train,val}.pkl` of one recording, or of a folder of recordings, and what they refer to.
@@ -37,9 +38,9 @@ def create_folder_infos(
     Args:
         root: The recording (`points/`, `images/`, `calibration.json`; docs/own_recording.md), or a folder of several.
         val: Names of the recordings for validation; by default the last tenth in time of each recording.
-        out: Folder of the info files and products, by default `root`. Files that stay are linked from there.
         tolerance: Longest time in seconds between a scan and its images.
         drop_invalid: Drop points that are not finite, and their labels, instead of stopping.
+        missing: 'skip' leaves scans without an image or a pose out and counts them, 'error' stops.
         verbose: Print the numbers that show a wrong calibration, warnings and progress.
 
     Returns:
@@ -49,15 +50,17 @@ def create_folder_infos(
         ConfigError: `val` names no recording or all of them.
         DataError: Files are missing, damaged or do not fit together, or the calibration is wrong.
     """
+    check_missing(missing)
     root = Path(root).resolve()
-    out = Path(out).resolve() if out else root
     recordings = find_recordings(root)
     _check_val([recording.name for recording in recordings], val)
     meta = _classes(root, recordings)
     matched = [(recording, *match(recording, tolerance)) for recording in recordings]
-    _check_writable(out)
+    if missing == 'error' and (notes := [note for *_, own in matched for note in own]):
+        raise DataError(notes[0])
+    check_writable(root)
     ids = list(meta.get('seg_label_mapping', ()))
-    products = [Products(recording, out, drop_invalid, ids) for recording in recordings]
+    products = [Products(recording, root, drop_invalid, ids) for recording in recordings]
     _report(matched, products, verbose)
     infos: dict[str, list[dict]] = {'train': [], 'val': []}
     for (recording, samples, _), product in zip(matched, products):
@@ -68,7 +71,7 @@ def create_folder_infos(
         dropped = sum(sum(product.dropped.values()) for product in products)
         print(f'{dropped} points that are not finite were dropped\n' * bool(dropped), end='')
         print(', '.join(f'{split}: {len(samples)} samples' for split, samples in infos.items()))
-    return [_write_infos(out, split, samples, meta) for split, samples in infos.items() if samples]
+    return [_write_infos(root, split, samples, meta) for split, samples in infos.items() if samples]
 
 
 def _splits(recording: Recording, count: int, val: Sequence[str]) -> list[str]:
@@ -100,12 +103,6 @@ def _classes(root: Path, recordings: Sequence[Recording]) -> dict:
     return read_classes(root / CLASSES) if labeled else {}
 
 
-def _check_writable(out: Path) -> None:
-    existing = next(folder for folder in (out, *out.parents) if folder.exists())
-    if not os.access(existing, os.W_OK):
-        raise DataError(f'{existing} is read-only: name a folder for the info files and converted files with --out')
-
-
 def _report(
     matched: Iterable[tuple[Recording, list[Sample], list[str]]], products: Sequence[Products], verbose: bool
 ) -> None:
@@ -131,9 +128,6 @@ def _convert(product: Products, samples: Sequence[Sample], verbose: bool) -> Ite
         pool.shutdown(cancel_futures=True)
 
 
-def _write_infos(out: Path, split: str, samples: list[dict], meta: dict) -> Path:
-    path = out / FOLDER.info_file(split)
+def _write_infos(root: Path, split: str, samples: list[dict], meta: dict) -> Path:
     metainfo = {'dataset': FOLDER.name, 'info_version': '1.1', 'split': split, **meta}
-    with atomic_path(path) as temporary:
-        temporary.write_bytes(pickle.dumps({'metainfo': metainfo, 'data_list': samples}))
-    return path
+    return write_infos({'metainfo': metainfo, 'data_list': samples}, root / FOLDER.info_file(split))

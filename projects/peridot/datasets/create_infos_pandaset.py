@@ -2,24 +2,23 @@
 
 from __future__ import annotations
 
-import gzip
 import json
 import os
-import pickle
+from collections import Counter
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 from scipy.spatial.transform import Rotation
 from tqdm import tqdm
 
 from peridot.catalog.pandaset import LIDARS, PANDAR64
+from peridot.datasets.create_infos import check_writable, write_infos
+from peridot.datasets.missing import IMAGE_SUFFIXES, check_missing, files_in, first, report
+from peridot.datasets.pandaset_tables import RESTORE, columns_of, read_table
 from peridot.errors import DataError
 from peridot.files import atomic_path
-
-if TYPE_CHECKING:
-    from pandas import DataFrame
 
 # sequences that start north of it (San Francisco) are for training, the others (El Camino Real) for validation
 BORDER_LATITUDE = 37.6
@@ -27,33 +26,51 @@ BORDER_LATITUDE = 37.6
 ORIGIN_HEIGHT = 1.6
 _LIDAR_COLUMNS = ['x', 'y', 'z', 'i', 'd']
 _MAX_LABEL = max(PANDAR64.segmentation_meta()['seg_label_mapping'])
-
-_RESTORE = 'unpack the sequence again'
-# classes that a table of numbers with names needs, as pandas 0.25 to 3 store it
-_TABLE_PARTS = {
-    'builtins': {'slice'},
-    '__builtin__': {'slice'},
-    '_codecs': {'encode'},
-    'numpy': {'dtype', 'ndarray'},
-    'numpy.core.multiarray': {'_reconstruct', 'scalar'},
-    'numpy._core.multiarray': {'_reconstruct', 'scalar'},
-    'numpy.core.numeric': {'_frombuffer'},
-    'numpy._core.numeric': {'_frombuffer'},
-    'pandas': {'DataFrame', 'Index', 'RangeIndex', 'StringDtype'},
-    'pandas._libs.arrays': {'__pyx_unpickle_NDArrayBacked'},
-    'pandas._libs.internals': {'_unpickle_block'},
-    'pandas.arrays': {'StringArray'},
-    'pandas.core.arrays.string_': {'StringArray', 'StringDtype'},
-    'pandas.core.frame': {'DataFrame'},
-    'pandas.core.indexes.base': {'Index', '_new_Index'},
-    'pandas.core.indexes.numeric': {'Float64Index', 'Int64Index', 'UInt64Index'},
-    'pandas.core.indexes.range': {'RangeIndex'},
-    'pandas.core.internals.blocks': {'new_block'},
-    'pandas.core.internals.managers': {'BlockManager'},
-}
+# as they are published, and unpacked
+_TABLE_SUFFIXES = ('.pkl.gz', '.pkl')
 
 
-def create_pandaset_infos(root: str | os.PathLike, verbose: bool = False) -> list[Path]:
+@dataclass(frozen=True)
+class Recording:
+    """What is there of a sequence.
+
+    Attributes:
+        folder: Its folder; the name is its number.
+        sweeps: Files of `lidar` by the frames' names.
+        labels: Files of `annotations/semseg` by the frames' names.
+        images: Files of each camera by the frames' names; empty without poses and intrinsics.
+    """
+
+    folder: Path
+    sweeps: dict[str, str]
+    labels: dict[str, str]
+    images: dict[str, dict[str, str]]
+
+    @classmethod
+    def of(cls, folder: Path) -> Recording:
+        """List the files of a sequence."""
+        sweeps, labels = (files_in(folder / name, *_TABLE_SUFFIXES) for name in ('lidar', 'annotations/semseg'))
+        images = {name: files_in(folder / 'camera' / name, '.jpg', *IMAGE_SUFFIXES) for name in PANDAR64.cameras}
+        for name in images:
+            if not all((folder / 'camera' / name / f'{part}.json').is_file() for part in ('poses', 'intrinsics')):
+                images[name] = {}
+        return cls(folder, {name: file for name, file in sweeps.items() if name.isdigit()}, labels, images)
+
+    @property
+    def frames(self) -> list[str]:
+        """Names of the frames with sweep and labels."""
+        return [name for name in self.sweeps if name in self.labels]
+
+    def lacking(self) -> str | None:
+        """What of a whole sequence is absent without which it cannot be used."""
+        if not self.frames:
+            return 'lidar/00.pkl.gz' if not self.sweeps else 'annotations/semseg'
+        return next(
+            (part for part in ('lidar/poses.json', 'meta/gps.json') if not (self.folder / part).is_file()), None
+        )
+
+
+def create_pandaset_infos(root: str | os.PathLike, missing: str = 'skip', verbose: bool = False) -> list[Path]:
     """Write clouds, labels and `{pandar64,pandargt}_infos_{train,val}.pkl` into the dataset's folder.
 
     For each sequence with semantic labels, lidar and frame: `{lidar}/{sequence}/{frame}.bin`, float32 x, y, z,
@@ -62,78 +79,79 @@ def create_pandaset_infos(root: str | os.PathLike, verbose: bool = False) -> lis
     Sequences that begin north of 37.6 degrees are for training. A split without sequences gets no info file.
 
     Args:
-        root: Folder with the sequences `001`, `002`, ...
+        root: Folder with the sequences `001`, `002`, ..., or with folders of them.
+        missing: 'skip' counts sequences, labels and images that are absent in a line each, 'error' stops; sequences
+            without semantic labels are always left out.
         verbose: Show progress and the numbers of sequences.
 
     Returns:
         The info files.
 
     Raises:
-        DataError: Files of a sequence are missing, damaged or do not fit together.
+        DataError: Files of a sequence are damaged or do not fit together, or no sequence can be used.
     """
     root = Path(root).resolve()
-    sequences = _sequences(root)
+    check_missing(missing)
+    recordings = _recordings(root, missing)
+    check_writable(root)
     infos = {entry.name: {'train': [], 'val': []} for entry in LIDARS}
-    for folder in tqdm(sequences, desc='PandaSet', unit='sequence', disable=not verbose):
-        split = 'train' if _latitude(folder) > BORDER_LATITUDE else 'val'
-        for frame, lidar, info in _convert(root, folder):
-            infos[lidar][split].append({'sample_idx': f'{folder.name}/{frame}', **info})
+    for recording in tqdm(recordings, desc='PandaSet', unit='sequence', disable=not verbose):
+        split = 'train' if _latitude(recording.folder) > BORDER_LATITUDE else 'val'
+        for frame, lidar, info in _convert(root, recording):
+            infos[lidar][split].append({'sample_idx': f'{recording.folder.name}/{frame}', **info})
     paths = []
     for entry in LIDARS:
         for split, samples in infos[entry.name].items():
             if not samples:
                 continue
-            path = root / entry.info_file(split)
             metainfo = {'dataset': entry.name, 'info_version': '1.1', 'split': split}
-            _write(path, pickle.dumps({'metainfo': metainfo, 'data_list': samples}))
-            paths.append(path)
+            paths.append(write_infos({'metainfo': metainfo, 'data_list': samples}, root / entry.info_file(split)))
             if verbose:
                 print(f'{entry.name}, {split}: {len(samples)} sweeps')
     return paths
 
 
-def read_table(path: Path) -> DataFrame:
-    """A pickled pandas table of numbers, and nothing else: no code of the file is run.
-
-    Raises:
-        DataError: The file is missing, damaged, or holds anything but a table of numbers.
-    """
-    from pandas import DataFrame
-    from pandas.compat.pickle_compat import Unpickler
-
-    class TableUnpickler(Unpickler):
-        """Pandas' own, which knows the names of earlier versions, cut down to what a table needs."""
-
-        def find_class(self, module: str, name: str):
-            if name not in _TABLE_PARTS.get(module, ()):
-                raise pickle.UnpicklingError(f'it asks for {module}.{name}')
-            return super().find_class(module, name)
-
-    try:
-        with gzip.open(path, 'rb') as file:
-            table = TableUnpickler(file).load()
-    except FileNotFoundError:
-        raise DataError(f'{path} is missing: {_RESTORE}') from None
-    except pickle.UnpicklingError as error:
-        raise DataError(f'{path} is no table of numbers ({error}): {_RESTORE} from the original archive') from None
-    except Exception as error:  # a damaged stream may fail anywhere in gzip, pickle, numpy or pandas
-        raise DataError(f'{path} is damaged ({type(error).__name__}): {_RESTORE}') from None
-    if not isinstance(table, DataFrame):
-        raise DataError(f'{path} holds no table, but {type(table).__name__}: {_RESTORE}')
-    return table
-
-
-def _sequences(root: Path) -> list[Path]:
-    """Folders of the sequences that have semantic labels."""
-    folders = [path for path in sorted(root.glob('[0-9][0-9][0-9]')) if (path / 'lidar').is_dir()]
-    if not folders:
+def _recordings(root: Path, missing: str) -> list[Recording]:
+    """The sequences that can be used."""
+    found: dict[str, Path] = {}
+    # some copies have folders of sequences
+    for above in ('*/', ''):
+        found.update((path.parent.name, path.parent) for path in sorted(root.glob(f'{above}[0-9][0-9][0-9]/lidar')))
+    if not found:
         raise DataError(
             f'{root} has no sequence (001/lidar, 002/lidar, ...): unpack PandaSet there, or name its folder with --root'
         )
-    labeled = [path for path in folders if (path / 'annotations' / 'semseg').is_dir()]
-    if not labeled:
-        raise DataError(f'{root}/*/annotations/semseg is missing in all sequences: unpack PandaSet with its labels')
-    return labeled
+    recordings = [Recording.of(found[name]) for name in sorted(found)]
+    lacking = {recording.folder.name: recording.lacking() for recording in recordings}
+    remedy = f'unpack them again into {root}'
+    if None not in lacking.values():
+        names = first([f'{name}/{part}' for name, part in lacking.items()])
+        raise DataError(f'all {len(found)} sequences lack sweeps, labels, poses or the place ({names}): {remedy}')
+    for unlabeled, what in ((True, 'have no semantic labels'), (False, 'lack files')):
+        parts = {name: part for name, part in lacking.items() if part and (part == 'annotations/semseg') == unlabeled}
+        if parts:
+            names = first([f'{name}/{part}' for name, part in parts.items()])
+            line = f'{len(parts)} of {len(found)} sequences {what} ({names})'
+            report(line, remedy, 'skip' if unlabeled else missing)
+    usable = [recording for recording in recordings if lacking[recording.folder.name] is None]
+    _report_frames(usable, missing)
+    return usable
+
+
+def _report_frames(recordings: list[Recording], missing: str) -> None:
+    """A line each about frames without labels and absent images."""
+    sweeps = [(recording, name) for recording in recordings for name in recording.sweeps]
+    unlabeled = [f'{own.folder.name}/annotations/semseg/{name}' for own, name in sweeps if name not in own.labels]
+    frames = [(recording, name) for recording in recordings for name in recording.frames]
+    cameras = Counter(camera for own, name in frames for camera in own.images if name not in own.images[camera])
+    total = len(frames) * len(PANDAR64.cameras)
+    images = [f'{camera}: {count}' for camera, count in cameras.items()]
+    for line, names in (
+        (f'{len(unlabeled)} of {len(sweeps)} sweeps have no semantic labels', unlabeled),
+        (f'{cameras.total()} of {total} images are absent or have no pose and intrinsics', images),
+    ):
+        if names:
+            report(f'{line} ({first(names)})', 'unpack the sequences again and run the command again', missing)
 
 
 def _latitude(folder: Path) -> float:
@@ -141,21 +159,21 @@ def _latitude(folder: Path) -> float:
     try:
         return float(_read_json(path)[0]['lat'])
     except (LookupError, TypeError, ValueError):
-        raise DataError(f'{path} has no latitude `lat` in its first entry: {_RESTORE}') from None
+        raise DataError(f'{path} has no latitude `lat` in its first entry: {RESTORE}') from None
 
 
-def _convert(root: Path, folder: Path) -> Iterator[tuple[str, str, dict]]:
+def _convert(root: Path, recording: Recording) -> Iterator[tuple[str, str, dict]]:
     """Frame, lidar and info of every sweep of a sequence; their clouds and labels are written."""
-    frames = _frames(folder)
-    ego = _poses(folder / 'lidar' / 'poses.json', len(frames))
+    folder, frames = recording.folder, recording.frames
+    ego = _poses(folder / 'lidar' / 'poses.json', frames)
     ego[:, :3, 3] += ORIGIN_HEIGHT * ego[:, :3, 2]
-    cameras = {name: _camera(folder, name, frames, ego) for name in PANDAR64.cameras}
-    times = _timestamps(folder / 'lidar' / 'timestamps.json', len(frames))
+    cameras = {name: _camera(root, recording, name, ego) for name in PANDAR64.cameras}
+    times = _timestamps(folder / 'lidar' / 'timestamps.json', frames)
     for number, frame in enumerate(frames):
         stems = {entry.name: f'{entry.name}/{folder.name}/{frame}' for entry in LIDARS}
         if not all((root / f'{stem}{end}').is_file() for stem in stems.values() for end in ('.bin', '.label')):
-            _write_clouds(root, folder, frame, ego[number], stems)
-        images = {name: infos[number] for name, infos in cameras.items()}
+            _write_clouds(root, recording, frame, ego[number], stems)
+        images = {name: infos[frame] for name, infos in cameras.items() if frame in infos}
         for lidar, stem in stems.items():
             yield (
                 frame,
@@ -170,20 +188,20 @@ def _convert(root: Path, folder: Path) -> Iterator[tuple[str, str, dict]]:
             )
 
 
-def _write_clouds(root: Path, folder: Path, frame: str, ego: np.ndarray, stems: dict[str, str]) -> None:
-    path = folder / 'lidar' / f'{frame}.pkl.gz'
-    label_path = folder / 'annotations' / 'semseg' / path.name
+def _write_clouds(root: Path, recording: Recording, frame: str, ego: np.ndarray, stems: dict[str, str]) -> None:
+    path = recording.folder / 'lidar' / recording.sweeps[frame]
+    label_path = recording.folder / 'annotations' / 'semseg' / recording.labels[frame]
     table, labels = read_table(path), read_table(label_path)
-    points, classes = _columns(path, table, _LIDAR_COLUMNS), _columns(label_path, labels, ['class'])
+    points, classes = columns_of(path, table, _LIDAR_COLUMNS), columns_of(label_path, labels, ['class'])
     # rows belong together by their numbers, in whatever order
     if not (table.index.is_unique and labels.index.is_unique and len(table) == len(labels)):
-        raise DataError(f'{path} has {len(table)} points, but {label_path} labels {len(labels)}: {_RESTORE}')
+        raise DataError(f'{path} has {len(table)} points, but {label_path} labels {len(labels)}: {RESTORE}')
     order = labels.index.get_indexer(table.index)
     if (order < 0).any():
-        raise DataError(f'{label_path} labels other points than those of {path}: {_RESTORE}')
+        raise DataError(f'{label_path} labels other points than those of {path}: {RESTORE}')
     classes = classes[order, 0]
     if not np.isin(classes, np.arange(_MAX_LABEL + 1)).all():
-        raise DataError(f'{label_path} has classes outside 0 to {_MAX_LABEL}: {_RESTORE}')
+        raise DataError(f'{label_path} has classes outside 0 to {_MAX_LABEL}: {RESTORE}')
     local = (points[:, :3] - ego[:3, 3]) @ ego[:3, :3]
     cloud = np.c_[local, points[:, 3]].astype(np.float32)
     for number, lidar in enumerate(stems):
@@ -192,82 +210,68 @@ def _write_clouds(root: Path, folder: Path, frame: str, ego: np.ndarray, stems: 
         _write(root / f'{stems[lidar]}.bin', cloud[own].tobytes())
 
 
-def _columns(path: Path, table: DataFrame, names: list[str]) -> np.ndarray:
-    """(N, len(names)) float64."""
-    try:
-        values = table[names].to_numpy(np.float64)
-    except (KeyError, ValueError, TypeError):
-        raise DataError(f'{path} has no columns of numbers {", ".join(names)}: {_RESTORE}') from None
-    if not len(values) or not np.isfinite(values).all():
-        raise DataError(f'{path} is empty or holds values that are not finite: {_RESTORE}')
-    return values
-
-
-def _camera(folder: Path, name: str, frames: list[str], ego: np.ndarray) -> list[dict]:
-    """`images` entry of a camera for every frame; `ego` (T, 4, 4) takes clouds to the world."""
-    where = folder / 'camera' / name
+def _camera(root: Path, recording: Recording, name: str, ego: np.ndarray) -> dict[str, dict]:
+    """`images` entry of a camera for every frame that has one; `ego` (T, 4, 4) takes clouds to the world."""
+    where, images = recording.folder / 'camera' / name, recording.images[name]
+    rows = [number for number, frame in enumerate(recording.frames) if frame in images]
+    if not rows:
+        return {}
     intrinsics = _read_json(where / 'intrinsics.json')
     try:
         fx, fy, cx, cy = (float(intrinsics[key]) for key in ('fx', 'fy', 'cx', 'cy'))
     except (LookupError, TypeError, ValueError):
-        raise DataError(f'{where}/intrinsics.json has no fx, fy, cx and cy: {_RESTORE}') from None
-    lidar2cam = np.linalg.inv(_poses(where / 'poses.json', len(frames))) @ ego
-    for frame in frames:
-        if not (where / f'{frame}.jpg').is_file():
-            raise DataError(f'{where}/{frame}.jpg is missing: {_RESTORE}')
-    return [
-        {
-            'img_path': f'{folder.name}/camera/{name}/{frame}.jpg',
+        raise DataError(f'{where}/intrinsics.json has no fx, fy, cx and cy: {RESTORE}') from None
+    frames = [recording.frames[row] for row in rows]
+    lidar2cam = np.linalg.inv(_poses(where / 'poses.json', frames)) @ ego[rows]
+    return {
+        frame: {
+            'img_path': (where / images[frame]).relative_to(root).as_posix(),
             'cam2img': [[fx, 0, cx], [0, fy, cy], [0, 0, 1]],
             'lidar2cam': matrix.tolist(),
         }
         for frame, matrix in zip(frames, lidar2cam)
-    ]
+    }
 
 
-def _frames(folder: Path) -> list[str]:
-    """Names of the sweeps."""
-    frames = [path.name.removesuffix('.pkl.gz') for path in sorted((folder / 'lidar').glob('[0-9]*.pkl.gz'))]
-    if not frames:
-        raise DataError(f'{folder}/lidar has no sweep (00.pkl.gz, ...): {_RESTORE}')
-    return frames
-
-
-def _timestamps(path: Path, count: int) -> list[dict]:
-    """`timestamp` in seconds of every frame; empty if the file is absent."""
+def _timestamps(path: Path, frames: list[str]) -> list[dict]:
+    """`timestamp` in seconds of the frames; empty if the file is absent."""
     if not path.is_file():
-        return [{}] * count
+        return [{}] * len(frames)
     try:
         times = [{'timestamp': float(time)} for time in _read_json(path)]
     except (TypeError, ValueError):
-        raise DataError(f'{path} is no list of times in seconds: {_RESTORE}') from None
-    if len(times) != count:
-        raise DataError(f'{path} has {len(times)} times for {count} frames: {_RESTORE}')
-    return times
+        raise DataError(f'{path} is no list of times in seconds: {RESTORE}') from None
+    return _of_frames(times, frames, path, 'times')
 
 
-def _poses(path: Path, count: int) -> np.ndarray:
-    """(T, 4, 4) float64 sensor or vehicle to world."""
+def _poses(path: Path, frames: list[str]) -> np.ndarray:
+    """(T, 4, 4) float64 sensor or vehicle to world at the frames."""
+    poses = _read_json(path)
     try:
-        poses = _read_json(path)
+        poses = _of_frames(list(poses), frames, path, 'poses')
         turns = Rotation.from_quat([[pose['heading'][key] for key in 'xyzw'] for pose in poses])
         places = np.array([[pose['position'][key] for key in 'xyz'] for pose in poses], np.float64)
     except (LookupError, TypeError, ValueError, AttributeError):
-        raise DataError(f'{path} is no list of poses (`heading` w, x, y, z; `position` x, y, z): {_RESTORE}') from None
-    if len(places) != count:
-        raise DataError(f'{path} has {len(places)} poses for {count} frames: {_RESTORE}')
-    matrices = np.tile(np.eye(4), (count, 1, 1))
+        raise DataError(f'{path} is no list of poses (`heading` w, x, y, z; `position` x, y, z): {RESTORE}') from None
+    matrices = np.tile(np.eye(4), (len(frames), 1, 1))
     matrices[:, :3, :3], matrices[:, :3, 3] = turns.as_matrix(), places
     return matrices
+
+
+def _of_frames(values: list, frames: list[str], path: Path, what: str) -> list:
+    """The values of the frames, whose names are their rows."""
+    if int(frames[-1]) >= len(values):
+        raise DataError(f'{path} has {len(values)} {what}, but there is a frame {frames[-1]}: {RESTORE}')
+    return [values[int(frame)] for frame in frames]
 
 
 def _read_json(path: Path):
     try:
         return json.loads(path.read_text())
     except OSError:
-        raise DataError(f'{path} is missing: {_RESTORE}') from None
+        raise DataError(f'{path} is missing: {RESTORE}') from None
     except ValueError:
-        raise DataError(f'{path} is no JSON file: {_RESTORE}') from None
+        raise DataError(f'{path} is no JSON file: {RESTORE}') from None
 
 
 def _write(path: Path, data: bytes) -> None:

@@ -122,6 +122,25 @@ def lidar2global_of(info: dict, ann_file: str) -> np.ndarray:
     return matrix
 
 
+def lidar2sensor_of(sweep: dict, info: dict) -> np.ndarray:
+    """Transform Float64 (4, 4) from a keyframe's lidar frame to that of a sweep; of another shape if there is none.
+
+    Args:
+        sweep: Entry of `lidar_sweeps` of the raw info.
+        info: Raw info of the keyframe.
+    """
+    matrix = sweep['lidar_points'].get('lidar2sensor')
+    if 'lidar2sensor' not in sweep['lidar_points'] and 'ego2global' in sweep and 'ego2global' in info:
+        # infos of Waymo have poses alone
+        then, now = (np.asarray(part['ego2global'], dtype=np.float64) for part in (sweep, info))
+        then, now = (
+            pose @ np.asarray(part['lidar_points'].get('lidar2ego', np.eye(4)))
+            for pose, part in ((then, sweep), (now, info))
+        )
+        matrix = np.linalg.solve(then, now)
+    return np.asarray(matrix, dtype=np.float64)
+
+
 def join_frames(packed: Sequence[dict]) -> dict:
     """One packed sample of the packed frames, the keyframe first.
 

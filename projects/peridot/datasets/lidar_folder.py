@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import logging
 import os.path as osp
 import re
 from pathlib import Path
 
+from mmengine.logging import print_log
+
+from peridot.datasets.missing import first, report
 from peridot.datasets.paired_dataset import PairedDataset
 from peridot.errors import DataError
+from peridot.files import read_lines
 from peridot.registry import DATASETS
 
 # a line of KITTI-360's split files: the accumulated cloud of some frames of a sequence
 _WINDOW = re.compile(r'(?:.*/)?(?P<sequence>[^/]+)/static/(?P<first>\d+)_(?P<last>\d+)\.ply')
+_SPLIT_REMEDY = 'unpack it from the dataset, or set `split=None` for all sequences'
 
 
 @DATASETS.register_module()
@@ -29,63 +35,98 @@ class LidarFolder(PairedDataset):
             or windows of frames, first and last included, `.../SEQUENCE/static/FIRST_LAST.ply` (KITTI-360's lists).
             None takes all sequences.
         dataset: Name of the dataset in the catalog, e.g. 'kitti360' or 'once'.
+        missing: What to do about listed sequences and windows without scans: 'skip' counts them in one line, 'error'
+            stops. With 'skip' all sequences are taken where the split file's whole folder is absent.
         **kwargs: Those of mmengine's `BaseDataset` (`pipeline`, `indices`, `test_mode`, ...).
 
     Raises:
-        DataError: The folder or the split file is missing, or a sequence of it has no point file.
+        ConfigError: `missing` is another word.
+        DataError: The folder is missing, or there are no scans.
     """
 
     def __init__(
-        self, data_root: str, pattern: str, split: str | None = None, dataset: str | None = None, **kwargs
+        self,
+        data_root: str,
+        pattern: str,
+        split: str | None = None,
+        dataset: str | None = None,
+        missing: str = 'skip',
+        **kwargs,
     ) -> None:
         self.pattern = pattern
         self.split = split
-        super().__init__(data_root, ann_file=split or pattern, cameras=[], dataset=dataset, **kwargs)
+        super().__init__(data_root, ann_file=split or pattern, cameras=[], dataset=dataset, missing=missing, **kwargs)
 
     def check_files(self) -> None:
-        """Raise a DataError when the folder or the split file is missing; no scan is looked for."""
+        """Raise a DataError when the folder, or a split file that must be there, is missing; no scan is looked for."""
         if not osp.isdir(self.data_root):
             raise DataError(
                 f'the data root {self.data_root} does not exist: unpack the dataset there, or name its folder with '
                 '--data-root'
             )
         if self.split and not osp.isfile(self.ann_file):
-            raise DataError(
-                f'the split file {self.ann_file} does not exist: unpack it from the dataset, or set `split=None` for '
-                'all sequences'
-            )
+            folder = Path(self.ann_file).parent
+            others = ', '.join(sorted(path.name for path in folder.glob('*.txt')))
+            if others or self.missing == 'error':
+                there = f' (there are {others})' * bool(others)
+                raise DataError(f'the split file {self.ann_file} does not exist{there}: {_SPLIT_REMEDY}')
 
     def load_data_list(self) -> list[dict]:
         """List the point files, ordered by path."""
         self.check_files()
         self._metainfo.setdefault('dataset', self.dataset or 'unknown')
-        paths = self._listed() if self.split else self._files('*')
+        paths = self._listed() if self.split and osp.isfile(self.ann_file) else self._files('*')
+        if not paths:
+            raise DataError(self._nothing())
+        if self.split and not osp.isfile(self.ann_file):
+            line = f'the split file {self.ann_file} does not exist: all {len(paths)} scans of {self.data_root} are used'
+            print_log(f'{line}, perhaps those of other splits, too; {_SPLIT_REMEDY}', 'current', logging.WARNING)
         return [self.parse_data_info({'lidar_points': {'lidar_path': path}}) for path in sorted(paths)]
 
     def _listed(self) -> set[str]:
         """Files of all sequences and windows of the split file; windows overlap."""
-        lines = [line.strip() for line in Path(self.ann_file).read_text().splitlines() if line.strip()]
+        lines = read_lines(self.ann_file)
         if not lines:
             raise DataError(f'the split file {self.ann_file} lists nothing: unpack it from the dataset again')
         found, files = set(), {}
+        empty_sequences, empty_windows = [], []
         for line in lines:
             window = _WINDOW.fullmatch(line)
             sequence = window['sequence'] if window else line
             if sequence not in files:
                 files[sequence] = self._files(sequence)
-            found.update(path for path in files[sequence] if window is None or _within(path, window))
+                empty_sequences += [sequence] * (not files[sequence])
+            own = [path for path in files[sequence] if window is None or _within(path, window)]
+            empty_windows += [line] * bool(files[sequence] and not own)
+            found.update(own)
+        if found:
+            self._report(f'{len(empty_sequences)} of {len(files)} sequences', empty_sequences)
+            self._report(f'{len(empty_windows)} of {len(lines)} windows', empty_windows)
         return found
 
+    def _report(self, count: str, names: list[str]) -> None:
+        if names:
+            pattern = osp.join(self.data_root, self.pattern)
+            line = f'{count} in {self.ann_file} have no scans {pattern} ({first(names)})'
+            report(line, 'unpack the rest of the scans to use them', self.missing)
+
     def _files(self, sequence: str) -> list[str]:
-        """Paths below the data root, at least one."""
-        pattern = self.pattern.format(sequence=sequence)
-        files = [path.relative_to(self.data_root).as_posix() for path in Path(self.data_root).glob(pattern)]
-        if not files:
-            raise DataError(
-                f'no point file {osp.join(self.data_root, pattern)}: unpack the scans there, or correct `pattern` of '
-                'peridot.LidarFolder' + (f' or the lines of {self.ann_file}' if self.split else '')
-            )
-        return files
+        """Paths of the scans of a sequence below the data root."""
+        scans = Path(self.data_root).glob(self.pattern.format(sequence=sequence))
+        return [path.relative_to(self.data_root).as_posix() for path in scans]
+
+    def _nothing(self) -> str:
+        """Error of a folder without scans."""
+        pattern = self.pattern.format(sequence='*')
+        deeper = min(Path(self.data_root).glob(f'*/{pattern}'), default=None)
+        if deeper is not None:
+            folder = osp.join(self.data_root, deeper.relative_to(self.data_root).parts[0])
+            return f'the scans of {self.data_root} lie a folder deeper: give --data-root {folder}'
+        listed = f' of the sequences and windows in {self.ann_file}' if self.split else ''
+        return (
+            f'no point file {osp.join(self.data_root, pattern)}{listed}: unpack the scans there, or correct `pattern` '
+            'of peridot.LidarFolder' + ' or its `split`' * bool(self.split)
+        )
 
 
 def _within(path: str, window: re.Match) -> bool:

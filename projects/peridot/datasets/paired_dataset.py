@@ -15,8 +15,19 @@ from mmengine.fileio import load
 from mmengine.logging import print_log
 
 from peridot.catalog import create_command, lookup
-from peridot.datasets.frames import FrameRule, join_frames, lidar2global_of, link_frames, seconds, timestamp_of
+from peridot.datasets.complete_infos import cameras_with_image, divide_complete, keep_existing_sweeps, token_of
+from peridot.datasets.frames import (
+    FrameRule,
+    join_frames,
+    lidar2global_of,
+    lidar2sensor_of,
+    link_frames,
+    seconds,
+    timestamp_of,
+)
+from peridot.datasets.missing import check_missing
 from peridot.datasets.sampler import SampleKey, seeded_sample
+from peridot.datasets.transforms.loading import LoadPointLabels
 from peridot.errors import ConfigError, DataError
 from peridot.files import exists, join, read_file
 from peridot.maps import FeatureFolder, MapFolder
@@ -59,11 +70,15 @@ class PairedDataset(BaseDataset):
         data_root: Folder of the dataset.
         ann_file: Info file, relative to `data_root` unless absolute.
         data_prefix: Folders below `data_root`: `pts`, `sweeps`, `pts_semantic_mask`, and one per camera name or
-            `img` for all cameras, as in MMDetection3D's datasets; those left out are `data_root` itself.
+            `img` for all cameras, as in MMDetection3D's datasets; those left out are `data_root` itself. `{version}`
+            stands for the info file's `metainfo['version']` ('v1.0-mini', ... of nuScenes).
         cameras: Names of the cameras, in this order. None takes all that have
             an image, in the order of the catalog, unknown ones by name; an empty list takes none.
         dataset: Name that the info file's `metainfo['dataset']` must have; None accepts any.
-        num_sweeps: Sweeps before each keyframe to keep, the latest first, where the info lists them.
+        num_sweeps: Sweeps before each keyframe to keep, the latest first, where the info lists them and the file is
+            there.
+        missing: What to do about samples that lack a camera of `cameras`, or point labels if the pipeline loads them:
+            'skip' leaves them out and counts them in one line, 'error' stops. The same holds for sweeps.
         maps: Folders of per-pixel maps (labels, superpixels, teacher features) by name, see
             `open_maps`. Transforms read them by name; all of them must exist for all images.
         frames: Other frames of a sample, the settings of `FrameRule`, e.g.
@@ -72,9 +87,14 @@ class PairedDataset(BaseDataset):
             transforms that have none of their own. URIs in `data_root` (`s3://...`) may do without.
         **kwargs: Those of mmengine's `BaseDataset` (`pipeline`, `indices`, `metainfo`, `test_mode`, ...).
 
+    Attributes:
+        left_out: Names of the samples that lack something.
+
     Raises:
+        ConfigError: `missing` is another word.
         DataError: The data root or the info file is missing, the info file has another format or belongs to
-            another dataset, a camera has no calibration, a sweep or frame no pose, or maps do not exist for all images.
+            another dataset, a camera has no calibration, a sweep or frame no pose, maps do not exist for all images, or
+            all samples lack something.
     """
 
     def __init__(
@@ -87,9 +107,13 @@ class PairedDataset(BaseDataset):
         num_sweeps: int = 0,
         maps: Mapping[str, str | Mapping] | None = None,
         frames: Mapping | None = None,
+        missing: str = 'skip',
         backend_args: Mapping | None = None,
         **kwargs,
     ) -> None:
+        check_missing(missing)
+        self.missing = missing
+        self.left_out: list[str] = []
         self.backend_args = backend_args
         self.cameras = None if cameras is None else list(cameras)
         self.dataset = dataset
@@ -197,7 +221,7 @@ class PairedDataset(BaseDataset):
         self.check_files()
         content = read_info_file(self.ann_file, self.data_root, self.backend_args)
         metainfo = content['metainfo']
-        found = metainfo.get('dataset')
+        found = metainfo['dataset']
         if self.dataset is not None and found != self.dataset:
             raise DataError(
                 f'{self.ann_file} describes the dataset {found!r}, but the config expects {self.dataset!r}: '
@@ -208,18 +232,34 @@ class PairedDataset(BaseDataset):
             self._metainfo.setdefault(name, value)
         if not content['data_list']:
             raise DataError(f'{self.ann_file} holds no sample: make it again ({self._create_command()})')
+        version = str(metainfo.get('version', 'v1.0-trainval'))
+        self.data_prefix = {name: path.replace('{version}', version) for name, path in self.data_prefix.items()}
         with paused_collector():
-            infos = [self._parsed(row, info) for row, info in enumerate(content['data_list'])]
+            infos = [self._parsed(info) for info in self._complete(content['data_list'])]
+        if self.num_sweeps:
+            keep_existing_sweeps(infos, self.missing)
         if self.frame_rule is not None:
             link_frames(infos, self.frame_rule)
         return infos
 
-    def _parsed(self, row: int, info: dict) -> dict:
+    def _complete(self, infos: list[dict]) -> list[dict]:
+        """The raw infos that have all that the config asks for; the others become `left_out`."""
+        labels = any(isinstance(step, LoadPointLabels) for step in self.pipeline.transforms)
+        remedy = (
+            f'unpack what is missing and run `{self._create_command()}`, or change `cameras` or the pipeline of the '
+            'dataset config'
+        )
+        cameras = self.cameras or ()
+        whole, self.left_out = divide_complete(infos, cameras, labels, self.ann_file, remedy, self.missing)
+        return whole
+
+    def _parsed(self, info: dict) -> dict:
         try:
             return self.parse_data_info(info)
         except (AttributeError, IndexError, KeyError, TypeError, ValueError) as error:
+            name = info.get('token', info.get('sample_idx')) if isinstance(info, dict) else info
             raise DataError(
-                f'entry {row} of {self.ann_file} is not as mmdet3d writes it ({type(error).__name__}: {error}): make '
+                f'entry {name} of {self.ann_file} is not as mmdet3d writes it ({type(error).__name__}: {error}): make '
                 f'the info file again ({self._create_command()})'
             ) from error
 
@@ -232,9 +272,9 @@ class PairedDataset(BaseDataset):
                 f'make the info file again ({self._create_command()})'
             )
         lidar_path = osp.join(self.data_prefix['pts'], lidar['lidar_path'])
-        token = str(info.get('token') or osp.splitext(lidar['lidar_path'])[0])
+        token = token_of(info)
         images = info.get('images', {})
-        names = self._camera_names(images, token)
+        names = self._camera_names(info)
         parsed = {
             'token': token,
             'sample_idx': info.get('sample_idx'),
@@ -261,8 +301,8 @@ class PairedDataset(BaseDataset):
     def _sweep(self, sweep: dict, info: dict, token: str) -> dict:
         lidar = sweep['lidar_points']
         # infos hold whole paths of sweeps; mmdet3d takes the file name alone, too
-        folder = 'pts' if 'samples' in lidar['lidar_path'] else 'sweeps'
-        lidar2sensor = np.asarray(lidar.get('lidar2sensor'), dtype=np.float64)
+        folder = 'pts' if lidar['lidar_path'].split('/')[-3:-2] == ['samples'] else 'sweeps'
+        lidar2sensor = lidar2sensor_of(sweep, info)
         if lidar2sensor.shape != (4, 4) or not np.isfinite(lidar2sensor).all():
             raise DataError(
                 f'a sweep of sample {token} has no valid lidar2sensor in {self.ann_file}: make the info file again '
@@ -283,22 +323,17 @@ class PairedDataset(BaseDataset):
                 f'or put the dataset there and run `{self._create_command()}`'
             )
         if not exists(self.ann_file, self.backend_args):
-            raise DataError(f'the info file {self.ann_file} does not exist: make it with `{self._create_command()}`')
+            raise DataError(
+                f'the info file {self.ann_file} does not exist: make it with `{self._create_command()}`, which writes '
+                'none of a split whose files are absent'
+            )
 
     def _create_command(self) -> str:
         return create_command(self.data_root, self.dataset)
 
-    def _camera_names(self, images: dict, token: str) -> list[str]:
-        # KITTI's infos list cameras without images, and besides the cameras a matrix called R0_rect
-        available = [name for name, cam in images.items() if isinstance(cam, dict) and cam.get('img_path')]
+    def _camera_names(self, info: dict) -> list[str]:
         if self.cameras is None:
-            return lookup(self._metainfo['dataset']).sort_cameras(available)
-        absent = [name for name in self.cameras if name not in available]
-        if absent:
-            raise DataError(
-                f'sample {token} of {self.ann_file} has no image of camera {absent[0]} (it has '
-                f'{", ".join(available) or "none"}): change `cameras` in the dataset config'
-            )
+            return lookup(self._metainfo['dataset']).sort_cameras(cameras_with_image(info))
         return self.cameras
 
     def _image_path(self, name: str, camera: dict) -> str:
@@ -354,7 +389,7 @@ def read_info_file(path: str, data_root: str, backend_args: Mapping | None = Non
         backend_args: Arguments of mmengine's file back end.
 
     Returns:
-        dict: `metainfo` and `data_list`.
+        dict: `metainfo`, with the catalog's name of the dataset (or None) as `dataset`, and `data_list`.
 
     Raises:
         DataError: The file is missing, unreadable or of another version.
@@ -370,7 +405,11 @@ def read_info_file(path: str, data_root: str, backend_args: Mapping | None = Non
         raise DataError(f'{path} is an info file of mmdet3d 0.x, but that of mmdet3d 1.1 or later is needed: {remake}')
     if not isinstance(content, dict) or not {'metainfo', 'data_list'} <= set(content):
         raise DataError(f'{path} is not an mmdet3d info file (no `metainfo` and `data_list`): {remake}')
-    version = str(content['metainfo'].get('info_version', '1.1'))
-    if not version.startswith('1.'):
+    metainfo = content['metainfo']
+    # those of Waymo are called mmdet3d_v1.4
+    version = str(metainfo.get('info_version', '1.1'))
+    if not version.removeprefix('mmdet3d_v').startswith('1.'):
         raise DataError(f'{path} has info version {version}, but 1.x is needed: {remake}')
+    # SemanticKITTI's converter writes DATASET='SemanticKITTI'
+    metainfo.setdefault('dataset', str(metainfo['DATASET']).lower() if 'DATASET' in metainfo else None)
     return content

@@ -173,19 +173,28 @@ def _rows(split: Split, path: str, dataset: BaseDataset) -> list[int]:
     """Rows of the split's samples in the dataset, ascending."""
     remake = f'make it again with `{_rooted(split.command, dataset.data_root)}`'
     own = list(sample_ids(parsed_infos(dataset), dataset.data_prefix.get('pts', '')))
+    # of the info file, but without what the dataset asks for
+    left_out = getattr(dataset, 'left_out', ())
     wanted = set(split.samples)
-    missing = sorted(wanted.difference(own))
+    missing = sorted(wanted.difference(own, left_out))
     if missing:
         raise DataError(
             f'the split {path} was made for other data: {len(missing)} of its {len(wanted)} samples are not in '
             f'{dataset.ann_file} (first: {missing[0]}); {remake}'
         )
-    if split.available != len(own):
+    available = len(own) + len(left_out)
+    if split.available != available:
         raise DataError(
             f'the split {path} was made for other data: it was chosen from {split.available} samples, but '
-            f'{dataset.ann_file} has {len(own)}; {remake}'
+            f'{dataset.ann_file} has {available}; {remake}'
         )
-    return [row for row, sample in enumerate(own) if sample in wanted]
+    rows = [row for row, sample in enumerate(own) if sample in wanted]
+    if not rows:
+        raise DataError(
+            f'all {len(wanted)} samples of the split {path} lack what the config asks for: unpack it, make the info '
+            f'file again with `{create_command(dataset.data_root, split.dataset)}`, then the split'
+        )
+    return rows
 
 
 def parsed_infos(dataset: BaseDataset) -> Iterator[dict]:

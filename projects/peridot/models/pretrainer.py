@@ -265,6 +265,14 @@ def _map_ids(data_samples: list | None) -> dict[str, int]:
 
 
 def _data_counts(data_samples: list | None) -> dict[str, Tensor]:
-    """`data/skipped`: how many samples the pipelines rejected before those of the batch; empty if none is counted."""
-    skipped = [sample.metainfo['skipped'] for sample in data_samples or [] if 'skipped' in sample.metainfo]
-    return {'data/skipped': torch.tensor(float(sum(skipped)))} if skipped else {}
+    """What is counted of the batch, each if it is counted at all.
+
+    `data/skipped`: how many samples the pipelines rejected before those of the batch; `data/dropped_points`: how many
+    points were left out because they are not finite.
+    """
+    counts = {}
+    for name in ('skipped', 'dropped_points'):
+        found = [sample.metainfo[name] for sample in data_samples or [] if name in sample.metainfo]
+        if found:
+            counts[f'data/{name}'] = torch.tensor(float(sum(found)))
+    return counts

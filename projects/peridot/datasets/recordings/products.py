@@ -30,7 +30,7 @@ class Products:
 
     Attributes:
         recording: The recording.
-        out: Folder of the info files; if it is not the recording's, files that stay are linked from there.
+        root: Folder of the info files.
         drop_invalid: Drop points that are not finite, and their labels.
         label_ids: Ids that `classes.json` names.
         dropped: How many points of a file were dropped, of those converted by now.
@@ -38,7 +38,7 @@ class Products:
     """
 
     recording: Recording
-    out: Path
+    root: Path
     drop_invalid: bool = False
     label_ids: list[int] = field(default_factory=list)
     dropped: dict[Path, int] = field(default_factory=dict)
@@ -46,11 +46,6 @@ class Products:
 
     def __post_init__(self) -> None:
         self.sizes = {name: _common_size(list(files.values())) for name, files in self.recording.images.items()}
-
-    @property
-    def folder(self) -> Path:
-        """Folder of the recording below `out`."""
-        return self.out / self.recording.name
 
     @cached_property
     def cameras(self) -> dict[str, Pinhole]:
@@ -69,7 +64,7 @@ class Products:
         }
 
     def prepare(self) -> None:
-        """Link the folders whose files stay, and remove products that other settings have made."""
+        """Remove products that other settings have made."""
         form = self.recording.calibration.points
         settings = {'points': [form.columns, str(form.row), form.intensity, form.intensity_range, form.unit]}
         settings['points'].append(self.drop_invalid)
@@ -79,10 +74,7 @@ class Products:
             values = [camera.intrinsics.tolist(), camera.fisheye, camera.distortion.tolist(), self.sizes[name]]
             settings[f'images/{name}'] = values
         for name, content in settings.items():
-            _keep_if_equal(self.folder / FOLDER / name, json.dumps(content))
-        if self.folder.resolve() != self.recording.folder.resolve():
-            for name in ('points', 'images', 'labels'):
-                _link(self.folder / name, self.recording.folder / name)
+            _keep_if_equal(self.recording.folder / FOLDER / name, json.dumps(content))
 
     def convert(self, sample: Sample) -> dict:
         """Make the files of a sample that do not exist yet; return its info.
@@ -126,11 +118,11 @@ class Products:
         if source is not None:
             labels = self._labels(source, len(points))
             if stays and source.suffix == '.label' and source.stat().st_size == labels.nbytes:
-                label_target = self.folder / 'labels' / source.name
+                label_target = self.recording.folder / 'labels' / source.name
             else:
                 _write(label_target, labels[valid].tobytes())
         if stays:
-            target = self.folder / 'points' / sample.scan.name
+            target = self.recording.folder / 'points' / sample.scan.name
         else:
             _write(target, points[valid].tobytes())
         return target, None if source is None else label_target
@@ -162,9 +154,9 @@ class Products:
         return labels
 
     def _image(self, name: str, path: Path) -> str:
-        """Path of an image below `out`."""
+        """Path of an image below the root."""
         if name not in self._lenses:
-            return self._relative(self.folder / 'images' / name / path.name)
+            return self._relative(self.recording.folder / 'images' / name / path.name)
         target = self._target(f'images/{name}', path.name)
         if not _is_newer(target, path):
             # like the readers of samples, which take the pixels as they are stored
@@ -176,10 +168,10 @@ class Products:
         return self._relative(target)
 
     def _target(self, folder: str, name: str) -> Path:
-        return self.folder / FOLDER / folder / name
+        return self.recording.folder / FOLDER / folder / name
 
     def _relative(self, path: Path) -> str:
-        return path.relative_to(self.out).as_posix()
+        return path.relative_to(self.root).as_posix()
 
 
 def _common_size(files: list[Path]) -> tuple[int, int]:
@@ -208,16 +200,6 @@ def _keep_if_equal(folder: Path, settings: str) -> None:
     stamp.unlink(missing_ok=True)
     shutil.rmtree(folder, ignore_errors=True)
     _write(stamp, settings.encode())
-
-
-def _link(link: Path, folder: Path) -> None:
-    """Make a symbolic link to a folder that exists; one that leads elsewhere is replaced."""
-    if not folder.is_dir() or (link.is_symlink() and link.resolve() == folder.resolve()):
-        return
-    if link.exists() and not link.is_symlink():
-        raise DataError(f'{link} stands where a link to {folder} should: choose another folder with --out')
-    with atomic_path(link) as temporary:
-        temporary.symlink_to(folder.resolve(), target_is_directory=True)
 
 
 def _is_newer(product: Path, source: Path) -> bool:

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 
 import numpy as np
 import torch
 from mmcv.transforms import BaseTransform
 from mmdet3d.datasets.transforms import LoadPointsFromFile
+from mmengine.logging import print_log
+from torch import Tensor
 
+from peridot.datasets.point_layout import likely_layout
 from peridot.datasets.projection import project_to_cameras
 from peridot.errors import ConfigError, DataError
 from peridot.files import read_file
@@ -27,12 +31,18 @@ class LoadPoints(LoadPointsFromFile):
         use_dim: Columns to keep, or how many of the first ones.
         intensity_scale: Divides the fourth number, the intensity: 255 if it is 0 to 255 in the files and the
             downstream network reads 0 to 1. Defaults to 1.
+        dtype: Type of the numbers in the file, 'float32' (default) or 'float64'.
+        nonfinite: What to do about points with values that are not finite in the kept columns, as drivers write them
+            for lost returns: 'error' (default), or 'drop', which leaves them out and counts them.
+            `LoadPointLabels` leaves out their labels.
         backend_args: Arguments of mmengine's file back end (`dict(backend=...)`). Defaults to those of the dataset.
         **kwargs: Other arguments of `LoadPointsFromFile`.
 
     Raises:
-        DataError: The file is missing, empty, of a length that is no multiple of a row, or not finite.
-        ConfigError: `load_dim` differs from the `num_pts_feats` of the info file.
+        DataError: The file is missing, empty, of a length that is no multiple of a row, or not finite, or the first one
+            holds other numbers than `load_dim` and `dtype` say.
+        ConfigError: `load_dim` differs from the `num_pts_feats` of the info file; `dtype` or `nonfinite` is another
+            word.
     """
 
     def __init__(
@@ -40,40 +50,79 @@ class LoadPoints(LoadPointsFromFile):
         load_dim: int = 5,
         use_dim: int | Sequence[int] = 4,
         intensity_scale: float = 1.0,
+        dtype: str = 'float32',
+        nonfinite: str = 'error',
         backend_args: dict | None = None,
         **kwargs,
     ) -> None:
         super().__init__('LIDAR', load_dim, use_dim, backend_args=backend_args, **kwargs)
+        if dtype not in ('float32', 'float64') or nonfinite not in ('error', 'drop'):
+            raise ConfigError(
+                f"LoadPoints: dtype={dtype!r}, nonfinite={nonfinite!r}: choose 'float32' or 'float64', and 'error' or "
+                "'drop'"
+            )
         self.intensity_scale = intensity_scale
+        self.dtype = np.dtype(dtype)
+        self.nonfinite = nonfinite
+        self._looked_at = self._dropped = False
 
     def transform(self, results: dict) -> dict:
-        """Add `points` (LiDARPoints, float32)."""
+        """Add `points` (LiDARPoints, float32).
+
+        With `nonfinite='drop'` also `dropped_points`, their number, and if there are some, `finite_points`, Bool (all
+        points of the file,).
+        """
         stated = results['lidar_points'].get('num_pts_feats')
         if stated not in (None, self.load_dim):
             raise ConfigError(
                 f'LoadPoints reads {self.load_dim} numbers per point, but the info file says {stated} '
                 f'({results["lidar_points"]["lidar_path"]}): set load_dim={stated}'
             )
-        return super().transform(results)
+        results = super().transform(results)
+        if self.nonfinite == 'drop':
+            results['dropped_points'] = 0
+        finite = results['points'].tensor.isfinite()
+        return results if finite.all() else self._drop(results, finite.all(1))
+
+    def _drop(self, results: dict, finite: Tensor) -> dict:
+        path, lost = results['lidar_points']['lidar_path'], int((~finite).sum())
+        if self.nonfinite == 'error' or not finite.any():
+            raise DataError(
+                f'point file {path} holds values that are not finite in {lost} of {len(finite)} points: restore it, '
+                "or set nonfinite='drop' of LoadPoints to leave such points out"
+            )
+        if not self._dropped:
+            line = f'{path}: {lost} of {len(finite)} points are not finite and left out, as in the files that follow'
+            print_log(line, 'current', logging.WARNING)
+        self._dropped = True
+        results['points'] = results['points'][finite]
+        return {**results, 'finite_points': finite.numpy(), 'dropped_points': lost}
 
     def _load_points(self, pts_filename: str) -> np.ndarray:
-        row = 4 * self.load_dim
+        row = self.dtype.itemsize * self.load_dim
         data = read_file(pts_filename, 'point file', self.backend_args)
         if not data or len(data) % row:
             raise DataError(
                 f'point file {pts_filename} has {len(data)} bytes, expected a positive multiple of {row} '
-                f'({self.load_dim} float32 per point): restore it or set load_dim of LoadPoints'
+                f'({self.load_dim} {self.dtype} per point): restore it or {self._likely(data) or "set load_dim"} of '
+                'LoadPoints'
             )
-        points = np.frombuffer(data, dtype=np.float32)
-        if not np.isfinite(points).all():
+        if not self._looked_at and (settings := self._likely(data)):
             raise DataError(
-                f'point file {pts_filename} holds values that are not finite: restore it, or check that its '
-                f'rows have {self.load_dim} float32 numbers (load_dim of LoadPoints)'
+                f'point file {pts_filename} does not look like {self.load_dim} {self.dtype} per point: {settings} of '
+                'LoadPoints'
             )
+        self._looked_at = True
+        points = np.frombuffer(data, dtype=self.dtype).astype(np.float32, copy=False)
         if self.intensity_scale != 1:
             points = points.reshape(-1, self.load_dim).copy()
             points[:, 3] /= self.intensity_scale
         return points
+
+    def _likely(self, data: bytes) -> str | None:
+        """Settings that the values of a file speak for, against the own ones."""
+        layout = likely_layout(data, self.load_dim, self.dtype.name)
+        return layout and f"set load_dim={layout[0]} and dtype='{layout[1]}'"
 
 
 @TRANSFORMS.register_module()
@@ -110,7 +159,9 @@ class LoadPointLabels(BaseTransform):
                 'of labeled samples (nuScenes needs its lidarseg archive when the info file is made)'
             )
         data = read_file(path, 'point label file', self.backend_args)
-        count = len(results['points'])
+        # of the file: some points may have been left out
+        finite = results.get('finite_points')
+        count = len(results['points'] if finite is None else finite)
         if len(data) != count * self.dtype.itemsize:
             raise DataError(
                 f'point label file {path} has {len(data)} bytes, but {results["lidar_path"]} has {count} points, whose '
@@ -124,7 +175,7 @@ class LoadPointLabels(BaseTransform):
                 f'point label file {path} holds label {unknown[0]}, which metainfo.seg_label_mapping does not have: '
                 'restore the file, or map the label to a class or to ignore_index'
             )
-        results['pts_semantic_mask'] = mask
+        results['pts_semantic_mask'] = mask if finite is None else mask[finite]
         if 'eval_ann_info' in results:
             results['eval_ann_info']['pts_semantic_mask'] = results['pts_semantic_mask']
         return results

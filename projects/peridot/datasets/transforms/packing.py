@@ -49,6 +49,7 @@ class PackPaired(BaseTransform):
             'label_classes',
             'map_ids',
             'skipped',
+            'dropped_points',
             'teacher_features',
         ),
     ) -> None:

@@ -25,7 +25,7 @@ class LoadSecondSweep(LoadPoints):
         voxel_size: Keep the first return of each voxel of this size (m), as the keyframe is thinned
             out by `VoxelDownsample`. Defaults to None.
         intensity_scale: See `LoadPoints`. Defaults to 1.
-        backend_args: See `LoadPoints`.
+        **kwargs: Other arguments of `LoadPoints` (`nonfinite`, `backend_args`, ...).
 
     Raises:
         ConfigError: The dataset keeps no sweeps.
@@ -38,9 +38,9 @@ class LoadSecondSweep(LoadPoints):
         use_dim: int = 4,
         voxel_size: float | None = None,
         intensity_scale: float = 1.0,
-        backend_args: dict | None = None,
+        **kwargs,
     ) -> None:
-        super().__init__(load_dim, use_dim, intensity_scale, backend_args)
+        super().__init__(load_dim, use_dim, intensity_scale, **kwargs)
         self.voxel_size = voxel_size
 
     def transform(self, results: dict) -> dict:

@@ -1,0 +1,41 @@
+"""A folder of links to a dataset that cannot be written to, for the files that are made of it."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+from peridot.errors import DataError
+
+
+def link_dataset(root: str | os.PathLike, out: str | os.PathLike, parts: Sequence[str]) -> Path:
+    """Make a folder that stands for a dataset: its parts are links, what is made of it becomes files.
+
+    Configs read it as they would the dataset (`--data-root`). Links that exist are kept.
+
+    Args:
+        root: Folder of the dataset.
+        out: Folder for the links.
+        parts: Patterns of the dataset's own files and folders below its folder.
+
+    Returns:
+        `out`.
+
+    Raises:
+        DataError: No part exists, or one of them lies in `out` and belongs to another dataset.
+    """
+    root, out = Path(root).resolve(), Path(out).resolve()
+    found = sorted({path for part in parts for path in root.glob(part)})
+    if not found:
+        raise DataError(f'{root} holds no part of the dataset: name its folder with --root')
+    if root == out:
+        return out
+    for path in found:
+        link = out / path.relative_to(root)
+        if os.path.lexists(link) and link.resolve() != path.resolve():
+            raise DataError(f'{link} is there and no link to {path}: give another folder with --out')
+        if not link.exists():
+            link.parent.mkdir(parents=True, exist_ok=True)
+            link.symlink_to(path)
+    return out
