@@ -15,7 +15,7 @@ import pytest
 import torch
 from mmengine.registry import init_default_scope
 from peridot.checkpoints import read_checkpoint
-from peridot.datasets.create_infos_kitti import _check_labels, _read_calibration, _read_rows
+from peridot.datasets.kitti_texts import read_calibration, read_objects, read_rows
 from peridot.datasets.paired_dataset import read_info_file
 from peridot.errors import PeridotError
 from peridot.maps import FeatureFolder, Manifest, MapFolder, read_manifest, write_manifest, write_map
@@ -104,19 +104,19 @@ def features_manifest(folder: Path) -> tuple[Path, Callable]:
 def calibration(folder: Path) -> tuple[Path, Callable]:
     path = folder / 'calib.txt'
     path.write_text(KITTI)
-    return path, lambda: _read_calibration(path, {'P2': (3, 4)}, 'archive.zip')
+    return path, lambda: read_calibration(path, {'P2': (3, 4)}, 'archive.zip')
 
 
 def poses(folder: Path) -> tuple[Path, Callable]:
     path = folder / 'poses.txt'
     np.savetxt(path, np.arange(36.0).reshape(3, 12))
-    return path, lambda: _read_rows(path, 12, 3)
+    return path, lambda: read_rows(path, 12, 3)
 
 
 def boxes(folder: Path) -> tuple[Path, Callable]:
     path = folder / 'label.txt'
     path.write_text('Car 0.00 0 -1.58 587.01 173.33 614.12 200.12 1.65 1.67 3.64 -0.65 1.71 46.70 -1.59\n' * 2)
-    return path, lambda: _check_labels(path)
+    return path, lambda: read_objects(path, 'archive.zip')
 
 
 def info_file(folder: Path) -> tuple[Path, Callable]:
