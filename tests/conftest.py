@@ -217,3 +217,15 @@ def pandaset_root(make_once) -> Path:
         first_streets(root, 'pandaset', 2, 2, (108, 192))
 
     return make_once('pandaset', make, kept_root('pandaset'))
+
+
+@pytest.fixture(scope='session')
+def argoverse2_root(make_once, run_tool) -> Path:
+    """Two streets in the layout of Argoverse 2, two sweeps each, with clouds, info files and the classes of pixels."""
+
+    def make(root: Path) -> None:
+        first_streets(root, 'argoverse2', 2, 2, (108, 144))
+        labels = ['--generator', 'oracle', '--out', 'weak_labels/kmeans', '--workers', 1, '--data-root', root]
+        run_tool('make_weak_labels', 'configs/pretrain/olivine_argoverse2.py', *labels)
+
+    return make_once('argoverse2', make, kept_root('argoverse2'))

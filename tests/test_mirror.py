@@ -15,7 +15,7 @@ ELSEWHERE = {
     'test_cli.py': 'files',
     'test_datasets/test_catalog.py': 'datasets.catalog.entry datasets.catalog.kitti datasets.catalog.kitti360 '
     'datasets.catalog.nuscenes datasets.catalog.once datasets.catalog.semantickitti datasets.catalog.waymo '
-    'datasets.catalog.pandaset',
+    'datasets.catalog.pandaset datasets.catalog.argoverse2',
     'test_datasets/test_frames.py': 'datasets.transforms.augmentation structures.frames models.preprocessor',
     'test_datasets/test_splits.py': 'datasets.gt_database',
     'test_datasets/test_transforms_augment.py': 'datasets.transforms.views datasets.transforms.packing',
@@ -51,7 +51,7 @@ ELSEWHERE = {
     'models.functional.strongest_response',
     'test_models/test_waffleiron.py': 'models.functional.neighbors models.functional.planes models.students.tokens '
     'optim.layer_decay',
-    'test_streets/test_formats.py': 'streets.kitti streets.pandaset',
+    'test_streets/test_formats.py': 'streets.kitti streets.pandaset streets.argoverse2',
     'test_streets/test_lidar.py': 'streets.raycast streets.rig',
     'test_streets/test_scene.py': 'streets.layout streets.objects.buildings streets.objects.cycles '
     'streets.objects.furniture streets.objects.parts streets.objects.people streets.objects.plants '

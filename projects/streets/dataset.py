@@ -17,7 +17,7 @@ from peridot.files import usable_cores
 from tqdm import tqdm
 
 from streets.formats import FORMATS, make_frames, record_path
-from streets.frame import PARTIAL, VERSION, Settings, write_atomic
+from streets.frame import PARTIAL, Settings, write_atomic
 from streets.taxonomy import SCENES
 
 MANIFEST = 'synthetic.json'
@@ -46,14 +46,15 @@ def make_dataset(
         keyframes: Annotated frames per scene, 0.5 s apart.
         sweeps: Lidar sweeps before each keyframe (4 = 10 Hz, the default, 9 = 20 Hz); for nuScenes only.
         image_size: (height, width) of the images in pixels; by default (396, 704) for the six cameras of nuScenes and
-            PandaSet, (375, 1242) for KITTI's one.
+            PandaSet, (375, 1242) for KITTI's one, (388, 512) for Argoverse 2, whose front camera stands upright.
         seed: Equal settings and seed give equal files.
         workers: Processes; by default one per core.
         overwrite: Replace a synthetic dataset with other settings.
-        infos: Also write the info files (for kitti with the clouds cut to the image, for pandaset with the clouds in
-            the vehicle's frame).
+        infos: Also write the info files (for kitti with the clouds cut to the image, for pandaset and argoverse2 with
+            the clouds in the vehicle's frame).
         progress: Show a progress bar.
-        format: 'nuscenes' (v1.0-mini with lidarseg) | 'semantickitti' | 'kitti' (object benchmark) | 'pandaset'.
+        format: 'nuscenes' (v1.0-mini with lidarseg) | 'semantickitti' | 'kitti' (object benchmark) | 'pandaset' |
+            'argoverse2' (Sensor Dataset).
 
     Returns:
         The folder.
@@ -86,8 +87,7 @@ def _create_infos(root: Path, format: str) -> None:
     # importing mmdet3d and the devkits takes seconds, which a finished dataset should not cost
     from peridot.datasets.catalog import CONVERTERS
 
-    options = {'version': VERSION} if format == 'nuscenes' else {}
-    CONVERTERS[format].load()(root, **options)
+    CONVERTERS[format].load()(root, **FORMATS[format].options)
 
 
 def read_settings(root: str | os.PathLike) -> Settings:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import cv2
 
+from streets.argoverse2 import finish_argoverse2, make_argoverse2_frame
 from streets.frame import PARTIAL, VERSION, Settings, write_atomic
 from streets.kitti import finish_kitti, finish_semantickitti, make_kitti_frame, make_semantickitti_frame
 from streets.nuscenes import make_frame
@@ -29,6 +30,7 @@ class Format:
         infos: Names of the info files.
         image_size: Default (height, width).
         sweeps: Default number of unannotated sweeps before each keyframe.
+        options: Options of the converter that makes the info files.
     """
 
     make_frame: Callable[[Path, Settings, int, int], dict]
@@ -37,6 +39,7 @@ class Format:
     infos: tuple[str, ...]
     image_size: tuple[int, int]
     sweeps: int
+    options: Mapping = field(default_factory=dict)
 
 
 def _infos(dataset: str, *splits: str) -> tuple[str, ...]:
@@ -52,6 +55,7 @@ FORMATS = {
         _infos('nuscenes', 'train', 'val'),
         (396, 704),
         4,
+        {'version': VERSION},
     ),
     'semantickitti': Format(
         make_semantickitti_frame,
@@ -76,6 +80,16 @@ FORMATS = {
         _infos('pandar64', 'train', 'val') + _infos('pandargt', 'train', 'val'),
         (396, 704),
         0,
+    ),
+    # 2 sweeps a second: all of them are samples
+    'argoverse2': Format(
+        make_argoverse2_frame,
+        finish_argoverse2,
+        ('train', 'val', 'lidar'),
+        _infos('argoverse2', 'train', 'val'),
+        (388, 512),
+        0,
+        {'every': 1},
     ),
 }
 

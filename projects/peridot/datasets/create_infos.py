@@ -6,6 +6,7 @@ import contextlib
 import importlib
 import io
 import os
+import pickle
 import shutil
 import sys
 from collections.abc import Iterator
@@ -14,9 +15,10 @@ from types import ModuleType
 
 from mmengine.registry import DefaultScope
 
-from peridot.datasets.catalog import CATALOG, create_command, lookup
+from peridot.datasets.catalog import CATALOG, CatalogEntry, create_command, lookup
 from peridot.datasets.catalog.nuscenes import VERSIONS
 from peridot.errors import ConfigError, DataError
+from peridot.files import atomic_path
 
 _TABLES = ('category', 'attribute', 'visibility', 'instance', 'sensor', 'calibrated_sensor', 'ego_pose', 'log')
 _TABLES += ('scene', 'sample', 'sample_data', 'map')
@@ -100,6 +102,15 @@ def _check(root: Path, version: str) -> None:
     for path in wanted:
         if not path.exists():
             raise DataError(f'{path} is missing: unpack nuScenes {version} into {root}, or name its folder with --root')
+
+
+def write_infos(folder: Path, entry: CatalogEntry, split: str, samples: list[dict]) -> Path:
+    """Write the info file of a split, in mmdet3d's v2 format; returns it."""
+    path = folder / entry.info_file(split)
+    metainfo = {'dataset': entry.name, 'info_version': '1.1', 'split': split}
+    with atomic_path(path) as temporary:
+        temporary.write_bytes(pickle.dumps({'metainfo': metainfo, 'data_list': samples}))
+    return path
 
 
 def load_converter(name: str) -> ModuleType:

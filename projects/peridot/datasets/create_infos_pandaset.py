@@ -15,6 +15,7 @@ from scipy.spatial.transform import Rotation
 from tqdm import tqdm
 
 from peridot.datasets.catalog.pandaset import LIDARS, PANDAR64
+from peridot.datasets.create_infos import write_infos
 from peridot.errors import DataError
 from peridot.files import atomic_path
 
@@ -29,7 +30,7 @@ _LIDAR_COLUMNS = ['x', 'y', 'z', 'i', 'd']
 _MAX_LABEL = max(PANDAR64.segmentation_meta()['seg_label_mapping'])
 
 _RESTORE = 'unpack the sequence again'
-# classes that a table of numbers with names needs, as pandas 0.25 to 3 store it
+# classes that a table of numbers with names needs, as pandas 0.25 to 3 store it without pyarrow
 _TABLE_PARTS = {
     'builtins': {'slice'},
     '__builtin__': {'slice'},
@@ -83,10 +84,7 @@ def create_pandaset_infos(root: str | os.PathLike, verbose: bool = False) -> lis
         for split, samples in infos[entry.name].items():
             if not samples:
                 continue
-            path = root / entry.info_file(split)
-            metainfo = {'dataset': entry.name, 'info_version': '1.1', 'split': split}
-            _write(path, pickle.dumps({'metainfo': metainfo, 'data_list': samples}))
-            paths.append(path)
+            paths.append(write_infos(root, entry, split, samples))
             if verbose:
                 print(f'{entry.name}, {split}: {len(samples)} sweeps')
     return paths

@@ -2,6 +2,7 @@
 
 import os
 
+from peridot.datasets.catalog.argoverse2 import ARGOVERSE2
 from peridot.datasets.catalog.entry import CatalogEntry, Converter, PointClass
 from peridot.datasets.catalog.kitti import KITTI
 from peridot.datasets.catalog.kitti360 import KITTI360
@@ -13,7 +14,7 @@ from peridot.datasets.catalog.waymo import WAYMO
 
 __all__ = ['CATALOG', 'CONVERTERS', 'CatalogEntry', 'Converter', 'PointClass', 'create_command', 'lookup']
 
-_ENTRIES = (NUSCENES, SEMANTICKITTI, KITTI, PANDAR64, PANDARGT, WAYMO, KITTI360, ONCE)
+_ENTRIES = (NUSCENES, SEMANTICKITTI, KITTI, PANDAR64, PANDARGT, ARGOVERSE2, WAYMO, KITTI360, ONCE)
 CATALOG = {entry.name: entry for entry in _ENTRIES}
 # by the subcommands of tools/create_data.py; one may make several datasets
 CONVERTERS = {entry.converter.name: entry.converter for entry in _ENTRIES if entry.converter}
