@@ -151,19 +151,19 @@ def _prepare(root: Path, settings: Settings, overwrite: bool) -> bool:
             return bool(found.get('complete'))
         if not overwrite:
             raise DataError(f'{path}: made with {found.get("settings")}: choose another folder or pass --overwrite')
-        _remove(root)
+        _remove(root, found.get('settings', {}).get('format'))
     elif any((root / name).exists() for layout in FORMATS.values() for name in (*layout.products, PARTIAL)):
         raise DataError(f'{root} holds a dataset that is not synthetic: choose another folder with --out')
     write_atomic(path, json.dumps(_manifest(settings, False), indent=2).encode())
     return False
 
 
-def _remove(root: Path) -> None:
-    """Delete the dataset and its object database, nothing else; the manifest goes last."""
-    for format, layout in FORMATS.items():
-        for name in (*layout.products, f'{format}_gt_database', PARTIAL):
-            shutil.rmtree(root / name, ignore_errors=True)
-        for path in (*_info_files(root, format), root / f'{format}_dbinfos_train.pkl'):
+def _remove(root: Path, format: str | None) -> None:
+    """Delete the dataset of a format and its object database, nothing else; the manifest goes last. None is any."""
+    for name in [format] if format in FORMATS else FORMATS:
+        for product in (*FORMATS[name].products, f'{name}_gt_database', PARTIAL):
+            shutil.rmtree(root / product, ignore_errors=True)
+        for path in (*_info_files(root, name), root / f'{name}_dbinfos_train.pkl'):
             path.unlink(missing_ok=True)
     (root / MANIFEST).unlink()
 
