@@ -129,3 +129,12 @@ def train_pipeline() -> list:
         dict(type='peridot.RandomFlipViews'),
         dict(type='peridot.PackPaired'),
     ]
+
+
+@pytest.fixture
+def av2_copy(argoverse2_root, tmp_path) -> Path:
+    """`argoverse2_root` without products, which a test may damage."""
+    root = tmp_path / 'argoverse2'
+    shutil.copytree(argoverse2_root, root, ignore=shutil.ignore_patterns('*.pkl', 'weak_labels'))
+    shutil.rmtree(root / 'lidar')
+    return root
