@@ -238,3 +238,15 @@ def superpixel_folder_root(folder_root, run_tool, make_once) -> Path:
         run_tool('make_superpixels', 'configs/demo/slidr_folder_demo.py', '--data-root', root, '--workers', 1)
 
     return make_once('folder_superpixels', make, folder_root)
+
+
+@pytest.fixture(scope='session')
+def argoverse2_root(make_once, run_tool) -> Path:
+    """Two streets in the layout of Argoverse 2, two sweeps each, with clouds, info files and the classes of pixels."""
+
+    def make(root: Path) -> None:
+        first_streets(root, 'argoverse2', 2, 2, (108, 144))
+        labels = ['--generator', 'oracle', '--out', 'weak_labels/kmeans', '--workers', 1, '--data-root', root]
+        run_tool('make_weak_labels', 'configs/pretrain/olivine_argoverse2.py', *labels)
+
+    return make_once('argoverse2', make, kept_root('argoverse2'))

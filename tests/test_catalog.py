@@ -10,7 +10,7 @@ from mmengine.hub import get_config
 from peridot.catalog import CATALOG, CONVERTERS, CatalogEntry, create_command, lookup
 from peridot.registry import DATASETS
 from streets.formats import FORMATS
-from streets.rig import CAMERAS, PANDASET_CAMERAS, PANDASET_LIDARS
+from streets.rig import ARGOVERSE2_CAMERAS, CAMERAS, PANDASET_CAMERAS, PANDASET_LIDARS
 
 CONFIGS = Path(__file__).resolve().parents[1] / 'configs'
 DATASET_CONFIGS = [
@@ -118,6 +118,7 @@ def test_synthetic_streets_agree():
     infos = {entry.info_file(split) for entry in CATALOG.values() for split in ('train', 'val', 'trainval')}
     assert {name for layout in FORMATS.values() for name in layout.infos} <= infos
     assert list(CAMERAS) == list(CATALOG['nuscenes'].cameras)
+    assert list(ARGOVERSE2_CAMERAS) == list(CATALOG['argoverse2'].cameras)
     for name in PANDASET_LIDARS:
         assert list(PANDASET_CAMERAS) == list(CATALOG[name].cameras)
 
@@ -128,6 +129,7 @@ def test_synthetic_streets_agree():
         ('data/demo', None, 'python tools/create_data.py nuscenes --root data/demo'),
         ('data/SemanticKITTI', None, 'python tools/create_data.py semantickitti --root data/SemanticKITTI'),
         ('data/kitti', None, 'python tools/create_data.py kitti --root data/kitti'),
+        ('/data/argoverse2/sensor', None, 'python tools/create_data.py argoverse2 --root /data/argoverse2/sensor'),
         ('data/kitti', 'pandargt', 'python tools/create_data.py pandaset --root data/kitti'),
         ('data/kitti_format', 'waymo', "mmdet3d's tools/create_data.py waymo"),
     ],

@@ -107,7 +107,7 @@ def moco_file(tmp_path_factory) -> Path:
 
 
 def small_data(content: Config) -> list[str]:
-    """One scan, one of nuScenes' cameras, and maps that the test data have."""
+    """One scan, the front camera, and maps that the test data have."""
     datasets = {'train_dataloader.dataset': content.train_dataloader.dataset}
     if content.train_dataloader.dataset.type == 'peridot.MixedDataset':
         parts = content.train_dataloader.dataset.datasets
@@ -117,8 +117,8 @@ def small_data(content: Config) -> list[str]:
         options.append(f'{place}.indices=1')
         options += [f'{place}.maps.{name}={MAPS[name]}' for name in dataset.get('maps', {})]
     for place, dataset in {**datasets, 'picture_dataset': content.picture_dataset}.items():
-        if 'CAM_FRONT' in (dataset.get('cameras') or []):
-            options.append(f"{place}.cameras=['CAM_FRONT']")
+        if dataset.get('cameras', []) != []:
+            options.append(f"{place}.cameras=['{CATALOG[dataset.dataset].front_camera}']")
     if not content.val_cfg:
         return options
     options += [*SMALL_LOOPS[content.val_cfg.type], 'val_dataloader.num_workers=0', 'val_dataloader.dataset.indices=1']
@@ -186,7 +186,7 @@ def data_roots(content: Config, request) -> str:
     fixtures = dict(
         nuscenes='labeled_root', demo='labeled_root', kitti='kitti_root', semantickitti='semantickitti_root'
     )
-    fixtures |= dict(kitti360='kitti360_root', once='once_root')
+    fixtures |= dict(kitti360='kitti360_root', once='once_root', argoverse2='argoverse2_root')
     fixtures |= dict(folder='superpixel_folder_root', demo_folder='superpixel_folder_root')
     fixtures |= dict(pandaset='pandaset_root', demo_semantickitti='semantickitti_root', demo_pandaset='pandaset_root')
     parts = content.train_dataloader.dataset.get('datasets', [content.train_dataloader.dataset])

@@ -12,8 +12,8 @@ PROJECTS = TESTS.parent / 'projects'
 # modules without a test file of their name, by the file that tests them
 ELSEWHERE = {
     'test_architecture.py': 'errors registry',
-    'test_catalog.py': 'catalog.entry catalog.folder catalog.kitti catalog.kitti360 catalog.nuscenes catalog.once '
-    'catalog.pandaset catalog.semantickitti catalog.waymo',
+    'test_catalog.py': 'catalog.argoverse2 catalog.entry catalog.folder catalog.kitti catalog.kitti360 '
+    'catalog.nuscenes catalog.once catalog.pandaset catalog.semantickitti catalog.waymo',
     'test_datasets/test_checks.py': 'datasets.recordings.suspicions',
     'test_datasets/test_complete_infos.py': 'datasets.missing',
     'test_datasets/test_create_infos_folder.py': 'datasets.recordings.classes datasets.recordings.products '
@@ -57,7 +57,7 @@ ELSEWHERE = {
     'optim.layer_decay',
     'test_preflight/test_run.py': 'preflight.maps preflight.sources preflight.survey',
     'test_preflight/test_table.py': 'preflight.oddities',
-    'test_streets/test_formats.py': 'streets.kitti streets.pandaset',
+    'test_streets/test_formats.py': 'streets.kitti streets.pandaset streets.argoverse2',
     'test_streets/test_lidar.py': 'streets.raycast streets.rig',
     'test_streets/test_scene.py': 'streets.layout streets.objects.buildings streets.objects.cycles '
     'streets.objects.furniture streets.objects.parts streets.objects.people streets.objects.plants '

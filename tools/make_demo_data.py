@@ -25,7 +25,9 @@ def main() -> None:
     parser.add_argument('--out', type=Path, help='folder of the dataset (default: data/demo, or data/demo_FORMAT)')
     parser.add_argument('--keyframes', type=int, default=7, help='keyframes per scene (default: 7)')
     parser.add_argument('--sweeps', type=int, help='sweeps before each keyframe, 0 to 9; nuScenes only (default: 4)')
-    parser.add_argument('--image-size', type=image_size, metavar='WxH', help='default: 704x396; KITTI: 1242x375')
+    parser.add_argument(
+        '--image-size', type=image_size, metavar='WxH', help='default: 704x396; KITTI: 1242x375; Argoverse 2: 512x388'
+    )
     parser.add_argument('--seed', type=int, default=0)
     parser.add_argument('--workers', type=int, help='number of processes (default: one per core)')
     parser.add_argument('--overwrite', action='store_true', help='replace a dataset made with other settings')

@@ -1,4 +1,4 @@
-"""A procedural street world, ray-cast into a dataset in the layout of nuScenes, SemanticKITTI, KITTI or PandaSet."""
+"""A procedural street world, ray-cast into a dataset in the layout of a published one (`formats.FORMATS`)."""
 
 from streets.dataset import make_dataset
 

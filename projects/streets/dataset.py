@@ -45,16 +45,16 @@ def make_dataset(
         root: Folder of the dataset.
         keyframes: Annotated frames per scene, 0.5 s apart.
         sweeps: Lidar sweeps before each keyframe (4 = 10 Hz, the default, 9 = 20 Hz); for nuScenes only.
-        image_size: (height, width) of the images in pixels; by default (396, 704) for six cameras, (375, 1242) for
-            KITTI's one.
+        image_size: (height, width) of the images in pixels; by default (396, 704) for the six cameras of nuScenes and
+            PandaSet, (375, 1242) for KITTI's one, (388, 512) for Argoverse 2, whose front camera stands upright.
         seed: Equal settings and seed give equal files.
         workers: Processes; by default one per core.
         overwrite: Replace a synthetic dataset with other settings.
-        infos: Also write the info files (for kitti with the clouds cut to the image, for pandaset with the clouds in
-            the vehicle's frame).
+        infos: Also write the info files (for kitti with the clouds cut to the image, for pandaset and argoverse2 with
+            the clouds in the vehicle's frame).
         progress: Show a progress bar.
         format: 'nuscenes' (v1.0-mini with lidarseg) | 'semantickitti' | 'kitti' (object benchmark) | 'pandaset' |
-            'folder' (own recordings, docs/own_recording.md).
+            'argoverse2' (Sensor Dataset) | 'folder' (own recordings, docs/own_recording.md).
 
     Returns:
         The folder.
@@ -151,20 +151,21 @@ def _prepare(root: Path, settings: Settings, overwrite: bool) -> bool:
             return bool(found.get('complete'))
         if not overwrite:
             raise DataError(f'{path}: made with {found.get("settings")}: choose another folder or pass --overwrite')
-        _remove(root)
+        _remove(root, found.get('settings', {}).get('format'))
     elif any((root / name).exists() for layout in FORMATS.values() for name in (*layout.products, PARTIAL)):
         raise DataError(f'{root} holds a dataset that is not synthetic: choose another folder with --out')
     write_atomic(path, json.dumps(_manifest(settings, False), indent=2).encode())
     return False
 
 
-def _remove(root: Path) -> None:
-    """Delete the dataset and its object database, nothing else; the manifest goes last."""
-    for format, layout in FORMATS.items():
-        for name in (*layout.products, f'{format}_gt_database', PARTIAL):
-            shutil.rmtree(root / name, ignore_errors=True)
-        files = (root / name for name in layout.products if (root / name).is_file())
-        for path in (*files, *_info_files(root, format), root / f'{format}_dbinfos_train.pkl'):
+def _remove(root: Path, format: str | None) -> None:
+    """Delete the dataset of a format and its object database, nothing else; the manifest goes last. None is any."""
+    for name in [format] if format in FORMATS else FORMATS:
+        products = (*FORMATS[name].products, f'{name}_gt_database', PARTIAL)
+        for product in products:
+            shutil.rmtree(root / product, ignore_errors=True)
+        files = (root / product for product in products if (root / product).is_file())
+        for path in (*files, *_info_files(root, name), root / f'{name}_dbinfos_train.pkl'):
             path.unlink(missing_ok=True)
     (root / MANIFEST).unlink()
 

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import cv2
 
+from streets.argoverse2 import finish_argoverse2, make_argoverse2_frame
 from streets.folder import finish_folder, make_folder_frame, validation
 from streets.frame import PARTIAL, VERSION, Settings, write_atomic
 from streets.kitti import finish_kitti, finish_semantickitti, make_kitti_frame, make_semantickitti_frame
@@ -80,6 +81,16 @@ FORMATS = {
         _infos('pandar64', 'train', 'val') + _infos('pandargt', 'train', 'val'),
         (396, 704),
         0,
+    ),
+    # 2 sweeps a second: all of them are samples
+    'argoverse2': Format(
+        make_argoverse2_frame,
+        finish_argoverse2,
+        ('train', 'val', 'lidar'),
+        _infos('argoverse2', 'train', 'val'),
+        (388, 512),
+        0,
+        lambda root: {'every': 1},
     ),
     'folder': Format(
         make_folder_frame,

@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass
 from functools import lru_cache
 from hashlib import md5
 from pathlib import Path
+from uuid import UUID
 
 import numpy as np
 from peridot.errors import DataError
@@ -20,6 +21,7 @@ from streets.rig import (
     CAMERAS,
     PANDASET_CAMERAS,
     Camera,
+    make_argoverse2_cameras,
     make_cameras,
     make_kitti_cameras,
     make_pandaset_cameras,
@@ -84,7 +86,12 @@ def caster(seed: int, scene: int) -> Caster:
 
 def camera_view(settings: Settings, scene: int, frame: int, channel: str) -> View:
     """The camera `channel` and the world at the moment it takes the keyframe's image."""
-    rigs = {'nuscenes': make_cameras, 'folder': make_cameras, 'pandaset': make_pandaset_cameras}
+    rigs = {
+        'nuscenes': make_cameras,
+        'folder': make_cameras,
+        'pandaset': make_pandaset_cameras,
+        'argoverse2': make_argoverse2_cameras,
+    }
     camera = rigs.get(settings.format, make_kitti_cameras)(settings.image_size)[channel]
     now = keyframe_time(settings, scene, frame)
     return camera, caster(settings.seed, scene).at(now + camera.delay)
@@ -102,6 +109,7 @@ def image_view(settings: Settings, path: str | os.PathLike) -> View:
         'kitti': _object_image,
         'pandaset': _pandaset_image,
         'folder': _folder_image,
+        'argoverse2': _argoverse2_image,
     }
     found = find[settings.format](settings, Path(path))
     if found is None:
@@ -114,13 +122,9 @@ def _nuscenes_image(settings: Settings, path: Path) -> tuple[int, int, str] | No
     name = re.fullmatch(r'peridot-(.+)__(.+)__(\d+)', path.stem)
     if not name or name[1] not in SCENES or name[2] not in CAMERAS:
         return None
-    scene, channel, stamp = SCENES.index(name[1]), name[2], int(name[3])
-    delay = make_cameras(settings.image_size)[channel].delay
-    frame = round((stamp - timestamp(scene, delay)) / 1e6 / PERIOD)
-    if not 0 <= frame < settings.keyframes:
-        return None
-    exact = timestamp(scene, keyframe_time(settings, scene, frame) + delay) == stamp
-    return (scene, frame, channel) if exact else None
+    scene, delay = SCENES.index(name[1]), make_cameras(settings.image_size)[name[2]].delay
+    frame = _frame_at(settings, scene, delay, int(name[3]))
+    return None if frame is None else (scene, frame, name[2])
 
 
 def _sequence_image(settings: Settings, path: Path) -> tuple[int, int, str] | None:
@@ -154,6 +158,31 @@ def _folder_image(settings: Settings, path: Path) -> tuple[int, int, str] | None
     if not name or name[1] not in SCENES or name[2] not in CAMERAS or int(name[3]) >= settings.keyframes:
         return None
     return SCENES.index(name[1]), int(name[3]), name[2]
+
+
+def _argoverse2_image(settings: Settings, path: Path) -> tuple[int, int, str] | None:
+    """The same for Argoverse 2."""
+    name = re.search(r'([\w-]+)/sensors/cameras/(\w+)/(\d+)000$', path.with_suffix('').as_posix())
+    logs, cameras = [log_name(scene) for scene in range(len(SCENES))], make_argoverse2_cameras(settings.image_size)
+    if not name or name[1] not in logs or name[2] not in cameras:
+        return None
+    scene = logs.index(name[1])
+    frame = _frame_at(settings, scene, cameras[name[2]].delay, int(name[3]))
+    return None if frame is None else (scene, frame, name[2])
+
+
+def log_name(scene: int) -> str:
+    """Name of a scene's folder in Argoverse 2, a UUID as there."""
+    return str(UUID(token('log', SCENES[scene])))
+
+
+def _frame_at(settings: Settings, scene: int, delay: float, stamp: int) -> int | None:
+    """The keyframe whose camera with this delay has the time stamp (microseconds); None where there is none."""
+    frame = round((stamp - timestamp(scene, delay)) / 1e6 / PERIOD)
+    if not 0 <= frame < settings.keyframes:
+        return None
+    exact = timestamp(scene, keyframe_time(settings, scene, frame) + delay) == stamp
+    return frame if exact else None
 
 
 def quaternion(rotation: np.ndarray) -> list[float]:

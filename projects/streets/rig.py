@@ -39,6 +39,21 @@ PANDASET_CAMERAS = {
 PANDASET_LIDARS = ('pandar64', 'pandargt')  # row = number of the lidar
 PANDAR64_COLUMNS = 900  # half of a Pandar64's
 PANDARGT_BEAMS, PANDARGT_COLUMNS, PANDARGT_SECTOR = 60, 1500, 60.0
+# Argoverse 2's cameras as nuScenes' above, but in the frame of its vehicle, whose origin is the rear axle, and focal
+# length and principal point in pixels of 2048x1550, for the front camera of 1550x2048
+ARGOVERSE2_CAMERAS = {
+    'ring_front_center': ((1.631, -0.001, 1.433), 0.3, 1773.5, (775.8, 1020.8), -0.0098),
+    'ring_front_left': ((1.550, 0.198, 1.431), 45.3, 1682.0, (1025.1, 779.6), -0.0223),
+    'ring_front_right': ((1.554, -0.194, 1.431), -44.8, 1684.8, (1024.4, 776.7), 0.0027),
+    'ring_rear_left': ((1.104, 0.124, 1.446), 153.3, 1686.5, (1025.7, 773.9), -0.0023),
+    'ring_rear_right': ((1.103, -0.128, 1.428), -152.9, 1683.4, (1024.4, 775.9), -0.0173),
+    'ring_side_left': ((1.310, 0.268, 1.433), 99.2, 1684.9, (1027.8, 776.5), 0.0127),
+    'ring_side_right': ((1.310, -0.273, 1.436), -98.9, 1682.9, (1024.9, 775.1), 0.0178),
+}
+ARGOVERSE2_IMAGE = (1550, 2048)
+ARGOVERSE2_AXLE = np.array([0.0, 0.0, 0.33])  # of the rear axle in the ego frame
+ARGOVERSE2_LIDARS = ('up_lidar', 'down_lidar')
+ARGOVERSE2_COLUMNS = 900  # half of a VLP-32C's
 REACH = (0.6, 95.0)  # nearest and farthest return, meters
 
 
@@ -151,6 +166,18 @@ def make_pandaset_cameras(image_size: tuple[int, int]) -> dict[str, Camera]:
     return {name: replace(cameras[place], name=name) for name, place in PANDASET_CAMERAS.items()}
 
 
+def make_argoverse2_cameras(image_size: tuple[int, int]) -> dict[str, Camera]:
+    """Argoverse 2's seven ring cameras for images of (height, width); those of the front camera stand upright."""
+    cameras = {}
+    for name, (position, yaw, focal, center, delay) in ARGOVERSE2_CAMERAS.items():
+        turned = -1 if name == 'ring_front_center' else 1
+        (h, w), (full_h, full_w) = image_size[::turned], ARGOVERSE2_IMAGE[::turned]
+        intrinsic = _intrinsic(focal, center, w / full_w, h / full_h)
+        rotation, place = _camera_axes(yaw) @ tilt(0.3, -0.2), ARGOVERSE2_AXLE + position
+        cameras[name] = Camera(name, rotation, place, delay, intrinsic, (h, w))
+    return cameras
+
+
 def _camera_axes(yaw: float) -> np.ndarray:
     """Rotation (3, 3) camera2ego of a level camera that looks `yaw` degrees to the left."""
     y = np.deg2rad(yaw)
@@ -184,4 +211,14 @@ def make_pandaset_lidars() -> dict[str, Lidar]:
     return {
         'pandar64': Lidar('pandar64', tilt(0.2, -0.3), roof, 0.0, elevations[0], PANDAR64_COLUMNS),
         'pandargt': Lidar('pandargt', tilt(-0.3, 0.4), front, 0.0, elevations[1], PANDARGT_COLUMNS, PANDARGT_SECTOR),
+    }
+
+
+def make_argoverse2_lidars() -> dict[str, Lidar]:
+    """Argoverse 2's two lidars of 32 beams on the roof, one upside down below the other."""
+    elevations = np.linspace(-25.0, 15.0, BEAMS)
+    mounts = (tilt(0.1, -0.2), (1.350, 0.0, 1.640)), (tilt(180.2, 0.3), (1.355, 0.0, 1.565))
+    return {
+        name: Lidar(name, rotation, ARGOVERSE2_AXLE + position, 0.0, elevations, ARGOVERSE2_COLUMNS)
+        for name, (rotation, position) in zip(ARGOVERSE2_LIDARS, mounts)
     }

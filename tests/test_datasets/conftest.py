@@ -138,3 +138,12 @@ def lines(monkeypatch) -> list[str]:
     for module in ('missing', 'lidar_folder'):
         monkeypatch.setattr(f'peridot.datasets.{module}.print_log', lambda text, *_: found.append(text))
     return found
+
+
+@pytest.fixture
+def av2_copy(argoverse2_root, tmp_path) -> Path:
+    """`argoverse2_root` without products, which a test may damage."""
+    root = tmp_path / 'argoverse2'
+    shutil.copytree(argoverse2_root, root, ignore=shutil.ignore_patterns('*.pkl', 'weak_labels'))
+    shutil.rmtree(root / 'lidar')
+    return root

@@ -6,9 +6,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from peridot.datasets.pandaset_tables import read_table
+from peridot.datasets.pandaset_tables import read_table as read_pickle
+from pyarrow.feather import read_table
 from pyquaternion import Quaternion
 from scipy.spatial import cKDTree
+from streets.argoverse2 import log_folder, scan
+from streets.dataset import read_settings
+from streets.frame import caster, keyframe_time
 from streets.taxonomy import INDEX, PANDASET, SEMANTIC_KITTI
 
 # what stands upright, so that its points do not depend on where the rings of the sweep are
@@ -74,11 +78,29 @@ def pandaset_scans(request) -> list[list[Scan]]:
         times, scans = json.loads((folder / 'lidar/timestamps.json').read_text()), []
         for frame, entry in enumerate(json.loads((folder / 'lidar/poses.json').read_text())):
             pose = matrix([entry['heading'][key] for key in 'wxyz'], [entry['position'][key] for key in 'xyz'])
-            world = read_table(folder / f'lidar/{frame:02d}.pkl.gz')[list('xyz')].to_numpy()
-            labels = read_table(folder / f'annotations/semseg/{frame:02d}.pkl.gz')['class'].to_numpy()
+            world = read_pickle(folder / f'lidar/{frame:02d}.pkl.gz')[list('xyz')].to_numpy()
+            labels = read_pickle(folder / f'annotations/semseg/{frame:02d}.pkl.gz')['class'].to_numpy()
             scans.append((upright((world - pose[:3, 3]) @ pose[:3, :3], labels, PANDASET), pose, times[frame]))
         sequences.append(scans)
     return sequences
+
+
+def argoverse2_scans(request) -> list[list[Scan]]:
+    """Sweeps of all logs by `city_SE3_egovehicle.feather`; only the renderer knows their classes."""
+    root, scenes = request.getfixturevalue('argoverse2_root'), []
+    for scene in (0, 1):
+        folder, scans = log_folder(root, scene), []
+        poses = {row['timestamp_ns']: row for row in read_table(folder / 'city_SE3_egovehicle.feather').to_pylist()}
+        for frame, path in enumerate(sorted((folder / 'sensors/lidar').iterdir())):
+            table, pose = read_table(path).to_pydict(), poses[int(path.stem)]
+            points = np.stack([table[axis] for axis in 'xyz'], 1)
+            _, labels = scan(
+                caster(0, scene).at(keyframe_time(read_settings(root), scene, frame)), [0, scene, frame, 31]
+            )
+            place = matrix([pose[f'q{axis}'] for axis in 'wxyz'], [pose[f't{axis}_m'] for axis in 'xyz'])
+            scans.append((upright(points, labels, INDEX), place, int(path.stem) / 1e9))
+        scenes.append(scans)
+    return scenes
 
 
 def overlap(first: np.ndarray, second: np.ndarray) -> float:
@@ -87,7 +109,7 @@ def overlap(first: np.ndarray, second: np.ndarray) -> float:
     return (np.concatenate(distances) < 0.3).mean()
 
 
-@pytest.mark.parametrize('read', [nuscenes_scans, semantickitti_scans, pandaset_scans])
+@pytest.mark.parametrize('read', [nuscenes_scans, semantickitti_scans, pandaset_scans, argoverse2_scans])
 def test_poses_put_static_points_on_the_surfaces_of_the_next_keyframe(read, request):
     """... while those of the raw clouds lie elsewhere; times and poses give the speeds of the ego vehicle."""
     for number, scans in enumerate(read(request)):

@@ -4,6 +4,7 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 
+from peridot.catalog.argoverse2 import ARGOVERSE2
 from peridot.catalog.entry import CatalogEntry, Converter, PointClass, class_colors
 from peridot.catalog.folder import FOLDER
 from peridot.catalog.kitti import KITTI
@@ -25,7 +26,7 @@ __all__ = [
     'dataset_of',
     'lookup',
 ]
-_ENTRIES = (NUSCENES, SEMANTICKITTI, KITTI, PANDAR64, PANDARGT, WAYMO, KITTI360, ONCE, FOLDER)
+_ENTRIES = (NUSCENES, SEMANTICKITTI, KITTI, PANDAR64, PANDARGT, ARGOVERSE2, WAYMO, KITTI360, ONCE, FOLDER)
 CATALOG = {entry.name: entry for entry in _ENTRIES}
 # by the subcommands of tools/create_data.py; one may make several datasets
 CONVERTERS = {entry.converter.name: entry.converter for entry in _ENTRIES if entry.converter}

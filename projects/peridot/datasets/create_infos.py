@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 from mmengine.fileio import load
 from mmengine.registry import DefaultScope
 
-from peridot.catalog import CATALOG, create_command, lookup
+from peridot.catalog import CATALOG, CatalogEntry, create_command, lookup
 from peridot.catalog.nuscenes import VERSIONS
 from peridot.datasets.missing import check_missing, report
 from peridot.datasets.nuscenes_part import Part, keep_present
@@ -151,6 +151,12 @@ def check_writable(root: Path) -> None:
     """Raise a DataError if nothing can be written into a folder, before the work begins."""
     if not os.access(root, os.W_OK):
         raise DataError(f'{root} cannot be written to: give a folder for the files with --out')
+
+
+def write_split(folder: Path, entry: CatalogEntry, split: str, samples: list[dict], **meta) -> Path:
+    """Write the info file of a split, in mmdet3d's v2 format, with further metainfo; returns it."""
+    metainfo = {'dataset': entry.name, 'info_version': '1.1', 'split': split, **meta}
+    return write_infos({'metainfo': metainfo, 'data_list': samples}, folder / entry.info_file(split))
 
 
 def load_converter(name: str) -> ModuleType:

@@ -10,7 +10,7 @@ from pathlib import Path
 from tqdm import tqdm
 
 from peridot.catalog.folder import FOLDER
-from peridot.datasets.create_infos import check_writable, write_infos
+from peridot.datasets.create_infos import check_writable, write_split
 from peridot.datasets.missing import check_missing
 from peridot.datasets.recordings.checks import check, table
 from peridot.datasets.recordings.classes import CLASSES, read_classes
@@ -71,7 +71,7 @@ def create_folder_infos(
         dropped = sum(sum(product.dropped.values()) for product in products)
         print(f'{dropped} points that are not finite were dropped\n' * bool(dropped), end='')
         print(', '.join(f'{split}: {len(samples)} samples' for split, samples in infos.items()))
-    return [_write_infos(root, split, samples, meta) for split, samples in infos.items() if samples]
+    return [write_split(root, FOLDER, split, samples, **meta) for split, samples in infos.items() if samples]
 
 
 def _splits(recording: Recording, count: int, val: Sequence[str]) -> list[str]:
@@ -126,8 +126,3 @@ def _convert(product: Products, samples: Sequence[Sample], verbose: bool) -> Ite
         yield from tqdm(infos, product.recording.title, len(samples), unit='scan', disable=not verbose)
     finally:
         pool.shutdown(cancel_futures=True)
-
-
-def _write_infos(root: Path, split: str, samples: list[dict], meta: dict) -> Path:
-    metainfo = {'dataset': FOLDER.name, 'info_version': '1.1', 'split': split, **meta}
-    return write_infos({'metainfo': metainfo, 'data_list': samples}, root / FOLDER.info_file(split))

@@ -14,7 +14,7 @@ from scipy.spatial.transform import Rotation
 from tqdm import tqdm
 
 from peridot.catalog.pandaset import LIDARS, PANDAR64
-from peridot.datasets.create_infos import check_writable, write_infos
+from peridot.datasets.create_infos import check_writable, write_split
 from peridot.datasets.missing import IMAGE_SUFFIXES, check_missing, files_in, first, report
 from peridot.datasets.pandaset_tables import RESTORE, columns_of, read_table
 from peridot.errors import DataError
@@ -104,8 +104,7 @@ def create_pandaset_infos(root: str | os.PathLike, missing: str = 'skip', verbos
         for split, samples in infos[entry.name].items():
             if not samples:
                 continue
-            metainfo = {'dataset': entry.name, 'info_version': '1.1', 'split': split}
-            paths.append(write_infos({'metainfo': metainfo, 'data_list': samples}, root / entry.info_file(split)))
+            paths.append(write_split(root, entry, split, samples))
             if verbose:
                 print(f'{entry.name}, {split}: {len(samples)} sweeps')
     return paths

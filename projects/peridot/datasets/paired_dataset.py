@@ -39,9 +39,9 @@ from peridot.registry import DATASETS
 class PairedDataset(BaseDataset):
     """Lidar scans with their camera images, from an MMDetection3D info file (version 2).
 
-    Infos of nuScenes, SemanticKITTI, KITTI, PandaSet (tools/create_data.py) and Waymo (mmdet3d's) work. A sample needs
-    `lidar_points.lidar_path` and, for every camera with an `img_path`, `cam2img` and `lidar2cam`. Only what the
-    pipeline needs is kept in memory.
+    Infos of nuScenes, SemanticKITTI, KITTI, PandaSet, Argoverse 2 (tools/create_data.py) and Waymo (mmdet3d's) work. A
+    sample needs `lidar_points.lidar_path` and, for every camera with an `img_path`, `cam2img` and `lidar2cam`. Only
+    what the pipeline needs is kept in memory.
 
     Without cameras (`cameras=[]`) it can also train mmdet3d's segmentation networks, with `Pack3DDetInputs`,
     `SegMetric` and transforms that mix samples: classes and ignored label are those of the catalog.

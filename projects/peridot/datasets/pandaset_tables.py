@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 RESTORE = 'unpack the sequence again'
 _GZIP = b'\x1f\x8b'
-# classes that a table of numbers with names needs, as pandas 0.25 to 3 store it
+# classes that a table of numbers with names needs, as pandas 0.25 to 3 store it without pyarrow
 _TABLE_PARTS = {
     'builtins': {'slice'},
     '__builtin__': {'slice'},
