@@ -48,11 +48,13 @@ def create_command(root: str | os.PathLike, dataset: str | None = None) -> str:
     """The command that makes the info files in a folder, for errors.
 
     Args:
-        root: The dataset's folder; if `dataset` is None, its name decides which dataset it is: nuScenes unless it
-            contains that of another one.
+        root: The dataset's folder; if `dataset` is None, its path decides which dataset it is: nuScenes unless it
+            contains the name of another one.
         dataset: Name of the dataset.
     """
-    guess = max((name for name in CONVERTERS if name in Path(root).name.lower()), key=len, default='nuscenes')
+    # the name of own recordings is a word of many paths
+    places = {name: Path(root).name if name == FOLDER.name else str(root) for name in CONVERTERS}
+    guess = max((name for name, place in places.items() if name in place.lower()), key=len, default='nuscenes')
     converter = CONVERTERS[guess] if dataset is None else lookup(dataset).converter
     if converter is None:
         return f"mmdet3d's tools/create_data.py {dataset}"
