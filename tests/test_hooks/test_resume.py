@@ -214,6 +214,16 @@ def test_a_lower_learning_rate_in_the_config_counts(tmp_path):
     assert set(logged(tmp_path / 'none').values()) == {0.01}
 
 
+def test_a_learning_rate_that_follows_the_batch(tmp_path):
+    scaled = dict(auto_scale_lr=dict(enable=True, base_batch_size=2))
+    train(tmp_path / 'whole', [OURS], 6, **scaled)
+    expected = logged(tmp_path / 'whole')
+    train(tmp_path / 'part', [OURS], 2, 2, **scaled)
+    train(tmp_path / 'second', [OURS], 6, resume=tmp_path / 'part' / 'epoch_2.pth', **scaled)
+    assert max(expected.values()) > 0.2 > max(logged(tmp_path / 'part').values())
+    assert logged(tmp_path / 'second') == {step: rate for step, rate in expected.items() if step > 4}
+
+
 def test_a_checkpoint_from_within_an_epoch_begins_it_again(tmp_path):
     hooks = dict(
         logger=dict(type='LoggerHook', interval=1), checkpoint=dict(type='CheckpointHook', interval=1, by_epoch=False)

@@ -5,6 +5,7 @@ import torch
 from mmengine.config import Config
 from mmengine.registry import PARAM_SCHEDULERS
 from peridot.errors import ConfigError
+from peridot.optim import rescaled_schedule
 
 EPOCH = 40
 
@@ -56,6 +57,31 @@ def test_scalr_plus_has_the_published_rates():
     assert found[-1] == pytest.approx(-steps[0])
     before = found[63 * EPOCH - 1] / found[63 * EPOCH]
     assert 1 < before < 1.001
+
+
+@pytest.mark.parametrize(
+    'settings, expected',
+    [
+        (dict(type='LinearLR', by_epoch=False, begin=0, end=1000), dict(end=500)),
+        (dict(type='LinearLR', by_epoch=True, end=2, convert_to_iter_based=True), {}),
+        (dict(type='MultiStepLR', by_epoch=False, milestones=[100, 301]), dict(milestones=[50, 150])),
+        (dict(type='StepLR', by_epoch=False, step_size=1, end=int(1e9)), {}),
+        (dict(type='ExponentialLR', by_epoch=False, gamma=0.9), dict(gamma=0.81)),
+        (dict(type='ExponentialLR', by_epoch=True, gamma=0.9), {}),
+        (dict(type='peridot.WarmupCosineLR', warmup=3500, end=25, convert_to_iter_based=True), dict(warmup=1750)),
+        (dict(type='peridot.WarmupCosineLR', warmup=0.04, end=25, convert_to_iter_based=True), {}),
+        (dict(type='peridot.WarmupCosineLR', warmup=0.04, end=250, by_epoch=False), dict(end=125)),
+        (
+            dict(type='peridot.WarmupReciprocalSqrtLR', warmup=1, tau=0.45, cooldown=3, convert_to_iter_based=True),
+            {},
+        ),
+    ],
+)
+def test_lengths_in_iterations_of_shorter_epochs(settings, expected):
+    found = rescaled_schedule(settings, 0.5)
+    assert (
+        found == pytest.approx({**settings, **expected}) if 'gamma' in expected else found == {**settings, **expected}
+    )
 
 
 def test_training_shorter_than_its_warm_up():

@@ -12,7 +12,7 @@ from mmengine.optim import OptimWrapperDict
 from mmengine.runner import EpochBasedTrainLoop, Runner, find_latest_checkpoint
 
 from peridot.errors import CheckpointError, ConfigError
-from peridot.optim import in_longer_epochs
+from peridot.optim import rescaled_schedule
 from peridot.registry import HOOKS
 from peridot.weights import unwrap
 
@@ -117,7 +117,7 @@ class ResumeHook(Hook):
         """Build the schedulers again if their config has lengths in iterations of other epochs."""
         configs = runner.cfg.get('param_scheduler') or []
         configs = [configs] if isinstance(configs, Mapping) else list(configs)
-        changed = [in_longer_epochs(config, length / self._begun) for config in configs]
+        changed = [rescaled_schedule(config, length / self._begun) for config in configs]
         if changed == configs:
             return
         for scheduler in runner.param_schedulers:

@@ -131,7 +131,7 @@ class WarmupReciprocalSqrtLR(WarmupLR):
         return cooled / math.sqrt(1 + (min(iteration, self.cooldown) - self.warmup) / self.tau)
 
 
-def in_longer_epochs(settings: Mapping, ratio: float) -> dict:
+def rescaled_schedule(settings: Mapping, ratio: float) -> dict:
     """Config of a scheduler whose lengths in iterations are the same in epochs of another length.
 
     Args:
@@ -141,15 +141,15 @@ def in_longer_epochs(settings: Mapping, ratio: float) -> dict:
     kind = PARAM_SCHEDULERS.get(settings['type']) if isinstance(settings['type'], str) else settings['type']
     in_epochs = settings.get('by_epoch', True)
     names = getattr(kind, 'in_iterations', ()) if in_epochs else LENGTHS
-    result = {name: _longer(value, ratio) if name in names else value for name, value in settings.items()}
+    result = {name: _rescaled(value, ratio) if name in names else value for name, value in settings.items()}
     by_iteration = not in_epochs or settings.get('convert_to_iter_based')
     if by_iteration and issubclass(kind, ExponentialParamScheduler):
         result['gamma'] **= 1 / ratio
     return result
 
 
-def _longer(length: float | Sequence[float], ratio: float) -> float | list[float]:
+def _rescaled(length: float | Sequence[float], ratio: float) -> float | list[float]:
     """A length times `ratio`, at least 1; shares of the training and what has no end stay."""
     if isinstance(length, Sequence):
-        return [_longer(value, ratio) for value in length]
+        return [_rescaled(value, ratio) for value in length]
     return length if length < 1 or length >= INF else max(1, round(length * ratio))
