@@ -23,6 +23,7 @@ from peridot.demo.comparison import Comparison, demo_config
 from peridot.demo.methods import COLORS, METHODS, NAMES, UNTRAINED
 from peridot.demo.results import Results
 from peridot.files import atomic_path
+from peridot.options import setting
 from peridot.work_dirs import REPO, last_metrics
 from streets.dataset import GENERATOR
 
@@ -70,6 +71,8 @@ DRIVE_AND_SEGMENT_ROWS = {
 DRIVE_AND_SEGMENT_CONFIGS = [
     f'configs/drive_and_segment/{name}demo.py' for name in ('', 'teacher_', 'student_', 'student_ema_')
 ]
+# settings that do not change results
+BESIDE = ('default_hooks', 'log_level', 'log_processor', 'vis_backends', 'visualizer')
 # rows of the tables: each untrained network, then the methods that train it
 ORDER = [name for key in UNTRAINED for name in (key, *(m for m in METHODS if METHODS[m].untrained == key))]
 TITLES = {
@@ -144,7 +147,7 @@ class Effect(Comparison):
     def fine_tune(self, table: str, config: str, network: str, seed: int) -> None:
         """Fine-tune a network, or continue an interrupted run."""
         folder = self.work_dir / f'{table}_{network}_seed{seed}'
-        options = [f'load_from={self.work_dir / f"{network}_seed{seed}" / "backbone.pth"}']
+        options = [setting('load_from', self.work_dir / f'{network}_seed{seed}' / 'backbone.pth')]
         if network in UNTRAINED:
             own = self.untrained_options[config].items()
             options = ['load_from=None', *(f'{key}={value}' for key, value in own)]
@@ -184,8 +187,9 @@ def protocols_of(method: str) -> dict[str, str]:
 
 
 def fingerprint(configs: list[str], options: list[str] = ()) -> str:
-    """Hash of the streets' version, the content of configs, and options."""
+    """Hash of the streets' version, the content of configs, and options; logs and checkpoints do not count."""
     contents = [Config.fromfile(REPO / config).to_dict() for config in configs]
+    contents = [{key: value for key, value in content.items() if key not in BESIDE} for content in contents]
     text = json.dumps([GENERATOR, contents, *options], sort_keys=True, default=str)
     return hashlib.sha256(text.encode()).hexdigest()[:12]
 

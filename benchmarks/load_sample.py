@@ -29,7 +29,7 @@ import peridot.datasets  # noqa: F401  (registers)
 import skimage
 import torch
 import torch.nn.functional as F
-from peridot.datasets.catalog import CATALOG
+from peridot.catalog import CATALOG
 from peridot.maps import Manifest, write_manifest, write_map
 from peridot.registry import DATASETS
 from PIL import Image

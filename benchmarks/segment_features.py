@@ -33,7 +33,7 @@ def main() -> None:
         crop_segments(cv2.imdecode(file, cv2.IMREAD_COLOR)[..., ::-1].copy(), regions, 224)
         for file, regions in zip(files, maps)
     )
-    for _, features in encode_images(encoder, images, BATCH):
+    for _, features in encode_images(encoder, images, BATCH, []):
         segments += len(features)
     total = time.perf_counter() - start
     alone = segments / encoder.seconds

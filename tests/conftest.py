@@ -113,6 +113,7 @@ def run_tool() -> Callable:
         try:
             run(Path(command[1]).stem, *command[2:])
         except SystemExit as stop:
+            print(stop.code, file=sys.stderr)
             return 1 if stop.code else 0
         return 0
 
@@ -217,3 +218,23 @@ def pandaset_root(make_once) -> Path:
         first_streets(root, 'pandaset', 2, 2, (108, 192))
 
     return make_once('pandaset', make, kept_root('pandaset'))
+
+
+@pytest.fixture(scope='session')
+def folder_root(make_once) -> Path:
+    """Two streets as own recordings, two scans each, with points, labels and info files: those of `demo_root`."""
+
+    def make(root: Path) -> None:
+        first_streets(root, 'folder', 2, 2, (198, 352))
+
+    return make_once('folder', make, kept_root('folder'))
+
+
+@pytest.fixture(scope='session')
+def superpixel_folder_root(folder_root, run_tool, make_once) -> Path:
+    """`folder_root` with the superpixels that SLidR reads."""
+
+    def make(root: Path) -> None:
+        run_tool('make_superpixels', 'configs/demo/slidr_folder_demo.py', '--data-root', root, '--workers', 1)
+
+    return make_once('folder_superpixels', make, folder_root)

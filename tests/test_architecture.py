@@ -12,7 +12,8 @@ PROJECTS = Path(__file__).resolve().parents[1] / 'projects'
 # from the ground up; a room imports from the floors below it only
 FLOORS = (
     ('errors',),
-    ('registry', 'files', 'checkpoints', 'optional', 'walk', 'compat'),
+    ('catalog', 'registry', 'files', 'checkpoints', 'optional', 'options', 'walk'),
+    ('compat',),
     ('structures', 'cli', 'work_dirs', 'optim'),
     ('maps', 'text'),
     ('datasets',),
@@ -20,6 +21,7 @@ FLOORS = (
     ('weights',),
     ('visualization',),
     ('evaluation', 'hooks'),
+    ('preflight',),
     ('labels',),
     ('drive_and_segment',),
     ('demo',),

@@ -8,9 +8,16 @@ from pathlib import Path
 
 import pytest
 from mmengine.config import Config
-from peridot.cli import add_worker_arguments, check_training_maps, config_name, load_runner_config, run, set_data_root
+from mmengine.registry import HOOKS
+from peridot.cli import (
+    add_worker_arguments,
+    config_name,
+    load_config,
+    load_runner_config,
+    run,
+    set_data_root,
+)
 from peridot.errors import ConfigError, DataError
-from peridot.maps import Manifest, write_manifest
 
 REPO = Path(__file__).resolve().parents[1]
 
@@ -28,9 +35,68 @@ def test_a_folder_that_cannot_be_written_is_one_line(number):
         run(failing(OSError(number, 'text', 'data/kitti/training')))
 
 
-def test_defects_keep_their_traceback():
-    with pytest.raises(FileNotFoundError):
-        run(failing(FileNotFoundError(errno.ENOENT, 'text', 'data/kitti')))
+@pytest.mark.parametrize(
+    'error, line',
+    [
+        (FileNotFoundError(errno.ENOENT, 'text', 'data/kitti'), 'error: data/kitti: no such file: restore it'),
+        (FileNotFoundError('file "data/kitti" does not exist'), 'error: file "data/kitti" does not exist: no such'),
+        (NotADirectoryError(errno.ENOTDIR, 'text', 'data/kitti/a'), 'error: data/kitti/a: Not a directory: fix that'),
+        (
+            FileNotFoundError(
+                'Caught FileNotFoundError in DataLoader worker process 0.\nOriginal Traceback (most recent call):\n'
+                "  File x\nFileNotFoundError: [Errno 2] No such file or directory: 'a.bin'\n"
+            ),
+            "error: No such file or directory: 'a.bin': no such file",
+        ),
+        (
+            DataError('Caught DataError in DataLoader worker process 0.\nOriginal\nperidot.errors.DataError: a: b\n'),
+            'error: a: b',
+        ),
+    ],
+)
+def test_what_a_user_can_fix_is_one_line(error, line):
+    with pytest.raises(SystemExit) as stop:
+        run(failing(error))
+    assert str(stop.value).startswith(line) and '\n' not in str(stop.value)
+
+
+@pytest.mark.parametrize(
+    'settings, line',
+    [
+        (dict(type='Nowhere'), r'Nowhere is not in the \S+::hook registry'),
+        (dict(type='IterTimerHook', speed=1), "unexpected keyword argument 'speed': check the settings"),
+        (dict(type='VerifyLoadingHook', _scope_='peridot', x=1), "unexpected keyword argument 'x': check the settings"),
+    ],
+)
+def test_a_config_that_cannot_be_built_is_one_line(settings, line):
+    with pytest.raises(SystemExit, match=line) as stop:
+        run(lambda: HOOKS.build(settings))
+    assert '\n' not in str(stop.value)
+
+
+@pytest.mark.parametrize(
+    'error', [ValueError('x'), TypeError("f() got an unexpected keyword argument 'x'"), KeyError(1)]
+)
+def test_defects_keep_their_traceback(error):
+    with pytest.raises(type(error)):
+        run(failing(error))
+
+
+@pytest.mark.parametrize(
+    'text, reason',
+    [
+        ('a = dict(\n', 'SyntaxError'),
+        ('a = b\n', "name 'b' is not defined"),
+        ("_base_ = './none.py'\n", 'none.py'),
+        ("custom_imports = dict(imports=['nowhere'])\n", 'nowhere'),
+    ],
+)
+def test_a_config_with_a_mistake_is_one_line(tmp_path, text, reason):
+    path = tmp_path / 'config.py'
+    path.write_text(text)
+    with pytest.raises(ConfigError, match=reason) as caught:
+        load_config(Namespace(config=str(path), data_root=None, cfg_options=None))
+    assert str(path) in str(caught.value) and '\n' not in str(caught.value)
 
 
 @pytest.fixture
@@ -43,6 +109,15 @@ def test_folders_of_a_mix_are_replaced_one_by_one(mixed):
     set_data_root(mixed, 'data/one=new/a,data/two/=new/b/')
     one, two = mixed.train_dataloader.dataset.datasets
     assert (one.data_root, one.ann_file, two.data_root) == ('new/a/', 'new/a/infos.pkl', 'new/b')
+
+
+def test_folders_may_have_any_name(mixed):
+    set_data_root(mixed, 'data/one=a, b/c=d,data/two=x,y')
+    one, two = mixed.train_dataloader.dataset.datasets
+    assert (one.data_root, two.data_root) == ('a, b/c=d/', 'x,y')
+    single = Config(dict(train_dataloader=dict(dataset=dict(data_root='data/x/'))))
+    set_data_root(single, 'my data, a=b')
+    assert single.train_dataloader.dataset.data_root == 'my data, a=b/'
 
 
 @pytest.mark.parametrize('text', ['new/a', 'data/four=new/a'])
@@ -80,10 +155,12 @@ def test_no_two_configs_share_a_work_directory():
 
 
 def runner_config(path: str, *options: str) -> Config:
-    """What tools/train.py reads, without a work directory on the command line."""
+    """What tools/train.py reads, without a work directory on the command line and without data."""
     args = Namespace(config=str(REPO / path), data_root=None, launcher='none', local_rank=0, work_dir=None)
     args.cfg_options = dict(option.split('=') for option in options)
-    return load_runner_config(args)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr('peridot.cli.check_paths', lambda config, training: None)
+        return load_runner_config(args)
 
 
 def test_configs_of_one_name_train_in_different_folders():
@@ -124,16 +201,3 @@ def test_processes_of_torchrun_share_the_cores(monkeypatch, processes, workers):
     parser = argparse.ArgumentParser()
     add_worker_arguments(parser)
     assert parser.parse_args([]).workers == workers
-
-
-def test_label_maps_of_other_classes_are_found_before_networks_are_built(tmp_path):
-    write_manifest(tmp_path / 'labels', Manifest(kind='labels', classes=['road', 'car', 'tree']))
-    dataset = dict(type='peridot.PairedDataset', data_root=str(tmp_path), ann_file='x.pkl', maps=dict(labels='labels'))
-    config = Config(dict(train_dataloader=dict(dataset=dataset), model=dict(objectives=dict(vmf=dict(num_classes=3)))))
-    check_training_maps(config)
-    config.model.objectives.vmf.num_classes = 4
-    with pytest.raises(ConfigError, match=r'objectives\.vmf\.num_classes=4, but the maps in .* 3 classes: set'):
-        check_training_maps(config)
-    config.train_dataloader.dataset.maps.labels = 'absent'
-    with pytest.raises(DataError, match='absent does not exist: make maps with'):
-        check_training_maps(config)

@@ -14,7 +14,7 @@ import torch
 from mmdet3d.datasets import CBGSDataset
 from mmengine.config import Config
 from mmengine.registry import init_default_scope
-from peridot.datasets.catalog import CATALOG
+from peridot.catalog import CATALOG
 from peridot.models.students.detector_trunk import detector_model
 from peridot.registry import MODELS
 from peridot.text import TextEmbeddings
@@ -117,7 +117,7 @@ def small_data(content: Config) -> list[str]:
         options.append(f'{place}.indices=1')
         options += [f'{place}.maps.{name}={MAPS[name]}' for name in dataset.get('maps', {})]
     for place, dataset in {**datasets, 'picture_dataset': content.picture_dataset}.items():
-        if 'CAM_FRONT' in dataset.get('cameras', []):
+        if 'CAM_FRONT' in (dataset.get('cameras') or []):
             options.append(f"{place}.cameras=['CAM_FRONT']")
     if not content.val_cfg:
         return options
@@ -187,6 +187,7 @@ def data_roots(content: Config, request) -> str:
         nuscenes='labeled_root', demo='labeled_root', kitti='kitti_root', semantickitti='semantickitti_root'
     )
     fixtures |= dict(kitti360='kitti360_root', once='once_root')
+    fixtures |= dict(folder='superpixel_folder_root', demo_folder='superpixel_folder_root')
     fixtures |= dict(pandaset='pandaset_root', demo_semantickitti='semantickitti_root', demo_pandaset='pandaset_root')
     parts = content.train_dataloader.dataset.get('datasets', [content.train_dataloader.dataset])
     roots = {part.data_root.rstrip('/'): request.getfixturevalue(fixtures[Path(part.data_root).name]) for part in parts}

@@ -12,12 +12,14 @@ PROJECTS = TESTS.parent / 'projects'
 # modules without a test file of their name, by the file that tests them
 ELSEWHERE = {
     'test_architecture.py': 'errors registry',
-    'test_cli.py': 'files',
-    'test_datasets/test_catalog.py': 'datasets.catalog.entry datasets.catalog.kitti datasets.catalog.kitti360 '
-    'datasets.catalog.nuscenes datasets.catalog.once datasets.catalog.semantickitti datasets.catalog.waymo '
-    'datasets.catalog.pandaset',
+    'test_catalog.py': 'catalog.entry catalog.folder catalog.kitti catalog.kitti360 catalog.nuscenes catalog.once '
+    'catalog.pandaset catalog.semantickitti catalog.waymo',
+    'test_datasets/test_checks.py': 'datasets.recordings.suspicions',
     'test_datasets/test_complete_infos.py': 'datasets.missing',
+    'test_datasets/test_create_infos_folder.py': 'datasets.recordings.classes datasets.recordings.products '
+    'datasets.recordings.recording streets.folder visualization.overlays',
     'test_datasets/test_create_infos_pandaset.py': 'datasets.pandaset_tables',
+    'test_datasets/test_import_rosbag.py': 'datasets.rosbag.bag datasets.rosbag.messages datasets.rosbag.sources',
     'test_datasets/test_frames.py': 'datasets.transforms.augmentation structures.frames models.preprocessor',
     'test_datasets/test_splits.py': 'datasets.gt_database',
     'test_datasets/test_transforms_augment.py': 'datasets.transforms.views datasets.transforms.packing',
@@ -53,6 +55,8 @@ ELSEWHERE = {
     'models.functional.strongest_response',
     'test_models/test_waffleiron.py': 'models.functional.neighbors models.functional.planes models.students.tokens '
     'optim.layer_decay',
+    'test_preflight/test_run.py': 'preflight.maps preflight.sources preflight.survey',
+    'test_preflight/test_table.py': 'preflight.oddities',
     'test_streets/test_formats.py': 'streets.kitti streets.pandaset',
     'test_streets/test_lidar.py': 'streets.raycast streets.rig',
     'test_streets/test_scene.py': 'streets.layout streets.objects.buildings streets.objects.cycles '
@@ -61,10 +65,10 @@ ELSEWHERE = {
     'test_streets/test_shapes.py': 'streets.mesh',
     'test_streets/test_camera.py': 'streets.facades streets.materials streets.surface',
     'test_tools/test_demo.py': 'demo.comparison demo.methods demo.report',
-    'test_tools/test_train.py': 'hooks.feature_picture hooks.occupancy_picture hooks.picture',
+    'test_tools/test_train.py': 'hooks.feature_picture hooks.occupancy_picture hooks.picture weights.averaged',
     'test_visualization/test_figures.py': 'visualization.boxes visualization.colors visualization.tsne',
     'test_tools/test_visualize.py': 'visualization.html visualization.scenes',
-    'test_weights/test_convert.py': 'checkpoints weights.printed_config',
+    'test_weights/test_convert.py': 'weights.printed_config',
 }
 
 

@@ -23,6 +23,7 @@ from mmengine.config import Config
 from peridot.cli import config_name, run
 from peridot.errors import ConfigError, PeridotError
 from peridot.files import atomic_path
+from peridot.options import setting
 from peridot.work_dirs import last_metrics, peak_gpu_memory
 
 REPO = Path(__file__).resolve().parents[1]
@@ -64,7 +65,7 @@ class Run:
 
     def command(self, data_root: str | None, options: list[str]) -> list[str]:
         """Command of the training run; it continues an interrupted one."""
-        run_options = [f'randomness.seed={self.seed}', f'load_from={self.weights}']
+        run_options = [f'randomness.seed={self.seed}', setting('load_from', self.weights or 'None')]
         if self.weights is None:
             settings = Config.fromfile(self.protocol).get('random_init_options', {})
             run_options += [f'{name}={value}' for name, value in settings.items()]

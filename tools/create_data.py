@@ -1,13 +1,17 @@
-"""Make mmdet3d's info files of a dataset, the files they refer to, and for detection its database of objects."""
+"""Make mmdet3d's info files of a dataset, the files they refer to, and for detection its database of objects.
+
+Of own recordings (folder), it also draws the first points on the images, see docs/own_recording.md.
+"""
 
 import argparse
 from pathlib import Path
 
+from peridot.catalog import CONVERTERS, lookup
 from peridot.cli import run
-from peridot.datasets.catalog import CONVERTERS, lookup
 from peridot.datasets.create_infos import create_gt_database
 from peridot.datasets.linked_folder import link_dataset
 from peridot.datasets.missing import MISSING
+from peridot.visualization.overlays import write_overlays
 
 
 def parse_args() -> argparse.Namespace:
@@ -41,10 +45,13 @@ def main() -> None:
     converter = CONVERTERS[name]
     folder = root if out is None else link_dataset(root, out, converter.parts)
     paths = converter.load()(folder, verbose=True, **options)
+    if converter.overlays:
+        paths += write_overlays(folder, paths)
     print(*paths, sep='\n')
     if with_database and folder.resolve() / lookup(name).info_file('train') in paths:
-        database = create_gt_database(folder, name, options['missing'], verbose=True)
-        print(database or '')
+        print(create_gt_database(folder, name, options['missing'], verbose=True) or '')
+    if converter.then:
+        print(converter.then.format(root=folder))
 
 
 if __name__ == '__main__':

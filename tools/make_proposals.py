@@ -2,10 +2,12 @@
 """Make object proposals from lidar for the images of a config, see docs/methods/drive_and_segment.md."""
 
 import argparse
+from pathlib import Path
 
 from peridot.cli import add_map_arguments, load_config, own_command, run
 from peridot.drive_and_segment.proposals.generator import FOLDER, ProposalGenerator, paint, sweeps_of
 from peridot.errors import ConfigError
+from peridot.files import disk_folder
 from peridot.labels import MapJob
 from peridot.labels.training_maps import make_and_preview, training_set
 
@@ -32,7 +34,7 @@ def main() -> None:
     sweeps = sweeps_of(dataset)
     generator = ProposalGenerator(sweeps, **config.proposals)
     images = [source for sweep in sweeps for source in sweep.images]
-    job = MapJob(images, data_root, data_root / (args.out or FOLDER), args.workers)
+    job = MapJob(images, Path(data_root), disk_folder(data_root, args.out or FOLDER), args.workers)
     for path in make_and_preview(generator, job, args.overwrite, args.preview, own_command(), paint):
         print(path)
 

@@ -5,9 +5,7 @@ import argparse
 from pathlib import Path
 
 from mmengine.config import Config
-from mmengine.runner import Runner
-from peridot.cli import add_config_arguments, add_runner_arguments, check_datasets, load_runner_config, run
-from peridot.compat import log_report
+from peridot.cli import add_config_arguments, add_runner_arguments, load_runner_config, run
 
 
 def parse_args() -> argparse.Namespace:
@@ -29,10 +27,15 @@ def keep_matching(config: Config) -> None:
 def main() -> None:
     """Run mmdet3d's test loop, or the validation loop of pre-training."""
     args = parse_args()
-    config = load_runner_config(args)
-    check_datasets(config)
+    config = load_runner_config(args, training=False)
+    # imports that take seconds wait until folders and info files are found
+    from mmengine.runner import Runner
+    from peridot.compat import log_report
+    from peridot.preflight import preflight
+
     keep_matching(config)
     config.load_from = args.checkpoint
+    preflight(config, training=False, everything=args.check == 'all')
     runner = Runner.from_cfg(config)
     log_report()
     if config.get('test_dataloader'):

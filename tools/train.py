@@ -2,20 +2,12 @@
 """Train a model: `python tools/train.py CONFIG [--data-root DIR]`, with the options of mmdet3d's train.py."""
 
 import argparse
+import logging
 from pathlib import Path
 
-import torch
-from mmengine.runner import Runner
-from peridot.cli import (
-    add_config_arguments,
-    add_runner_arguments,
-    check_datasets,
-    check_training_maps,
-    load_runner_config,
-    run,
-)
-from peridot.compat import log_report
+from peridot.cli import add_config_arguments, add_runner_arguments, load_runner_config, run
 from peridot.errors import ConfigError
+from peridot.work_dirs import last_checkpoint
 
 
 def parse_args() -> argparse.Namespace:
@@ -40,8 +32,14 @@ def main() -> None:
     """Train, or continue a training run."""
     args = parse_args()
     config = load_runner_config(args)
-    check_datasets(config)
-    check_training_maps(config)
+    # imports that take seconds wait until folders and info files are found
+    import torch
+    from mmengine.logging import print_log
+    from mmengine.runner import Runner
+    from peridot.compat import log_report
+    from peridot.hooks import ResumeHook
+    from peridot.preflight import preflight
+
     if args.amp:
         config.optim_wrapper.type = 'AmpOptimWrapper'
         config.optim_wrapper.setdefault('loss_scale', 'dynamic')
@@ -49,16 +47,21 @@ def main() -> None:
         if 'base_batch_size' not in config.get('auto_scale_lr', {}):
             raise ConfigError(f'--auto-scale-lr: {args.config} has no auto_scale_lr.base_batch_size')
         config.auto_scale_lr.enable = True
+    work_dir = Path(config.work_dir)
     if args.resume and args.resume != 'auto':
         config.resume, config.load_from = True, args.resume
-    elif args.resume and (Path(config.work_dir) / 'last_checkpoint').is_file():
+    elif args.resume and (work_dir / 'last_checkpoint').is_file():
         # without a checkpoint the run has not started, and load_from still applies
-        config.resume, config.load_from = True, None
+        config.resume, config.load_from = True, last_checkpoint(work_dir)
     if args.launcher != 'none' and torch.cuda.is_available():
         # statistics over all processes, as published; the CPU has no synchronized batch normalization
         config.setdefault('sync_bn', 'torch')
+    warnings = preflight(config, everything=args.check == 'all')
     runner = Runner.from_cfg(config)
+    runner.register_hook(ResumeHook())
     log_report()
+    for warning in warnings:
+        print_log(warning, 'current', logging.WARNING)
     runner.train()
 
 

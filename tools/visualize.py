@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from mmengine.config import Config
-from peridot.cli import add_config_arguments, check_datasets, load_config, run
+from peridot.cli import add_config_arguments, load_config, run
 from peridot.errors import ConfigError, DataError
 from peridot.evaluation.zero_shot import check_head
 from peridot.text import TEMPLATES, TextEmbeddings, TextEncoder, embed_prompts
@@ -172,7 +172,6 @@ def correlation_figures(model: nn.Module, scenes: Scenes, args: argparse.Namespa
     for other in args.also:
         path, _, data_root = other.partition('=')
         config = load_config(argparse.Namespace(config=path, data_root=data_root, cfg_options=None))
-        check_datasets(config)
         sources.append(Scenes(config, args.samples))
     scans = []
     for source in sources:
@@ -204,7 +203,6 @@ def main() -> None:
     """Write the figures of the parsed arguments."""
     args = parse_args()
     config = load_config(args)
-    check_datasets(config)
     write_figures(config, args)
 
 

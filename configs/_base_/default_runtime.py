@@ -11,6 +11,8 @@ default_hooks = dict(
     # a killed run continues from the last full epoch; older checkpoints are deleted
     checkpoint=dict(type='CheckpointHook', interval=1, max_keep_ckpts=3),
     sampler_seed=dict(type='DistSamplerSeedHook'),
+    # in half precision with a loss scaler; otherwise the first loss that is not finite ends the run
+    skip_overflow=dict(type='peridot.SkipOverflowHook', limit=20),
 )
 custom_hooks = [
     dict(type='peridot.CheckCheckpointHook'),

@@ -1,8 +1,10 @@
-"""Reads checkpoint files."""
+"""Reads checkpoint files, whatever program wrote them and whatever their suffix."""
 
 import zipfile
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Iterable, Mapping
 from pathlib import Path
+from pickle import UnpicklingError
 
 import torch
 from safetensors.torch import load_file
@@ -12,13 +14,15 @@ from peridot.errors import CheckpointError
 
 # where programs keep the state dict: mmengine, OpenPCDet, ScaLR (distilled, older, segmenting), Segmenter, DINO
 STATES = ('state_dict', 'model_state', 'model_point', 'model_points', 'net', 'model', 'teacher')
+# parts of a tensor's name that come from wrappers: DataParallel and its relatives, torch.compile
+WRAPPERS = ('module', '_orig_mod')
 
 
 def read_checkpoint(path: str | Path, what: str = 'checkpoint', hint: str = 'check the path') -> dict:
     """Read a checkpoint, on the CPU; only tensors and plain values are unpickled.
 
     Args:
-        path: File of torch, or `.safetensors`.
+        path: File of torch or safetensors; the content tells them apart, not the suffix.
         what: Kind of the file, for errors.
         hint: What to do if it is absent, for the error.
 
@@ -30,24 +34,73 @@ def read_checkpoint(path: str | Path, what: str = 'checkpoint', hint: str = 'che
         raise CheckpointError(f'{what} {path} not found: {hint}')
     try:
         content = _read(path)
-    except Exception as error:  # of torch, pickle, zip or safetensors
+    except UnpicklingError as error:
+        # torch's own message advises to unpickle everything
+        fix = 'save its state dict alone (it holds Python objects beside tensors)'
+        if not _is_pickle(path):
+            fix = 'get the file again (it is neither of torch nor of safetensors)'
+        raise CheckpointError(f'{what} {path} cannot be read, {fix}') from error
+    except Exception as error:  # of torch, zip or safetensors
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise CheckpointError(
-            f'{what} {path} cannot be read, get the file again or save its state dict alone ({reason})'
-        ) from error
+        raise CheckpointError(f'{what} {path} cannot be read, get the file again ({reason})') from error
     if not isinstance(content, Mapping):
         raise CheckpointError(f'{what} {path} holds no state dict but a {type(content).__name__}: get the file again')
     return content
 
 
-def state_of(content: Mapping) -> dict[str, Tensor]:
-    """Tensors of a checkpoint by name, without the prefix of a data-parallel wrapper."""
+def is_safetensors(path: str | Path) -> bool:
+    """Whether a file's first bytes are those of safetensors: the length of a header in JSON, and its brace."""
+    with open(path, 'rb') as file:
+        start = file.read(9)
+    length = int.from_bytes(start[:8], 'little')
+    return start[8:] == b'{' and length <= Path(path).stat().st_size - 8
+
+
+def state_of(content: Mapping, names: Iterable[str] = ()) -> dict[str, Tensor]:
+    """Tensors of a checkpoint by name, without the parts that wrappers add (`module.`, `_orig_mod.`), at any depth.
+
+    Args:
+        content: What `read_checkpoint` returned.
+        names: Those of the network that takes the tensors; it keeps the parts that belong to its own names.
+    """
     state = next((content[key] for key in STATES if isinstance(content.get(key), Mapping)), content)
-    return {name.removeprefix('module.'): value for name, value in state.items() if isinstance(value, Tensor)}
+    state = {name: value for name, value in state.items() if isinstance(value, Tensor)}
+    new = unwrapped_names(state, names)
+    return {new[name]: value for name, value in state.items()}
+
+
+def unwrapped_names(found: Iterable[str], wanted: Iterable[str] = ()) -> dict[str, str]:
+    """New name of every name: the wanted one that differs from it by wrappers alone, or the one without wrappers.
+
+    Args:
+        found: Names of tensors or modules in a file.
+        wanted: Those of a network.
+    """
+    wanted = set(wanted)
+    known = {without_wrappers(name): name for name in wanted}
+    new = {name: name if name in wanted else known.get(plain := without_wrappers(name), plain) for name in found}
+    count = Counter(new.values())
+    return {name: target if count[target] == 1 else name for name, target in new.items()}
+
+
+def without_wrappers(name: str) -> str:
+    """Name of a tensor or module without the parts that wrappers add."""
+    return '.'.join(part for part in name.split('.') if part not in WRAPPERS)
 
 
 def _read(path: Path) -> object:
-    if path.suffix == '.safetensors':
+    if is_safetensors(path):
         return load_file(path)
-    # memory-mapped: tensors are read when they are used
-    return torch.load(path, map_location='cpu', weights_only=True, mmap=zipfile.is_zipfile(path))
+    if zipfile.is_zipfile(path) and path.suffix != '.safetensors':
+        # memory-mapped: tensors are read when they are used
+        return torch.load(path, map_location='cpu', weights_only=True, mmap=True)
+    # opened here, because torch judges a path by its suffix
+    with open(path, 'rb') as file:
+        return torch.load(file, map_location='cpu', weights_only=True)
+
+
+def _is_pickle(path: Path) -> bool:
+    """Whether a file begins as a zip archive of torch, or as a pickle."""
+    with open(path, 'rb') as file:
+        start = file.read(2)
+    return start == b'PK' or (start[:1] == b'\x80' and start[1:] <= b'\x05')

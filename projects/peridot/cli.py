@@ -3,20 +3,29 @@
 import argparse
 import errno
 import os
+import re
 import shlex
 import sys
+import traceback
 from collections.abc import Callable, Iterator
+from functools import partial
+from importlib import import_module
 from pathlib import Path
 
 import torch
 from mmengine import dist
-from mmengine.config import Config, ConfigDict, DictAction
+from mmengine.config import Config, ConfigDict
 
+from peridot.catalog import create_command, dataset_of
 from peridot.errors import ConfigError, DataError, PeridotError
-from peridot.files import usable_cores
+from peridot.files import exists, is_remote, join, usable_cores
 from peridot.optional import install_command
-from peridot.registry import DATASETS
+from peridot.options import KeyValues, override, parse_value
 from peridot.walk import dicts_of
+
+# of the system, which only the user can fix
+_USERS_ERRORS = (errno.EACCES, errno.EROFS, errno.ENOSPC, errno.EDQUOT, errno.ENOTDIR, errno.EISDIR)
+_BUILD_ERROR = re.compile(r'unexpected keyword argument|required positional argument|is not in the \S+ registry')
 
 
 def run(main: Callable[[], None]) -> None:
@@ -24,15 +33,34 @@ def run(main: Callable[[], None]) -> None:
     try:
         main()
         _leave_process_group()
-    except PeridotError as error:
-        sys.exit(f'error: {last_line(error)}')
-    except OSError as error:
-        # other system errors are bugs of ours and keep their traceback
-        if error.errno not in (errno.EACCES, errno.EROFS, errno.ENOSPC, errno.EDQUOT):
+    except Exception as error:
+        line = line_of(error)
+        if line is None:
             raise
-        sys.exit(f'error: {error.filename or "a file"}: {os.strerror(error.errno)}: fix that, or choose another folder')
+        sys.exit(f'error: {line}')
     except KeyboardInterrupt:
         sys.exit('interrupted; the same command (for tools/train.py with --resume) continues where it stopped')
+
+
+def line_of(error: Exception) -> str | None:
+    """The line that tells a user what to fix; None for errors that are defects of the program."""
+    if isinstance(error, PeridotError):
+        return last_line(error)
+    if isinstance(error, FileNotFoundError):
+        path = error.filename or last_line(error)
+        return f'{path}: no such file: restore it, or check --data-root and the paths of the config'
+    if isinstance(error, OSError) and error.errno in _USERS_ERRORS:
+        return f'{error.filename or "a file"}: {os.strerror(error.errno)}: fix that, or choose another folder'
+    if isinstance(error, (KeyError, TypeError)) and _was_built(error):
+        return f'{last_line(error)}: check the settings of the config and --cfg-options'
+    return None
+
+
+def _was_built(error: KeyError | TypeError) -> bool:
+    """Whether a registry does not know a type, or a class of the config not an argument."""
+    text = str(error.args[0]) if error.args else ''
+    frames = {frame.name for frame in traceback.extract_tb(error.__traceback__)}
+    return bool(_BUILD_ERROR.search(text)) and not frames.isdisjoint(('build_from_cfg', 'build_dataloader'))
 
 
 def _leave_process_group() -> None:
@@ -44,8 +72,9 @@ def _leave_process_group() -> None:
 
 def last_line(error: BaseException) -> str:
     """Message of an error; a data loader's worker wraps it in a traceback whose last line is the message."""
-    line = str(error).strip().splitlines()[-1] if str(error).strip() else type(error).__name__
-    return line.split('Error: ', 1)[1] if line.startswith('peridot.errors.') else line
+    text = str(error.args[0] if isinstance(error, KeyError) and error.args else error).strip()
+    line = text.splitlines()[-1] if text else type(error).__name__
+    return re.sub(r'^[\w.]+Error: (\[Errno \d+\] )?', '', line) if text.startswith('Caught ') else line
 
 
 def add_config_arguments(parser: argparse.ArgumentParser) -> None:
@@ -54,11 +83,19 @@ def add_config_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         '--data-root', help='folder of the data, for every dataset of the config; OLD=NEW,... for several'
     )
-    parser.add_argument('--cfg-options', nargs='+', action=DictAction, help='settings to override, as key=value')
+    parser.add_argument('--cfg-options', nargs='+', action=KeyValues, help='settings to override, as key=value')
+
+
+def add_check_argument(parser: argparse.ArgumentParser) -> None:
+    """Add `--check`."""
+    parser.add_argument(
+        '--check', choices=['some', 'all'], default='some', help='samples whose files are looked for at the start'
+    )
 
 
 def add_runner_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of the programs that build a Runner."""
+    add_check_argument(parser)
     parser.add_argument('--work-dir', help='folder for logs and checkpoints')
     parser.add_argument('--launcher', choices=['none', 'pytorch', 'slurm', 'mpi'], default='none')
     # torch.distributed.launch passes it; mmengine reads the environment variable
@@ -90,9 +127,10 @@ def parse_map_arguments(kind: str, generator: str) -> argparse.Namespace:
     )
     add_map_arguments(parser, f'{folder}/GENERATOR')
     parser.add_argument('--generator', default=generator, help=f'default: {generator}')
-    parser.add_argument('--options', nargs='+', action=DictAction, help='settings of the generator, as key=value')
+    parser.add_argument('--options', nargs='+', action=KeyValues, help='settings of the generator, as key=value')
     args = parser.parse_args()
     args.out = args.out or f'{folder}/{args.generator}'
+    args.options = {key: parse_value(text) for key, text in (args.options or {}).items()}
     return args
 
 
@@ -116,28 +154,64 @@ def own_command() -> str:
     return shlex.join(['python', *words])
 
 
-def load_config(args: argparse.Namespace) -> Config:
+def load_config(args: argparse.Namespace, check: Callable[[Config], None] | None = None) -> Config:
     """Config of the parsed arguments, with `--data-root` and `--cfg-options` applied.
+
+    Args:
+        args: Those of `add_config_arguments`.
+        check: Called with the config before its `custom_imports` are imported, which takes seconds.
 
     Raises:
         ConfigError: The file is absent, or inherits from mmsegmentation, which is not installed.
     """
     if not Path(args.config).is_file():
         raise ConfigError(f'config {args.config} not found: see configs/ for those of the project')
-    try:
-        config = Config.fromfile(args.config)
-    except ModuleNotFoundError as error:
-        # mmengine's error where a config inherits from a package that is not installed
-        if 'mmsegmentation' not in str(error):
-            raise
-        raise ConfigError(
-            f'{args.config} needs mmsegmentation, which is optional: {install_command("mmseg")}'
-        ) from None
+    config = _read_config(args.config)
     if args.data_root:
         set_data_root(config, args.data_root)
     if args.cfg_options:
-        config.merge_from_dict(args.cfg_options)
+        override(config, args.cfg_options)
+    if check is not None:
+        check(config)
+    _import_modules(config)
     return config
+
+
+def _read_config(path: str) -> Config:
+    """A config as its file has it, whatever is wrong in one line: it is a program, which may fail in any way."""
+    try:
+        return Config.fromfile(path, import_custom_modules=False)
+    except ModuleNotFoundError as error:
+        # mmengine's error where a config inherits from a package that is not installed
+        if 'mmsegmentation' in str(error):
+            raise ConfigError(f'{path} needs mmsegmentation, which is optional: {install_command("mmseg")}') from None
+        raise ConfigError(f'config {path}: {error}: install it') from None
+    except PeridotError:
+        raise
+    except Exception as error:
+        raise ConfigError(f'config {path} cannot be read: {type(error).__name__}: {last_line(error)}') from None
+
+
+def _import_modules(config: Config) -> None:
+    """Import the config's `custom_imports`, which register classes.
+
+    Raises:
+        ConfigError: One of them does not exist.
+    """
+    settings = config.get('custom_imports') or {}
+    names = settings.get('imports', [])
+    for name in [names] if isinstance(names, str) else names:
+        try:
+            import_module(name)
+        except ModuleNotFoundError as error:
+            if settings.get('allow_failed_imports'):
+                continue
+            if not error.name or not f'{name}.'.startswith(f'{error.name}.'):
+                raise
+            raise ConfigError(
+                f'custom_imports of {config.filename}: there is no module {name}: correct the name, or put the folder '
+                'that holds it into PYTHONPATH'
+            ) from None
 
 
 def config_name(path: str | Path) -> str:
@@ -154,50 +228,58 @@ def config_name(path: str | Path) -> str:
     return '_'.join([*folders[kind + 1 :], path.name])
 
 
-def load_runner_config(args: argparse.Namespace) -> Config:
-    """Like `load_config`, with launcher and work directory (default: work_dirs/<`config_name`>)."""
+def load_runner_config(args: argparse.Namespace, training: bool = True) -> Config:
+    """Like `load_config`, with launcher and work directory (default: work_dirs/<`config_name`>).
+
+    Args:
+        args: Those of `add_config_arguments` and `add_runner_arguments`.
+        training: A training run; otherwise a test.
+
+    Raises:
+        ConfigError: See `load_config`.
+        DataError: See `check_paths`.
+    """
     os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
-    config = load_config(args)
+    config = load_config(args, partial(check_paths, training=training))
     config.launcher = args.launcher
     if args.launcher != 'none' and not torch.cuda.is_available():
         # by default mmengine passes the number of a GPU to the wrapper
         config.setdefault('model_wrapper_cfg', dict(device_ids=None, broadcast_buffers=False))
+    for part in dicts_of(config._cfg_dict):
+        if part.get('num_workers') == 0:
+            # they are of the worker processes, and torch refuses them without
+            part.pop('persistent_workers', None)
+            part.pop('prefetch_factor', None)
     config.work_dir = args.work_dir or config.get('work_dir') or f'work_dirs/{config_name(args.config)}'
     return config
 
 
-def check_datasets(config: Config) -> None:
-    """Fail before networks are built when a folder or info file of a dataset is missing."""
-    for part in _used_parts(config):
-        if part.get('type') == 'peridot.PairedDataset':
-            DATASETS.build({**part, 'pipeline': [], 'lazy_init': True}).check_files()
-        elif part.get('data_root') and isinstance(part.get('ann_file'), str):
-            path = Path(part['ann_file'])
-            if not path.is_file() and not (Path(part['data_root']) / path).is_file():
-                raise DataError(
-                    f'the info file {path} does not exist below {part["data_root"]}: give --data-root, or make it with '
-                    'tools/create_data.py (docs/datasets.md)'
-                )
+def check_paths(config: Config, training: bool = True) -> None:
+    """Look for the folders and info files of the datasets that a run cannot do without; imports nothing.
 
-
-def check_training_maps(config: Config) -> None:
-    """Fail before networks are built when maps of the training set are missing, or labels have other classes.
+    Args:
+        config: Config of the run.
+        training: Those of a training run, which may do without validation; otherwise those of a test.
 
     Raises:
-        ConfigError: An objective's `num_classes` is not the number of classes of the label maps.
-        DataError: A folder of maps or its manifest is missing or wrong.
+        DataError: One is missing.
     """
-    objectives = config.model.get('objectives', {})
-    for part in dicts_of(config.train_dataloader):
-        if part.get('type') != 'peridot.PairedDataset' or not part.get('maps'):
+    tested = config.get('test_dataloader') or [config.get('val_dataloader'), config.get('val_cfg')]
+    for part in dicts_of(config.get('train_dataloader') if training else tested):
+        root, ann_file = part.get('data_root'), part.get('ann_file')
+        if not root or is_remote(root, part.get('backend_args')):
             continue
-        labels = DATASETS.build({**part, 'pipeline': [], 'lazy_init': True}).open_maps().get('labels')
-        for name, settings in objectives.items():
-            if labels and settings.get('num_classes', labels.num_classes) != labels.num_classes:
-                raise ConfigError(
-                    f'model.objectives.{name}.num_classes={settings["num_classes"]}, but the maps in {labels.folder} '
-                    f'have {labels.num_classes} classes: set model.objectives.{name}.num_classes={labels.num_classes}'
-                )
+        path = join(root, ann_file) if isinstance(ann_file, str) else root
+        if not exists(root, folder=True):
+            make = create_command(root, dataset_of(part))
+            raise DataError(
+                f'the data root {root} does not exist: make a demo with `python tools/make_demo_data.py --out '
+                f'data/demo` and add `--data-root data/demo`, or put the dataset there and run `{make}`'
+            )
+        if path.endswith('.pkl') and not exists(path):
+            raise DataError(
+                f'the info file {path} does not exist: make it with `{create_command(root, dataset_of(part))}`'
+            )
 
 
 def set_data_root(config: Config, data_root: str) -> None:
@@ -212,11 +294,9 @@ def set_data_root(config: Config, data_root: str) -> None:
     """
     roots = {part['data_root'].rstrip('/') for part in dicts_of(config._cfg_dict) if part.get('data_root')}
     used = sorted({part['data_root'].rstrip('/') for part in _used_parts(config) if part.get('data_root')})
-    change = dict.fromkeys(roots, data_root)
-    if '=' in data_root:
-        change = dict(item.rstrip('/').split('=', 1) for item in data_root.split(',') if '=' in item)
-        change = {old.rstrip('/'): new for old, new in change.items()}
-    if not roots.issuperset(change) or ('=' not in data_root and len(used) > 1):
+    pieces = re.split(rf'(?:^|,)({"|".join(map(re.escape, roots))})/?=', data_root) if roots else [data_root]
+    change = dict(zip(pieces[1::2], pieces[2::2])) or dict.fromkeys(roots, data_root)
+    if pieces[0] if len(pieces) > 1 else len(used) > 1:
         example = ','.join(f'{root}=FOLDER' for root in used)
         raise ConfigError(f'{config.filename} reads {" and ".join(used)}: give --data-root {example}')
     for part in dicts_of(config._cfg_dict):

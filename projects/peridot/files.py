@@ -1,30 +1,140 @@
-"""Reading files with errors that name them, writing them atomically."""
+"""Reading files with errors that name them, from disks and object stores; writing them atomically."""
 
+import errno
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
-from peridot.errors import DataError
+from mmengine import fileio
+
+from peridot.errors import ConfigError, DataError
 
 
-def read_file(path: str | os.PathLike, what: str) -> bytes:
-    """Content of a file of a dataset.
+def is_remote(path: str | os.PathLike, backend_args: Mapping | None = None) -> bool:
+    """Whether a path is read through one of mmengine's file back ends.
+
+    Args:
+        path: A path, or a URI such as `s3://bucket/file`.
+        backend_args: Arguments of a file back end, which may map paths that look local to others.
+    """
+    return bool(backend_args) or '://' in os.fspath(path)
+
+
+def normalized(root: str) -> str:
+    """A root without needless parts, so that equal ones are the same; URIs stay as they are."""
+    return root if is_remote(root) else os.path.normpath(root)
+
+
+def join(root: str | os.PathLike, path: str | os.PathLike) -> str:
+    """A path below a root; absolute ones and URIs stay as they are."""
+    return os.fspath(path) if '://' in os.fspath(path) else os.path.join(root, path)
+
+
+def disk_folder(root: str | os.PathLike, folder: str | os.PathLike) -> Path:
+    """A folder below a root that files are written to.
+
+    Raises:
+        ConfigError: It lies in a store.
+    """
+    path = join(root, folder)
+    if is_remote(path):
+        raise ConfigError(f'{path} cannot be written: give a folder on a disk with --out DIR')
+    return Path(path)
+
+
+def read_bytes(path: str | os.PathLike, backend_args: Mapping | None = None) -> bytes:
+    """Content of a file.
+
+    Args:
+        path: The file.
+        backend_args: See `is_remote`.
+
+    Raises:
+        OSError: It cannot be read.
+        ConfigError: No file back end fits the path.
+    """
+    if not is_remote(path, backend_args):
+        return Path(path).read_bytes()
+    backend = _backend(path, backend_args)
+    try:
+        return bytes(backend.get(os.fspath(path)))
+    except Exception as error:  # each store has errors of its own
+        raise _store_error(path, error) from None
+
+
+def read_file(path: str | os.PathLike, what: str, backend_args: Mapping | None = None) -> bytes:
+    """Like `read_bytes`, for a file of a dataset.
 
     Args:
         path: The file.
         what: Kind of the file, for the error.
+        backend_args: See `is_remote`.
 
     Raises:
         DataError: It cannot be read.
+        ConfigError: No file back end fits the path.
     """
     try:
-        return Path(path).read_bytes()
+        return read_bytes(path, backend_args)
     except OSError as error:
         raise DataError(
-            f'{what} {path} cannot be read ({os.strerror(error.errno)}): restore it, or check '
+            f'{what} {path} cannot be read ({error.strerror or os.strerror(error.errno)}): restore it, or check '
             '`data_prefix` and --data-root'
         ) from None
+
+
+def exists(path: str | os.PathLike, backend_args: Mapping | None = None, folder: bool = False) -> bool:
+    """Whether a file, or a folder, exists; True where a store cannot tell (HTTP).
+
+    Args:
+        path: The file or folder.
+        backend_args: See `is_remote`.
+        folder: Ask for a folder.
+    """
+    if not is_remote(path, backend_args):
+        return os.path.isdir(path) if folder else os.path.isfile(path)
+    backend = _backend(path, backend_args)
+    ask = getattr(backend, 'isdir' if folder else 'isfile', None)
+    try:
+        return ask is None or ask(os.fspath(path))
+    except Exception as error:  # each store has errors of its own
+        raise DataError(f'{path}: {_store_error(path, error).strerror}: check `backend_args` and the store') from None
+
+
+def names_in(directory: str | os.PathLike, backend_args: Mapping | None = None) -> set[str] | None:
+    """Names of the entries of a directory, none if it does not exist; None where a store cannot list them (HTTP)."""
+    if not is_remote(directory, backend_args):
+        try:
+            with os.scandir(directory) as entries:
+                return {entry.name for entry in entries}
+        except (FileNotFoundError, NotADirectoryError):
+            return set()
+    backend = _backend(directory, backend_args)
+    if not hasattr(backend, 'list_dir_or_file'):
+        return None
+    try:
+        return set(backend.list_dir_or_file(os.fspath(directory)))
+    except FileNotFoundError:
+        return set()
+
+
+def _backend(path: str | os.PathLike, backend_args: Mapping | None) -> fileio.BaseStorageBackend:
+    try:
+        return fileio.get_file_backend(os.fspath(path), backend_args=dict(backend_args or {}), enable_singleton=True)
+    except (ImportError, KeyError, TypeError, ValueError) as error:
+        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        raise ConfigError(
+            f'{path}: no file back end of mmengine reads it with backend_args={backend_args} ({reason}): set '
+            '`backend_args` of the dataset, or register one (mmengine.fileio.register_backend)'
+        ) from None
+
+
+def _store_error(path: str | os.PathLike, error: Exception) -> OSError:
+    """A store's error as one of the system, with its own words."""
+    absent = isinstance(error, (FileNotFoundError, KeyError)) or getattr(error, 'code', None) == 404
+    reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+    return OSError(errno.ENOENT if absent else errno.EIO, reason, os.fspath(path))
 
 
 def read_lines(path: str | os.PathLike) -> list[str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import os
+import shlex
 import subprocess
 import sys
 import threading
@@ -71,9 +72,9 @@ class Stages:
             PeridotError: It failed.
         """
         command = ['python', f'tools/{name}.py', *arguments]
-        print(f'{prefix}$ ' + ' '.join(command), flush=True)
+        print(f'{prefix}$ {shlex.join(command)}', flush=True)
         if call([sys.executable, *command[1:]], prefix) != 0:
-            raise PeridotError(f'`{" ".join(command)}` failed; fix the cause and run the same command to continue')
+            raise PeridotError(f'`{shlex.join(command)}` failed; fix the cause and run the same command to continue')
 
 
 def call(command: list[str], prefix: str = '') -> int:
@@ -115,7 +116,7 @@ def peak_gpu_memory(work_dir: Path) -> int:
 
 
 def last_checkpoint(work_dir: Path) -> str:
-    """Path of the last checkpoint of the training run in `work_dir`.
+    """Path of the last checkpoint of the training run in `work_dir`, which may have been moved or copied since.
 
     Raises:
         PeridotError: There is none.
@@ -123,4 +124,12 @@ def last_checkpoint(work_dir: Path) -> str:
     note = work_dir / 'last_checkpoint'
     if not note.is_file():
         raise PeridotError(f'{work_dir} holds no checkpoint: training stopped before the first one')
-    return note.read_text().strip()
+    # mmengine notes an absolute path; of a copy's two checkpoints, the one in the copy counts
+    named = Path(note.read_text().strip())
+    found = next((path for path in (work_dir / named.name, named) if path.is_file()), None)
+    if found is None:
+        raise PeridotError(
+            f'{note} names {named}, which exists neither there nor in {work_dir}: put it there, or give another one '
+            'with tools/train.py --resume FILE'
+        )
+    return str(found)

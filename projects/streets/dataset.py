@@ -17,7 +17,7 @@ from peridot.files import usable_cores
 from tqdm import tqdm
 
 from streets.formats import FORMATS, make_frames, record_path
-from streets.frame import PARTIAL, VERSION, Settings, write_atomic
+from streets.frame import PARTIAL, Settings, write_atomic
 from streets.taxonomy import SCENES
 
 MANIFEST = 'synthetic.json'
@@ -45,15 +45,16 @@ def make_dataset(
         root: Folder of the dataset.
         keyframes: Annotated frames per scene, 0.5 s apart.
         sweeps: Lidar sweeps before each keyframe (4 = 10 Hz, the default, 9 = 20 Hz); for nuScenes only.
-        image_size: (height, width) of the images in pixels; by default (396, 704) for the six cameras of nuScenes and
-            PandaSet, (375, 1242) for KITTI's one.
+        image_size: (height, width) of the images in pixels; by default (396, 704) for six cameras, (375, 1242) for
+            KITTI's one.
         seed: Equal settings and seed give equal files.
         workers: Processes; by default one per core.
         overwrite: Replace a synthetic dataset with other settings.
         infos: Also write the info files (for kitti with the clouds cut to the image, for pandaset with the clouds in
             the vehicle's frame).
         progress: Show a progress bar.
-        format: 'nuscenes' (v1.0-mini with lidarseg) | 'semantickitti' | 'kitti' (object benchmark) | 'pandaset'.
+        format: 'nuscenes' (v1.0-mini with lidarseg) | 'semantickitti' | 'kitti' (object benchmark) | 'pandaset' |
+            'folder' (own recordings, docs/own_recording.md).
 
     Returns:
         The folder.
@@ -84,10 +85,9 @@ def _info_files(root: Path, format: str) -> list[Path]:
 def _create_infos(root: Path, format: str) -> None:
     """Write the info files of a format."""
     # importing mmdet3d and the devkits takes seconds, which a finished dataset should not cost
-    from peridot.datasets.catalog import CONVERTERS
+    from peridot.catalog import CONVERTERS
 
-    options = {'version': VERSION} if format == 'nuscenes' else {}
-    CONVERTERS[format].load()(root, **options)
+    CONVERTERS[format].load()(root, **FORMATS[format].options(root))
 
 
 def read_settings(root: str | os.PathLike) -> Settings:
@@ -163,7 +163,8 @@ def _remove(root: Path) -> None:
     for format, layout in FORMATS.items():
         for name in (*layout.products, f'{format}_gt_database', PARTIAL):
             shutil.rmtree(root / name, ignore_errors=True)
-        for path in (*_info_files(root, format), root / f'{format}_dbinfos_train.pkl'):
+        files = (root / name for name in layout.products if (root / name).is_file())
+        for path in (*files, *_info_files(root, format), root / f'{format}_dbinfos_train.pkl'):
             path.unlink(missing_ok=True)
     (root / MANIFEST).unlink()
 

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import cv2
 
+from streets.folder import finish_folder, make_folder_frame, validation
 from streets.frame import PARTIAL, VERSION, Settings, write_atomic
 from streets.kitti import finish_kitti, finish_semantickitti, make_kitti_frame, make_semantickitti_frame
 from streets.nuscenes import make_frame
@@ -29,6 +30,7 @@ class Format:
         infos: Names of the info files.
         image_size: Default (height, width).
         sweeps: Default number of unannotated sweeps before each keyframe.
+        options: Options of the converter, for the root.
     """
 
     make_frame: Callable[[Path, Settings, int, int], dict]
@@ -37,6 +39,7 @@ class Format:
     infos: tuple[str, ...]
     image_size: tuple[int, int]
     sweeps: int
+    options: Callable[[Path], dict] = lambda root: {}
 
 
 def _infos(dataset: str, *splits: str) -> tuple[str, ...]:
@@ -52,6 +55,7 @@ FORMATS = {
         _infos('nuscenes', 'train', 'val'),
         (396, 704),
         4,
+        lambda root: {'version': VERSION},
     ),
     'semantickitti': Format(
         make_semantickitti_frame,
@@ -76,6 +80,15 @@ FORMATS = {
         _infos('pandar64', 'train', 'val') + _infos('pandargt', 'train', 'val'),
         (396, 704),
         0,
+    ),
+    'folder': Format(
+        make_folder_frame,
+        finish_folder,
+        (*SCENES, 'classes.json', 'overlays'),
+        _infos('folder', 'train', 'val'),
+        (396, 704),
+        0,
+        validation,
     ),
 }
 

@@ -84,8 +84,8 @@ def caster(seed: int, scene: int) -> Caster:
 
 def camera_view(settings: Settings, scene: int, frame: int, channel: str) -> View:
     """The camera `channel` and the world at the moment it takes the keyframe's image."""
-    cameras = {'nuscenes': make_cameras, 'pandaset': make_pandaset_cameras}.get(settings.format, make_kitti_cameras)
-    camera = cameras(settings.image_size)[channel]
+    rigs = {'nuscenes': make_cameras, 'folder': make_cameras, 'pandaset': make_pandaset_cameras}
+    camera = rigs.get(settings.format, make_kitti_cameras)(settings.image_size)[channel]
     now = keyframe_time(settings, scene, frame)
     return camera, caster(settings.seed, scene).at(now + camera.delay)
 
@@ -101,6 +101,7 @@ def image_view(settings: Settings, path: str | os.PathLike) -> View:
         'semantickitti': _sequence_image,
         'kitti': _object_image,
         'pandaset': _pandaset_image,
+        'folder': _folder_image,
     }
     found = find[settings.format](settings, Path(path))
     if found is None:
@@ -145,6 +146,14 @@ def _pandaset_image(settings: Settings, path: Path) -> tuple[int, int, str] | No
         return None
     scene, frame = int(name[1]) - 1, int(name[3])
     return (scene, frame, name[2]) if 0 <= scene < len(SCENES) and frame < settings.keyframes else None
+
+
+def _folder_image(settings: Settings, path: Path) -> tuple[int, int, str] | None:
+    """The same for a folder of recordings."""
+    name = re.search(r'([^/]+)/images/(\w+)/(\d{6})$', path.with_suffix('').as_posix())
+    if not name or name[1] not in SCENES or name[2] not in CAMERAS or int(name[3]) >= settings.keyframes:
+        return None
+    return SCENES.index(name[1]), int(name[3]), name[2]
 
 
 def quaternion(rotation: np.ndarray) -> list[float]:

@@ -104,11 +104,28 @@ def _sweep(
     """Store a sweep with its labels, if it belongs to a keyframe; `number` is (keyframe, sweeps before it)."""
     key = number[1] == 0
     record = _sensor_record(snapshot, settings, scene, 'LIDAR_TOP', key, origin, '.pcd.bin')
-    sweep = take_sweep(snapshot, np.random.default_rng([settings.seed, scene, *number, 11]))
+    sweep = _take_sweep(snapshot, settings, scene, number)
     write_atomic(root / record['filename'], sweep.points.tobytes())
     if key:
         write_atomic(root / 'lidarseg' / VERSION / f'{record["token"]}_lidarseg.bin', sweep.category.tobytes())
     return record, sweep
+
+
+def key_sweep(snapshot: Snapshot, settings: Settings, scene: int, frame: int) -> Sweep:
+    """The sweep of a keyframe, taken at the snapshot's time."""
+    return _take_sweep(snapshot, settings, scene, (frame, 0))
+
+
+def photo_code(view: View, settings: Settings, scene: int, frame: int, number: int) -> bytes:
+    """The image of a keyframe's camera, the `number`-th, as a JPEG file."""
+    rng = np.random.default_rng([settings.seed, scene, frame, number, 13])
+    image = take_photo(view[1], view[0], rng).image
+    _, code = cv2.imencode('.jpg', image[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY])
+    return code.tobytes()
+
+
+def _take_sweep(snapshot: Snapshot, settings: Settings, scene: int, number: tuple[int, int]) -> Sweep:
+    return take_sweep(snapshot, np.random.default_rng([settings.seed, scene, *number, 11]))
 
 
 def _photos(
@@ -118,10 +135,7 @@ def _photos(
     records = []
     for number, (camera, snapshot) in enumerate(views):
         record = _sensor_record(snapshot, settings, scene, camera.name, True, origin, '.jpg')
-        rng = np.random.default_rng([settings.seed, scene, frame, number, 13])
-        image = take_photo(snapshot, camera, rng).image
-        _, code = cv2.imencode('.jpg', image[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY])
-        write_atomic(root / record['filename'], code.tobytes())
+        write_atomic(root / record['filename'], photo_code((camera, snapshot), settings, scene, frame, number))
         records.append(record)
     return records
 

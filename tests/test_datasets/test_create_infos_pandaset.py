@@ -13,7 +13,7 @@ import pytest
 from mmengine.config import Config
 from mmengine.dataset import pseudo_collate
 from mmengine.registry import DefaultScope
-from peridot.datasets.catalog import CATALOG
+from peridot.catalog import CATALOG
 from peridot.datasets.create_infos_pandaset import create_pandaset_infos
 from peridot.datasets.pandaset_tables import read_table
 from peridot.datasets.sampler import SampleKey

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 from mmengine.config import Config
-from peridot.datasets.catalog import CONVERTERS
+from peridot.catalog import CONVERTERS
 from peridot.datasets.create_infos import check_writable, create_gt_database
 from peridot.datasets.linked_folder import link_dataset
 from peridot.errors import DataError

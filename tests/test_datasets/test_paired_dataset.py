@@ -3,7 +3,7 @@ import pickle
 import mmengine
 import numpy as np
 import pytest
-from peridot.datasets.catalog import CATALOG
+from peridot.catalog import CATALOG
 from peridot.errors import DataError
 from peridot.registry import DATASETS
 

@@ -4,8 +4,8 @@ import os.path as osp
 
 import numpy as np
 import pytest
+from peridot.catalog import CATALOG
 from peridot.datasets import project_to_cameras
-from peridot.datasets.catalog import CATALOG
 from peridot.registry import DATASETS
 
 

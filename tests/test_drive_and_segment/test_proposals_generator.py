@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from mmengine.config import Config
 from peridot.drive_and_segment.proposals.generator import ProposalGenerator, Sweep, paint, sweeps_of
+from peridot.drive_and_segment.proposals.lidar_proposals import LidarProposals
 from peridot.errors import ConfigError, DataError
 from peridot.labels import MapJob, make_maps
 from peridot.labels.previews import write_previews
@@ -103,6 +104,20 @@ def test_a_bad_sweep_does_not_stop_the_others(demo_root, sweeps, tmp_path, conte
     with pytest.raises(DataError, match=rf'bad\.bin.*{problem}.*and 5 more of 18 images.*the other maps are done'):
         make_maps(generator(mixed), job)
     assert [job.map_path(source).is_file() for source in job.images] == 6 * [True] + 6 * [False] + 6 * [True]
+
+
+def test_a_sweep_that_exhausts_memory_does_not_stop_the_others(demo_root, sweeps, tmp_path, monkeypatch):
+    job, calls, original = job_for(sweeps, demo_root, tmp_path / 'maps'), [], LidarProposals.__call__
+
+    def exhausted(self, *args):
+        calls.append(1)
+        return np.empty(10**15) if len(calls) == 2 else original(self, *args)
+
+    monkeypatch.setattr(LidarProposals, '__call__', exhausted)
+    with pytest.raises(DataError, match=r'image .*\.jpg needs more memory.*and 5 more of 18 images'):
+        make_maps(generator(sweeps), job)
+    assert [job.map_path(source).is_file() for source in job.images] == 6 * [True] + 6 * [False] + 6 * [True]
+    assert make_maps(generator(sweeps), job).manifest.hash
 
 
 def test_a_camera_without_lidar_is_named(demo_root, sweeps, tmp_path, caplog):

@@ -11,11 +11,11 @@ from PIL import Image
 pytest.importorskip('mmseg')
 
 from mmengine.registry import DefaultScope
+from peridot.catalog import class_colors
 from peridot.drive_and_segment.segmentor import segment_images
 from peridot.drive_and_segment.segmentor.segment_images import ImageSegmentor, class_palette, cluster_palette
 from peridot.errors import CheckpointError, DataError
 from peridot.registry import MODELS
-from peridot.visualization.colors import class_colors
 
 REPO = Path(__file__).resolve().parents[2]
 SIZE = (40, 56)
@@ -96,6 +96,26 @@ def test_an_image_that_cannot_be_read(trained, pictures, tmp_path, run_tool):
     # a text ends the process with status 1
     assert isinstance(end.value.code, str)
     assert [path.name for path in (tmp_path / 'out').rglob('*.png')] == ['b.png']
+
+
+def test_an_image_that_exhausts_memory(trained, pictures, tmp_path, run_tool, monkeypatch):
+    segment = ImageSegmentor.__call__
+
+    def exhausted(self, image):
+        if image.shape[0] > SIZE[0]:
+            raise torch.cuda.OutOfMemoryError('CUDA out of memory.')
+        return segment(self, image)
+
+    Image.new('RGB', (90, 60)).save(pictures / 'large.png')
+    # the program imports the module in this process
+    monkeypatch.setattr(ImageSegmentor, '__call__', exhausted)
+    arguments = ['segment_images', *trained, pictures, tmp_path / 'out']
+    with pytest.raises(SystemExit, match=r'error: image .*large\.png needs more memory .*\(1 images were left out'):
+        run_tool(*arguments)
+    assert sorted(path.name for path in (tmp_path / 'out').rglob('*.png')) == ['a.png', 'b.png']
+    monkeypatch.undo()
+    run_tool(*arguments)
+    assert len(list((tmp_path / 'out').rglob('*.png'))) == 3
 
 
 def test_a_video(trained, tmp_path, monkeypatch, matching, run_tool):

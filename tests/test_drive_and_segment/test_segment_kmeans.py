@@ -6,11 +6,11 @@ import pytest
 import torch
 from mmengine.config import Config
 from peridot.drive_and_segment.proposals.generator import ProposalGenerator, sweeps_of
-from peridot.drive_and_segment.pseudo_labels.segment_features import segment_boxes
+from peridot.drive_and_segment.pseudo_labels.segment_features import SegmentEncoder, segment_boxes
 from peridot.drive_and_segment.pseudo_labels.segment_kmeans import SegmentKMeansGenerator, stratified_sample
 from peridot.errors import ConfigError, DataError
 from peridot.labels import MapJob, make_maps
-from peridot.maps import MapFolder
+from peridot.maps import ImageSource, MapFolder
 from peridot.registry import DATASETS
 from peridot.structures import NO_LABEL
 
@@ -76,6 +76,37 @@ def test_maps_of_pseudo_labels(folder, generator, demo_root, tmp_path):
     before = path.read_bytes()
     path.unlink()
     assert make_maps(generator(), job).manifest.hash == maps.manifest.hash and path.read_bytes() == before
+
+
+@pytest.mark.parametrize('pool', ['mean', 'mask'])
+def test_an_image_that_exhausts_memory(folder, generator, demo_root, tmp_path, monkeypatch, pool):
+    images = folder[1]
+    job, exhausted = MapJob(images, demo_root, tmp_path / 'labels'), []
+    read, encode = ImageSource.read, SegmentEncoder.encode
+
+    def too_large(self, *args):
+        """Reading one image, and with full images the network on another, needs too much."""
+        if isinstance(self, ImageSource):
+            return np.empty(10**15) if self == images[1] else read(self, *args)
+        exhausted.append(1)
+        return torch.empty(10**15) if pool == 'mask' and len(exhausted) == 3 else encode(self, *args)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(ImageSource, 'read', too_large)
+        patch.setattr(SegmentEncoder, 'encode', too_large)
+        more = r' \(and 1 more of 12 images\)' if pool == 'mask' else '; the other maps'
+        with pytest.raises(DataError, match=rf'image {images[1].path} needs more memory.*{more}'):
+            make_maps(generator(pool=pool), job)
+    assert len(list(job.work_dir.rglob('*.npz'))) == 12 - 1 - (pool == 'mask')
+    assert make_maps(generator(pool=pool), job).manifest.hash
+
+
+def test_a_batch_of_crops_that_exhausts_memory(folder, generator, demo_root, tmp_path, monkeypatch):
+    monkeypatch.setattr(SegmentEncoder, 'encode', lambda *args: torch.empty(10**15))
+    with pytest.raises(
+        DataError, match=r'batch of 64 crops needs more memory.*: set a smaller pseudo_labels\.batch_size'
+    ):
+        make_maps(generator(), MapJob(folder[1], demo_root, tmp_path / 'labels'))
 
 
 def test_clusters_of_other_images(folder, generator, demo_root, tmp_path):

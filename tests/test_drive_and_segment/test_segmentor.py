@@ -131,8 +131,28 @@ def test_losses_are_float32():
     assert distillation_loss(logits.half(), logits.softmax(1), regions).dtype == torch.float32
 
 
-@pytest.mark.parametrize('soft', [False, True])
-def test_two_processes_with_one_image_are_one_with_two(soft, monkeypatch):
+@pytest.mark.parametrize('balance', [0.0, 0.5, 1.0])
+def test_balanced_loss_equals_its_definition(balance):
+    torch.manual_seed(0)
+    logits = torch.randn(2, CLASSES, 6, 7)
+    labels = torch.randint(0, 3, (2, 6, 7))
+    labels[0, :2] = 255
+    total = weights = 0.0
+    for image, row, column in (labels != 255).nonzero().tolist():
+        label = labels[image, row, column]
+        weight = (labels == label).sum().item() ** -balance
+        total -= weight * logits[image, :, row, column].log_softmax(0)[label].item()
+        weights += weight
+    assert LabeledPixelLoss(balance)(logits, labels).item() == pytest.approx(total / weights, rel=1e-5)
+
+
+def test_balance_has_limits():
+    with pytest.raises(ConfigError, match='balance=2 must lie between 0 and 1'):
+        LabeledPixelLoss(2)
+
+
+@pytest.mark.parametrize('loss_of', ['soft', 0.0, 0.5])
+def test_two_processes_with_one_image_are_one_with_two(loss_of, monkeypatch):
     torch.manual_seed(0)
     logits = torch.randn(2, CLASSES, 6, 7)
     labels = torch.randint(0, CLASSES, (2, 6, 7))
@@ -141,13 +161,18 @@ def test_two_processes_with_one_image_are_one_with_two(soft, monkeypatch):
     probabilities = torch.rand(2, CLASSES, 6, 7).softmax(1)
 
     def loss(rows: slice) -> torch.Tensor:
-        if soft:
+        if loss_of == 'soft':
             return distillation_loss(logits[rows], probabilities[rows], regions[rows])
-        return LabeledPixelLoss()(logits[rows], labels[rows])
+        return LabeledPixelLoss(loss_of)(logits[rows], labels[rows])
+
+    def reduced(own: torch.Tensor) -> torch.Tensor:
+        """Of both processes: pixels of each class, or the sum of their weights."""
+        pixels = torch.bincount(labels[labels != 255], minlength=CLASSES)
+        return pixels if own.ndim else (pixels * pixels.clamp(min=1) ** -(0.0 if loss_of == 'soft' else loss_of)).sum()
 
     together = loss(slice(2))
     monkeypatch.setattr(module, 'get_world_size', lambda: 2)
-    monkeypatch.setattr(module, 'reduce_sum', lambda count: (labels != 255).sum())
+    monkeypatch.setattr(module, 'reduce_sum', reduced)
     # processes average their gradients
     torch.testing.assert_close((loss(slice(0, 1)) + loss(slice(1, 2))) / 2, together)
 

@@ -5,7 +5,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from mmengine.runner import Runner
-from peridot.datasets.catalog import CATALOG
+from peridot.catalog import CATALOG
 from peridot.errors import ConfigError, DataError
 from peridot.evaluation.discovery import DiscoveryLoop, fit_foreground_head
 from peridot.evaluation.foreground_metric import ForegroundMetric, binary_truth

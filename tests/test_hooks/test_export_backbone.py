@@ -63,6 +63,16 @@ def test_exported_checkpoint(checkpoint, student, tmp_path):
     assert all(torch.equal(value, again['state_dict'][name]) for name, value in ours['state_dict'].items())
 
 
+def test_checkpoint_of_a_compiled_student(checkpoint, tmp_path):
+    export_checkpoint(tmp_path / 'epoch_1.pth', tmp_path / 'backbone.pth')
+    state = checkpoint['state_dict']
+    state = {name.replace('student.backbone.', 'student._orig_mod.backbone.module.'): v for name, v in state.items()}
+    torch.save(dict(checkpoint, state_dict=state), tmp_path / 'epoch_1.pth')
+    export_checkpoint(tmp_path / 'epoch_1.pth', tmp_path / 'again.pth')
+    ours, again = (torch.load(tmp_path / f'{name}.pth')['state_dict'] for name in ('backbone', 'again'))
+    assert ours.keys() == again.keys() and all(torch.equal(ours[name], again[name]) for name in ours)
+
+
 def test_dense_five_dimensional_kernels_are_not_permuted(student, tmp_path):
     student.dense = nn.Conv3d(2, 3, 3)
     export_backbone(student, tmp_path / 'backbone.pth', '')
@@ -109,6 +119,8 @@ def test_checkpoint_of_a_pretraining_must_fit_in_every_tensor():
     other = dict(state, **{'backbone.conv_input.0.0.weight': torch.ones(8, 3, 3, 3, 1)})
     with pytest.raises(CheckpointError, match=r'conv_input\.0\.0\.weight is \(8, 3, 3, 3, 1\) in the file'):
         hook.after_load_checkpoint(runner, dict(state_dict=other))
+    compiled = {name.replace('backbone.', 'backbone._orig_mod.'): value for name, value in state.items()}
+    hook.after_load_checkpoint(runner, dict(state_dict=compiled))
     del other['decode_head.conv_seg.bias']
     with pytest.raises(CheckpointError, match=r'first missing: decode_head\.conv_seg\.bias'):
         hook.after_load_checkpoint(runner, other)

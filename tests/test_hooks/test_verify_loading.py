@@ -13,6 +13,7 @@ from peridot.hooks import VerifyLoadingHook, export_backbone
 from peridot.models.students import DetectorTrunk, SparseUNetStudent
 from peridot.registry import HOOKS, MODELS
 from peridot.weights import sparse_kernels, verify_loading
+from safetensors.torch import save_file
 from tiny import CENTERPOINT, SECOND, SETTINGS, backbone, randomize, segmentor, trunk_and_detector
 
 
@@ -236,6 +237,13 @@ def test_run_from_weights_and_its_resumption(run, exported, tmp_path):
     assert 'numbers are in the network, compared by value' in run(exported)
     # the trained weights differ from the file's, and need not be compared with it
     assert 'compared by value' not in run(str(tmp_path / 'run1' / 'epoch_1.pth'), resume=True, epochs=2)
+
+
+def test_run_from_safetensors(run, exported, tmp_path):
+    path = tmp_path / 'backbone.pth'
+    save_file(torch.load(exported)['state_dict'], path)
+    log = run(str(path))
+    assert re.search(r'(\d+) of \1 tensors \(100 %\) and (\d+) of \2 numbers are in the network', log)
 
 
 def test_run_stops_before_its_first_iteration(run, trap, tmp_path):

@@ -20,6 +20,7 @@ from peridot.maps.images import ImageSource
 from peridot.maps.teacher_features import FeatureFolder, FeatureManifest, read_feature_manifest, teacher_settings
 from peridot.models.students import VoxelFeatures
 from peridot.registry import DATASETS, MODELS, TRANSFORMS
+from PIL import Image
 from torch import nn
 
 REPO = Path(__file__).resolve().parents[2]
@@ -280,6 +281,38 @@ def test_a_damaged_image_does_not_stop_the_others(demo_root, weights, tmp_path):
         make_features.make_features(teacher, folder, [ImageSource(str(path)) for path in paths], batch_size=2)
     assert sorted(path.name for path in (tmp_path / 'maps').iterdir()) == ['0.npy', '2.npy', '3.npy']
     assert manifest.images is None
+
+
+def test_an_image_that_exhausts_memory_is_named_and_its_batch_is_made(demo_root, weights, tmp_path, monkeypatch):
+    config = make_config(demo_root, tmp_path / 'maps', weights)
+    paths = [tmp_path / f'{number}.png' for number in range(4)]
+    for number, path in enumerate(paths):
+        Image.new('RGB', SIZE[::-1], (50 * number,) * 3).save(path)
+    teacher, settings = make_features.build_teacher(config)
+    manifest = FeatureManifest(teacher_settings(settings), 'sha256:0', list(SIZE), [CHANNELS, 2, 3], 'command')
+    folder = FeatureFolder('maps', tmp_path, manifest=manifest)
+    (tmp_path / 'maps').mkdir()
+    forward, sizes = type(teacher).forward, []
+
+    def exhausted(self, images):
+        sizes.append(len(images))
+        if (images == 100).any():
+            raise torch.cuda.OutOfMemoryError('CUDA out of memory.')
+        return forward(self, images)
+
+    def make() -> None:
+        make_features.make_features(teacher, folder, [ImageSource(str(path)) for path in paths], batch_size=3)
+
+    with (
+        monkeypatch.context() as patch,
+        pytest.raises(DataError, match=r'image .*/2\.png needs more memory.*--batch-size'),
+    ):
+        patch.setattr(type(teacher), 'forward', exhausted)
+        make()
+    assert sizes == [3, 1, 1, 1, 1]
+    assert sorted(path.name for path in (tmp_path / 'maps').glob('*.npy')) == ['0.npy', '1.npy', '3.npy']
+    make()
+    assert manifest.images == 4
 
 
 def test_features_that_half_precision_does_not_hold(tmp_path):

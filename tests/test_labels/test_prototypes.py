@@ -3,7 +3,7 @@ from dataclasses import replace
 import cv2
 import numpy as np
 import pytest
-from peridot.datasets.catalog import CATALOG
+from peridot.catalog import CATALOG
 from peridot.errors import ConfigError, DataError
 from peridot.labels import prototypes
 from peridot.labels.oracle import OracleGenerator

@@ -164,6 +164,18 @@ def test_run_parallel_keeps_the_order():
     assert list(run_parallel(abs, [-3, 2, -1, 0, 5], 2)) == [3, 2, 1, 0, 5]
 
 
+def end_process(number: int) -> int:
+    if number == 3:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return number
+
+
+def test_a_worker_that_the_system_kills_is_one_line():
+    """As Linux does when memory runs out."""
+    with pytest.raises(DataError, match=r'a worker process was killed, .*fewer --workers; the same command continues$'):
+        list(run_parallel(end_process, range(8), 2))
+
+
 def test_workers_start_although_opencv_has_threads():
     before = cv2.getNumThreads()
     cv2.setNumThreads(2)

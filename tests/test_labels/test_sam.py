@@ -12,6 +12,7 @@ from peridot.labels import MapJob, SamGenerator, SlicGenerator, make_maps
 from peridot.labels.sam import partition
 from peridot.maps import images_of
 from peridot.registry import DATASETS
+from safetensors.torch import save_file
 
 REPO = Path(__file__).resolve().parents[2]
 IGNORE = 65535
@@ -199,6 +200,14 @@ def test_checkpoint_of_another_type(tiny_sam, job):
     with pytest.raises(CheckpointError, match=r'1 tensors differ, first .image_encoder\.neck\.0\.weight.') as error:
         generator(tiny_sam).load()
     one_line(error)
+
+
+def test_checkpoint_as_safetensors_and_of_a_compiled_network(tiny_sam):
+    state = torch.load(tiny_sam)
+    expected = generator(tiny_sam).network.predictor.model.state_dict()
+    save_file({f'_orig_mod.{name}': value.contiguous() for name, value in state.items()}, tiny_sam)
+    found = generator(tiny_sam).network.predictor.model.state_dict()
+    assert all(torch.equal(found[name], expected[name]) for name in expected)
 
 
 def test_an_error_leaves_maps_that_were_to_be_replaced(tiny_sam, job):

@@ -141,6 +141,18 @@ def test_same_seed_and_step_draw_the_same_pairs():
     assert len(set(a)) == 3
 
 
+@pytest.mark.parametrize('warmup, steps', [(None, 14), (30, 28)])
+def test_counters_follow_epochs_of_another_length(warmup, steps):
+    """A share of the training is one of epochs; a number of steps remains one of steps made."""
+    settings = config()
+    settings['objectives']['vmf']['warmup_steps'] = warmup
+    model = MODELS.build(settings)
+    model.iteration.fill_(28)
+    model.objectives.vmf.steps.fill_(28)
+    model.rescale_steps(0.5)
+    assert (int(model.iteration), int(model.objectives.vmf.steps)) == (14, steps)
+
+
 def test_nan_loss_names_the_samples_and_spares_the_weights():
     model = build()
     bad = sample(7, 30)

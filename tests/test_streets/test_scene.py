@@ -2,7 +2,7 @@ import itertools
 
 import numpy as np
 import pytest
-from peridot.datasets.catalog import CATALOG
+from peridot.catalog import CATALOG
 from streets.frame import inside_box
 from streets.lidar import take_sweep
 from streets.raycast import Caster

@@ -1,5 +1,5 @@
 import pytest
-from peridot.datasets.catalog import CATALOG
+from peridot.catalog import CATALOG
 from peridot.errors import DataError
 from peridot.text import TEMPLATES, read_prompts, read_templates
 

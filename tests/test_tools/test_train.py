@@ -7,10 +7,13 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import torch
+from peridot.evaluation import LinearProbeLoop
+from peridot.hooks import FeaturePictureHook
 
 REPO = Path(__file__).resolve().parents[2]
 DEMO = 'configs/demo/olivine_demo.py'
@@ -30,13 +33,13 @@ TINY = [
 ]
 
 
-def logged_losses(work_dir: Path) -> dict[int, float]:
-    """Loss by step; a later run overwrites the steps it repeated."""
+def logged_losses(work_dir: Path, name: str = 'loss') -> dict[int, float]:
+    """Loss, or another logged number, by step; a later run overwrites the steps it repeated."""
     losses = {}
     for log in sorted(work_dir.glob('*/vis_data/scalars.json')):
         for line in map(json.loads, log.read_text().splitlines()):
-            if 'loss' in line:
-                losses[line['step']] = line['loss']
+            if name in line:
+                losses[line['step']] = line[name]
     return losses
 
 
@@ -54,7 +57,9 @@ def test_without_data_one_line_says_what_is_expected(tmp_path):
 
 
 def test_without_data_a_detector_names_the_info_file(tmp_path, run_tool):
-    with pytest.raises(SystemExit, match=rf'^error: .*kitti_infos_train\.pkl .*{tmp_path}.*create_data\.py'):
+    with pytest.raises(
+        SystemExit, match=rf'^error: .*kitti_infos_train\.pkl .*create_data\.py kitti --root {tmp_path}'
+    ):
         run_tool('train', 'configs/finetune/second_kitti/100pct.py', '--data-root', tmp_path)
 
 
@@ -87,6 +92,24 @@ def test_killed_and_resumed_run_gives_the_same_losses(labeled_root, tmp_path, ru
     assert 4 < max(before) < 12
     run_tool('train', *arguments, killed, '--resume')
     assert logged_losses(killed) == pytest.approx(expected, rel=1e-5)
+
+
+def test_moved_run_continues_with_another_batch_size(labeled_root, tmp_path, run_tool):
+    tiny = [*TINY, 'custom_hooks=[]', 'train_cfg.max_epochs=3']
+    arguments = [DEMO, '--data-root', labeled_root, '--cfg-options', *tiny]
+    run_tool(
+        'train', *arguments, 'train_dataloader.batch_size=1', 'train_cfg.max_epochs=1', '--work-dir', tmp_path / 'a'
+    )
+    run_tool('train', *arguments, 'train_dataloader.batch_size=2', '--work-dir', tmp_path / 'whole')
+    (tmp_path / 'a').rename(tmp_path / 'b')
+    run_tool('train', *arguments, 'train_dataloader.batch_size=2', '--work-dir', tmp_path / 'b', '--resume')
+    expected = logged_losses(tmp_path / 'whole', 'lr')
+    assert sorted(expected) == [1, 2, 3, 4, 5, 6]
+    again = logged_losses(tmp_path / 'b', 'lr')
+    assert {step: again[step] for step in (3, 4, 5, 6)} == {step: expected[step] for step in (3, 4, 5, 6)}
+    state = torch.load(tmp_path / 'b' / 'epoch_3.pth')['state_dict']
+    assert int(state['iteration']) == int(state['objectives.vmf.steps']) == 6
+    assert not (tmp_path / 'a').exists()
 
 
 def test_training_ends_with_a_backbone_that_mmdet3d_loads(labeled_root, tmp_path, run_tool):
@@ -125,6 +148,44 @@ def test_training_ends_with_a_backbone_that_mmdet3d_loads(labeled_root, tmp_path
     arguments = [DEMO, tmp_path / 'epoch_1.pth', '--data-root', labeled_root, '--work-dir', tmp_path / 'wrong']
     with pytest.raises(SystemExit, match=r'^error: .*another network.*student\.backbone'):
         run_tool('test', *arguments, '--cfg-options', *TINY, 'model.student.backbone.base_channels=8')
+
+
+def test_averaged_weights_are_probed_drawn_and_exported(labeled_root, tmp_path, run_tool, monkeypatch):
+    """All as in the checkpoint, into which mmengine's EMAHook puts the average."""
+    config = tmp_path / 'averaged.py'
+    hooks = "[*_base_.custom_hooks, dict(type='EMAHook', momentum=0.5)]"
+    config.write_text(f'_base_ = {str(REPO / DEMO)!r}\ncustom_hooks = {hooks}\n')
+    seen = {}
+
+    def watch(owner: type, name: str, model_of: Callable) -> None:
+        original = getattr(owner, name)
+
+        def watched(self, *args):
+            weight = next(model_of(self, *args).student.parameters()).detach().clone()
+            seen.setdefault(f'{name} {len(seen)}', weight)
+            return original(self, *args)
+
+        monkeypatch.setattr(owner, name, watched)
+
+    watch(LinearProbeLoop, '_features', lambda loop, *_: loop.runner.model)
+    watch(FeaturePictureHook, 'draw', lambda hook, model, *_: model)
+    options = ['--cfg-options', *TINY, 'train_cfg.max_epochs=1', 'train_cfg.val_interval=1', 'val_cfg.fit_scans=2']
+    run_tool('train', config, '--data-root', labeled_root, '--work-dir', tmp_path, *options)
+    checkpoint = torch.load(tmp_path / 'epoch_1.pth')
+    name = next(name for name in checkpoint['state_dict'] if name.startswith('student.'))
+    averaged, raw = checkpoint['state_dict'][name], checkpoint['ema_state_dict'][f'module.{name}']
+    assert not torch.allclose(averaged, raw)
+    assert {name.split()[0] for name in seen} == {'_features', 'draw'}
+    for place, weight in seen.items():
+        assert torch.equal(weight, averaged), place
+    run_tool('export_backbone', tmp_path / 'epoch_1.pth', '--out', tmp_path / 'again.pth')
+    first, second = (torch.load(tmp_path / f'{name}.pth')['state_dict'] for name in ('backbone', 'again'))
+    assert all(torch.equal(first[name], second[name]) for name in first)
+    # training goes on with the raw ones
+    run_tool('train', config, '--data-root', labeled_root, '--work-dir', tmp_path, *options, '--resume')
+    assert torch.equal(
+        torch.load(tmp_path / 'backbone.pth')['state_dict'][name.removeprefix('student.')], first[name[8:]]
+    )
 
 
 def test_two_processes_train(labeled_root, tmp_path, free_port):

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
+from peridot.catalog import class_colors
 from peridot.maps import Manifest
-from peridot.visualization.colors import class_colors
 from peridot.visualization.figures import save_figure
 from peridot.visualization.html import legend
 from peridot.visualization.maps import YELLOW, overlay, paint

@@ -19,6 +19,7 @@ from . import (
     spconv_cpu,
     spconv_triton,
     torchvision_ops,
+    weight_files,
 )
 from .records import log_report, report
 
@@ -37,6 +38,7 @@ def apply() -> None:
     # A stand-in for spconv has to be in place before anything imports spconv.
     spconv_triton.apply()
     minkunet = (minkunet_voxelize, minkunet_lists, minkunet_shape)
-    others = (cbgs, checkpoint_loading, launch_on_cpu, spconv_cpu, *minkunet, kitti_eval, nuscenes_devkit)
-    for repair in (*others, object_sample, allocation):
+    mmengine = (checkpoint_loading, weight_files, launch_on_cpu)
+    others = (cbgs, spconv_cpu, *minkunet, kitti_eval, nuscenes_devkit, object_sample, allocation)
+    for repair in (*mmengine, *others):
         repair.apply()

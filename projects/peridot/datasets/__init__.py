@@ -1,8 +1,8 @@
 """Paired image-lidar datasets, samplers and transforms; importing this package registers them."""
 
+from peridot.catalog import CATALOG
 from peridot.datasets import transforms
 from peridot.datasets.camera_images import CameraImageDataset
-from peridot.datasets.catalog import CATALOG
 from peridot.datasets.lidar_folder import LidarFolder
 from peridot.datasets.mixed_dataset import MixedDataset
 from peridot.datasets.paired_dataset import PairedDataset

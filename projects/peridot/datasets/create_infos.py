@@ -17,8 +17,8 @@ from typing import TYPE_CHECKING
 from mmengine.fileio import load
 from mmengine.registry import DefaultScope
 
-from peridot.datasets.catalog import CATALOG, create_command, lookup
-from peridot.datasets.catalog.nuscenes import VERSIONS
+from peridot.catalog import CATALOG, create_command, lookup
+from peridot.catalog.nuscenes import VERSIONS
 from peridot.datasets.missing import check_missing, report
 from peridot.datasets.nuscenes_part import Part, keep_present
 from peridot.errors import ConfigError, DataError

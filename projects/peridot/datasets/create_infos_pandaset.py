@@ -13,7 +13,7 @@ import numpy as np
 from scipy.spatial.transform import Rotation
 from tqdm import tqdm
 
-from peridot.datasets.catalog.pandaset import LIDARS, PANDAR64
+from peridot.catalog.pandaset import LIDARS, PANDAR64
 from peridot.datasets.create_infos import check_writable, write_infos
 from peridot.datasets.missing import IMAGE_SUFFIXES, check_missing, files_in, first, report
 from peridot.datasets.pandaset_tables import RESTORE, columns_of, read_table

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from peridot.datasets.catalog.semantickitti import SEMANTICKITTI
+from peridot.catalog.semantickitti import SEMANTICKITTI
 from peridot.datasets.create_infos import check_writable, load_converter, write_infos
 from peridot.datasets.kitti_texts import read_calibration, read_rows
 from peridot.datasets.missing import IMAGE_SUFFIXES, check_missing, files_in, first, report

@@ -7,7 +7,7 @@ import numpy as np
 from mmengine.dataset import BaseDataset
 from mmengine.fileio import dump, load
 
-from peridot.datasets.catalog import create_command, lookup
+from peridot.catalog import create_command, lookup
 from peridot.datasets.splits import Split, parsed_infos, sample_ids
 from peridot.errors import ConfigError, DataError
 from peridot.files import atomic_path

@@ -76,14 +76,18 @@ def read_objects(path: Path, archive: str) -> list[list[str]]:
         DataError: A line is no object.
     """
     objects = []
-    for number, line in enumerate(read_lines(path), 1):
+    try:
+        lines = read_lines(path)
+    except (OSError, UnicodeDecodeError):
+        raise DataError(f'{path} cannot be read: unpack {archive} again') from None
+    for number, line in enumerate(lines, 1):
         name, *fields = line.split()
         try:
             if len([float(field) for field in fields]) < _LABEL_FIELDS - 1:
                 raise ValueError(line)
             # mmdet3d's converter reads the second number, whether the object is hidden, as an integer
             fields[1] = str(int(float(fields[1])))
-        except ValueError:
+        except (OverflowError, ValueError):
             raise DataError(
                 f'{path}, line {number}: an object has a class and {_LABEL_FIELDS - 1} numbers: unpack {archive} again'
             ) from None

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import gc
+import io
 import logging
 import os.path as osp
-import pickle
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 
 import numpy as np
 from mmengine.dataset import BaseDataset
 from mmengine.fileio import load
 from mmengine.logging import print_log
 
-from peridot.datasets.catalog import create_command, lookup
+from peridot.catalog import create_command, lookup
 from peridot.datasets.complete_infos import cameras_with_image, divide_complete, keep_existing_sweeps, token_of
 from peridot.datasets.frames import (
     FrameRule,
@@ -27,6 +29,7 @@ from peridot.datasets.missing import check_missing
 from peridot.datasets.sampler import SampleKey, seeded_sample
 from peridot.datasets.transforms.loading import LoadPointLabels
 from peridot.errors import ConfigError, DataError
+from peridot.files import exists, join, read_file
 from peridot.maps import FeatureFolder, MapFolder
 from peridot.maps.named import open_maps
 from peridot.registry import DATASETS
@@ -50,7 +53,7 @@ class PairedDataset(BaseDataset):
     - `cameras` (names), `img_paths`, `img_tokens` (camera sample_data tokens or None), `lidar2cam` (V, 4, 4) and
       `cam2img` (V, 4, 4) float64;
     - `maps`: the opened folders of `maps` by name;
-    - `data_root`, `ann_file`, `dataset_name`;
+    - `data_root`, `ann_file`, `dataset_name`, `backend_args`;
     - if the info has it, `pts_semantic_mask_path` with `seg_label_mapping`, Int64 (M,), the class of every raw label or
       -1;
     - in test mode an empty `eval_ann_info`, else `dataset`, this dataset, and `skipped`, how many samples the pipeline
@@ -80,6 +83,8 @@ class PairedDataset(BaseDataset):
             `open_maps`. Transforms read them by name; all of them must exist for all images.
         frames: Other frames of a sample, the settings of `FrameRule`, e.g.
             `dict(keyframes=(-1, 1))`.
+        backend_args: Arguments of mmengine's file back end (`dict(backend=...)`), for info file, maps, and the
+            transforms that have none of their own. URIs in `data_root` (`s3://...`) may do without.
         **kwargs: Those of mmengine's `BaseDataset` (`pipeline`, `indices`, `metainfo`, `test_mode`, ...).
 
     Attributes:
@@ -103,11 +108,13 @@ class PairedDataset(BaseDataset):
         maps: Mapping[str, str | Mapping] | None = None,
         frames: Mapping | None = None,
         missing: str = 'skip',
+        backend_args: Mapping | None = None,
         **kwargs,
     ) -> None:
         check_missing(missing)
         self.missing = missing
         self.left_out: list[str] = []
+        self.backend_args = backend_args
         self.cameras = None if cameras is None else list(cameras)
         self.dataset = dataset
         self.frame_rule = _frame_rule(frames)
@@ -116,6 +123,14 @@ class PairedDataset(BaseDataset):
         self.map_folders: dict[str, MapFolder | FeatureFolder] = {}
         prefixes = {'pts': '', 'sweeps': '', 'pts_semantic_mask': '', 'img': '', **(data_prefix or {})}
         super().__init__(ann_file=ann_file, data_root=data_root, data_prefix=prefixes, **kwargs)
+        for step in self.pipeline.transforms:
+            if getattr(step, 'backend_args', False) is None:
+                step.backend_args = backend_args
+
+    def _join_prefix(self) -> None:
+        """Like mmengine's, for stores that cannot join paths (HTTP) too."""
+        self.ann_file = join(self.data_root, self.ann_file)
+        self.data_prefix = {name: join(self.data_root, prefix) for name, prefix in self.data_prefix.items()}
 
     def full_init(self) -> None:
         """Read the info file, then check that every map exists."""
@@ -139,7 +154,7 @@ class PairedDataset(BaseDataset):
 
     def open_maps(self) -> dict[str, MapFolder | FeatureFolder]:
         """The folders of `maps` by name, see `peridot.maps.named.open_maps`; single maps are not checked."""
-        self.map_folders = open_maps(self.maps, self.data_root)
+        self.map_folders = open_maps(self.maps, self.data_root, self.backend_args)
         return self.map_folders
 
     def __getitem__(self, key: int | SampleKey) -> dict:
@@ -194,6 +209,7 @@ class PairedDataset(BaseDataset):
         """An info with the entries that all samples have in common."""
         info.update(data_root=self.data_root, ann_file=self.ann_file, dataset_name=self._metainfo['dataset'])
         info['maps'] = self.map_folders
+        info['backend_args'] = self.backend_args
         if 'pts_semantic_mask_path' in info and 'seg_label_mapping' in self._metainfo:
             info['seg_label_mapping'] = self._label_table()
         if self.test_mode:
@@ -203,7 +219,7 @@ class PairedDataset(BaseDataset):
     def load_data_list(self) -> list[dict]:
         """Read and check the info file."""
         self.check_files()
-        content = read_info_file(self.ann_file, self.data_root)
+        content = read_info_file(self.ann_file, self.data_root, self.backend_args)
         metainfo = content['metainfo']
         found = metainfo['dataset']
         if self.dataset is not None and found != self.dataset:
@@ -218,7 +234,8 @@ class PairedDataset(BaseDataset):
             raise DataError(f'{self.ann_file} holds no sample: make it again ({self._create_command()})')
         version = str(metainfo.get('version', 'v1.0-trainval'))
         self.data_prefix = {name: path.replace('{version}', version) for name, path in self.data_prefix.items()}
-        infos = [self.parse_data_info(info) for info in self._complete(content['data_list'])]
+        with paused_collector():
+            infos = [self._parsed(info) for info in self._complete(content['data_list'])]
         if self.num_sweeps:
             keep_existing_sweeps(infos, self.missing)
         if self.frame_rule is not None:
@@ -235,6 +252,16 @@ class PairedDataset(BaseDataset):
         cameras = self.cameras or ()
         whole, self.left_out = divide_complete(infos, cameras, labels, self.ann_file, remedy, self.missing)
         return whole
+
+    def _parsed(self, info: dict) -> dict:
+        try:
+            return self.parse_data_info(info)
+        except (AttributeError, IndexError, KeyError, TypeError, ValueError) as error:
+            name = info.get('token', info.get('sample_idx')) if isinstance(info, dict) else info
+            raise DataError(
+                f'entry {name} of {self.ann_file} is not as mmdet3d writes it ({type(error).__name__}: {error}): make '
+                f'the info file again ({self._create_command()})'
+            ) from error
 
     def parse_data_info(self, info: dict) -> dict:
         """Keep what pre-training needs of one raw info, with full paths and stacked calibrations."""
@@ -289,13 +316,13 @@ class PairedDataset(BaseDataset):
 
     def check_files(self) -> None:
         """Raise a DataError when the data root or the info file is missing; nothing is read."""
-        if not osp.isdir(self.data_root):
+        if not exists(self.data_root, self.backend_args, folder=True):
             raise DataError(
                 f'the data root {self.data_root} does not exist: make a demo with '
                 '`python tools/make_demo_data.py --out data/demo` and add `--data-root data/demo`, '
                 f'or put the dataset there and run `{self._create_command()}`'
             )
-        if not osp.isfile(self.ann_file):
+        if not exists(self.ann_file, self.backend_args):
             raise DataError(
                 f'the info file {self.ann_file} does not exist: make it with `{self._create_command()}`, which writes '
                 'none of a split whose files are absent'
@@ -341,12 +368,25 @@ def _frame_rule(settings: Mapping | None) -> FrameRule | None:
         raise ConfigError(f'frames={dict(settings)}: {error}: set keyframes, sweeps, cameras and max_gap') from None
 
 
-def read_info_file(path: str, data_root: str) -> dict:
+@contextmanager
+def paused_collector() -> Iterator[None]:
+    """Millions of new objects make the garbage collector run again and again: five times the time of reading them."""
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()
+
+
+def read_info_file(path: str, data_root: str, backend_args: Mapping | None = None) -> dict:
     """Load an MMDetection3D info file of version 2.
 
     Args:
         path: The `.pkl` (or `.json`) file.
         data_root: Folder of the dataset, for errors.
+        backend_args: Arguments of mmengine's file back end.
 
     Returns:
         dict: `metainfo`, with the catalog's name of the dataset (or None) as `dataset`, and `data_list`.
@@ -355,10 +395,12 @@ def read_info_file(path: str, data_root: str) -> dict:
         DataError: The file is missing, unreadable or of another version.
     """
     remake = f'make it with `{create_command(data_root)}`'
+    data = read_file(path, 'info file', backend_args)
     try:
-        content = load(path)
-    except (pickle.UnpicklingError, EOFError, ValueError, AttributeError, ImportError, IndexError) as error:
-        raise DataError(f'the info file {path} cannot be read ({error}): {remake}') from None
+        with paused_collector():
+            content = load(io.BytesIO(data), osp.splitext(path)[1][1:])
+    except Exception as error:  # a damaged pickle fails in any way
+        raise DataError(f'the info file {path} cannot be read ({type(error).__name__}): {remake}') from None
     if isinstance(content, list) or (isinstance(content, dict) and 'infos' in content):
         raise DataError(f'{path} is an info file of mmdet3d 0.x, but that of mmdet3d 1.1 or later is needed: {remake}')
     if not isinstance(content, dict) or not {'metainfo', 'data_list'} <= set(content):

@@ -16,7 +16,7 @@ import numpy as np
 from mmengine.dataset import BaseDataset
 from mmengine.logging import print_log
 
-from peridot.datasets.catalog import CATALOG, create_command
+from peridot.catalog import CATALOG, create_command
 from peridot.datasets.paired_dataset import read_info_file
 from peridot.errors import ConfigError, DataError
 from peridot.files import atomic_path
@@ -136,7 +136,7 @@ def label_fraction(dataset: dict, split: str | None) -> BaseDataset:
     """
     if split is None:
         return DATASETS.build(dataset)
-    built = DATASETS.build(_with_own_objects(dataset, split))
+    built = DATASETS.build(with_own_objects(dataset, split))
     if not isinstance(built, BaseDataset):
         raise ConfigError(
             f'peridot.LabelFraction cannot cut a {type(built).__name__}: put the wrapper around LabelFraction, '
@@ -152,7 +152,7 @@ def label_fraction(dataset: dict, split: str | None) -> BaseDataset:
     return built
 
 
-def _with_own_objects(dataset: dict, split: str) -> dict:
+def with_own_objects(dataset: dict, split: str) -> dict:
     """The config with the split's part of the ground-truth database, where its pipeline has one."""
     dataset = copy.deepcopy(dataset)
     for step in dataset.get('pipeline', ()):

@@ -14,13 +14,14 @@ from mmengine.registry import init_default_scope
 from PIL import Image
 from torch import Tensor, nn
 
+from peridot.catalog import class_colors
 from peridot.checkpoints import read_checkpoint
 from peridot.demo.methods import COLORS, METHODS, NAMES, UNTRAINED
 from peridot.evaluation.linear_probe import BESIDE
 from peridot.files import atomic_path
 from peridot.maps import ImageSource
 from peridot.registry import DATASETS, MODELS
-from peridot.visualization.colors import class_colors, label_colors
+from peridot.visualization.colors import label_colors
 from peridot.visualization.figures import Cloud, TopView, draw_from_above, draw_on_images, feature_figure, tile
 from peridot.visualization.html import bar, figure_html, page, similarity_viewer, table
 from peridot.visualization.maps import paint

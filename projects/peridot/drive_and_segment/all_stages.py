@@ -25,6 +25,7 @@ from peridot.labels.parallel import progress
 from peridot.labels.training_maps import training_set
 from peridot.maps.folder import MapFolder
 from peridot.maps.images import ImageSource, images_of
+from peridot.options import setting
 from peridot.registry import DATASETS
 from peridot.work_dirs import Stages, last_checkpoint
 
@@ -121,7 +122,7 @@ class DriveAndSegment(Stages):
 
     def label_by_teacher(self, seed: int) -> None:
         """Make the labels for the student."""
-        options = ['--options', f'checkpoint={self.checkpoint_of("teacher", seed)}']
+        options = ['--options', setting('checkpoint', self.checkpoint_of('teacher', seed))]
         folders = ['--data-root', str(self.data_root), '--out', f'{TEACHER_LABELS}_seed{seed}']
         self.tool('make_teacher_labels', str(self.config_of('teacher')), *folders, *options)
 
@@ -137,7 +138,7 @@ class DriveAndSegment(Stages):
         if network == 'student':
             options.append(f'train_dataloader.dataset.maps.labels={TEACHER_LABELS}_seed{seed}')
         elif network == 'student_ema':
-            options.append(f'model.teacher={self.checkpoint_of("teacher", seed)}')
+            options.append(setting('model.teacher', self.checkpoint_of('teacher', seed)))
         folders = ['--data-root', str(self.data_root), '--work-dir', str(folder)]
         self.tool(tool, str(self.config_of(network)), *arguments, *folders, '--cfg-options', *options)
 

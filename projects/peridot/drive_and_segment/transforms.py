@@ -18,13 +18,19 @@ from peridot.registry import TRANSFORMS
 class LoadCameraImage(BaseTransform):
     """Read an image file as mmsegmentation expects it: blue, green, red.
 
+    Args:
+        backend_args: Arguments of mmengine's file back end. Defaults to those of the dataset.
+
     Raises:
         DataError: The file is absent, truncated or no image.
     """
 
+    def __init__(self, backend_args: dict | None = None) -> None:
+        self.backend_args = backend_args
+
     def transform(self, results: dict) -> dict:
         """Add `img`, uint8 (H, W, 3) BGR, `img_shape` and `ori_shape`."""
-        image = np.ascontiguousarray(ImageSource(results['img_path']).read()[..., ::-1])
+        image = np.ascontiguousarray(ImageSource(results['img_path'], backend_args=self.backend_args).read()[..., ::-1])
         return {**results, 'img': image, 'img_shape': image.shape[:2], 'ori_shape': image.shape[:2]}
 
 

@@ -7,7 +7,7 @@ from mmengine.evaluator import BaseMetric
 from mmengine.logging import MMLogger, print_log
 from terminaltables import AsciiTable
 
-from peridot.datasets.catalog import lookup
+from peridot.catalog import lookup
 from peridot.errors import ConfigError, DataError
 from peridot.evaluation.confusion import confusion_matrix
 from peridot.registry import METRICS

@@ -15,7 +15,7 @@ from torch.utils.data import DataLoader
 
 from peridot.errors import ConfigError, DataError
 from peridot.registry import DATASETS, LOOPS
-from peridot.weights import unwrap
+from peridot.weights import averaged_weights, unwrap
 
 # name of the student's own features among those of layers
 FEATURES = 'features'
@@ -161,7 +161,9 @@ class LinearProbeLoop(ValLoop):
         """Fit, predict, evaluate; returns the metrics."""
         start = time.time()
         self.runner.model.eval()
-        features, labels = self._collect()
+        # the hooks of a validation that would do this are called after the fit
+        with averaged_weights(self.runner):
+            features, labels = self._collect()
         fit = partial(fit_linear_probe, labels=labels, num_classes=self.num_classes)
         self.probes = {name: (name, fit(values)) for name, values in features.items()}
         self.probes |= {name: (FEATURES, fit(features[FEATURES], **BESIDE[name])) for name in self.beside}

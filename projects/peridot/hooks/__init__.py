@@ -5,6 +5,8 @@ from peridot.hooks.ema_teacher import EMATeacherHook
 from peridot.hooks.export_backbone import ExportBackboneHook, export_backbone, export_checkpoint
 from peridot.hooks.feature_picture import FeaturePictureHook
 from peridot.hooks.occupancy_picture import OccupancyPictureHook
+from peridot.hooks.resume import ResumeHook
+from peridot.hooks.skip_overflow import SkipOverflowHook
 from peridot.hooks.verify_loading import VerifyLoadingHook
 
 __all__ = [
@@ -13,6 +15,8 @@ __all__ = [
     'ExportBackboneHook',
     'FeaturePictureHook',
     'OccupancyPictureHook',
+    'ResumeHook',
+    'SkipOverflowHook',
     'VerifyLoadingHook',
     'export_backbone',
     'export_checkpoint',

@@ -14,6 +14,7 @@ from peridot.files import atomic_path
 from peridot.registry import HOOKS, MODELS
 from peridot.weights import (
     LAYOUT,
+    averaged_weights,
     exported_state,
     input_features,
     literal_config,
@@ -62,10 +63,12 @@ def export_checkpoint(checkpoint: str | Path, path: str | Path) -> None:
         ) from None
     init_default_scope(config.get('default_scope', 'mmdet3d'))
     student = MODELS.build(built)
-    state = {k.removeprefix('student.'): v for k, v in state_of(content).items() if k.startswith('student.')}
-    if {k: v.shape for k, v in state.items()} != {k: v.shape for k, v in student.state_dict().items()}:
+    wanted = student.state_dict()
+    state = state_of(content, [f'student.{name}' for name in wanted])
+    state = {k.removeprefix('student.'): v for k, v in state.items() if k.startswith('student.')}
+    if {k: v.shape for k, v in state.items()} != {k: v.shape for k, v in wanted.items()}:
         raise CheckpointError(f'{checkpoint}: its weights do not fit the student of its own config')
-    for name, value in student.state_dict().items():
+    for name, value in wanted.items():
         value.copy_(state[name])
     export_backbone(student, path, text, input_features(config, student))
 
@@ -81,5 +84,6 @@ class ExportBackboneHook(Hook):
         model = unwrap(runner.model)
         path = Path(runner.work_dir) / 'backbone.pth'
         features = input_features(runner.cfg, model.student)
-        export_backbone(model.student, path, runner.cfg.pretty_text, features)
+        with averaged_weights(runner):
+            export_backbone(model.student, path, runner.cfg.pretty_text, features)
         print_log(f'backbone for mmdet3d (load_from or init_cfg) written to {path}', 'current')

@@ -13,7 +13,7 @@ from torch import nn
 from peridot.errors import DataError
 from peridot.registry import DATASETS
 from peridot.visualization.figures import save_figure
-from peridot.weights import unwrap
+from peridot.weights import averaged_weights, unwrap
 
 
 class PictureHook(Hook):
@@ -76,7 +76,8 @@ class PictureHook(Hook):
         model = unwrap(runner.model).eval()
         dataset = DATASETS.build(runner.cfg.picture_dataset)
         inputs = model.data_preprocessor(pseudo_collate([dataset[self.index]]))['inputs']
-        figure = self.draw(model, inputs, dataset)
+        with averaged_weights(runner):
+            figure = self.draw(model, inputs, dataset)
         save_figure(path, figure)
         self._drawn = path
         runner.visualizer.add_image(self.subject, figure, step=runner.iter)

@@ -1,13 +1,11 @@
 """Feature maps of all training images of a config, made by its teacher."""
 
 import hashlib
-import os
 import shutil
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from itertools import islice
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -18,7 +16,9 @@ from torch import nn
 
 from peridot.datasets.transforms import ResizeViews
 from peridot.errors import ConfigError, DataError, PeridotError
+from peridot.files import disk_folder, normalized
 from peridot.labels.distributed import in_first_process, raise_together, start_distributed
+from peridot.labels.memory import memory_errors
 from peridot.labels.parallel import progress, run_parallel
 from peridot.labels.training_maps import images_only, training_settings
 from peridot.maps import FeatureFolder, ImageSource, images_of, write_manifest
@@ -68,7 +68,7 @@ def make_teacher_features(
         command=command,
     )
     folder = out or _folder_of(config) or default_folder(settings, image_size)
-    folders = {root: FeatureFolder(folder, root, manifest=manifest) for root in images}
+    folders = {root: FeatureFolder(disk_folder(root, folder), root, manifest=manifest) for root in images}
     in_first_process(partial(_begin, folders, images, overwrite, ignore_space))
     for root, sources in images.items():
         make_features(teacher, folders[root], sources, batch_size, workers)
@@ -128,11 +128,11 @@ def image_size_of(config: Config) -> tuple[int, int]:
     return sizes.pop()
 
 
-def training_images(config: Config) -> dict[Path, list[ImageSource]]:
+def training_images(config: Config) -> dict[str, list[ImageSource]]:
     """Camera images of the training set, each once, by the root of their dataset."""
     images = defaultdict(dict)
     for dataset in innermost(DATASETS.build(images_only(training_settings(config)))):
-        root = Path(os.path.normpath(dataset.data_root))
+        root = normalized(dataset.data_root)
         images[root].update({source.path: source for source in images_of(dataset)})
     found = {root: list(sources.values()) for root, sources in images.items() if sources}
     if not found:
@@ -227,24 +227,31 @@ def _complete(folder: FeatureFolder, images: int) -> None:
 def _read(size: tuple[int, int], source: ImageSource) -> np.ndarray | str:
     """Image uint8 (3, H, W) as the training pipeline makes it, or what is wrong with the file."""
     try:
-        views = ImageViews.from_files([source.path])
-        return ResizeViews(size).transform({'views': views})['views'].decode()[0]
+        with memory_errors(f'image {source.path}'):
+            views = ImageViews.from_files([source.path])
+            return ResizeViews(size).transform({'views': views})['views'].decode()[0]
     except PeridotError as error:
         return str(error)
 
 
 def _write(teacher: nn.Module, folder: FeatureFolder, batch: list[tuple[ImageSource, np.ndarray]]) -> list[str]:
     """Run the network on a batch and write its maps; returns what went wrong."""
-    device = next(teacher.parameters()).device
-    images = torch.from_numpy(np.stack([image for _, image in batch])).to(device)
-    maps = teacher(images).permute(0, 2, 3, 1).float().cpu().numpy()
-    failures = []
-    for (source, _), values in zip(batch, maps):
-        try:
-            folder.write(source.path, values)
-        except DataError as error:
-            failures.append(str(error))
-    return failures
+    try:
+        with memory_errors(f'image {batch[0][0].path}', 'give a smaller --batch-size, or free memory'):
+            maps = _maps(teacher, [image for _, image in batch])
+            for (source, _), values in zip(batch, maps):
+                folder.write(source.path, values)
+            return []
+    except DataError as error:
+        failure = str(error)
+    # which image it was is known when each is alone
+    return [failure] if len(batch) == 1 else [text for item in batch for text in _write(teacher, folder, [item])]
+
+
+def _maps(teacher: nn.Module, images: list[np.ndarray]) -> np.ndarray:
+    """Features float32 (M, h, w, C) of images uint8 (3, H, W)."""
+    batch = torch.from_numpy(np.stack(images)).to(next(teacher.parameters()).device)
+    return teacher(batch).permute(0, 2, 3, 1).float().cpu().numpy()
 
 
 def _batches(items: Iterator, size: int) -> Iterator[list]:

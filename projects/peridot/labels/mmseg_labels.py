@@ -8,7 +8,7 @@ import numpy as np
 from mmengine.config import Config
 from mmengine.registry import DefaultScope
 
-from peridot.checkpoints import read_checkpoint
+from peridot.checkpoints import read_checkpoint, state_of
 from peridot.errors import CheckpointError, ConfigError
 from peridot.labels.generator import check_classes
 from peridot.labels.networks import NetworkGenerator, device, fingerprint
@@ -58,7 +58,7 @@ class MMSegGenerator(NetworkGenerator):
         except Exception as error:
             # a network of any kind may raise anything
             raise ConfigError(f'mmseg: the model of {self.config} cannot be built ({_first_line(error)})') from error
-        state = content.get('state_dict', content)
+        state = state_of(content, network.state_dict())
         # batch counters are missing in old files and are not used for prediction
         if wrong := [name for name in misfits(network, state) if not name.endswith('num_batches_tracked')]:
             raise CheckpointError(

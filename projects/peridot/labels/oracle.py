@@ -41,7 +41,7 @@ class OracleGenerator(LabelGenerator):
     ignore = UNLABELED
 
     def __init__(self, class_noise: float = 0.0, border_noise: float = 0.0, seed: int = 0) -> None:
-        from peridot.datasets.catalog import CATALOG
+        from peridot.catalog import CATALOG
 
         if not 0 <= class_noise <= 1:
             raise ConfigError(f'oracle: class_noise={class_noise} is a probability and must lie between 0 and 1')

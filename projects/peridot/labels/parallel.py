@@ -8,6 +8,8 @@ from mmengine import dist
 from torch.utils.data import DataLoader, Dataset
 from tqdm import tqdm
 
+from peridot.errors import DataError
+
 
 def run_parallel(task: Callable, items: Sequence, workers: int) -> Iterator:
     """Yield the results of `task(item)` in the order of `items`, computed in `workers` processes.
@@ -20,6 +22,9 @@ def run_parallel(task: Callable, items: Sequence, workers: int) -> Iterator:
         task: Picklable function.
         items: Its arguments.
         workers: Number of processes; 0 and 1 mean this one.
+
+    Raises:
+        DataError: The system killed a worker.
     """
     if workers <= 1 or len(items) <= 1:
         yield from map(task, items)
@@ -40,7 +45,16 @@ def run_parallel(task: Callable, items: Sequence, workers: int) -> Iterator:
         results = iter(loader)
     finally:
         cv2.setNumThreads(threads)
-    yield from results
+    try:
+        yield from results
+    except RuntimeError as error:
+        # a worker that the system ended says nothing itself
+        if 'DataLoader worker (pid' not in str(error):
+            raise
+        raise DataError(
+            'a worker process was killed, most likely because memory ran out: give fewer --workers; the same command '
+            'continues'
+        ) from None
 
 
 def progress(results: Iterable, total: int, what: str, unit: str = 'images') -> Iterator:

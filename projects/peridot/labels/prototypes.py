@@ -11,7 +11,7 @@ from skimage.measure import label as connected_regions
 from skimage.measure import regionprops
 from tqdm import tqdm
 
-from peridot.datasets.catalog import CATALOG
+from peridot.catalog import CATALOG
 from peridot.datasets.paired_dataset import read_info_file
 from peridot.errors import DataError
 from peridot.files import atomic_path

@@ -13,6 +13,7 @@ from peridot.errors import DataError, PeridotError
 from peridot.labels.distributed import in_first_process, raise_together, warn_together
 from peridot.labels.generator import LabelGenerator
 from peridot.labels.job import MapJob
+from peridot.labels.memory import memory_errors
 from peridot.labels.parallel import progress, run_parallel
 from peridot.maps import ImageSource, MapFolder, content_hash, write_manifest, write_map
 from peridot.maps.manifest import DEFAULT_LAYOUT, MANIFEST, was_begun
@@ -28,8 +29,8 @@ def make_maps(
     """Make the maps of all images and their manifest.
 
     Maps that exist and are valid are kept, so that an interrupted run continues. Every process of a
-    distributed run calls this with the same arguments and makes its part. A damaged image does not stop
-    the others: it is reported at the end, as are maps without any id or class.
+    distributed run calls this with the same arguments and makes its part. An image that is damaged or needs too much
+    memory does not stop the others: it is reported at the end, as are maps without any id or class.
 
     Args:
         generator: Makes the maps.
@@ -79,13 +80,14 @@ def _make_group(
         For each image what went wrong or None, whether its map was made, and whether all of its pixels are ignored.
     """
     try:
-        arrays = [valid_map(maps, source) for source in sources]
-        missing = [array is None for array in arrays]
-        if any(missing):
-            arrays = generator.generate_group(sources)
-            for source, array, is_missing in zip(sources, arrays, missing):
-                if is_missing:
-                    _write(maps, source, array)
+        with memory_errors(f'image {sources[0].path}'):
+            arrays = [valid_map(maps, source) for source in sources]
+            missing = [array is None for array in arrays]
+            if any(missing):
+                arrays = generator.generate_group(sources)
+                for source, array, is_missing in zip(sources, arrays, missing):
+                    if is_missing:
+                        _write(maps, source, array)
     except PeridotError as error:
         return [(str(error), False, False)] * len(sources)
     return [

@@ -170,8 +170,9 @@ def load_sam(model_type: str, checkpoint: Path, generator: str) -> 'Sam':
         raise ConfigError(f'{generator}: model_type={model_type!r} is unknown: choose from {", ".join(registry)}')
     file = PUBLISHED_FILES.get(model_type)
     origin = f'download {DOWNLOADS}/{file}' if file else f'give checkpoint=FILE with weights of {model_type!r}'
-    state = state_of(read_checkpoint(checkpoint, 'Segment Anything checkpoint', origin))
+    content = read_checkpoint(checkpoint, 'Segment Anything checkpoint', origin)
     model = registry[model_type](checkpoint=None)
+    state = state_of(content, model.state_dict())
     if wrong := misfits(model, state):
         raise CheckpointError(_misfit(model_type, checkpoint, state, wrong))
     model.load_state_dict({name: state[name] for name in model.state_dict()})

@@ -1,6 +1,5 @@
 """Makes maps for the training images of a config."""
 
-import os
 from argparse import Namespace
 from collections.abc import Callable
 from copy import deepcopy
@@ -13,6 +12,7 @@ from torch.utils.data import Dataset
 
 from peridot.cli import load_config, own_command
 from peridot.errors import ConfigError
+from peridot.files import disk_folder, normalized
 from peridot.labels.distributed import start_distributed
 from peridot.labels.generator import LabelGenerator, build_generator
 from peridot.labels.job import MapJob
@@ -36,7 +36,7 @@ def make_maps_of_config(kind: str, args: Namespace) -> None:
     config = load_config(args)
     generator = build_generator(kind, args.generator, args.options, config)
     dataset, data_root = training_set(config)
-    job = MapJob(images_of(dataset), data_root, data_root / args.out, args.workers)
+    job = MapJob(images_of(dataset), Path(data_root), disk_folder(data_root, args.out), args.workers)
     for path in make_and_preview(generator, job, args.overwrite, args.preview, own_command()):
         print(path)
 
@@ -74,7 +74,7 @@ def make_and_preview(
     return write_previews(maps, job, previews, draw)
 
 
-def training_set(config: Config) -> tuple[Dataset, Path]:
+def training_set(config: Config) -> tuple[Dataset, str]:
     """Training dataset without its pipeline, and the data root.
 
     Raises:
@@ -82,12 +82,12 @@ def training_set(config: Config) -> tuple[Dataset, Path]:
     """
     settings = training_settings(config)
     dataset = DATASETS.build(images_only(settings))
-    roots = {os.path.normpath(part['data_root']) for part in dicts_of(settings) if part.get('data_root')}
+    roots = {normalized(part['data_root']) for part in dicts_of(settings) if part.get('data_root')}
     if len(roots) != 1:
         raise ConfigError(
             f'the training set has {len(roots)} data roots, maps belong to one: give the config of one dataset'
         )
-    return dataset, Path(roots.pop())
+    return dataset, roots.pop()
 
 
 def training_settings(config: Config) -> dict:

@@ -19,6 +19,7 @@ from peridot.labels.clustering import (
     unit_rows,
 )
 from peridot.labels.job import MapJob
+from peridot.labels.memory import memory_errors
 from peridot.labels.parallel import progress, run_parallel
 from peridot.labels.superpixels import SlicGenerator
 from peridot.maps.folder import UNLABELED, MapFolder
@@ -144,8 +145,12 @@ class KMeansGenerator(ClusterGenerator):
         failure, image, ids = loaded or self._load_image(source)
         if failure:
             return failure
-        # one image at a time: the result must not depend on what else is in a batch
-        features, counts = self._pool(teacher, image, ids, device)
+        try:
+            # one image at a time: the result must not depend on what else is in a batch
+            with memory_errors(f'image {source.path}'):
+                features, counts = self._pool(teacher, image, ids, device)
+        except DataError as error:
+            return str(error)
         extra = {} if self._maps is not None else {'ids': ids}
         save_arrays(self.stored(source), features=features, counts=counts, **extra)
         return None
@@ -153,17 +158,21 @@ class KMeansGenerator(ClusterGenerator):
     def _load_image(self, source: ImageSource) -> tuple[str | None, np.ndarray | None, np.ndarray | None]:
         """What went wrong or None, the image uint8 (h, w, 3) for the teacher, and its superpixels."""
         try:
-            size = source.size()
-            heights = [self.image_height] if self._maps is not None else [self.image_height, self.slic_height]
-            image = source.read(at_least=size_at_height(size, max(heights)))
-            if self._maps is not None:
-                ids = self._maps.read(source.path, size, source.token)
-            else:
-                ids = self.slic.segment(resize_image(image, size_at_height(size, self.slic_height))).astype(np.uint16)
+            with memory_errors(f'image {source.path}'):
+                return None, *self._read(source)
         except PeridotError as error:
             return str(error), None, None
+
+    def _read(self, source: ImageSource) -> tuple[np.ndarray, np.ndarray]:
+        size = source.size()
+        heights = [self.image_height] if self._maps is not None else [self.image_height, self.slic_height]
+        image = source.read(at_least=size_at_height(size, max(heights)))
+        if self._maps is not None:
+            ids = self._maps.read(source.path, size, source.token)
+        else:
+            ids = self.slic.segment(resize_image(image, size_at_height(size, self.slic_height))).astype(np.uint16)
         height, width = size_at_height(size, self.image_height)
-        return None, resize_image(image, (height, max(32, round(width / 32) * 32))), ids
+        return resize_image(image, (height, max(32, round(width / 32) * 32))), ids
 
     def _pool(
         self, teacher: torch.nn.Module, image: np.ndarray, ids: np.ndarray, device: torch.device

@@ -1,11 +1,12 @@
 """Base of folders with one file per image: where the files are, and which are missing."""
 
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from peridot.errors import DataError
+from peridot.files import join, names_in
 from peridot.maps.manifest import MANIFEST
 
 
@@ -16,12 +17,33 @@ class BaseMapFolder:
         folder: The folder; relative to `data_root` unless absolute.
         data_root: Root of the dataset; image paths are taken relative to it.
         manifest: What the manifest says, with the fields `kind` and `layout` of `Manifest`.
+        backend_args: Arguments of mmengine's file back end, see `peridot.files`.
+
+    Attributes:
+        location: Path or URI of the folder.
     """
 
-    def __init__(self, folder: str | os.PathLike, data_root: str | os.PathLike, manifest: Any) -> None:
+    def __init__(
+        self,
+        folder: str | os.PathLike,
+        data_root: str | os.PathLike,
+        manifest: Any,
+        backend_args: Mapping | None = None,
+    ) -> None:
         self.data_root = os.path.abspath(data_root)
-        self.folder = Path(data_root) / folder
+        self.location = join(data_root, folder)
         self.manifest = manifest
+        self.backend_args = backend_args
+
+    @property
+    def folder(self) -> Path:
+        """The folder on a disk, for writing."""
+        return Path(self.location)
+
+    @property
+    def manifest_path(self) -> str:
+        """Path or URI of the manifest."""
+        return os.path.join(self.location, MANIFEST)
 
     @property
     def is_finished(self) -> bool:
@@ -34,13 +56,13 @@ class BaseMapFolder:
         raise NotImplementedError
 
     def path_for(self, img_path: str | os.PathLike, token: str | None = None) -> Path:
-        """Path of an image's map.
+        """Path of an image's map on a disk.
 
         Args:
             img_path: Image file: absolute, relative to the data root, or starting with the data root.
             token: Token of the camera's sample data, for layouts that use it.
         """
-        return self.folder / self._name_for(os.fspath(img_path), token)
+        return Path(self._location_of(img_path, token))
 
     def missing(self, images: Iterable[tuple[str, str | None]]) -> list[str]:
         """Maps that do not exist, as sorted paths below the folder; every directory is listed once, no file is opened.
@@ -52,8 +74,12 @@ class BaseMapFolder:
         for path, token in images:
             directory, name = os.path.split(self._name_for(path, token))
             needed.setdefault(directory, set()).add(name)
-        existing = {directory: _names_in(self.folder / directory) for directory in needed}
-        return sorted(os.path.join(key, name) for key, names in needed.items() for name in names - existing[key])
+        existing = {key: names_in(os.path.join(self.location, key), self.backend_args) for key in needed}
+        return sorted(
+            os.path.join(key, name)
+            for key, names in needed.items()
+            for name in (() if existing[key] is None else names - existing[key])
+        )
 
     def check_exist(self, images: Sequence[tuple[str, str | None]]) -> None:
         """Refuse a folder that has no map for some of the images.
@@ -69,9 +95,13 @@ class BaseMapFolder:
             first = ', '.join(missing[:3]) + (', ...' if len(missing) > 3 else '')
             state = '' if self.is_finished else ', and is unfinished (its manifest has no hash)'
             raise DataError(
-                f'{self.folder} has no map for {len(missing)} of {len(images)} images '
+                f'{self.location} has no map for {len(missing)} of {len(images)} images '
                 f'({first}){state}: {self._hint("make the missing ones")}'
             )
+
+    def _location_of(self, img_path: str | os.PathLike, token: str | None = None) -> str:
+        """Path or URI of an image's map."""
+        return os.path.join(self.location, self._name_for(os.fspath(img_path), token))
 
     def _name_for(self, img_path: str, token: str | None) -> str:
         """Path of an image's map below the folder; plain strings for speed, as it is called for all images."""
@@ -79,13 +109,13 @@ class BaseMapFolder:
         layout = self.manifest.layout
         if '{token}' in layout and not token:
             raise DataError(
-                f'{self.folder / MANIFEST}: layout {layout!r} needs a camera token, {img_path} has none; '
+                f'{self.manifest_path}: layout {layout!r} needs a camera token, {img_path} has none; '
                 f'use a layout of {{relative_stem}}, {{parent}} and {{stem}}'
             )
         parent, name = os.path.split(stem)
         return layout.format(relative_stem=stem, parent=os.path.basename(parent), stem=name, token=token)
 
-    def _error(self, path: Path, problem: str) -> DataError:
+    def _error(self, path: str | os.PathLike, problem: str) -> DataError:
         """The error that a map cannot be used, with a hint."""
         return DataError(f'{self.manifest.kind} map {path} {problem}: {self._hint("remake it")}')
 
@@ -101,12 +131,3 @@ class BaseMapFolder:
         if os.path.isabs(img_path):
             raise DataError(f'image {img_path} is not below the data root {self.data_root}: check --data-root')
         return os.path.normpath(img_path)
-
-
-def _names_in(directory: Path) -> set[str]:
-    """Names of the entries of a directory, none if it does not exist."""
-    try:
-        with os.scandir(directory) as entries:
-            return {entry.name for entry in entries}
-    except (FileNotFoundError, NotADirectoryError):
-        return set()

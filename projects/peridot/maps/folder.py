@@ -1,18 +1,19 @@
 """Folders of superpixels or weak labels: one PNG file per image beside a `manifest.json`."""
 
 import hashlib
+import io
 import os
 import zlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 import numpy as np
 from PIL import Image
 
 from peridot.errors import DataError
-from peridot.files import atomic_path
+from peridot.files import atomic_path, join, read_bytes
 from peridot.maps.base import BaseMapFolder
-from peridot.maps.manifest import LARGEST, MANIFEST, Manifest, read_manifest
+from peridot.maps.manifest import LARGEST, Manifest, read_manifest
 from peridot.maps.tools import command_for
 
 # value of pixels without class in 8-bit label maps, and of pixels without id in 16-bit superpixel maps
@@ -62,6 +63,7 @@ class MapFolder(BaseMapFolder):
         kind: 'superpixels' or 'labels' if the reader needs that kind.
         generator: Name of the generator that the reader needs, None for any.
         manifest: Used in place of the folder's `manifest.json`.
+        backend_args: Arguments of mmengine's file back end, see `peridot.files`.
 
     Attributes:
         manifest: Checked content of the manifest.
@@ -77,15 +79,17 @@ class MapFolder(BaseMapFolder):
         kind: str | None = None,
         generator: str | None = None,
         manifest: Manifest | None = None,
+        backend_args: Mapping | None = None,
     ) -> None:
-        super().__init__(folder, data_root, manifest or read_manifest(Path(data_root) / folder))
+        manifest = manifest or read_manifest(join(data_root, folder), backend_args)
+        super().__init__(folder, data_root, manifest, backend_args)
         for name, asked in (('kind', kind), ('generator', generator)):
             found = getattr(self.manifest, name)
             if asked is not None and found != asked:
                 # the folder's own command makes maps of the wrong kind
                 command = command_for(kind or self.manifest.kind, self.data_root, generator)
                 raise DataError(
-                    f'{self.folder / MANIFEST} describes maps of {name} {found!r}, but {asked!r} is '
+                    f'{self.manifest_path} describes maps of {name} {found!r}, but {asked!r} is '
                     f'needed: name another folder or make the maps with `{command}`'
                 )
 
@@ -122,7 +126,7 @@ class MapFolder(BaseMapFolder):
             state = manifest.hash[:15]
         else:
             state = 'no hash' if self.is_finished else f'unfinished, to be completed with `{self.command}`'
-        return f'{self.folder}: {manifest.kind} of {manifest.generator!r}, {manifest.limit} {unit}, {state}'
+        return f'{self.location}: {manifest.kind} of {manifest.generator!r}, {manifest.limit} {unit}, {state}'
 
     def read(self, img_path: str | os.PathLike, image_size: tuple[int, int], token: str | None = None) -> np.ndarray:
         """Map of an image.
@@ -138,7 +142,7 @@ class MapFolder(BaseMapFolder):
         Raises:
             DataError: The map is missing, damaged, of another size, or holds a value out of range.
         """
-        return self.read_file(self.path_for(img_path, token), image_size)
+        return self.read_file(self._location_of(img_path, token), image_size)
 
     def ids(self, values: np.ndarray) -> np.ndarray:
         """Ids or classes of the values of a map, int32, -1 where there is none."""
@@ -147,7 +151,7 @@ class MapFolder(BaseMapFolder):
             ids[values == self.ignore] = -1
         return ids
 
-    def read_file(self, path: Path, image_size: tuple[int, int] | None = None) -> np.ndarray:
+    def read_file(self, path: str | os.PathLike, image_size: tuple[int, int] | None = None) -> np.ndarray:
         """Like `read`, for the path of the map itself; any size is accepted when `image_size` is None."""
         array = self._decode(path)
         self.check(path, array, image_size)
@@ -155,7 +159,7 @@ class MapFolder(BaseMapFolder):
             return array.astype(np.uint16, copy=False)
         return array if array.dtype == np.uint8 else array.astype(np.uint16, copy=False)
 
-    def check(self, path: Path, array: np.ndarray, image_size: tuple[int, int] | None = None) -> None:
+    def check(self, path: str | os.PathLike, array: np.ndarray, image_size: tuple[int, int] | None = None) -> None:
         """Check size and values of a map; `path` is named in the error.
 
         Raises:
@@ -166,9 +170,9 @@ class MapFolder(BaseMapFolder):
             raise self._error(path, f'has {found} pixels, its image has {expected} (height x width)')
         self._check_range(path, array)
 
-    def _decode(self, path: Path) -> np.ndarray:
+    def _decode(self, path: str | os.PathLike) -> np.ndarray:
         try:
-            with Image.open(path) as image:
+            with Image.open(io.BytesIO(read_bytes(path, self.backend_args))) as image:
                 if image.mode not in _SINGLE_CHANNEL_MODES:
                     raise self._error(path, f'is a {image.mode} image, a map has one channel')
                 array = np.array(image)
@@ -179,7 +183,7 @@ class MapFolder(BaseMapFolder):
             raise self._error(path, f'cannot be decoded ({reason})') from None
         return array.astype(np.uint8) if array.dtype == bool else array
 
-    def _check_range(self, path: Path, array: np.ndarray) -> None:
+    def _check_range(self, path: str | os.PathLike, array: np.ndarray) -> None:
         limit, ignore = self.manifest.limit, self.manifest.ignore
         if int(array.max()) < limit and int(array.min()) >= 0:
             return
@@ -197,4 +201,4 @@ class MapFolder(BaseMapFolder):
         return self.manifest.generator == 'files' and not self.manifest.command
 
     def _hint(self, action: str) -> str:
-        return f'fix {self.folder / MANIFEST} or the files' if self._is_external else super()._hint(action)
+        return f'fix {self.manifest_path} or the files' if self._is_external else super()._hint(action)

@@ -1,7 +1,9 @@
 """Camera images of a dataset as files, and resizing of images and maps."""
 
+import io
 import os
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import cv2
@@ -9,6 +11,7 @@ import numpy as np
 from PIL import Image
 
 from peridot.errors import DataError
+from peridot.files import is_remote, read_bytes
 from peridot.walk import innermost
 
 
@@ -20,11 +23,13 @@ class ImageSource:
         path: Image file.
         token: Token of the camera's sample data where the dataset has one.
         key: Path relative to the data root, without suffix.
+        backend_args: Arguments of mmengine's file back end, see `peridot.files`.
     """
 
     path: str
     token: str | None = None
     key: str = ''
+    backend_args: Mapping | None = field(default=None, compare=False)
 
     def size(self) -> tuple[int, int]:
         """(height, width) in pixels, from the header alone."""
@@ -48,6 +53,8 @@ class ImageSource:
 
     def _open(self) -> Image.Image:
         try:
+            if is_remote(self.path, self.backend_args):
+                return Image.open(io.BytesIO(read_bytes(self.path, self.backend_args)))
             return Image.open(self.path)
         except FileNotFoundError:
             raise DataError(f'image {self.path} is missing: check --data-root and the info file') from None
@@ -70,7 +77,8 @@ def image_sources(info: dict) -> list[ImageSource]:
     sources = []
     for path, token in zip(info['img_paths'], info['img_tokens']):
         relative = Path(os.path.relpath(path, info['data_root']))
-        sources.append(ImageSource(os.fspath(path), token, relative.with_suffix('').as_posix()))
+        key = relative.with_suffix('').as_posix()
+        sources.append(ImageSource(os.fspath(path), token, key, info.get('backend_args')))
     return sources
 
 

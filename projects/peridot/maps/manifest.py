@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from peridot.errors import ConfigError, DataError
-from peridot.files import atomic_path
+from peridot.files import atomic_path, exists, read_bytes
 from peridot.maps.tools import tools_for
 
 MANIFEST = 'manifest.json'
@@ -76,36 +76,44 @@ class Manifest:
         return {name: value for name, value in asdict(self).items() if name not in ('hash', 'command')}
 
 
-def read_json(path: Path, hint: str) -> Any:
-    """Content of a manifest of any kind.
+def read_json(path: str | os.PathLike, hint: str, backend_args: Mapping | None = None) -> Any:
+    """Content of a manifest of any kind; None if there is no such file.
 
     Args:
         path: The file.
         hint: What to do about a damaged one, for the error.
+        backend_args: Arguments of mmengine's file back end.
 
     Raises:
         DataError: The file cannot be read.
     """
     try:
-        return json.loads(path.read_text())
+        return json.loads(read_bytes(path, backend_args))
+    except FileNotFoundError:
+        return None
     except (ValueError, OSError) as error:
         raise DataError(f'{path} cannot be read ({error}): {hint}') from None
 
 
-def read_manifest(folder: str | os.PathLike) -> Manifest:
+def read_manifest(folder: str | os.PathLike, backend_args: Mapping | None = None) -> Manifest:
     """Read and check `folder/manifest.json`.
+
+    Args:
+        folder: Path or URI of the folder.
+        backend_args: Arguments of mmengine's file back end.
 
     Raises:
         DataError: The folder or its manifest is missing, or a field is missing or makes no sense.
     """
-    path = Path(folder) / MANIFEST
-    if not path.is_file():
-        what = 'has no manifest.json' if path.parent.is_dir() else 'does not exist'
-        programs = ' or '.join(f'`python {tool}`' for tool in tools_for(path.parent.name))
+    folder = os.fspath(folder)
+    path = os.path.join(folder, MANIFEST)
+    values = read_json(path, f'see {DOCUMENTATION} for its fields', backend_args)
+    if values is None:
+        what = 'has no manifest.json' if exists(folder, backend_args, folder=True) else 'does not exist'
+        programs = ' or '.join(f'`python {tool}`' for tool in tools_for(os.path.basename(folder)))
         raise DataError(
-            f'{path.parent} {what}: make maps with {programs}, or describe maps of your own as {DOCUMENTATION} says'
+            f'{folder} {what}: make maps with {programs}, or describe maps of your own as {DOCUMENTATION} says'
         )
-    values = read_json(path, f'see {DOCUMENTATION} for its fields')
     known = {item.name for item in fields(Manifest)}
     if not isinstance(values, dict) or 'kind' not in values:
         raise DataError(f'{path} has no field "kind"; see {DOCUMENTATION} for its fields')

@@ -12,7 +12,7 @@ TEACHER_FEATURES = 'teacher_features'
 
 
 def open_maps(
-    maps: Mapping[str, str | Mapping], data_root: str | os.PathLike = '.'
+    maps: Mapping[str, str | Mapping], data_root: str | os.PathLike = '.', backend_args: Mapping | None = None
 ) -> dict[str, MapFolder | FeatureFolder]:
     """Open the folders that a dataset's `maps` names.
 
@@ -22,6 +22,7 @@ def open_maps(
             `dict(folder='superpixels/slic', kind='superpixels', generator='slic')`, or for the features
             `dict(folder='teacher_features/x', teacher=model.teacher)`.
         data_root: Root of the dataset.
+        backend_args: Arguments of mmengine's file back end, see `peridot.files`.
 
     Raises:
         ConfigError: A setting is unknown, or feature maps are of another teacher.
@@ -32,7 +33,7 @@ def open_maps(
         asked = {'folder': asked} if isinstance(asked, (str, os.PathLike)) else dict(asked)
         opener = FeatureFolder if name == TEACHER_FEATURES else MapFolder
         try:
-            opened[name] = opener(data_root=data_root, **asked)
+            opened[name] = opener(data_root=data_root, backend_args=backend_args, **asked)
         except TypeError as error:
             raise ConfigError(f'maps.{name}={asked}: {error}: set folder, and kind, generator or teacher') from None
     return opened

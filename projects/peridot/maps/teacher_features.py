@@ -1,17 +1,17 @@
 """Folders of a teacher's feature maps: one half-precision array per image beside a `manifest.json`."""
 
 import inspect
+import io
 import json
 import os
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from peridot.errors import ConfigError, DataError
-from peridot.files import atomic_path
+from peridot.files import atomic_path, join, read_bytes
 from peridot.maps.base import BaseMapFolder
 from peridot.maps.manifest import MANIFEST, read_json
 
@@ -95,6 +95,7 @@ class FeatureFolder(BaseMapFolder):
         data_root: Root of the dataset; image paths are taken relative to it.
         teacher: Config of the teacher the maps must be of; None accepts any.
         manifest: Used in place of the folder's `manifest.json`.
+        backend_args: Arguments of mmengine's file back end, see `peridot.files`.
 
     Raises:
         DataError: The manifest is missing or wrong.
@@ -109,8 +110,10 @@ class FeatureFolder(BaseMapFolder):
         data_root: str | os.PathLike = '.',
         teacher: Mapping[str, Any] | None = None,
         manifest: FeatureManifest | None = None,
+        backend_args: Mapping | None = None,
     ) -> None:
-        super().__init__(folder, data_root, manifest or read_feature_manifest(Path(data_root) / folder))
+        manifest = manifest or read_feature_manifest(join(data_root, folder), backend_args)
+        super().__init__(folder, data_root, manifest, backend_args)
         if teacher is not None:
             self._check_teacher(teacher_settings(teacher))
 
@@ -130,7 +133,7 @@ class FeatureFolder(BaseMapFolder):
         state = '' if self.is_finished else f', unfinished, to be completed with `{manifest.command}`'
         network = manifest.teacher.get('model', manifest.teacher['type'])
         shape = 'x'.join(map(str, manifest.shape))
-        return f'{self.folder}: {KIND} of {network}, {shape}, weights {manifest.weights_hash[:15]}{state}'
+        return f'{self.location}: {KIND} of {network}, {shape}, weights {manifest.weights_hash[:15]}{state}'
 
     def read(self, img_path: str | os.PathLike) -> np.ndarray:
         """Map of an image, float16 (h, w, C).
@@ -138,12 +141,12 @@ class FeatureFolder(BaseMapFolder):
         Raises:
             DataError: The map is missing, damaged or of another shape than the manifest says.
         """
-        path = self.path_for(img_path)
+        path = self._location_of(img_path)
         try:
-            values = np.load(path, allow_pickle=False)
+            values = np.load(io.BytesIO(read_bytes(path, self.backend_args)), allow_pickle=False)
         except FileNotFoundError:
             raise self._error(path, 'is missing') from None
-        except (OSError, ValueError, EOFError):
+        except Exception:  # a damaged header fails in any way
             raise self._error(path, 'is damaged') from None
         channels, height, width = self.manifest.shape
         if values.dtype != np.float16 or values.shape != (height, width, channels):
@@ -178,21 +181,25 @@ class FeatureFolder(BaseMapFolder):
         for name in sorted({*expected, *found}):
             if expected.get(name) != found.get(name):
                 raise ConfigError(
-                    f'{self.folder / MANIFEST}: the maps are of a teacher with {name}={found.get(name)!r}, the config '
+                    f'{self.manifest_path}: the maps are of a teacher with {name}={found.get(name)!r}, the config '
                     f'has {expected.get(name)!r}: name another folder, or make them with `python {TOOL} CONFIG`'
                 )
 
 
-def read_feature_manifest(folder: Path) -> FeatureManifest:
+def read_feature_manifest(folder: str | os.PathLike, backend_args: Mapping | None = None) -> FeatureManifest:
     """Read and check `folder/manifest.json`.
+
+    Args:
+        folder: Path or URI of the folder.
+        backend_args: Arguments of mmengine's file back end.
 
     Raises:
         DataError: The folder or its manifest is missing or not one of feature maps.
     """
-    path, hint = folder / MANIFEST, f'make the maps with `python {TOOL} CONFIG`'
-    if not path.is_file():
+    path, hint = os.path.join(folder, MANIFEST), f'make the maps with `python {TOOL} CONFIG`'
+    values = read_json(path, hint, backend_args)
+    if values is None:
         raise DataError(f'{path} does not exist: {hint}')
-    values = read_json(path, hint)
     names = {item.name for item in fields(FeatureManifest)}
     if not isinstance(values, dict) or values.get('kind') != KIND or set(values) != names:
         raise DataError(

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from peridot.errors import ConfigError, PeridotError
 from peridot.models.batch import EncodedBatch
+from peridot.models.functional import reduce_sum
 from peridot.models.students.features import PointFeatures
 from peridot.registry import MODELS
 
@@ -32,6 +33,9 @@ class Pretrainer(BaseModel):
     Raises:
         ConfigError: There is no objective, one names a head that is not in `heads`, or a head belongs to none.
     """
+
+    # set by SkipOverflowHook: whether a loss scaler skips steps without finite losses
+    skips_overflow = False
 
     def __init__(
         self,
@@ -98,7 +102,13 @@ class Pretrainer(BaseModel):
         return {name: _by_scan(features, points) for name, features in self.student.layers(points).items()}
 
     def loss(self, inputs: dict, data_samples: list) -> dict[str, Tensor]:
-        """Losses and logged numbers of all objectives, named `<objective>/<name>`."""
+        """Losses and logged numbers of all objectives, named `<objective>/<name>`.
+
+        Raises:
+            PeridotError: A loss is not finite. With `skips_overflow`, the losses and gradients of all processes are NaN
+                instead, so that a loss scaler skips the step, and the step leaves no trace in the buffers.
+        """
+        before = self._learned_buffers() if self.skips_overflow else {}
         batch = self.encode(inputs, data_samples)
         results = {}
         for name, objective in self.objectives.items():
@@ -107,9 +117,20 @@ class Pretrainer(BaseModel):
         first = next(name for name in results if 'loss' in name)
         results[first] = results[first] + self._graph_zero(batch)
         results.update(_data_counts(data_samples))
-        self._check_finite(results, data_samples)
+        bad = _not_finite(results)
+        if not self.skips_overflow:
+            self._stop_at(bad, data_samples)
+        elif reduce_sum(batch.log(len(bad))):
+            results[first] = results[first] * torch.nan
+            self._restore(before)
         self.iteration += 1
         return results
+
+    def rescale_steps(self, ratio: float) -> None:
+        """Continue in epochs of another length: multiply what counts steps by `ratio`."""
+        self.iteration.fill_(round(int(self.iteration) * ratio))
+        for objective in self.objectives.values():
+            objective.rescale_steps(ratio)
 
     def encode(self, inputs: dict, data_samples: list | None) -> EncodedBatch:
         """One forward pass of the student over a batch, ready for objectives; the teacher runs once one asks for it."""
@@ -165,16 +186,33 @@ class Pretrainer(BaseModel):
             )
         return maps
 
-    def _check_finite(self, results: dict[str, Tensor], data_samples: list) -> None:
+    def _learned_buffers(self) -> dict[str, Tensor]:
+        """Copies of batch statistics, class statistics and counters."""
+        return {name: b.clone() for name, b in self.named_buffers() if not name.startswith('teacher.')}
+
+    def _restore(self, values: dict[str, Tensor]) -> None:
+        for name, buffer in self.named_buffers():
+            if name in values:
+                # `data`, because the backward pass would refuse statistics that were changed
+                buffer.data.copy_(values[name])
+
+    def _stop_at(self, bad: dict[str, float], data_samples: list) -> None:
         """Stop before the optimizer spoils the weights."""
-        losses = {name: value for name, value in results.items() if 'loss' in name}
-        if losses and not torch.stack([v.detach().float().mean() for v in losses.values()]).isfinite().all():
-            bad = ', '.join(f'{k}={float(v):g}' for k, v in losses.items() if not torch.isfinite(v).all())
+        if bad:
+            losses = ', '.join(f'{name}={value:g}' for name, value in bad.items())
             tokens = ', '.join(str(s.metainfo.get('token')) for s in data_samples or [])
             raise PeridotError(
-                f'{bad} at step {int(self.iteration)}, samples {tokens}: training stopped before the weights changed; '
-                'lower optim_wrapper.optimizer.lr or look at these samples, then continue with --resume'
+                f'{losses} at step {int(self.iteration)}, samples {tokens}: training stopped before the weights '
+                'changed; lower optim_wrapper.optimizer.lr or look at these samples, then continue with --resume'
             )
+
+
+def _not_finite(results: dict[str, Tensor]) -> dict[str, float]:
+    """Those of the losses that are infinite or not a number; one transfer to the CPU if there is none."""
+    losses = {name: value.detach().float().mean() for name, value in results.items() if 'loss' in name}
+    if torch.stack(list(losses.values())).isfinite().all():
+        return {}
+    return {name: float(value) for name, value in losses.items() if not value.isfinite()}
 
 
 def scan_of_points(points: list[Tensor]) -> Tensor:

@@ -1,12 +1,19 @@
 """Learning-rate schedules that mmengine lacks; iterations are counted from 0."""
 
 import math
+from collections.abc import Mapping, Sequence
 
 from mmengine.optim.scheduler.lr_scheduler import LRSchedulerMixin
-from mmengine.optim.scheduler.param_scheduler import _ParamScheduler
+from mmengine.optim.scheduler.param_scheduler import INF, ExponentialParamScheduler, _ParamScheduler
 
 from peridot.errors import ConfigError
 from peridot.registry import PARAM_SCHEDULERS
+
+# lengths in the configs of schedulers
+LENGTHS = (
+    *('begin', 'end', 'T_max', 'total_steps', 'step_size', 'milestones', 'periods'),
+    *('warmup', 'tau', 'cooldown'),
+)
 
 
 class WarmupLR(LRSchedulerMixin, _ParamScheduler):
@@ -62,6 +69,9 @@ class WarmupCosineLR(WarmupLR):
         min_factor: m, the last learning rate relative to the initial one.
         **kwargs: Those of mmengine's schedulers.
     """
+
+    # lengths that are not in epochs, even with `convert_to_iter_based=True`
+    in_iterations = ('warmup',)
 
     def __init__(self, optimizer, warmup: float, end: int, min_factor: float = 0.0, **kwargs) -> None:
         self.min_factor = min_factor
@@ -119,3 +129,27 @@ class WarmupReciprocalSqrtLR(WarmupLR):
         """Reciprocal square root, and the cool-down."""
         cooled = (self.end - max(iteration, self.cooldown)) / (self.end - self.cooldown)
         return cooled / math.sqrt(1 + (min(iteration, self.cooldown) - self.warmup) / self.tau)
+
+
+def in_longer_epochs(settings: Mapping, ratio: float) -> dict:
+    """Config of a scheduler whose lengths in iterations are the same in epochs of another length.
+
+    Args:
+        settings: Config of one of our schedulers or of mmengine's; lengths in epochs stay.
+        ratio: Iterations of an epoch, relative to those that the config refers to.
+    """
+    kind = PARAM_SCHEDULERS.get(settings['type']) if isinstance(settings['type'], str) else settings['type']
+    in_epochs = settings.get('by_epoch', True)
+    names = getattr(kind, 'in_iterations', ()) if in_epochs else LENGTHS
+    result = {name: _longer(value, ratio) if name in names else value for name, value in settings.items()}
+    by_iteration = not in_epochs or settings.get('convert_to_iter_based')
+    if by_iteration and issubclass(kind, ExponentialParamScheduler):
+        result['gamma'] **= 1 / ratio
+    return result
+
+
+def _longer(length: float | Sequence[float], ratio: float) -> float | list[float]:
+    """A length times `ratio`, at least 1; shares of the training and what has no end stay."""
+    if isinstance(length, Sequence):
+        return [_longer(value, ratio) for value in length]
+    return length if length < 1 or length >= INF else max(1, round(length * ratio))

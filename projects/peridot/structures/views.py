@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import cv2
 import numpy as np
@@ -56,13 +56,17 @@ class ImageViews:
         self.maps: dict[str, list[np.ndarray]] = {}
 
     @classmethod
-    def from_files(cls, paths: Sequence[str]) -> ImageViews:
+    def from_files(cls, paths: Sequence[str], backend_args: Mapping | None = None) -> ImageViews:
         """Read files without decoding them.
+
+        Args:
+            paths: Image files, one per camera.
+            backend_args: Arguments of mmengine's file back end, see `peridot.files`.
 
         Raises:
             DataError: A file is absent, empty, truncated or no image.
         """
-        return cls(paths, [_read_image_file(path) for path in paths])
+        return cls(paths, [_read_image_file(path, backend_args) for path in paths])
 
     def __len__(self) -> int:
         return len(self.paths)
@@ -171,8 +175,8 @@ class ImageViews:
         return cv2.warpAffine(image, matrix, (width, height), flags=flags, borderMode=cv2.BORDER_REPLICATE)
 
 
-def _read_image_file(path: str) -> bytes:
-    data = read_file(path, 'image file')
+def _read_image_file(path: str, backend_args: Mapping | None) -> bytes:
+    data = read_file(path, 'image file', backend_args)
     if not _is_complete(data):
         raise _damaged(path)
     return data

@@ -1,6 +1,5 @@
 """Colors of points and pixels: by feature, number or class."""
 
-import colorsys
 from collections.abc import Sequence
 
 import numpy as np
@@ -45,14 +44,6 @@ def heat_colors(values: Tensor, low: float = 0.0, high: float = 1.0) -> np.ndarr
 
     relative = (values.float().cpu().numpy() - low) / max(high - low, 1e-9)
     return (255 * colormaps['viridis'](np.clip(relative, 0, 1))[:, :3]).astype(np.uint8)
-
-
-def class_colors(count: int) -> np.ndarray:
-    """RGB colors uint8 (count, 3) that are easy to tell apart."""
-    hues = (np.arange(count) * 0.618) % 1.0
-    values = np.where(np.arange(count) % 2, 0.75, 1.0)
-    colors = [colorsys.hsv_to_rgb(hue, 0.8, value) for hue, value in zip(hues, values)]
-    return (np.array(colors) * 255).astype(np.uint8)
 
 
 def label_colors(

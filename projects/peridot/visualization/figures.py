@@ -3,6 +3,7 @@
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -204,9 +205,10 @@ def beside(left: np.ndarray, right: np.ndarray) -> np.ndarray:
 
 
 def save_figure(path: str | os.PathLike, figure: np.ndarray) -> None:
-    """Write a figure uint8 (H, W, 3) as a PNG file, atomically; missing folders are created."""
+    """Write a figure uint8 (H, W, 3) as a PNG file (JPEG if `path` ends in .jpg), atomically, with missing folders."""
+    form = dict(format='JPEG', quality=90) if Path(path).suffix == '.jpg' else dict(format='PNG')
     with atomic_path(path) as temporary:
-        Image.fromarray(np.ascontiguousarray(figure)).save(temporary, format='PNG')
+        Image.fromarray(np.ascontiguousarray(figure)).save(temporary, **form)
 
 
 def feature_figure(features: Tensor, cloud: Cloud, query: int | None = None) -> np.ndarray:

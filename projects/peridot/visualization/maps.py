@@ -3,8 +3,8 @@
 import numpy as np
 from skimage.segmentation import find_boundaries
 
+from peridot.catalog import class_colors
 from peridot.maps import Manifest
-from peridot.visualization.colors import class_colors
 from peridot.visualization.figures import legend
 
 YELLOW = (255, 220, 0)

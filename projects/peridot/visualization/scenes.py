@@ -13,8 +13,8 @@ from mmengine.runner import load_checkpoint
 from PIL import Image
 from torch import Tensor, nn
 
+from peridot.catalog import lookup
 from peridot.checkpoints import read_checkpoint
-from peridot.datasets.catalog import lookup
 from peridot.datasets.paired_dataset import read_info_file
 from peridot.datasets.projection import project_to_cameras
 from peridot.datasets.splits import parsed_infos, sample_ids
@@ -73,7 +73,7 @@ class Scenes:
             )
         self.dataset.full_init()
         self.rows = [i * len(self.dataset) // count for i in range(min(count, len(self.dataset)))]
-        content = read_info_file(self.dataset.ann_file, self.dataset.data_root)
+        content = read_info_file(self.dataset.ann_file, self.dataset.data_root, self.dataset.backend_args)
         infos, self._entry = content['data_list'], lookup(content['metainfo'].get('dataset'))
         self._images = {key: info.get('images', {}) for key, info in zip(sample_ids(infos), infos)}
         self._ids = list(sample_ids(parsed_infos(self.dataset), self.dataset.data_prefix.get('pts', '')))

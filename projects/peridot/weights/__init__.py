@@ -1,5 +1,6 @@
 """Weights in files: their layout, checks that a network has loaded them, and conversion from other programs."""
 
+from peridot.weights.averaged import averaged_weights
 from peridot.weights.convert import KINDS, convert_checkpoint, write_openpcdet
 from peridot.weights.layout import LAYOUT, exported_state, sparse_kernels, to_mmcv, to_spconv
 from peridot.weights.printed_config import literal_config
@@ -12,6 +13,7 @@ __all__ = [
     'KINDS',
     'LAYOUT',
     'LoadReport',
+    'averaged_weights',
     'check_same_network',
     'compare',
     'conflicts',

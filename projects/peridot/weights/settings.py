@@ -6,7 +6,7 @@ from numbers import Number
 
 from torch import Tensor, nn
 
-from peridot.datasets.catalog import lookup
+from peridot.catalog import lookup
 
 
 def input_features(config: Mapping, student: nn.Module) -> dict | None:

@@ -53,7 +53,7 @@ def check_arguments(min_fraction: float, settings: str) -> None:
 
 def verify_content(model: nn.Module, content: Mapping, source: str, min_fraction: float, settings: str) -> LoadReport:
     """`verify_loading` of a checkpoint that was read already, in an unwrapped model; `source` names it in errors."""
-    report = compare(model, state_of(content), source)
+    report = compare(model, state_of(content, model.state_dict()), source)
     print_log(report.table(), 'current')
     meta = content.get('meta')
     meta = meta if isinstance(meta, Mapping) else {}
@@ -76,7 +76,8 @@ def check_same_network(model: nn.Module, content: Mapping) -> None:
     mmengine loads with `strict=False`: weights of another network give only a line in the log, and the run continues
     with random ones.
     """
-    wanted, found = unwrap(model).state_dict(), state_of(content)
+    wanted = unwrap(model).state_dict()
+    found = state_of(content, wanted)
     missing = [name for name in wanted if name not in found]
     clashes = conflicts(wanted, found)
     if missing or clashes:

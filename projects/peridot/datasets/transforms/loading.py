@@ -35,6 +35,7 @@ class LoadPoints(LoadPointsFromFile):
         nonfinite: What to do about points with values that are not finite in the kept columns, as drivers write them
             for lost returns: 'error' (default), or 'drop', which leaves them out and counts them.
             `LoadPointLabels` leaves out their labels.
+        backend_args: Arguments of mmengine's file back end (`dict(backend=...)`). Defaults to those of the dataset.
         **kwargs: Other arguments of `LoadPointsFromFile`.
 
     Raises:
@@ -51,9 +52,10 @@ class LoadPoints(LoadPointsFromFile):
         intensity_scale: float = 1.0,
         dtype: str = 'float32',
         nonfinite: str = 'error',
+        backend_args: dict | None = None,
         **kwargs,
     ) -> None:
-        super().__init__(coord_type='LIDAR', load_dim=load_dim, use_dim=use_dim, **kwargs)
+        super().__init__('LIDAR', load_dim, use_dim, backend_args=backend_args, **kwargs)
         if dtype not in ('float32', 'float64') or nonfinite not in ('error', 'drop'):
             raise ConfigError(
                 f"LoadPoints: dtype={dtype!r}, nonfinite={nonfinite!r}: choose 'float32' or 'float64', and 'error' or "
@@ -98,7 +100,7 @@ class LoadPoints(LoadPointsFromFile):
 
     def _load_points(self, pts_filename: str) -> np.ndarray:
         row = self.dtype.itemsize * self.load_dim
-        data = read_file(pts_filename, 'point file')
+        data = read_file(pts_filename, 'point file', self.backend_args)
         if not data or len(data) % row:
             raise DataError(
                 f'point file {pts_filename} has {len(data)} bytes, expected a positive multiple of {row} '
@@ -133,18 +135,20 @@ class LoadPointLabels(BaseTransform):
     Args:
         dtype: Type of a label in the file: 'uint8' (nuScenes lidarseg, the default) or 'uint32'
             (SemanticKITTI: the lower 16 bits are the class, the upper ones number the objects).
+        backend_args: See `LoadPoints`.
 
     Raises:
         ConfigError: `dtype` is another type.
         DataError: The sample has no label file, or the file does not fit its points or its classes.
     """
 
-    def __init__(self, dtype: str = 'uint8') -> None:
+    def __init__(self, dtype: str = 'uint8', backend_args: dict | None = None) -> None:
         if dtype not in ('uint8', 'uint32'):
             raise ConfigError(
                 f"LoadPointLabels: dtype={dtype!r}, choose 'uint8' (nuScenes) or 'uint32' (SemanticKITTI)"
             )
         self.dtype = np.dtype(dtype)
+        self.backend_args = backend_args
 
     def transform(self, results: dict) -> dict:
         """Add `pts_semantic_mask` (N,) int64, also to `eval_ann_info` if the dataset made one."""
@@ -154,7 +158,7 @@ class LoadPointLabels(BaseTransform):
                 f'sample {results["token"]} of {results["ann_file"]} has no point labels: use an info file '
                 'of labeled samples (nuScenes needs its lidarseg archive when the info file is made)'
             )
-        data = read_file(path, 'point label file')
+        data = read_file(path, 'point label file', self.backend_args)
         # of the file: some points may have been left out
         finite = results.get('finite_points')
         count = len(results['points'] if finite is None else finite)
@@ -181,13 +185,19 @@ class LoadPointLabels(BaseTransform):
 class LoadImageViews(BaseTransform):
     """Read the image files of all cameras; nothing is decoded before `PackPaired`.
 
+    Args:
+        backend_args: See `LoadPoints`.
+
     Raises:
         DataError: A file is absent, truncated or no image.
     """
 
+    def __init__(self, backend_args: dict | None = None) -> None:
+        self.backend_args = backend_args
+
     def transform(self, results: dict) -> dict:
         """Add `views` (ImageViews)."""
-        results['views'] = ImageViews.from_files(results['img_paths'])
+        results['views'] = ImageViews.from_files(results['img_paths'], self.backend_args)
         return results
 
 

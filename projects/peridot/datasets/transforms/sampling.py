@@ -127,7 +127,7 @@ class SamplePoints(BaseTransform):
 
 
 @TRANSFORMS.register_module()
-class ChooseCamera(BaseTransform):
+class ChooseCamera(LoadImageViews):
     """One random camera and the points it sees; in place of `LoadImageViews` and `ProjectPoints`.
 
     The image files of other cameras are not read. A camera with too few points is replaced by another, drawn from the
@@ -138,25 +138,33 @@ class ChooseCamera(BaseTransform):
             to 17.
         min_depth: Nearest depth of a point in front of the camera, in meters. Defaults to 1.
         num_cameras: 1 (default), or None for all cameras and the points that any of them sees.
+        backend_args: See `LoadPoints`.
 
     Raises:
         ConfigError: `num_cameras` is another number.
         DataError: An image file is absent, truncated or no image.
     """
 
-    def __init__(self, min_points: int = 17, min_depth: float = 1.0, num_cameras: int | None = 1) -> None:
+    def __init__(
+        self,
+        min_points: int = 17,
+        min_depth: float = 1.0,
+        num_cameras: int | None = 1,
+        backend_args: dict | None = None,
+    ) -> None:
+        super().__init__(backend_args)
         if num_cameras not in (1, None):
             raise ConfigError(f'ChooseCamera: num_cameras={num_cameras!r}, choose 1 or None (all cameras)')
         self.min_points = min_points
         self.num_cameras = num_cameras
-        self.load, self.project = LoadImageViews(), ProjectPoints(min_depth)
+        self.project = ProjectPoints(min_depth)
 
     def transform(self, results: dict) -> dict | None:
         """Add `views` and `pairs`; change `points`, labels of points and the entries of the cameras."""
         cameras = np.arange(len(results['cameras']))
         choices = np.random.permutation(cameras)[:, None] if self.num_cameras else [cameras]
         for chosen in choices:
-            sample = self.project(self.load(_with_cameras(results, chosen)))
+            sample = self.project(super().transform(_with_cameras(results, chosen)))
             seen = np.zeros(len(sample['points']), dtype=bool)
             seen[sample['pairs'].point.numpy()] = True
             if seen.sum() >= self.min_points:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import numpy as np
 import torch
-from mmcv.transforms import BaseTransform
 
 from peridot.datasets.transforms.loading import LoadPoints
 from peridot.datasets.transforms.sampling import first_of_voxels
@@ -13,7 +12,7 @@ from peridot.registry import TRANSFORMS
 
 
 @TRANSFORMS.register_module()
-class LoadSecondSweep(BaseTransform):
+class LoadSecondSweep(LoadPoints):
     """Points of one of the sweeps before the keyframe, for `SampleOccupancyQueries` alone: no network sees them.
 
     The sweep is drawn uniformly among those that the dataset keeps (`num_sweeps` of `PairedDataset`); a keyframe that
@@ -26,7 +25,7 @@ class LoadSecondSweep(BaseTransform):
         voxel_size: Keep the first return of each voxel of this size (m), as the keyframe is thinned
             out by `VoxelDownsample`. Defaults to None.
         intensity_scale: See `LoadPoints`. Defaults to 1.
-        **kwargs: Other arguments of `LoadPoints` (`nonfinite`, ...).
+        **kwargs: Other arguments of `LoadPoints` (`nonfinite`, `backend_args`, ...).
 
     Raises:
         ConfigError: The dataset keeps no sweeps.
@@ -41,7 +40,7 @@ class LoadSecondSweep(BaseTransform):
         intensity_scale: float = 1.0,
         **kwargs,
     ) -> None:
-        self.load = LoadPoints(load_dim, use_dim, intensity_scale=intensity_scale, **kwargs)
+        super().__init__(load_dim, use_dim, intensity_scale, **kwargs)
         self.voxel_size = voxel_size
 
     def transform(self, results: dict) -> dict:
@@ -53,7 +52,7 @@ class LoadSecondSweep(BaseTransform):
         if not results['lidar_sweeps']:
             return results
         sweep = results['lidar_sweeps'][np.random.randint(len(results['lidar_sweeps']))]
-        points = self.load({'lidar_points': {'lidar_path': sweep['lidar_path']}})['points'].tensor
+        points = super().transform({'lidar_points': {'lidar_path': sweep['lidar_path']}})['points'].tensor
         if self.voxel_size is not None:
             points = points[first_of_voxels(points[:, :3], self.voxel_size)]
         to_keyframe = torch.from_numpy(sweep['sensor2lidar'])

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from skimage.segmentation import find_boundaries
 
+from peridot.catalog import class_colors
 from peridot.datasets.transforms import LoadPoints
 from peridot.drive_and_segment.proposals.clusters import GROUND, NONE
 from peridot.drive_and_segment.proposals.lidar_proposals import LidarProposals
@@ -16,7 +17,6 @@ from peridot.labels.generator import LabelGenerator
 from peridot.maps.folder import NO_SUPERPIXEL
 from peridot.maps.images import ImageSource, image_sources
 from peridot.registry import TRANSFORMS
-from peridot.visualization.maps import class_colors
 
 FOLDER = 'drive_and_segment/proposals'
 GROUND_COLOR = (110, 110, 110)

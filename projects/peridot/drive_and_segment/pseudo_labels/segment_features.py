@@ -6,6 +6,7 @@ import time
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import torch
@@ -13,8 +14,9 @@ from PIL import Image
 from torch import Tensor, nn
 
 from peridot.drive_and_segment.proposals.clusters import FIRST_OBJECT
-from peridot.errors import ConfigError
+from peridot.errors import ConfigError, DataError
 from peridot.labels.generator import check_positive
+from peridot.labels.memory import memory_errors
 from peridot.maps.images import ImageSource, nearest_resize, resize_image
 from peridot.models.functional import superpixel_mean
 from peridot.registry import MODELS
@@ -204,7 +206,7 @@ def full_image(image: np.ndarray, regions: np.ndarray, height: int) -> SegmentIm
 
 
 def encode_images(
-    encoder: SegmentEncoder, images: Iterable[SegmentImage], batch_size: int
+    encoder: SegmentEncoder, images: Iterable[SegmentImage], batch_size: int, failures: list[str]
 ) -> Iterator[tuple[SegmentImage, np.ndarray]]:
     """Encode the segments of one image after the other, in batches of crops that span images.
 
@@ -212,14 +214,18 @@ def encode_images(
         encoder: The network, on its device.
         images: Images to encode.
         batch_size: Crops per pass.
+        failures: Gets a line for each full image (pool 'mask') that needs too much memory.
 
     Yields:
         Each image, and features float32 (S, C) of its segments.
+
+    Raises:
+        DataError: A batch of crops needs too much memory.
     """
     if encoder.pool == 'mask':
-        for image in images:
-            yield image, encoder.encode(image.inputs, image.regions, len(image.ids))
+        yield from _encode_full(encoder, images, failures)
         return
+    encode = partial(_encode_crops, encoder)
     waiting: deque[SegmentImage] = deque()  # images that are not yielded yet
     crops: list[np.ndarray] = []  # those of their crops that are not encoded yet
     features: list[np.ndarray] = []  # features of the others
@@ -227,15 +233,35 @@ def encode_images(
         waiting.append(image)
         crops.extend(image.inputs)
         while len(crops) >= batch_size:
-            features.extend(encoder.encode(np.stack(crops[:batch_size])))
+            features.extend(encode(crops[:batch_size]))
             del crops[:batch_size]
         while waiting and len(waiting[0].ids) <= len(features):
             done = waiting.popleft()
             yield done, _take(features, len(done.ids))
     if crops:
-        features.extend(encoder.encode(np.stack(crops)))
+        features.extend(encode(crops))
     for image in waiting:
         yield image, _take(features, len(image.ids))
+
+
+def _encode_full(
+    encoder: SegmentEncoder, images: Iterable[SegmentImage], failures: list[str]
+) -> Iterator[tuple[SegmentImage, np.ndarray]]:
+    for image in images:
+        try:
+            what = f'image {getattr(image.source, "path", "")}'
+            with memory_errors(what, 'set a smaller pseudo_labels.image_height'):
+                features = encoder.encode(image.inputs, image.regions, len(image.ids))
+        except DataError as error:
+            failures.append(str(error))
+            continue
+        yield image, features
+
+
+def _encode_crops(encoder: SegmentEncoder, crops: list[np.ndarray]) -> np.ndarray:
+    """Features float32 (S, C) of crops (3, h, w), whose memory does not depend on the images."""
+    with memory_errors(f'a batch of {len(crops)} crops', 'set a smaller pseudo_labels.batch_size'):
+        return encoder.encode(np.stack(crops))
 
 
 def _take(features: list[np.ndarray], count: int) -> np.ndarray:

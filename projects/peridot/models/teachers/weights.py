@@ -2,6 +2,7 @@
 
 import re
 import sys
+from collections.abc import Mapping, Sequence
 from importlib import resources
 from pathlib import Path
 
@@ -24,7 +25,7 @@ PREFIXES = (
 )
 
 # names in `transformers`' Dinov2Model and in the DINOv2 release, which are timm's but for a few
-HUGGING_FACE = (
+DINOV2 = (
     (r'^dinov2(_with_registers)?\.', ''),
     (r'^embeddings\.patch_embeddings\.projection\.', 'patch_embed.proj.'),
     (r'^embeddings\.position_embeddings$', 'pos_embed'),
@@ -36,6 +37,23 @@ HUGGING_FACE = (
     (r'\.mlp\.weights_in\.', '.mlp.w12.'),
     (r'\.mlp\.weights_out\.', '.mlp.w3.'),
     (r'^layernorm\.', 'norm.'),
+)
+# the same for DINOv3ViTModel and the DINOv3 release; gated layers have a `gate_proj`
+DINOV3 = (
+    (r'^dinov3_vit\.', ''),
+    (r'^embeddings\.patch_embeddings\.', 'patch_embed.proj.'),
+    (r'^embeddings\.register_tokens$', 'storage_tokens'),
+    (r'^embeddings\.', ''),  # cls_token, mask_token
+    (r'^(model\.)?layer\.', 'blocks.'),
+    (r'\.attention\.q_proj\.', '.attn.qkv.'),
+    (r'\.attention\.o_proj\.', '.attn.proj.'),
+    (r'\.layer_scale([12])\.lambda1$', r'.ls\1.gamma'),
+)
+DINOV3_MLP = ((r'\.mlp\.up_proj\.', '.mlp.fc1.'), (r'\.mlp\.down_proj\.', '.mlp.fc2.'))
+DINOV3_GATED = (
+    (r'\.mlp\.gate_proj\.', '.mlp.w1.'),
+    (r'\.mlp\.up_proj\.', '.mlp.w2.'),
+    (r'\.mlp\.down_proj\.', '.mlp.w3.'),
 )
 
 PUBLISHERS = {
@@ -90,11 +108,11 @@ def fit_names(state: dict[str, Tensor], network: nn.Module, architecture: str, w
     """
     if weights == EFFICIENTNET_PACKAGE:
         return _by_order(state, architecture)
-    if any('.attention.attention.query.' in name for name in state):
-        state = _from_hugging_face(state)
+    state = _from_hugging_face(state)
     own = network.state_dict()
     prefix = max(PREFIXES, key=lambda p: sum(p + name in state for name in own))
     state = {name[len(prefix) :]: value for name, value in state.items() if name.startswith(prefix)}
+    state = _without_zero_biases(state, own, architecture, weights)
     module = sys.modules[timm.model_entrypoint(architecture).__module__]
     if hasattr(network, 'pos_embed') and hasattr(module, 'checkpoint_filter_fn'):
         # timm knows how the published transformers differ from its own
@@ -127,17 +145,55 @@ def load_checked(network: nn.Module, state: dict[str, Tensor], source: str, arch
 
 
 def _from_hugging_face(state: dict[str, Tensor]) -> dict[str, Tensor]:
-    """DINOv2 of `transformers` under the names of the release: query, key and value are one matrix there."""
-    # its presence tells timm that the names are those of the release
-    renamed = {'mask_token': torch.zeros(1)}
+    """DINOv2 and DINOv3 of `transformers` under the names of their releases; others stay as they are."""
+    if any('.attention.attention.query.' in name for name in state):
+        # its presence tells timm that the names are those of the release
+        return {'mask_token': torch.zeros(1), **_release_names(state, DINOV2, ('.query.', '.key.', '.value.'))}
+    if any('.attention.q_proj.' in name for name in state):
+        queries = [name for name in state if name.endswith('.attention.q_proj.bias')]
+        # keys have no bias, which is a zero in the release
+        state = {**{name.replace('.q_', '.k_'): torch.zeros_like(state[name]) for name in queries}, **state}
+        gated = any('.mlp.gate_proj.' in name for name in state)
+        patterns = DINOV3 + (DINOV3_GATED if gated else DINOV3_MLP)
+        return _release_names(state, patterns, ('.q_proj.', '.k_proj.', '.v_proj.'))
+    return state
+
+
+def _release_names(
+    state: dict[str, Tensor], patterns: Sequence[tuple[str, str]], parts: tuple[str, str, str]
+) -> dict[str, Tensor]:
+    """Tensors under other names, query, key and value (`parts` of a name) as one."""
+    renamed = {}
     for name, value in state.items():
-        if '.attention.attention.query.' in name:
-            parts = [name.replace('.query.', f'.{part}.') for part in ('query', 'key', 'value')]
-            value = torch.cat([state[part] for part in parts if part in state])
-        for pattern, replacement in HUGGING_FACE:
+        if parts[0] in name:
+            names = [name.replace(parts[0], part) for part in parts]
+            value = torch.cat([state[part] for part in names if part in state])
+        for pattern, replacement in patterns:
             name = re.sub(pattern, replacement, name)
         renamed[name] = value
     return renamed
+
+
+def _without_zero_biases(
+    state: dict[str, Tensor], own: Mapping[str, Tensor], architecture: str, weights: str
+) -> dict[str, Tensor]:
+    """Tensors without the zero biases of queries, keys and values that the network lacks, as some DINOv3 of timm do.
+
+    Raises:
+        CheckpointError: Such a bias is not zero.
+    """
+    fused = [name for name in state if name.endswith('.attn.qkv.bias')]
+    single = [name for name in state if name.endswith(('.attn.q_bias', '.attn.v_bias'))]
+    if any(name.endswith(('.attn.qkv.bias', '.attn.q_bias')) for name in own):
+        return state
+    # the keys' part has no meaning: the release masks it
+    values = [state[name] for name in single] + [part for name in fused for part in state[name].chunk(3)[::2]]
+    if any(value.any() for value in values):
+        raise CheckpointError(
+            f'teacher weights {weights}: queries and values have biases, which timm model {architecture!r} lacks: set '
+            f'model.teacher.model={architecture.replace("_dinov3", "_dinov3_qkvb")!r}'
+        )
+    return {name: value for name, value in state.items() if name not in {*fused, *single}}
 
 
 def _by_order(state: dict[str, Tensor], architecture: str) -> dict[str, Tensor]:

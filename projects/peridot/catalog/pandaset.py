@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 
-from peridot.datasets.catalog.entry import CatalogEntry, Converter, PointClass
+from peridot.catalog.entry import CatalogEntry, Converter, PointClass
 
 # raw ids are PandaSet's own; 0 stands for points without label
 CLASSES = (

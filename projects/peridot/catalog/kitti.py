@@ -1,6 +1,6 @@
 """KITTI's object benchmark with its left color camera; its points have no classes."""
 
-from peridot.datasets.catalog.entry import CatalogEntry, Converter
+from peridot.catalog.entry import CatalogEntry, Converter
 
 KITTI = CatalogEntry(
     name='kitti',

@@ -7,12 +7,12 @@ import pytest
 from mmdet3d.datasets import NuScenesDataset, SemanticKittiDataset
 from mmengine.config import Config
 from mmengine.hub import get_config
-from peridot.datasets.catalog import CATALOG, CONVERTERS, CatalogEntry, create_command, lookup
+from peridot.catalog import CATALOG, CONVERTERS, CatalogEntry, create_command, lookup
 from peridot.registry import DATASETS
 from streets.formats import FORMATS
 from streets.rig import CAMERAS, PANDASET_CAMERAS, PANDASET_LIDARS
 
-CONFIGS = Path(__file__).resolve().parents[2] / 'configs'
+CONFIGS = Path(__file__).resolve().parents[1] / 'configs'
 DATASET_CONFIGS = [
     *sorted((CONFIGS / '_base_/datasets').glob('*.py')),
     *(CONFIGS / 'pretrain' / f'also_{name}.py' for name in ('kitti360', 'once')),
@@ -90,7 +90,7 @@ def test_what_files_hold():
     columns = {name: len(entry.columns) for name, entry in CATALOG.items()}
     assert columns == dict.fromkeys(CATALOG, 4) | dict(nuscenes=5, waymo=6)
     upper = {name: entry.intensity_range and entry.intensity_range[1] for name, entry in CATALOG.items()}
-    assert upper == dict.fromkeys(CATALOG, 255) | dict(semantickitti=1, kitti=1, kitti360=1, waymo=None)
+    assert upper == dict.fromkeys(CATALOG, 255) | dict(semantickitti=1, kitti=1, kitti360=1, folder=1, waymo=None)
 
 
 @pytest.mark.parametrize('path', DATASET_CONFIGS, ids=lambda path: path.stem)

@@ -1,6 +1,6 @@
 """SemanticKITTI with the 19 classes of its single-scan benchmark and the left color camera of KITTI's odometry."""
 
-from peridot.datasets.catalog.entry import CatalogEntry, Converter, PointClass
+from peridot.catalog.entry import CatalogEntry, Converter, PointClass
 
 # names as mmdet3d spells them; ids above 251 are those of moving objects
 CLASSES = (

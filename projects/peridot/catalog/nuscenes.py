@@ -1,6 +1,6 @@
 """nuScenes with the 16 classes of its lidar segmentation challenge."""
 
-from peridot.datasets.catalog.entry import CatalogEntry, Converter, PointClass
+from peridot.catalog.entry import CatalogEntry, Converter, PointClass
 
 # splits of each published part
 VERSIONS = {'v1.0-mini': ('train', 'val'), 'v1.0-trainval': ('train', 'val'), 'v1.0-test': ('test',)}

@@ -1,6 +1,6 @@
 """Waymo's perception dataset as mmdet3d's converter lays it out; classes of its points are not read."""
 
-from peridot.datasets.catalog.entry import CatalogEntry
+from peridot.catalog.entry import CatalogEntry
 
 WAYMO = CatalogEntry(
     name='waymo',

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import colorsys
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib import import_module
 from pathlib import Path
+
+import numpy as np
 
 
 @dataclass(frozen=True)
@@ -36,6 +39,8 @@ class Converter:
             files.
         parts: Patterns of the dataset's own files and folders below its folder.
         options: Arguments of argparse's `add_argument` by option.
+        overlays: Draw the points of the first scans on their images: the calibration is the user's.
+        then: What to do with the files, for the user; `{root}` stands for their folder.
     """
 
     name: str
@@ -43,6 +48,8 @@ class Converter:
     function: str
     parts: Sequence[str]
     options: Mapping[str, Mapping] = field(default_factory=dict)
+    overlays: bool = False
+    then: str = ''
 
     def load(self) -> Callable[..., list[Path]]:
         """The function; its module, which may need mmdet3d's converters or a devkit, is imported only now."""
@@ -125,3 +132,11 @@ class CatalogEntry:
     def info_file(self, split: str) -> str:
         """Name of the info file of a split, e.g. 'train'."""
         return f'{self.name}_infos_{split}.pkl'
+
+
+def class_colors(count: int) -> np.ndarray:
+    """RGB colors uint8 (count, 3) that are easy to tell apart."""
+    hues = (np.arange(count) * 0.618) % 1.0
+    values = np.where(np.arange(count) % 2, 0.75, 1.0)
+    colors = [colorsys.hsv_to_rgb(hue, 0.8, value) for hue, value in zip(hues, values)]
+    return (np.array(colors) * 255).astype(np.uint8)

@@ -1,0 +1,213 @@
+"""Continuing a training run that was interrupted, also where its batches or its folder have changed since."""
+
+import logging
+import math
+import warnings
+from collections.abc import Mapping
+from pathlib import Path
+
+from mmengine.hooks import Hook
+from mmengine.logging import print_log
+from mmengine.optim import OptimWrapperDict
+from mmengine.runner import EpochBasedTrainLoop, Runner, find_latest_checkpoint
+
+from peridot.errors import CheckpointError, ConfigError
+from peridot.optim import in_longer_epochs
+from peridot.registry import HOOKS
+from peridot.weights import unwrap
+
+# what a scheduler knows about its position; everything else are its settings
+POSITION = ('last_step', '_global_step', '_last_value')
+
+
+@HOOKS.register_module()
+class ResumeHook(Hook):
+    """Lets a resumed run have the learning rates that an undisturbed run of its config has at the same epoch.
+
+    mmengine restores schedulers as they were saved, with their lengths in iterations. With another batch size, number
+    of processes or amount of data an epoch has another number of iterations: these schedules then end early or never
+    reach their end. Here the run's iterations are counted as if its epochs had always had today's length, schedules
+    are built from the config and brought to that epoch, and the model's `rescale_steps`, if it has one, adjusts its
+    own counters. Lengths that a config gives in iterations keep their share of an epoch: they mean epochs of the
+    length with which the run began, which checkpoints hold as `meta['epoch_length']`.
+
+    A learning rate or schedule that was changed in the config counts, too. A checkpoint from within an epoch continues
+    at the beginning of this epoch. Loops by iteration and several optimizers are left to mmengine.
+    """
+
+    priority = 'VERY_HIGH'
+
+    def __init__(self) -> None:
+        # iterations of an epoch when the run began
+        self._begun: int | None = None
+        self._stored: list[dict] | None = None
+        self._fresh: list[dict] | None = None
+        # new iterations for each old one
+        self._ratio = 1.0
+
+    def before_save_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
+        """Note the length that iterations in the config refer to."""
+        if self._begun is not None:
+            checkpoint['meta']['epoch_length'] = self._begun
+
+    def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
+        """Change counters before mmengine reads them, and build the schedulers for today's epochs.
+
+        Raises:
+            CheckpointError: The file holds weights alone.
+            ConfigError: A scheduler cannot be brought to epochs of another length.
+        """
+        if not runner._resume:
+            return
+        path = runner._load_from or find_latest_checkpoint(runner.work_dir)
+        check_resumable(checkpoint, path)
+        move_paths(checkpoint, path)
+        if not isinstance(runner.train_loop, EpochBasedTrainLoop) or isinstance(runner.optim_wrapper, OptimWrapperDict):
+            return
+        old, new = epoch_length(checkpoint), len(runner.train_dataloader)
+        self._begun = checkpoint['meta'].get('epoch_length', old)
+        self._stored = checkpoint.pop('param_schedulers', None) if 'optimizer' in checkpoint else None
+        self._count(checkpoint['meta'], old, new)
+        self._build(runner, new)
+        self._fresh = [rates(group) for group in runner.optim_wrapper.param_groups]
+
+    def before_train(self, runner: Runner) -> None:
+        """Bring the schedulers to the epoch of the checkpoint."""
+        if self._fresh is None:
+            self._begun = len(runner.train_dataloader) if isinstance(runner.train_loop, EpochBasedTrainLoop) else None
+            return
+        model = unwrap(runner.model)
+        if self._ratio != 1 and hasattr(model, 'rescale_steps'):
+            model.rescale_steps(self._ratio)
+        schedulers, groups = runner.param_schedulers or [], runner.optim_wrapper.param_groups
+        by_iteration = any(not scheduler.by_epoch for scheduler in schedulers)
+        if same_settings(schedulers, self._stored) and not (by_iteration and self._ratio != 1):
+            for scheduler, state in zip(schedulers, self._stored):
+                scheduler.load_state_dict(state)
+        else:
+            self._replay(runner, schedulers, groups)
+        self._stored = self._fresh = None
+
+    def _count(self, meta: dict, old: int, new: int) -> None:
+        """Set the checkpoint's epoch and iteration, in epochs of `new` iterations in place of `old`."""
+        before = meta['iter']
+        if before == (meta['epoch'] + 1) * old:
+            # saved after the last iteration of an epoch, which schedulers do not know to be over
+            meta['epoch'] += 1
+            self._stored = None
+        meta['iter'] = meta['epoch'] * new
+        self._ratio = meta['iter'] / before if before else 1.0
+        if old != new:
+            print_log(
+                f'the checkpoint is of a run with {old} iterations an epoch, this one has {new} (other batch size, '
+                f'number of processes or data): it continues as iteration {meta["iter"]} instead of {before}, with the '
+                f'learning rate of epoch {meta["epoch"]}; --auto-scale-lr also adjusts that to the batch',
+                'current',
+                logging.WARNING,
+            )
+        elif meta['iter'] != before:
+            print_log(
+                f'the checkpoint is from within epoch {meta["epoch"] + 1} (iteration {before}): the epoch is repeated '
+                f'from its beginning, iteration {meta["iter"]}',
+                'current',
+                logging.WARNING,
+            )
+
+    def _build(self, runner: Runner, length: int) -> None:
+        """Build the schedulers again if their config has lengths in iterations of other epochs."""
+        configs = runner.cfg.get('param_scheduler') or []
+        configs = [configs] if isinstance(configs, Mapping) else list(configs)
+        changed = [in_longer_epochs(config, length / self._begun) for config in configs]
+        if changed == configs:
+            return
+        for scheduler in runner.param_schedulers:
+            for group in runner.optim_wrapper.param_groups:
+                group[scheduler.param_name] = group[f'initial_{scheduler.param_name}']
+        runner.param_schedulers = runner.build_param_scheduler(changed)
+
+    def _replay(self, runner: Runner, schedulers: list, groups: list[dict]) -> None:
+        """Step new schedulers as the epochs before the checkpoint would have."""
+        stuck = next((s for s in schedulers if getattr(s, 'need_val_args', False)), None)
+        if stuck is not None:
+            raise ConfigError(
+                f'--resume: {type(stuck).__name__} follows the metrics of the run and cannot be brought to the changed '
+                f'schedule of this config, iteration {runner.iter} of {runner.max_iters}: resume with the settings, '
+                'batch size and number of processes of the checkpoint'
+            )
+        before = groups[0]['lr']
+        for group, fresh in zip(groups, self._fresh):
+            group.update(fresh)
+        with warnings.catch_warnings():
+            # schedulers expect the optimizer to step in between
+            warnings.simplefilter('ignore', UserWarning)
+            for _ in range(runner.epoch):
+                for _ in range(len(runner.train_dataloader)):
+                    _step(schedulers, by_epoch=False)
+                _step(schedulers, by_epoch=True)
+        if not math.isclose(before, groups[0]['lr'], rel_tol=1e-6):
+            print_log(
+                f'learning rate {groups[0]["lr"]:.4g} as this config says, {before:.4g} in the checkpoint',
+                'current',
+                logging.WARNING,
+            )
+
+
+def _step(schedulers: list, by_epoch: bool) -> None:
+    for scheduler in schedulers:
+        if scheduler.by_epoch == by_epoch:
+            scheduler.step()
+
+
+def check_resumable(checkpoint: Mapping, path: str) -> None:
+    """Raise a CheckpointError unless a checkpoint holds the state of a run, not weights alone."""
+    absent = next((key for key in ('meta', 'message_hub') if key not in checkpoint), None)
+    absent = absent or next((key for key in ('epoch', 'iter') if key not in checkpoint['meta']), None)
+    if absent:
+        raise CheckpointError(
+            f'--resume: {path} holds weights, but no state of a run ({absent} is absent): give an epoch_N.pth of '
+            'tools/train.py, or start from the weights with --cfg-options load_from=FILE'
+        )
+
+
+def move_paths(checkpoint: dict, path: str) -> None:
+    """Let the paths that a checkpoint notes point to its own folder, which may have been moved or copied.
+
+    Otherwise mmengine would delete the best checkpoint of the folder that this one is a copy of.
+    """
+    info = checkpoint['message_hub'].get('runtime_info', {})
+    old, new = Path(str(info.get('last_ckpt'))), Path(path).absolute()
+    if old.name != new.name or old == new:
+        return
+    for key, value in info.items():
+        if key.startswith(('last_ckpt', 'best_ckpt')) and value and Path(value).parent == old.parent:
+            info[key] = str(new.with_name(Path(value).name))
+
+
+def epoch_length(checkpoint: Mapping) -> int:
+    """Iterations of an epoch in the run that wrote a checkpoint."""
+    info, meta = checkpoint['message_hub'].get('runtime_info', {}), checkpoint['meta']
+    if info.get('max_epochs') and info.get('max_iters'):
+        return info['max_iters'] // info['max_epochs']
+    return meta['iter'] // max(meta['epoch'], 1)
+
+
+def rates(group: Mapping) -> dict:
+    """The entries of a group of parameters that schedulers change or start from."""
+    names = ('lr', 'momentum')
+    return {k: v for k, v in group.items() if k in (*names, 'betas') or k.endswith(tuple(f'_{n}' for n in names))}
+
+
+def same_settings(schedulers: list, stored: list[dict] | None) -> bool:
+    """Whether schedulers differ from their stored states in nothing but their position."""
+    return (
+        stored is not None
+        and len(schedulers) == len(stored) > 0
+        and all(
+            getattr(scheduler, 'need_val_args', False) or _settings(scheduler.state_dict()) == _settings(state)
+            for scheduler, state in zip(schedulers, stored)
+        )
+    )
+
+
+def _settings(state: Mapping) -> dict:
+    return {name: value for name, value in state.items() if name not in POSITION}

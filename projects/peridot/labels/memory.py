@@ -1,0 +1,40 @@
+"""Images that need more memory than there is."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import cv2
+import torch
+
+from peridot.errors import DataError
+
+# what libraries say that have no class of error for it: torch on the CPU, CUDA, cuBLAS and cuDNN, OpenCV
+TEXTS = ("can't allocate memory", 'out of memory', 'STATUS_ALLOC_FAILED', 'Insufficient memory')
+HINT = 'free memory, give fewer --workers, or leave this image out'
+
+
+@contextmanager
+def memory_errors(what: str, hint: str = HINT) -> Iterator[None]:
+    """Let a block that runs out of memory end like one that reads a damaged image.
+
+    Args:
+        what: The image, for the error.
+        hint: What to do.
+
+    Raises:
+        DataError: The memory of this machine or of its GPU did not suffice.
+    """
+    try:
+        yield
+    except Exception as error:
+        if not is_out_of_memory(error):
+            raise
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+        raise DataError(f'{what} needs more memory than there is ({reason}): {hint}') from None
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether an error of numpy, PIL, OpenCV or torch says that memory ran out."""
+    if isinstance(error, MemoryError | torch.cuda.OutOfMemoryError):
+        return True
+    return isinstance(error, RuntimeError | cv2.error) and any(text in str(error) for text in TEXTS)

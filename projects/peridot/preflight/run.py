@@ -1,0 +1,156 @@
+"""Check of a run before its networks are built."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import torch
+from mmengine.config import Config, ConfigDict
+from mmengine.registry import init_default_scope
+
+from peridot.datasets.splits import read_split, with_own_objects
+from peridot.errors import CheckpointError, ConfigError, DataError
+from peridot.files import exists, join
+from peridot.models.teachers.weights import find_weights
+from peridot.preflight.maps import check_training_maps
+from peridot.preflight.sources import FIT, PICTURE, PICTURE_HOOKS, TRAINING, VALIDATION, sources_of, steps_of
+from peridot.preflight.survey import LOOKED_AT, Survey, survey
+from peridot.walk import dicts_of
+
+# what is set to None when a probe cannot work
+PROBE = ('val_cfg', 'val_dataloader', 'val_evaluator')
+
+
+def preflight(config: Config, training: bool = True, everything: bool = False) -> list[str]:
+    """Look at everything that a run will read.
+
+    A probe or picture of pre-training that cannot work is switched off.
+
+    Args:
+        config: Config of the run; changed in place where something is switched off.
+        training: A training run; otherwise a test.
+        everything: Look for the files of all samples instead of some.
+
+    Returns:
+        A warning for each thing that was switched off.
+
+    Raises:
+        PeridotError: The run cannot work.
+    """
+    check_settings(config, training)
+    init_default_scope(config.get('default_scope', 'mmdet3d'))
+    surveys = survey(sources_of(config, training), None if everything else LOOKED_AT)
+    warnings = _switch_off(config, surveys) if training else []
+    for item in surveys:
+        off = training and _is_off(config, item.source.use)
+        if item.problems and not off:
+            raise DataError(f'{item.source.use} data: {item.problems[0]}')
+    if training:
+        check_training_maps(config)
+        _check_batches(config, surveys)
+    return warnings
+
+
+def check_settings(config: Config, training: bool) -> None:
+    """Check settings and single files: precision, weights, text vectors, objects that detectors paste.
+
+    Raises:
+        PeridotError: One of them is missing or wrong.
+    """
+    if training:
+        _check_precision(config)
+        _check_objects(config)
+    _check_weights(config)
+
+
+def _check_precision(config: Config) -> None:
+    wrapper = config.get('optim_wrapper') or {}
+    if wrapper.get('type') == 'AmpOptimWrapper' and not torch.cuda.is_available():
+        raise ConfigError(
+            'mixed precision (optim_wrapper.type=AmpOptimWrapper, --amp) needs a GPU, and torch finds none: leave '
+            '--amp out, or set optim_wrapper.type=OptimWrapper in the config'
+        )
+
+
+def _check_weights(config: Config) -> None:
+    """Files of the teacher, of text vectors, and the checkpoint to start from."""
+    teacher = (config.get('model') or {}).get('teacher')
+    if isinstance(teacher, dict) and teacher.get('type') != 'peridot.StoredTeacher':
+        weights = teacher.get('weights')
+        if weights not in (None, 'timm') and not Path(weights).is_dir():
+            find_weights(weights)
+    vectors = (config.get('val_cfg') or {}).get('embeddings')
+    if vectors and not exists(vectors):
+        raise DataError(
+            f'the text vectors {vectors} (val_cfg.embeddings) do not exist: make them with '
+            'tools/embed_text.py (docs/open_vocabulary.md)'
+        )
+    start = config.get('load_from')
+    if start and not exists(Path(start).expanduser() if '://' not in start else start):
+        raise CheckpointError(f'checkpoint {start} not found: correct the path, or load_from in the config')
+
+
+def _check_objects(config: Config) -> None:
+    """Databases of objects that detectors paste into scenes."""
+    for wrapper in dicts_of(config.get('train_dataloader') or {}):
+        if wrapper.get('type') == 'peridot.LabelFraction' and wrapper.get('split'):
+            read_split(join(wrapper['dataset'].get('data_root', ''), wrapper['split']))
+            with_own_objects(wrapper['dataset'], wrapper['split'])
+    for step in (step for part in dicts_of(config.get('train_dataloader') or {}) for step in steps_of(part)):
+        path = (step.get('db_sampler') or {}).get('info_path')
+        if path and not exists(path):
+            raise DataError(
+                f'the database of objects {path} does not exist: make it with tools/create_data.py (docs/datasets.md), '
+                'or take ObjectSample out of the pipeline'
+            )
+
+
+def _switch_off(config: Config, surveys: list[Survey]) -> list[str]:
+    """Switch off probe and pictures that lack data; returns a warning for each."""
+    warnings = []
+    problems = {item.source.use: item.problems[0] for item in surveys if item.problems}
+    probe = next((problems[use] for use in (VALIDATION, FIT) if use in problems), None)
+    if probe and str((config.get('val_cfg') or {}).get('type')).startswith('peridot.'):
+        warnings.append(f'{config.val_cfg.type} is switched off: {probe}')
+        config.merge_from_dict(dict.fromkeys(PROBE))
+    if PICTURE in problems:
+        warnings.append(f'pictures are switched off: {problems[PICTURE]}')
+        config.custom_hooks = [hook for hook in config.custom_hooks if hook.get('type') not in PICTURE_HOOKS]
+    return warnings
+
+
+def _is_off(config: Config, use: str) -> bool:
+    return use == PICTURE or (use in (VALIDATION, FIT) and config.get('val_dataloader') is None)
+
+
+def _check_batches(config: Config, surveys: list[Survey]) -> None:
+    """Refuse a training set that is smaller than one batch of every process.
+
+    Raises:
+        DataError: It is.
+    """
+    loader = config.train_dataloader
+    samples = _length(loader.dataset, {id(item.source.settings): item for item in surveys})
+    processes, size = int(os.environ.get('WORLD_SIZE', 1)), loader.get('batch_size')
+    if samples is None or not loader.get('drop_last') or not size:
+        return
+    if -(-samples // processes) < size:
+        raise DataError(
+            f'the training set has {samples} samples, less than a batch of {size} in each of {processes} processes: '
+            f'nothing would be trained: set --cfg-options train_dataloader.batch_size={max(1, samples // processes)}'
+        )
+
+
+def _length(dataset: ConfigDict, found: dict[int, Survey]) -> int | None:
+    """Samples of a dataset; None if only the dataset itself can tell."""
+    if dataset.get('type') == 'peridot.MixedDataset':
+        lengths = [_length(part, found) for part in dataset.datasets]
+        return None if None in lengths else sum(lengths)
+    item = found.get(id(dataset))
+    if item is None or item.source.use != TRAINING:
+        return None
+    wanted = dataset.get('indices')
+    if wanted is not None:
+        return min(wanted, item.samples) if isinstance(wanted, int) else len(wanted)
+    return item.samples

@@ -1,0 +1,207 @@
+"""What is there of the files that a dataset's samples name."""
+
+from __future__ import annotations
+
+import logging
+import pickle
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from copy import deepcopy
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+from mmengine.dataset import BaseDataset
+
+from peridot.datasets.paired_dataset import paused_collector, read_info_file
+from peridot.datasets.sampler import seeded_sample
+from peridot.errors import DataError, PeridotError
+from peridot.files import exists, join
+from peridot.preflight.sources import Source, files_of
+from peridot.registry import DATASETS
+
+# samples whose files are looked for, and those of them that are read
+LOOKED_AT = 100
+READ = 3
+MISSING_LABELS = (
+    'has samples without point labels: unpack them (nuScenes: its lidarseg archive) and make the info file again'
+)
+
+
+@dataclass
+class Survey:
+    """What was found of a source.
+
+    Attributes:
+        source: The dataset.
+        samples: Number of its samples; 0 if they cannot be listed.
+        looked_at: Samples whose files were looked for.
+        found: Number of files by kind.
+        missing: Names of absent files by kind.
+        problems: What keeps a run from reading it, one line each.
+        dataset: The samples that were looked at, None if they cannot be listed.
+    """
+
+    source: Source
+    samples: int = 0
+    looked_at: int = 0
+    found: dict[str, int] = field(default_factory=dict)
+    missing: dict[str, list[str]] = field(default_factory=dict)
+    problems: list[str] = field(default_factory=list)
+    dataset: BaseDataset | None = None
+
+
+def survey(sources: Sequence[Source], look_at: int | None = LOOKED_AT) -> list[Survey]:
+    """Look for the files of several datasets and read a few samples; each info file is read once.
+
+    Args:
+        sources: The datasets.
+        look_at: Number of samples of each whose files are looked for, spread evenly; None for all.
+    """
+    surveys = [Survey(source) for source in sources]
+    by_file: dict[str, list[Survey]] = {}
+    for item in surveys:
+        by_file.setdefault(_info_file(item.source.settings) or '', []).append(item)
+    with _without_log():
+        for path, items in by_file.items():
+            _survey_file(path, items, look_at)
+    return surveys
+
+
+def _survey_file(path: str, items: list[Survey], look_at: int | None) -> None:
+    """Survey the datasets of one info file, or, without a path, those that have none."""
+    try:
+        with paused_collector():
+            parts = _cut(path, items, look_at) if path else [None] * len(items)
+    except PeridotError as error:
+        for item in items:
+            item.problems.append(str(error))
+        return
+    for item, part in zip(items, parts):
+        try:
+            _look(item, part, look_at)
+        except PeridotError as error:
+            item.problems.append(str(error))
+
+
+def _cut(path: str, items: list[Survey], look_at: int | None) -> list[bytes]:
+    """Info files of the samples to look at, one a dataset; the whole content, which is large, is then dropped."""
+    settings = items[0].source.settings
+    if settings['type'].startswith('peridot.'):
+        DATASETS.build({**settings, 'pipeline': [], 'maps': {}, 'lazy_init': True}).check_files()
+    infos = read_info_file(path, settings['data_root'], settings.get('backend_args'))
+    parts = []
+    for item in items:
+        item.samples = len(infos['data_list'])
+        rows = _rows(item.source, item.samples, look_at)
+        parts.append(pickle.dumps({**infos, 'data_list': [infos['data_list'][row] for row in rows]}))
+    return parts
+
+
+@contextmanager
+def _without_log() -> Iterator[None]:
+    """Datasets log sizes, which would be those of the few samples."""
+    before = logging.root.manager.disable
+    logging.disable(logging.WARNING)
+    try:
+        yield
+    finally:
+        logging.disable(before)
+
+
+def _info_file(settings: Mapping) -> str | None:
+    """Path of a dataset's info file; None if it has none."""
+    return join(settings['data_root'], settings['ann_file']) if str(settings.get('ann_file')).endswith('.pkl') else None
+
+
+def _look(item: Survey, part: bytes | None, look_at: int | None) -> None:
+    """Look for the files of a dataset's samples, and read some.
+
+    Args:
+        item: Filled in.
+        part: Content of an info file of the samples to look at; None for a dataset that has no info file.
+        look_at: See `survey`.
+    """
+    settings = deepcopy(dict(item.source.settings))
+    # objects of a database are looked for elsewhere, and take long to load
+    settings['pipeline'] = [step for step in settings['pipeline'] if 'db_sampler' not in step]
+    with tempfile.TemporaryDirectory() as folder:
+        if part is None:
+            item.dataset = _some(DATASETS.build(settings), item, look_at)
+        else:
+            item.dataset = _dataset_of(part, Path(folder), settings)
+        item.looked_at = len(item.dataset)
+        for kind in item.source.reads:
+            _look_for(item, kind)
+        if not item.problems and item.looked_at:
+            _read_some(item.dataset)
+
+
+def _some(dataset: BaseDataset, item: Survey, look_at: int | None) -> BaseDataset:
+    """The samples to look at of a dataset without info file."""
+    dataset.full_init()
+    item.samples = len(dataset)
+    return dataset.get_subset(_rows(item.source, len(dataset), look_at))
+
+
+def _dataset_of(part: bytes, folder: Path, settings: dict) -> BaseDataset:
+    """A dataset of an info file's content."""
+    path = folder / Path(settings['ann_file']).name
+    path.write_bytes(part)
+    try:
+        indices = settings.get('indices') if isinstance(settings.get('indices'), int) else None
+        dataset = DATASETS.build({**settings, 'ann_file': str(path), 'indices': indices})
+        dataset.full_init()
+        return dataset
+    except PeridotError as error:
+        # the user knows the whole file
+        raise type(error)(str(error).replace(str(path), join(settings['data_root'], settings['ann_file']))) from None
+
+
+def _rows(source: Source, count: int, look_at: int | None) -> list[int]:
+    """Rows to look at, spread evenly over those that the dataset uses."""
+    wanted = source.settings.get('indices')
+    if isinstance(wanted, int):
+        # they may count images, of which a sample has several
+        return list(range(min(wanted, count, look_at or count)))
+    rows = np.arange(count) if wanted is None else np.arange(count)[wanted]
+    if source.index is not None:
+        return rows[source.index : source.index + 1].tolist()
+    if look_at is None or len(rows) <= look_at:
+        return rows.tolist()
+    return rows[np.linspace(0, len(rows) - 1, look_at).astype(int)].tolist()
+
+
+def _look_for(item: Survey, kind: str) -> None:
+    """Count the files of a kind; a problem names the first that are absent."""
+    dataset, settings = item.dataset, item.source.settings
+    lists = [files_of(dataset.get_data_info(row), kind) for row in range(len(dataset))]
+    if any(names is None for names in lists):
+        item.problems.append(f'{settings.get("ann_file")} {MISSING_LABELS}')
+        lists = [names for names in lists if names is not None]
+    names = [name for part in lists for name in part]
+    missing = [name for name in names if not exists(name, settings.get('backend_args'))]
+    item.found[kind], item.missing[kind] = len(names) - len(missing), missing
+    if missing:
+        first = ', '.join(missing[:3]) + (', ...' if len(missing) > 3 else '')
+        item.problems.append(
+            f'{len(missing)} of {len(names)} files with {kind} that were looked for do not exist ({first}): restore '
+            'them, make the info file again, or correct `data_prefix` and --data-root'
+        )
+
+
+def _read_some(dataset: BaseDataset) -> None:
+    """Run the pipeline on a few samples.
+
+    Raises:
+        DataError: A file cannot be read.
+    """
+    for row in sorted({0, len(dataset) // 2, len(dataset) - 1})[:READ]:
+        try:
+            with seeded_sample(0):
+                dataset[row]
+        except PeridotError:
+            raise
+        except OSError as error:
+            raise DataError(f'{error.filename or error}: {error.strerror or "cannot be read"}: restore it') from None

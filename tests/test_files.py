@@ -1,0 +1,183 @@
+import threading
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from mmengine import fileio
+from mmengine.config import Config
+from peridot.errors import ConfigError, DataError
+from peridot.files import exists, join, names_in, read_file
+from peridot.maps import MapFolder
+from peridot.registry import DATASETS
+
+REPO = Path(__file__).resolve().parents[1]
+
+
+class FolderBackend(fileio.LocalBackend):
+    """A store whose URIs `SCHEME://bucket/...` are files below a folder."""
+
+    def __init__(self, folder: str) -> None:
+        self.folder = folder
+
+    def _path(self, uri: str) -> str:
+        return str(Path(self.folder, uri.split('://bucket/', 1)[1]))
+
+    def get(self, filepath):
+        return super().get(self._path(filepath))
+
+    def isdir(self, filepath):
+        return super().isdir(self._path(filepath))
+
+    def isfile(self, filepath):
+        return super().isfile(self._path(filepath))
+
+    def list_dir_or_file(self, dir_path, *args, **kwargs):
+        return super().list_dir_or_file(self._path(dir_path), *args, **kwargs)
+
+
+@pytest.fixture
+def store(monkeypatch):
+    """`backend_args` of a store that holds a folder."""
+    from mmengine.fileio.backends import registry_utils
+
+    monkeypatch.setitem(registry_utils.backends, 'folder', FolderBackend)
+    return lambda folder: dict(backend='folder', folder=str(folder))
+
+
+@pytest.fixture
+def server():
+    """`server(folder)`: address of a web server of this machine that serves a folder."""
+    servers = []
+
+    class Handler(SimpleHTTPRequestHandler):
+        def log_message(self, *args) -> None:
+            pass
+
+    def serve(folder) -> str:
+        servers.append(ThreadingHTTPServer(('127.0.0.1', 0), partial(Handler, directory=str(folder))))
+        threading.Thread(target=servers[-1].serve_forever, daemon=True).start()
+        return f'http://127.0.0.1:{servers[-1].server_port}'
+
+    yield serve
+    for item in servers:
+        item.shutdown()
+        item.server_close()
+
+
+@pytest.fixture
+def training_set(labeled_root):
+    """`training_set(data_root, **settings)`: samples of the demo's training set with labels, superpixels and sweeps."""
+    config = Config.fromfile(REPO / 'configs/demo/olivine_demo.py')
+    steps = [dict(type='peridot.LoadViewMaps'), dict(type='peridot.LoadSecondSweep')]
+    settings = dict(config.train_dataloader.dataset, num_sweeps=1)
+    settings['maps'] = dict(settings['maps'], superpixels='superpixels/slic')
+    settings['pipeline'] = [config.load_points, config.load_labels, *config.load_views, *steps, config.pack]
+
+    def build(data_root, **others):
+        return DATASETS.build({**settings, 'data_root': str(data_root), **others})
+
+    return build
+
+
+def assert_same(one, other) -> None:
+    assert type(one) is type(other)
+    if isinstance(one, dict):
+        assert one.keys() == other.keys()
+        for key in one:
+            assert_same(one[key], other[key])
+    elif torch.is_tensor(one):
+        assert torch.equal(one, other)
+
+
+def test_a_sample_from_a_store_is_the_one_on_the_disk(training_set, labeled_root, store):
+    local, remote = training_set(labeled_root), training_set('s3://bucket/', backend_args=store(labeled_root))
+    assert len(remote) == len(local)
+    samples = [dataset[0] for dataset in (local, remote)]
+    assert_same(samples[0]['inputs'], samples[1]['inputs'])
+    assert {'points', 'images', 'maps'} <= samples[0]['inputs'].keys()
+
+
+def test_a_sample_from_a_web_server_is_the_one_on_the_disk(training_set, labeled_root, server):
+    local, remote = training_set(labeled_root), training_set(server(labeled_root))
+    assert_same(local[0]['inputs'], remote[0]['inputs'])
+
+
+def test_transforms_may_have_a_store_of_their_own(training_set, labeled_root, store, tmp_path):
+    empty, full = store(tmp_path), store(labeled_root)
+    dataset = training_set('s3://bucket/', backend_args=full)
+    assert all(step.backend_args == full for step in dataset.pipeline.transforms if hasattr(step, 'backend_args'))
+    own = dict(type='peridot.LoadPoints', backend_args=empty)
+    dataset = training_set('s3://bucket/', backend_args=full, pipeline=[own], maps={})
+    with pytest.raises(DataError, match=r'point file s3://bucket/samples/LIDAR_TOP/.* cannot be read'):
+        dataset[0]
+
+
+def test_what_a_store_lacks_is_named(training_set, labeled_root, store, server, tmp_path):
+    with pytest.raises(DataError, match=r'the data root s3://bucket/none does not exist'):
+        training_set('s3://bucket/none', backend_args=store(labeled_root))
+    with pytest.raises(DataError, match=r'info file http://.*/nuscenes_infos_train.pkl cannot be read'):
+        training_set(server(tmp_path))
+    with pytest.raises(ConfigError, match=r'no file back end of mmengine reads it .*set `backend_args`'):
+        training_set('gs://bucket/data')
+    with pytest.raises(ConfigError, match=r'no file back end of mmengine reads it .*wrong'):
+        training_set('s3://bucket/data', backend_args=dict(backend='wrong'))
+
+
+def test_missing_maps_of_a_store_are_counted(training_set, labeled_root, store, tmp_path):
+    for entry in labeled_root.iterdir():
+        if entry.name != 'superpixels':
+            (tmp_path / entry.name).symlink_to(entry)
+    (tmp_path / 'superpixels/slic').mkdir(parents=True)
+    (tmp_path / 'superpixels/slic/manifest.json').symlink_to(labeled_root / 'superpixels/slic/manifest.json')
+    with pytest.raises(DataError, match=r's3://bucket/superpixels/slic has no map for \d+ of \d+ images'):
+        training_set('s3://bucket/', backend_args=store(tmp_path))
+
+
+def test_a_server_cannot_list_but_an_absent_map_is_named_when_it_is_read(server, tmp_path, labeled_root):
+    manifest = (labeled_root / 'superpixels/slic/manifest.json').read_text()
+    (tmp_path / 'manifest.json').write_text(manifest)
+    maps = MapFolder(server(tmp_path), 'data')
+    assert maps.missing([('a.jpg', None)]) == []
+    with pytest.raises(DataError, match=r'superpixels map http://.*/a.png is missing: remake it'):
+        maps.read('a.jpg', (2, 2))
+
+
+def test_answers_of_disks_and_stores_agree(store, tmp_path):
+    (tmp_path / 'a').mkdir()
+    (tmp_path / 'a' / 'b.bin').write_bytes(b'1')
+    for root, args in ((str(tmp_path), None), ('s3://bucket', store(tmp_path))):
+        assert read_file(join(root, 'a/b.bin'), 'file', args) == b'1'
+        assert exists(join(root, 'a'), args, folder=True) and not exists(join(root, 'a'), args)
+        assert exists(join(root, 'a/b.bin'), args) and not exists(join(root, 'a/c.bin'), args)
+        assert names_in(join(root, 'a'), args) == {'b.bin'} and names_in(join(root, 'c'), args) == set()
+        with pytest.raises(DataError, match=r'file .*c.bin cannot be read'):
+            read_file(join(root, 'a/c.bin'), 'file', args)
+
+
+def test_paths_below_a_root():
+    assert join('s3://bucket/x', 'a/b') == 's3://bucket/x/a/b'
+    assert join('data', '/a') == '/a' and join('data', 's3://bucket/a') == 's3://bucket/a'
+
+
+def test_tools_do_not_write_into_a_store(run_tool):
+    options = ['--cfg-options', 'train_dataloader.dataset.lazy_init=True', 'train_dataloader.dataset.indices=None']
+    with pytest.raises(SystemExit, match=r's3://bucket.*cannot be (written|read)|no file back end'):
+        run_tool('make_superpixels', 'configs/demo/slidr_demo.py', '--data-root', 's3://bucket/x', *options)
+
+
+def test_maps_of_images_in_a_store_are_made_on_a_disk(run_tool, labeled_root, store, tmp_path):
+    args = store(labeled_root)
+    options = [f'train_dataloader.dataset.backend_args.{key}={value}' for key, value in args.items()]
+    root = ['configs/demo/slidr_demo.py', '--data-root', 's3://bucket/', '--workers', '1']
+    options = ['--cfg-options', 'train_dataloader.dataset.indices=1', *options]
+    with pytest.raises(SystemExit, match=r's3://bucket/superpixels/slic cannot be written: .*--out DIR'):
+        run_tool('make_superpixels', *root, *options)
+    run_tool('make_superpixels', *root, '--out', tmp_path, *options)
+    made = sorted(tmp_path.rglob('*.png'))
+    assert len(made) == 6
+    for path in made:
+        expected = (labeled_root / 'superpixels/slic' / path.relative_to(tmp_path)).read_bytes()
+        assert np.array_equal(np.frombuffer(path.read_bytes(), np.uint8), np.frombuffer(expected, np.uint8))

@@ -1,0 +1,276 @@
+"""Resumed runs have the learning rates of undisturbed ones, whatever changed in between."""
+
+import json
+import logging
+import os
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+import torch.distributed as dist
+from mmengine.model import BaseModel
+from mmengine.runner import Runner
+from peridot.errors import CheckpointError, ConfigError, PeridotError
+from peridot.hooks import ResumeHook
+from peridot.work_dirs import last_checkpoint
+from torch import nn
+from torch.utils.data import Dataset
+
+SAMPLES = 12
+EPOCHS = 6
+
+
+class Numbers(Dataset):
+    metainfo = {}
+
+    def __len__(self) -> int:
+        return SAMPLES
+
+    def __getitem__(self, index: int) -> dict:
+        return dict(x=torch.full((2,), index / SAMPLES))
+
+
+class Net(BaseModel):
+    """Counts its steps as the pre-trainer does."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer = nn.Linear(2, 1)
+        self.register_buffer('iteration', torch.zeros((), dtype=torch.int64))
+
+    def forward(self, x, mode='loss'):
+        self.iteration += 1
+        return dict(loss=self.layer(x).square().mean())
+
+    def rescale_steps(self, ratio: float) -> None:
+        self.iteration.fill_(round(int(self.iteration) * ratio))
+
+
+def train(folder: Path, schedule, batch: int, epochs: int = EPOCHS, resume=None, **settings) -> Runner:
+    """A run on 12 samples; its learning rates are logged after every iteration."""
+    optimizer = settings.pop('optimizer', dict(type='SGD', lr=0.1, momentum=0.9))
+    config = dict(
+        model=Net(),
+        work_dir=str(folder),
+        train_dataloader=dict(
+            batch_size=batch,
+            num_workers=0,
+            dataset=Numbers(),
+            sampler=dict(type='DefaultSampler', shuffle=True),
+            collate_fn=dict(type='default_collate'),
+        ),
+        train_cfg=dict(by_epoch=True, max_epochs=epochs),
+        optim_wrapper=dict(optimizer=optimizer),
+        param_scheduler=schedule,
+        default_hooks=dict(
+            logger=dict(type='LoggerHook', interval=1), checkpoint=dict(type='CheckpointHook', interval=1)
+        ),
+        experiment_name=f'{folder}_{batch}_{epochs}'.replace('/', '_'),
+        randomness=dict(seed=0),
+        resume=resume is not None,
+        load_from=str(resume) if resume else None,
+    )
+    config = {**config, **settings}
+    runner = Runner(**config)
+    # as from_cfg has it
+    runner.cfg = type(runner.cfg)(dict(param_scheduler=schedule))
+    runner.register_hook(ResumeHook())
+    runner.train()
+    return runner
+
+
+def logged(folder: Path, name: str = 'lr') -> dict[int, float]:
+    """Values by step; a later run overwrites the steps it repeated."""
+    rows = [json.loads(line) for log in sorted(folder.glob('*/vis_data/scalars.json')) for line in log.open()]
+    return {row['step']: row[name] for row in rows if name in row}
+
+
+def resumed(folder: Path, schedule, before: int, after: int, epochs: int = 2, **settings) -> tuple[dict, Runner]:
+    """Learning rates after the resumption of a run that stopped after some epochs."""
+    train(folder, schedule, before, epochs)
+    second = folder.with_name(f'{folder.name}_resumed')
+    runner = train(second, schedule, after, resume=last_checkpoint(folder), **settings)
+    return logged(second), runner
+
+
+OURS = dict(type='peridot.WarmupCosineLR', warmup=0.2, end=EPOCHS, by_epoch=True, convert_to_iter_based=True)
+SQRT = dict(
+    type='peridot.WarmupReciprocalSqrtLR',
+    **dict(warmup=1, tau=0.45, cooldown=4, end=EPOCHS, by_epoch=True, convert_to_iter_based=True),
+)
+PAIR = [
+    dict(type='LinearLR', start_factor=0.01, by_epoch=True, end=1, convert_to_iter_based=True),
+    dict(
+        type='CosineAnnealingLR', T_max=5, begin=1, end=EPOCHS, eta_min=1e-4, by_epoch=True, convert_to_iter_based=True
+    ),
+]
+CYCLE = [
+    dict(type='OneCycleLR', eta_max=0.2, total_steps=EPOCHS, end=EPOCHS, by_epoch=True, convert_to_iter_based=True),
+    dict(
+        type='CosineAnnealingMomentum',
+        **dict(T_max=EPOCHS, end=EPOCHS, eta_min=0.5, by_epoch=True, convert_to_iter_based=True),
+    ),
+]
+POLY = dict(type='PolyLR', power=0.9, eta_min=1e-5, end=EPOCHS, by_epoch=True, convert_to_iter_based=True)
+MIXED = [
+    dict(type='LinearLR', start_factor=0.1, by_epoch=True, end=1, convert_to_iter_based=True),
+    dict(type='MultiStepLR', milestones=[1, 3, 5], by_epoch=True),
+]
+
+
+@pytest.mark.parametrize('before, after', [(2, 6), (6, 2), (4, 3)])
+@pytest.mark.parametrize('schedule', [[OURS], [SQRT], PAIR, CYCLE, [POLY], MIXED, [MIXED[1]], None])
+def test_another_batch_size_keeps_the_schedule_in_epochs(schedule, before, after, tmp_path):
+    train(tmp_path / 'whole', schedule, after)
+    found, runner = resumed(tmp_path / 'part', schedule, before, after)
+    expected = logged(tmp_path / 'whole')
+    length = SAMPLES // after
+    assert sorted(found) == list(range(2 * length + 1, EPOCHS * length + 1))
+    assert found == {step: expected[step] for step in found}
+    assert runner.iter == int(runner.model.iteration) == EPOCHS * length
+    momentum = runner.optim_wrapper.param_groups[0]['momentum']
+    assert momentum == (pytest.approx(0.5, abs=0.05) if schedule is CYCLE else 0.9)
+
+
+def run_process(rank: int, port: int, folder: str) -> None:
+    dist.init_process_group('gloo', init_method=f'tcp://127.0.0.1:{port}', rank=rank, world_size=2)
+    torch.set_num_threads(1)
+    runner = train(Path(folder) / 'two', [OURS], 3, resume=Path(folder) / 'one' / 'epoch_2.pth')
+    torch.save((runner.iter, runner.optim_wrapper.param_groups[0]['lr']), f'{folder}/{rank}.pt')
+    dist.barrier()
+    # tearing down gloo can hang in the destructors; everything is saved
+    os._exit(0)
+
+
+def test_two_processes_continue_what_one_began(tmp_path, free_port):
+    train(tmp_path / 'one', [OURS], 2, 2)
+    torch.multiprocessing.spawn(run_process, (free_port, str(tmp_path)), nprocs=2)
+    whole = train(tmp_path / 'whole', [OURS], 6)
+    expected = logged(tmp_path / 'whole')
+    assert logged(tmp_path / 'two') == {step: rate for step, rate in expected.items() if step > 4}
+    last = (whole.iter, whole.optim_wrapper.param_groups[0]['lr'])
+    assert [torch.load(tmp_path / f'{rank}.pt') for rank in range(2)] == [last, last]
+
+
+def test_both_numbers_are_named(tmp_path):
+    resumed(tmp_path / 'part', [OURS], 2, 6)
+    log = next((tmp_path / 'part_resumed').glob('*/*.log')).read_text()
+    assert 'a run with 6 iterations an epoch, this one has 2 (other batch size' in log
+    assert 'continues as iteration 4 instead of 12' in log
+
+
+def test_the_same_batch_size_changes_nothing(tmp_path):
+    for schedule in ([OURS], PAIR, CYCLE):
+        folder = tmp_path / str(len(list(tmp_path.iterdir())))
+        train(folder / 'whole', schedule, 3)
+        found, _ = resumed(folder / 'part', schedule, 3, 3)
+        assert found == {step: rate for step, rate in logged(folder / 'whole').items() if step > 8}
+        log = next((folder / 'part_resumed').glob('*/*.log')).read_text()
+        assert 'iterations an epoch' not in log and 'as this config says' not in log
+
+
+IN_ITERATIONS = [
+    [dict(OURS, warmup=9)],
+    [dict(type='LinearLR', start_factor=0.01, by_epoch=False, end=9), dict(OURS, warmup=0.01)],
+    [dict(type='StepLR', step_size=9, gamma=0.5, by_epoch=False)],
+    [dict(type='MultiStepLR', milestones=[3, 15], by_epoch=False)],
+    [dict(type='ExponentialLR', gamma=0.9, by_epoch=False)],
+]
+
+
+@pytest.mark.parametrize('schedule', IN_ITERATIONS)
+def test_lengths_in_iterations_keep_their_part_of_an_epoch(schedule, tmp_path):
+    """The schedule of the run that was begun, 6 iterations an epoch, at every second or third of its iterations."""
+    train(tmp_path / 'whole', schedule, 2)
+    expected = logged(tmp_path / 'whole')
+    # 2 iterations an epoch, interrupted again after another epoch
+    found, _ = resumed(tmp_path / 'part', schedule, 2, 6, epochs=2)
+    part = {step: rate for step, rate in found.items() if step in (5, 7, 9, 11)}
+    assert part == pytest.approx({step: expected[3 * (step - 1) + 1] for step in part}, rel=1e-6)
+    again = tmp_path / 'again'
+    train(again, schedule, 6, resume=tmp_path / 'part_resumed' / 'epoch_3.pth')
+    assert logged(again) == {step: rate for step, rate in found.items() if step > 6}
+    # and back to the first batch size
+    back = tmp_path / 'back'
+    train(back, schedule, 2, resume=tmp_path / 'part_resumed' / 'epoch_4.pth')
+    assert logged(back) == pytest.approx({step: rate for step, rate in expected.items() if step > 24}, rel=1e-6)
+
+
+def test_a_lower_learning_rate_in_the_config_counts(tmp_path):
+    train(tmp_path / 'part', [OURS], 3, 2)
+    train(tmp_path / 'whole', [OURS], 3, optimizer=dict(type='SGD', lr=0.01, momentum=0.9))
+    second = tmp_path / 'second'
+    lower = dict(type='SGD', lr=0.01, momentum=0.9)
+    train(second, [OURS], 3, resume=tmp_path / 'part' / 'epoch_2.pth', optimizer=lower)
+    assert logged(second) == {step: rate for step, rate in logged(tmp_path / 'whole').items() if step > 8}
+    assert 'as this config says' in next(second.glob('*/*.log')).read_text()
+    # so does a training that was prolonged, and a rate without schedule
+    longer = dict(OURS, end=2 * EPOCHS)
+    train(tmp_path / 'long', [longer], 3, epochs=8)
+    train(tmp_path / 'prolonged', [longer], 3, epochs=8, resume=tmp_path / 'part' / 'epoch_2.pth')
+    assert logged(tmp_path / 'prolonged') == {s: r for s, r in logged(tmp_path / 'long').items() if s > 8}
+    train(tmp_path / 'none', None, 3, epochs=3, resume=tmp_path / 'part' / 'epoch_2.pth', optimizer=lower)
+    assert set(logged(tmp_path / 'none').values()) == {0.01}
+
+
+def test_a_checkpoint_from_within_an_epoch_begins_it_again(tmp_path):
+    hooks = dict(
+        logger=dict(type='LoggerHook', interval=1), checkpoint=dict(type='CheckpointHook', interval=1, by_epoch=False)
+    )
+    train(tmp_path / 'whole', PAIR, 3, default_hooks=hooks)
+    expected = logged(tmp_path / 'whole')
+    for iteration, first in ((10, 9), (12, 13)):
+        folder = tmp_path / str(iteration)
+        runner = train(folder, PAIR, 3, resume=tmp_path / 'whole' / f'iter_{iteration}.pth')
+        assert logged(folder) == {step: rate for step, rate in expected.items() if step >= first}
+        assert runner.iter == 4 * EPOCHS
+
+
+PLATEAU = [dict(type='ReduceOnPlateauLR', monitor='loss', by_epoch=True), OURS]
+
+
+def test_a_schedule_that_cannot_be_brought_to_other_epochs_is_refused(tmp_path):
+    with pytest.raises(ConfigError, match=r'ReduceOnPlateauLR follows the metrics.*iteration 4 of 12: resume with'):
+        resumed(tmp_path / 'part', PLATEAU, 2, 6)
+    train(tmp_path / 'same', PLATEAU, 2, resume=tmp_path / 'part' / 'epoch_2.pth')
+
+
+def test_weights_alone_cannot_be_resumed(tmp_path):
+    train(tmp_path / 'part', None, 3, 1)
+    torch.save(dict(meta={}, state_dict=Net().state_dict()), tmp_path / 'backbone.pth')
+    with pytest.raises(CheckpointError, match=r'backbone\.pth holds weights, but no state of a run .*load_from=FILE'):
+        train(tmp_path / 'second', None, 3, resume=tmp_path / 'backbone.pth')
+
+
+def test_a_moved_and_a_copied_work_directory(tmp_path):
+    best = dict(checkpoint=dict(type='CheckpointHook', interval=1, save_best='loss', rule='less', max_keep_ckpts=1))
+    train(tmp_path / 'old', None, 3, 2)
+    noted = (tmp_path / 'old' / 'last_checkpoint').read_text()
+    shutil.copytree(tmp_path / 'old', tmp_path / 'copy')
+    # the copy's own, not that of the original, which may have gone on
+    assert last_checkpoint(tmp_path / 'copy') == str(tmp_path / 'copy' / 'epoch_2.pth') != noted
+    (tmp_path / 'old').rename(tmp_path / 'new')
+    assert last_checkpoint(tmp_path / 'new') == str(tmp_path / 'new' / 'epoch_2.pth')
+    runner = train(tmp_path / 'new', None, 3, 3, resume=last_checkpoint(tmp_path / 'new'), default_hooks=best)
+    assert runner.message_hub.get_info('last_ckpt') == str(tmp_path / 'new' / 'epoch_3.pth')
+    (tmp_path / 'copy' / 'epoch_2.pth').rename(tmp_path / 'away.pth')
+    with pytest.raises(PeridotError, match=r'names .*old/epoch_2\.pth, which exists neither there nor in .*copy: put'):
+        last_checkpoint(tmp_path / 'copy')
+    # checkpoints that lie elsewhere (out_dir of the CheckpointHook)
+    (tmp_path / 'copy' / 'last_checkpoint').write_text(str(tmp_path / 'away.pth'))
+    assert last_checkpoint(tmp_path / 'copy') == str(tmp_path / 'away.pth')
+
+
+def test_a_copy_does_not_delete_the_best_checkpoint_of_the_original(tmp_path):
+    info = dict(last_ckpt='/runs/a/epoch_3.pth', best_ckpt='/runs/a/best_loss_2.pth', best_score=1.0, best_ckpt_x=None)
+    checkpoint = dict(meta=dict(epoch=3, iter=3), message_hub=dict(runtime_info=info), state_dict={})
+    hook, runner = ResumeHook(), logging.LoggerAdapter(logging.getLogger())
+    runner._resume, runner._load_from, runner.train_loop = True, str(tmp_path / 'epoch_3.pth'), None
+    hook.after_load_checkpoint(runner, checkpoint)
+    assert info['best_ckpt'] == str(tmp_path / 'best_loss_2.pth') and info['best_ckpt_x'] is None
+    assert info['last_ckpt'] == str(tmp_path / 'epoch_3.pth')
+    # a checkpoint that was copied alone, under another name, belongs to its old folder
+    runner._load_from, info['best_ckpt'] = str(tmp_path / 'start.pth'), '/runs/a/best_loss_2.pth'
+    hook.after_load_checkpoint(runner, checkpoint)
+    assert info['best_ckpt'] == '/runs/a/best_loss_2.pth'

@@ -1,0 +1,221 @@
+import contextlib
+import os
+import pickle
+import shutil
+from argparse import Namespace
+from pathlib import Path
+
+import pytest
+from peridot.cli import load_config
+from peridot.errors import CheckpointError, ConfigError, DataError
+from peridot.maps import Manifest, write_manifest
+from peridot.preflight import preflight
+from peridot.preflight import survey as survey_module
+from peridot.preflight.maps import check_training_maps
+from peridot.preflight.run import PROBE, check_settings
+from peridot.preflight.sources import sources_of
+from peridot.preflight.survey import survey
+
+REPO = Path(__file__).resolve().parents[2]
+
+
+@pytest.fixture
+def root(demo_root, tmp_path) -> Path:
+    """A copy of the demo whose files may be removed or replaced."""
+    return Path(shutil.copytree(demo_root, tmp_path / 'streets', copy_function=os.link))
+
+
+def config_of(name: str, root: Path, *options: str):
+    given = dict(option.split('=', 1) for option in options)
+    return load_config(Namespace(config=str(REPO / 'configs' / f'{name}.py'), data_root=str(root), cfg_options=given))
+
+
+def change_infos(root: Path, split: str, change) -> None:
+    path = root / f'nuscenes_infos_{split}.pkl'
+    content = pickle.loads(path.read_bytes())
+    for info in content['data_list']:
+        change(info)
+    path.unlink()
+    path.write_bytes(pickle.dumps(content))
+
+
+def first_of(root: Path, split: str, key) -> Path:
+    return root / key(pickle.loads((root / f'nuscenes_infos_{split}.pkl').read_bytes())['data_list'][0])
+
+
+def points_of(info: dict) -> str:
+    return f'samples/LIDAR_TOP/{info["lidar_points"]["lidar_path"]}'
+
+
+def front_image_of(info: dict) -> str:
+    return f'samples/CAM_FRONT/{info["images"]["CAM_FRONT"]["img_path"]}'
+
+
+def labels_of(info: dict) -> str:
+    return f'lidarseg/v1.0-mini/{info["pts_semantic_mask_path"]}'
+
+
+def replace(path: Path, content: bytes) -> None:
+    path.unlink()
+    path.write_bytes(content)
+
+
+def test_nothing_is_changed_where_all_is_there(root):
+    config = config_of('demo/also_demo', root)
+    before = config.to_dict()
+    assert preflight(config) == []
+    assert config.to_dict() == before
+
+
+def test_a_probe_without_labels_is_switched_off_and_the_training_goes_on(root, run_tool, tmp_path, caplog):
+    for split in ('train', 'val'):
+        change_infos(root, split, lambda info: info.pop('pts_semantic_mask_path'))
+    run_tool(
+        'train', 'configs/demo/also_demo.py', '--data-root', root, '--work-dir', tmp_path / 'run',
+        '--cfg-options', 'train_cfg.max_epochs=1', 'train_dataloader.dataset.indices=1',
+    )  # fmt: skip
+    assert (tmp_path / 'run' / 'backbone.pth').is_file()
+    log = next((tmp_path / 'run').glob('*/*.log')).read_text()
+    assert 'peridot.LinearProbeLoop is switched off: nuscenes_infos_val.pkl has samples without point labels' in log
+    assert 'pictures are switched off: nuscenes_infos_val.pkl has samples without point labels' in log
+
+
+def test_a_test_needs_its_labels(root):
+    shutil.rmtree(root / 'lidarseg')
+    with pytest.raises(DataError, match=r'validation data: \d+ of \d+ files with labels .* do not exist'):
+        preflight(config_of('demo/also_demo', root), training=False)
+
+
+def test_fine_tuning_needs_its_validation(root):
+    first_of(root, 'val', points_of).unlink()
+    with pytest.raises(DataError, match=r'validation data: 1 of \d+ files with points .* do not exist'):
+        preflight(config_of('demo/minkunet18_100pct_demo', root, 'load_from=None'))
+
+
+def test_missing_validation_infos_switch_the_probe_off(root):
+    (root / 'nuscenes_infos_val.pkl').unlink()
+    config = config_of('demo/also_demo', root)
+    warnings = preflight(config)
+    assert all('nuscenes_infos_val.pkl does not exist: make it with' in warning for warning in warnings)
+    assert len(warnings) == 2 and all(config[key] is None for key in PROBE)
+    assert not any('Picture' in hook['type'] for hook in config.custom_hooks)
+
+
+@pytest.mark.parametrize(
+    'key, content, message',
+    [
+        (points_of, None, r'training data: 1 of \d+ files with points that were looked for do not exist \(.*LIDAR_TOP'),
+        (front_image_of, None, r'training data: 1 of \d+ files with images that were looked for do not exist'),
+        (points_of, b'12345', r'training data: point file .* has 5 bytes'),
+        (front_image_of, b'12345', r'training data: image file .* is truncated or damaged'),
+    ],
+)
+def test_training_files_are_looked_for_and_some_are_read(root, key, content, message):
+    path = first_of(root, 'train', key)
+    path.unlink() if content is None else replace(path, content)
+    with pytest.raises(DataError, match=message) as caught:
+        preflight(config_of('demo/slidr_demo', root, 'train_dataloader.dataset.maps=None'))
+    assert '\n' not in str(caught.value)
+
+
+@pytest.mark.parametrize('key', [points_of, front_image_of, labels_of])
+def test_damaged_validation_files_only_switch_off(root, key):
+    replace(first_of(root, 'val', key), b'12345')
+    config = config_of('demo/ppkt_demo', root)
+    warnings = preflight(config)
+    assert {warning.split(' is ')[0].split(' are ')[0] for warning in warnings} == {
+        points_of: {'peridot.LinearProbeLoop', 'pictures'},
+        front_image_of: {'pictures'},
+        labels_of: {'peridot.LinearProbeLoop', 'pictures'},
+    }[key]
+
+
+def test_missing_sweeps_are_found(root):
+    steps = 'train_dataloader.dataset.num_sweeps=1'
+    config = config_of('demo/also_demo', root, steps)
+    config.train_dataloader.dataset.pipeline.insert(1, dict(type='peridot.LoadSecondSweep'))
+    assert preflight(config) == []
+    for path in (root / 'sweeps' / 'LIDAR_TOP').iterdir():
+        path.unlink()
+    with pytest.raises(DataError, match=r'training data: .* files with sweeps that were looked for do not exist'):
+        preflight(config)
+
+
+def test_all_files_are_looked_for_when_asked(root, monkeypatch):
+    monkeypatch.setattr('peridot.preflight.run.LOOKED_AT', 2)
+    infos = pickle.loads((root / 'nuscenes_infos_train.pkl').read_bytes())['data_list']
+    (root / points_of(infos[3])).unlink()
+    preflight(config_of('demo/also_demo', root))
+    with pytest.raises(DataError, match='1 of 16 files with points'):
+        preflight(config_of('demo/also_demo', root), everything=True)
+
+
+@pytest.mark.parametrize('processes, size, fits', [(1, 16, True), (1, 17, False), (2, 8, True), (2, 9, False)])
+def test_a_batch_for_every_process(root, monkeypatch, processes, size, fits):
+    monkeypatch.setenv('WORLD_SIZE', str(processes))
+    config = config_of('demo/also_demo', root, f'train_dataloader.batch_size={size}')
+    message = rf'16 samples, less than a batch of {size} in each of {processes} processes'
+    with contextlib.nullcontext() if fits else pytest.raises(DataError, match=message):
+        preflight(config)
+
+
+@pytest.mark.parametrize(
+    'config, options, error, message',
+    [
+        ('demo/slidr_demo', ['model.teacher.weights=no.pth'], CheckpointError, r'teacher weights no.pth not found'),
+        ('demo/also_demo', ['load_from=no.pth'], CheckpointError, r'checkpoint no.pth not found'),
+        ('demo/scalr_zero-shot_demo', ['val_cfg.embeddings=no.st'], DataError, r'text vectors no.st'),
+        ('demo/also_demo', ['optim_wrapper.type=AmpOptimWrapper'], ConfigError, r'needs a GPU'),
+        (
+            'finetune/centerpoint_voxel01_nus/100pct',
+            ['load_from=None'],
+            DataError,
+            r'objects .*nuscenes_dbinfos_train.pkl does not',
+        ),
+    ],
+)
+def test_single_files_and_settings(root, config, options, error, message):
+    (root / 'nuscenes_dbinfos_train.pkl').unlink(missing_ok=True)
+    with pytest.raises(error, match=message) as caught:
+        preflight(config_of(config, root, *options))
+    assert '\n' not in str(caught.value)
+
+
+def test_stored_features_need_no_weights(root):
+    config = config_of('demo/slidr_demo', root, 'model.teacher.weights=no.pth')
+    config.model.teacher = dict(type='peridot.StoredTeacher', teacher=dict(config.model.teacher))
+    check_settings(config, training=True)
+
+
+def test_datasets_of_mmdet3d_are_looked_at_too(objects_root):
+    config = config_of('demo/centerpoint_pillar02_demo', objects_root, 'load_from=None')
+    assert preflight(config) == []
+
+
+def test_an_info_file_is_read_once(root, monkeypatch):
+    read, paths = survey_module.read_info_file, []
+    monkeypatch.setattr(survey_module, 'read_info_file', lambda *args: paths.append(args[0]) or read(*args))
+    preflight(config_of('demo/also_demo', root))
+    assert len(paths) == len(set(paths)) == 2
+
+
+def test_label_maps_of_other_classes(tmp_path):
+    from mmengine.config import Config
+
+    write_manifest(tmp_path / 'labels', Manifest(kind='labels', classes=['road', 'car', 'tree']))
+    dataset = dict(type='peridot.PairedDataset', data_root=str(tmp_path), ann_file='x.pkl', maps=dict(labels='labels'))
+    config = Config(dict(train_dataloader=dict(dataset=dataset), model=dict(objectives=dict(vmf=dict(num_classes=3)))))
+    check_training_maps(config)
+    config.model.objectives.vmf.num_classes = 4
+    with pytest.raises(ConfigError, match=r'objectives\.vmf\.num_classes=4, but the maps in .* 3 classes: set'):
+        check_training_maps(config)
+    config.train_dataloader.dataset.maps.labels = 'absent'
+    with pytest.raises(DataError, match='absent does not exist: make maps with'):
+        check_training_maps(config)
+
+
+def test_surveys_count(root):
+    found = survey(sources_of(config_of('demo/also_demo', root), training=True), look_at=4)
+    assert [(item.source.use, item.samples, item.looked_at) for item in found] == [
+        ('training', 16, 4), ('validation', 4, 4), ('fit of the probe', 16, 4), ('picture', 4, 1)
+    ]  # fmt: skip
