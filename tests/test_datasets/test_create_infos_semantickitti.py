@@ -76,11 +76,13 @@ def test_jpeg_in_place_of_png(root, lines):
 
 
 def test_scans_with_gaps_have_their_own_pose(root, lines):
+    (root / 'sequences/00/times.txt').write_text('0\n0.1\n0.2\n0.3\n')
     create_semantickitti_infos(root)
     whole = infos(root, 'train')
     (root / 'sequences/00/velodyne/000001.bin').unlink()
     create_semantickitti_infos(root)
     assert infos(root, 'train') == [whole[0], whole[2], whole[3]]
+    assert [info['timestamp'] for info in infos(root, 'train')] == [0, 0.2, 0.3]
     assert '1 of 6 scans are absent, though later ones of their sequence are there (sequences 00: 1)' in lines[0]
     assert 'data_odometry_velodyne.zip' in lines[0]
 
