@@ -76,8 +76,9 @@ def test_a_probe_without_labels_is_switched_off_and_the_training_goes_on(root, r
     )  # fmt: skip
     assert (tmp_path / 'run' / 'backbone.pth').is_file()
     log = next((tmp_path / 'run').glob('*/*.log')).read_text()
-    assert 'peridot.LinearProbeLoop is switched off: nuscenes_infos_val.pkl has samples without point labels' in log
-    assert 'pictures are switched off: nuscenes_infos_val.pkl has samples without point labels' in log
+    for what in ('peridot.LinearProbeLoop is', 'pictures are'):
+        line = next(line for line in log.splitlines() if f'{what} switched off: ' in line)
+        assert 'samples of ' in line and 'nuscenes_infos_val.pkl lack point labels' in line
 
 
 def test_a_test_needs_its_labels(root):
@@ -130,6 +131,29 @@ def test_damaged_validation_files_only_switch_off(root, key):
     }[key]
 
 
+def test_samples_that_lack_something_are_not_counted(root, monkeypatch):
+    """Two samples have an image of the camera, none of the few that would be looked at; two have labels."""
+    monkeypatch.setattr('peridot.preflight.run.LOOKED_AT', 3)
+    kept = []
+
+    def strip(info: dict) -> None:
+        if len(kept) not in (3, 4):
+            info['images']['CAM_FRONT'].pop('img_path')
+            info.pop('pts_semantic_mask_path')
+        kept.append(info['token'])
+
+    for split in ('train', 'val'):
+        kept.clear()
+        change_infos(root, split, strip)
+    config = config_of('demo/ppkt_demo', root, 'train_dataloader.batch_size=2')
+    assert preflight(config) == [] and config.val_cfg is not None
+    counts = {item.source.use: item.samples for item in survey(sources_of(config, training=True))}
+    assert counts == {'training': 2, 'validation': 1, 'fit of the probe': 2, 'picture': 1}
+    config.merge_from_dict({'train_dataloader.batch_size': 3})
+    with pytest.raises(DataError, match='the training set has 2 samples, less than a batch of 3'):
+        preflight(config)
+
+
 def test_missing_sweeps_are_found(root):
     steps = 'train_dataloader.dataset.num_sweeps=1'
     config = config_of('demo/also_demo', root, steps)
@@ -137,7 +161,7 @@ def test_missing_sweeps_are_found(root):
     assert preflight(config) == []
     for path in (root / 'sweeps' / 'LIDAR_TOP').iterdir():
         path.unlink()
-    with pytest.raises(DataError, match=r'training data: .* files with sweeps that were looked for do not exist'):
+    with pytest.raises(DataError, match=r'training data: 16 of 16 sweeps before key frames are absent'):
         preflight(config)
 
 

@@ -245,5 +245,5 @@ def test_images_of_some_scans_are_enough(semantickitti_root, tmp_path, run_tool)
     log = next(work_dir.glob('*/*.log')).read_text()
     warnings = [line for line in log.splitlines() if 'WARNING' in line and 'lack an image of CAM2' in line]
     assert sum('1 of 2 samples' in line and 'left out' in line for line in warnings) == 1
-    assert sum('no figures of the features: 2 of 2 samples' in line for line in warnings) == 1
+    assert sum('pictures are switched off: 1 of 1 samples' in line for line in warnings) == 1
     assert not (work_dir / 'pictures').exists()

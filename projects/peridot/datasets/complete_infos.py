@@ -20,6 +20,12 @@ def cameras_with_image(info: dict) -> list[str]:
     return [name for name, camera in cameras if isinstance(camera, dict) and camera.get('img_path')]
 
 
+def is_complete(info: dict, cameras: Collection[str], labels: bool) -> bool:
+    """Whether a raw info has an image of all cameras, and labels of its points if they are asked for."""
+    has_labels = not labels or bool(info.get('pts_semantic_mask_path'))
+    return has_labels and set(cameras).issubset(cameras_with_image(info))
+
+
 def divide_complete(
     infos: list[dict], cameras: Collection[str], labels: bool, ann_file: str, remedy: str, missing: str
 ) -> tuple[list[dict], list[str]]:
@@ -39,11 +45,9 @@ def divide_complete(
     Raises:
         DataError: No info is complete, or `missing` is 'error' and some are not.
     """
-    wanted = set(cameras)
     whole, others = [], []
     for info in infos:
-        complete = wanted.issubset(cameras_with_image(info)) and not (labels and not info.get('pts_semantic_mask_path'))
-        (whole if complete else others).append(info)
+        (whole if is_complete(info, cameras, labels) else others).append(info)
     names = [token_of(info) for info in others]
     if others:
         what = ' or '.join([*[f'an image of {", ".join(cameras)}'] * bool(cameras), *['point labels'] * labels])

@@ -236,7 +236,8 @@ class PairedDataset(BaseDataset):
         self.data_prefix = {name: path.replace('{version}', version) for name, path in self.data_prefix.items()}
         with paused_collector():
             infos = [self._parsed(info) for info in self._complete(content['data_list'])]
-        if self.num_sweeps:
+        # other stores than folders are not listed
+        if self.num_sweeps and self.backend_args is None:
             keep_existing_sweeps(infos, self.missing)
         if self.frame_rule is not None:
             link_frames(infos, self.frame_rule)

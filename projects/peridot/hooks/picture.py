@@ -1,6 +1,5 @@
 """Figures of what a network learns, during training."""
 
-import logging
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +9,6 @@ from mmengine.hooks import Hook
 from mmengine.logging import print_log
 from torch import nn
 
-from peridot.errors import DataError
 from peridot.registry import DATASETS
 from peridot.visualization.figures import save_figure
 from peridot.weights import averaged_weights, unwrap
@@ -20,8 +18,7 @@ class PictureHook(Hook):
     """Base of the hooks that draw one sample after each validation and at the end of training.
 
     The sample is one of the config's `picture_dataset`, a paired dataset without random transforms. Figures go to
-    `pictures/` in the work directory and to the visualizer's backends (TensorBoard). If the sample cannot be read, the
-    training starts with a warning and goes without figures.
+    `pictures/` in the work directory and to the visualizer's backends (TensorBoard).
 
     Args:
         index: Sample of that dataset.
@@ -34,7 +31,6 @@ class PictureHook(Hook):
         self.index = index
         # the last validation and the end of training show the same weights
         self._drawn: Path | None = None
-        self._readable = True
 
     def draw(self, model: nn.Module, inputs: dict, dataset: BaseDataset) -> np.ndarray:
         """Draw the sample.
@@ -49,17 +45,6 @@ class PictureHook(Hook):
         """
         raise NotImplementedError
 
-    def before_train(self, runner) -> None:
-        """Read the sample once: a figure is no reason to end a training later."""
-        if runner.rank != 0:
-            return
-        try:
-            DATASETS.build(runner.cfg.picture_dataset)[self.index]
-        except (DataError, IndexError) as error:
-            self._readable = False
-            reason = error if isinstance(error, DataError) else f'picture_dataset has no sample {self.index}'
-            print_log(f'no figures of the {self.subject}: {reason}', 'current', logging.WARNING)
-
     def after_val(self, runner) -> None:
         """Draw after a validation."""
         self._draw(runner)
@@ -71,7 +56,7 @@ class PictureHook(Hook):
     @torch.no_grad()
     def _draw(self, runner) -> None:
         path = Path(runner.work_dir) / 'pictures' / f'{self.subject}_epoch_{runner.epoch}.png'
-        if runner.rank != 0 or self._drawn == path or not self._readable:
+        if runner.rank != 0 or self._drawn == path:
             return
         model = unwrap(runner.model).eval()
         dataset = DATASETS.build(runner.cfg.picture_dataset)

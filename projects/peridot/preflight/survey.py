@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 from mmengine.dataset import BaseDataset
 
+from peridot.datasets.complete_infos import is_complete
 from peridot.datasets.paired_dataset import paused_collector, read_info_file
 from peridot.datasets.sampler import seeded_sample
 from peridot.errors import DataError, PeridotError
@@ -93,10 +94,18 @@ def _cut(path: str, items: list[Survey], look_at: int | None) -> list[bytes]:
     infos = read_info_file(path, settings['data_root'], settings.get('backend_args'))
     parts = []
     for item in items:
-        item.samples = len(infos['data_list'])
+        used = _used_infos(infos['data_list'], item.source)
+        item.samples = len(used)
         rows = _rows(item.source, item.samples, look_at)
-        parts.append(pickle.dumps({**infos, 'data_list': [infos['data_list'][row] for row in rows]}))
+        parts.append(pickle.dumps({**infos, 'data_list': [used[row] for row in rows]}))
     return parts
+
+
+def _used_infos(infos: list[dict], source: Source) -> list[dict]:
+    """Infos without those of the samples that the dataset leaves out; all if it refuses them."""
+    cameras, labels = source.settings.get('cameras') or (), 'labels' in source.reads
+    whole = [info for info in infos if is_complete(info, cameras, labels)]
+    return infos if source.settings.get('missing') == 'error' or not whole else whole
 
 
 @contextmanager
