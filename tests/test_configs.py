@@ -118,7 +118,7 @@ def small_data(content: Config) -> list[str]:
         options += [f'{place}.maps.{name}={MAPS[name]}' for name in dataset.get('maps', {})]
     for place, dataset in {**datasets, 'picture_dataset': content.picture_dataset}.items():
         if dataset.get('cameras', []) != []:
-            options.append(f"{place}.cameras=['{CATALOG[dataset.dataset].front_camera}']")
+            options.append(f"{place}.cameras=['{CATALOG[dataset.dataset].front_camera or 'CAM_FRONT'}']")
     if not content.val_cfg:
         return options
     options += [*SMALL_LOOPS[content.val_cfg.type], 'val_dataloader.num_workers=0', 'val_dataloader.dataset.indices=1']

@@ -192,7 +192,9 @@ def test_errors_are_one_line(demo_root, folders, tmp_path, run_tool):
         info.pop('pts_semantic_mask_path')
     dump(infos, tmp_path / 'infos.pkl')
     config_for(demo_root, ann_file=str(tmp_path / 'infos.pkl')).dump(tmp_path / 'unlabeled.py')
-    with pytest.raises(SystemExit, match=r'^error: sample .* has no point labels.*lidarseg') as stopped:
+    with pytest.raises(
+        SystemExit, match=r'^error: 16 of 16 samples of .* lack an image of .* or point labels'
+    ) as stopped:
         run_tool('eval_weak_labels', tmp_path / 'unlabeled.py', '--maps', folders['blocks'], '--workers', 0)
     assert '\n' not in stopped.value.code
     config_for(demo_root).dump(tmp_path / 'config.py')

@@ -182,7 +182,14 @@ def test_hook_draws_the_front_camera_up(pretraining, demo_root, tmp_path, monkey
         )
         visualizer = SimpleNamespace(add_image=lambda *a, **k: None)
         runner = SimpleNamespace(
-            work_dir=str(tmp_path), epoch=len(seen), iter=1, rank=0, model=model, cfg=config, visualizer=visualizer
+            hooks=[],
+            work_dir=str(tmp_path),
+            epoch=len(seen),
+            iter=1,
+            rank=0,
+            model=model,
+            cfg=config,
+            visualizer=visualizer,
         )
         FeaturePictureHook().after_val(runner)
         assert seen[-1][1].view.forward == forward
