@@ -391,6 +391,6 @@ def test_a_split_pastes_the_objects_of_its_own_frames(tmp_path):
     own = tmp_path / 'splits' / 'kitti_random_10pct_dbinfos.pkl'
     own.parent.mkdir()
     own.touch()
-    changed = splits._with_own_objects(config, 'splits/kitti_random_10pct.txt')
+    changed = splits.with_own_objects(config, 'splits/kitti_random_10pct.txt')
     assert changed['pipeline'][0]['db_sampler']['info_path'] == str(own)
     assert sampler['db_sampler']['info_path'].endswith('kitti_dbinfos_train.pkl')
