@@ -93,7 +93,9 @@ def make_features(
     missing = [source for source in images[rank::world_size] if not folder.is_valid(source.path)]
     size, failures = tuple(folder.manifest.image_size), []
     read = run_parallel(partial(_read, size), missing, workers)
-    for batch in _batches(zip(missing, progress(read, len(missing), 'teacher features')), batch_size):
+    # results first: they are asked for once more and end their workers, which otherwise wait
+    pairs = ((source, item) for item, source in zip(progress(read, len(missing), 'teacher features'), missing))
+    for batch in _batches(pairs, batch_size):
         failures += [item for _, item in batch if isinstance(item, str)]
         good = [(source, item) for source, item in batch if not isinstance(item, str)]
         failures += _write(teacher, folder, good) if good else []

@@ -57,7 +57,8 @@ def make_maps(
     images = [source for group in groups for source in group]
     results = run_parallel(partial(_make_group, generator, job.maps()), groups, generator.workers(job.workers))
     results = progress(chain.from_iterable(results), len(images), generator.kind)
-    for source, (failure, was_made, is_empty) in zip(images, results):
+    # results first: they are asked for once more and end their workers, which otherwise wait
+    for (failure, was_made, is_empty), source in zip(results, images):
         made += was_made
         failures += [failure] if failure else []
         empty += [source.key] if is_empty else []

@@ -160,7 +160,8 @@ def _dataset_of(part: bytes, folder: Path, settings: dict) -> BaseDataset:
     path.write_bytes(part)
     try:
         indices = settings.get('indices') if isinstance(settings.get('indices'), int) else None
-        dataset = DATASETS.build({**settings, 'ann_file': str(path), 'indices': indices})
+        small = dict(ann_file=str(path), indices=indices, serialize_data=False)
+        dataset = DATASETS.build({**settings, **small})
         dataset.full_init()
         return dataset
     except PeridotError as error:
