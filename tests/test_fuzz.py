@@ -3,6 +3,7 @@
 1,000 cases in all; PERIDOT_FUZZ=10000 tries more.
 """
 
+import json
 import os
 import pickle
 import warnings
@@ -11,12 +12,17 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+import pyarrow
 import pytest
 import torch
 from mmengine.registry import init_default_scope
 from peridot.checkpoints import read_checkpoint
+from peridot.datasets.create_infos_argoverse2 import read_feather
 from peridot.datasets.kitti_texts import read_calibration, read_objects, read_rows
 from peridot.datasets.paired_dataset import read_info_file
+from peridot.datasets.recordings.calibration import read_calibration as read_recording
+from peridot.datasets.recordings.point_files import read_points
+from peridot.datasets.recordings.tables import read_poses
 from peridot.errors import PeridotError
 from peridot.maps import FeatureFolder, Manifest, MapFolder, read_manifest, write_manifest, write_map
 from peridot.maps.images import ImageSource
@@ -24,6 +30,10 @@ from peridot.maps.teacher_features import FeatureManifest, read_feature_manifest
 from peridot.registry import DATASETS, TRANSFORMS
 from peridot.structures import ImageViews
 from PIL import Image
+from plyfile import PlyData, PlyElement
+from pyarrow.feather import write_feather
+from pypcd4 import Encoding, PointCloud
+from tiny_recording import POSE, TinyRecording, cloud
 
 CASES = int(os.environ.get('PERIDOT_FUZZ', 1000))
 KITTI = (
@@ -144,6 +154,42 @@ def checkpoint(folder: Path) -> tuple[Path, Callable]:
     return path, read
 
 
+def recording(folder: Path) -> tuple[Path, Callable]:
+    path = folder / 'calibration.json'
+    path.write_text(json.dumps(TinyRecording(folder / 'drive').calibration))
+    return path, lambda: read_recording(path)
+
+
+def scan(kind: str) -> Callable:
+    def make(folder: Path) -> tuple[Path, Callable]:
+        form = read_recording(recording(folder)[0]).points
+        path, points = folder / f'scan.{kind}', cloud(np.random.default_rng(0), 40)
+        if kind == 'npy':
+            np.save(path, points)
+        elif kind == 'ply':
+            rows = points.view([(name, np.float32) for name in form.columns]).ravel()
+            PlyData([PlyElement.describe(rows, 'vertex')]).write(str(path))
+        else:
+            columns = PointCloud.from_points(list(points.T), list(form.columns), [np.float32] * 4)
+            columns.save(path, Encoding.BINARY_COMPRESSED)
+        return path, lambda: read_points(path, form)
+
+    return make
+
+
+def vehicle_poses(folder: Path) -> tuple[Path, Callable]:
+    path = folder / 'poses.csv'
+    rows = [['time', *POSE], *([number, number, 0, 0, 0, 0, 0, 1] for number in range(4))]
+    path.write_text('\n'.join(','.join(map(str, row)) for row in rows))
+    return path, lambda: read_poses(path, {'000': 1.5})
+
+
+def feather(folder: Path) -> tuple[Path, Callable]:
+    path = folder / 'table.feather'
+    write_feather(pyarrow.table({'x': np.arange(50.0), 'y': np.arange(50.0)}), path)
+    return path, lambda: read_feather(path, ('x', 'y'))
+
+
 KINDS = dict(
     points=points,
     labels=labels,
@@ -160,6 +206,12 @@ KINDS = dict(
     boxes=boxes,
     info_file=info_file,
     checkpoint=checkpoint,
+    recording=recording,
+    npy=scan('npy'),
+    pcd=scan('pcd'),
+    ply=scan('ply'),
+    vehicle_poses=vehicle_poses,
+    feather=feather,
 )
 
 
