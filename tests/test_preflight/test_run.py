@@ -205,6 +205,20 @@ def test_single_files_and_settings(root, config, options, error, message):
     assert '\n' not in str(caught.value)
 
 
+@pytest.mark.parametrize('address', ['torchvision://resnet50', 'https://host/backbone.pth'])
+def test_addresses_of_checkpoints_are_left_to_mmengine(root, address):
+    check_settings(config_of('demo/also_demo', root, f'load_from={address}'), training=True)
+
+
+def test_a_picture_of_a_shortened_dataset_is_its_own_sample(root):
+    config = config_of('demo/also_demo', root, 'picture_dataset.indices=3')
+    hook = next(hook for hook in config.custom_hooks if 'Picture' in hook['type'])
+    hook['index'] = 2
+    (picture,) = (item for item in survey(sources_of(config, training=True)) if item.source.use == 'picture')
+    infos = pickle.loads((root / 'nuscenes_infos_val.pkl').read_bytes())['data_list']
+    assert [picture.dataset.get_data_info(0)['token'], picture.looked_at] == [infos[2]['token'], 1]
+
+
 def test_stored_features_need_no_weights(root):
     config = config_of('demo/slidr_demo', root, 'model.teacher.weights=no.pth')
     config.model.teacher = dict(type='peridot.StoredTeacher', teacher=dict(config.model.teacher))

@@ -50,6 +50,7 @@ def _repair(module: ModuleType) -> None:
 
     @functools.wraps(original)
     def load_from_local(filename: str, map_location=None) -> dict:
+        """Like mmengine's, for safetensors too; a CheckpointError names a file that cannot be read."""
         path = Path(filename).expanduser()
         if path.is_file() and path.suffix == '.safetensors' and not is_safetensors(path):
             return read_checkpoint(path)

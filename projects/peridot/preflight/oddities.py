@@ -63,14 +63,12 @@ def oddities(item: Survey, rows: int = 20) -> dict[str, list[str]]:
     return found
 
 
-def _load(info: dict, settings: Mapping, *more: Mapping) -> dict:
+def _load(info: dict, settings: Mapping) -> dict:
     """Points, image files and pairs of a sample."""
     points = next(step for step in steps_of(settings) if READS.get(step['type'].split('.')[-1]) == 'points')
-    steps = [points, dict(type='peridot.LoadImageViews'), dict(type='peridot.ProjectPoints'), *more]
-    pipeline = Compose(
-        [{**step, 'backend_args': info.get('backend_args')} if 'Load' in step['type'] else step for step in steps]
-    )
-    return pipeline(dict(info))
+    store = dict(backend_args=info.get('backend_args'))
+    steps = [{**store, **points}, dict(type='peridot.LoadImageViews', **store), dict(type='peridot.ProjectPoints')]
+    return Compose(steps)(dict(info))
 
 
 def _odd_calibration(info: dict) -> Iterator[tuple[str, str]]:

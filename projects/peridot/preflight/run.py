@@ -11,7 +11,7 @@ from mmengine.registry import init_default_scope
 
 from peridot.datasets.splits import read_split, with_own_objects
 from peridot.errors import CheckpointError, ConfigError, DataError
-from peridot.files import exists, join
+from peridot.files import exists, is_remote, join
 from peridot.models.teachers.weights import find_weights
 from peridot.preflight.maps import check_training_maps
 from peridot.preflight.sources import FIT, PICTURE, PICTURE_HOOKS, TRAINING, VALIDATION, sources_of, steps_of
@@ -87,7 +87,8 @@ def _check_weights(config: Config) -> None:
             'tools/embed_text.py (docs/open_vocabulary.md)'
         )
     start = config.get('load_from')
-    if start and not exists(Path(start).expanduser() if '://' not in start else start):
+    # addresses of mmengine (http://, torchvision://, ...) are its own
+    if start and not is_remote(start) and not exists(Path(start).expanduser()):
         raise CheckpointError(f'checkpoint {start} not found: correct the path, or load_from in the config')
 
 

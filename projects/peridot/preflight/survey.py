@@ -172,10 +172,10 @@ def _dataset_of(part: bytes, folder: Path, settings: dict) -> BaseDataset:
 def _rows(source: Source, count: int, look_at: int | None) -> list[int]:
     """Rows to look at, spread evenly over those that the dataset uses."""
     wanted = source.settings.get('indices')
-    if isinstance(wanted, int):
+    if isinstance(wanted, int) and source.index is None:
         # they may count images, of which a sample has several
         return list(range(min(wanted, count, look_at or count)))
-    rows = np.arange(count) if wanted is None else np.arange(count)[wanted]
+    rows = np.arange(count) if wanted is None or isinstance(wanted, int) else np.arange(count)[wanted]
     if source.index is not None:
         return rows[source.index : source.index + 1].tolist()
     if look_at is None or len(rows) <= look_at:
