@@ -4,7 +4,7 @@
 Writes docs/results/streets.json (for every network a list over the seeds), streets.md and streets.png, and the numbers
 that README.md and docs quote from it. Every network is recorded as soon as it is done, with its commit and a hash of
 its settings: the same command continues where it stopped, also on another machine, and measures again what was made
-with other settings. A network takes about 10 minutes of a core, Drive&Segment 20, everything about 4 hours on 2 cores.
+with other settings. A network takes about 10 minutes of a core, Drive&Segment 35, everything about 4 hours on 2 cores.
 
     python benchmarks/effect.py
 """
@@ -13,6 +13,7 @@ import argparse
 import hashlib
 import json
 import subprocess
+from collections.abc import Callable
 from pathlib import Path
 
 import matplotlib
@@ -91,9 +92,10 @@ class Effect(Comparison):
         work_dir: Folder for the runs.
         methods: Methods to measure.
         experiments: Keys of `EXPERIMENTS` that are measured instead.
+        images: Measure Drive&Segment, too.
     """
 
-    def __init__(self, work_dir: Path, methods: list[str], experiments: list[str]) -> None:
+    def __init__(self, work_dir: Path, methods: list[str], experiments: list[str], images: bool = False) -> None:
         # runs that were interrupted under other settings do not count
         settings = fingerprint([config for method in METHODS for config in configs_of(method)])
         if experiments:
@@ -101,10 +103,12 @@ class Effect(Comparison):
         super().__init__(REPO / 'data' / 'demo', work_dir / settings, methods, SEEDS, [])
         self.measured = Results(OUT / 'streets.json', SEEDS)
         self.experiments = experiments
+        self.images = images
         # read here, in one thread: mmengine reloads a package for configs of other packages
         self.fingerprints = {
             name: fingerprint(configs_of(self.method_of(name)), self.options_of(name)) for name in self.networks()
         }
+        self.images_fingerprint = fingerprint(DRIVE_AND_SEGMENT_CONFIGS)
         configs = {path for protocols in FINE_TUNING.values() for path in protocols.values()}
         self.untrained_options = {path: Config.fromfile(REPO / path).get('random_init_options', {}) for path in configs}
 
@@ -115,6 +119,10 @@ class Effect(Comparison):
         if 'olivine_perfect_labels' in self.experiments:
             data_root = ('--data-root', str(self.data_root))
             self.stage('perfect labels', self.tool, 'make_weak_labels', *PERFECT_LABELS, *data_root)
+
+    def runs(self) -> list[Callable[[], None]]:
+        """See `Comparison`; Drive&Segment, which takes longest, begins first."""
+        return [*([self.drive_and_segment] if self.images else []), *super().runs()]
 
     def networks(self) -> list[str]:
         """Experiments, or untrained networks and methods."""
@@ -160,20 +168,26 @@ class Effect(Comparison):
         )
         self.keep(table, network, seed, last_metrics(folder))
 
-    def drive_and_segment(self, seed: int) -> None:
-        """Run all stages of Drive&Segment with a seed and keep the scores."""
-        settings = fingerprint(DRIVE_AND_SEGMENT_CONFIGS)
-        if self.measured.has('student_ema', seed, settings):
-            print(f'=== Drive&Segment seed {seed}: measured before')
-            return
-        folder = self.work_dir / f'drive_and_segment_seed{seed}'
-        places = ('--data-root', str(self.data_root), '--work-dir', str(folder))
-        self.tool('drive_and_segment', DRIVE_AND_SEGMENT_CONFIGS[0], *places, '--seeds', str(seed))
-        for name, scores in json.loads((folder / 'results.json').read_text())['scores'].items():
-            (score,) = scores.values()
-            row = DRIVE_AND_SEGMENT_ROWS[name]
-            self.measured.put(row, seed, {DRIVE_AND_SEGMENT: score['miou']}, settings, commit())
-        publish(self.measured)
+    def drive_and_segment(self) -> None:
+        """Run all stages of Drive&Segment with every seed and keep the scores; labels are made once, by the first."""
+        settings = self.images_fingerprint
+        for seed in self.seeds:
+            if self.measured.has('student_ema', seed, settings):
+                print(f'=== Drive&Segment seed {seed}: measured before')
+                continue
+            folder = self.work_dir / f'drive_and_segment_seed{seed}'
+            self.tool(
+                'drive_and_segment',
+                DRIVE_AND_SEGMENT_CONFIGS[0],
+                *('--data-root', str(self.data_root), '--work-dir', str(folder), '--seeds', str(seed)),
+                prefix=f'Drive&Segment seed {seed} | ',
+            )
+            scores = json.loads((folder / 'results.json').read_text())['scores']
+            with self.lock:
+                for name, row in DRIVE_AND_SEGMENT_ROWS.items():
+                    (score,) = scores[name].values()
+                    self.measured.put(row, seed, {DRIVE_AND_SEGMENT: score['miou']}, settings, commit())
+                publish(self.measured)
 
 
 def configs_of(method: str) -> list[str]:
@@ -278,10 +292,9 @@ def main() -> None:
     parser.add_argument('--experiments', nargs='+', choices=EXPERIMENTS, default=[], help='measure these instead')
     parser.add_argument('--without-images', action='store_true', help='leave Drive&Segment out')
     args = parser.parse_args()
-    effect = Effect(args.work_dir.absolute(), args.methods, args.experiments)
+    images = not (args.without_images or args.experiments)
+    effect = Effect(args.work_dir.absolute(), args.methods, args.experiments, images)
     effect.run()
-    for seed in () if args.without_images or args.experiments else SEEDS:
-        effect.drive_and_segment(seed)
     publish(effect.measured)
     print((OUT / 'streets.md').read_text())
 

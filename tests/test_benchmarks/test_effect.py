@@ -67,3 +67,28 @@ def test_settings_decide_what_is_measured_again(effect):
     assert effect.fingerprint(olivine) == effect.fingerprint(olivine)
     different = [effect.fingerprint(olivine, ['a=1']), effect.fingerprint(effect.configs_of('ppkt'))]
     assert len({effect.fingerprint(olivine), *different}) == 3
+
+
+def test_drive_and_segment_runs_beside_the_networks(effect, tmp_path, monkeypatch):
+    calls = []
+
+    def scored(self, name, *arguments, prefix=''):
+        if name != 'drive_and_segment':
+            return
+        folder, seed = (arguments[arguments.index(key) + 1] for key in ('--work-dir', '--seeds'))
+        calls.append((prefix, seed))
+        Path(folder).mkdir(parents=True)
+        scores = {title: {seed: dict(miou=0.2 + int(seed) / 100, acc=0.5)} for title in effect.DRIVE_AND_SEGMENT_ROWS}
+        (Path(folder) / 'results.json').write_text(json.dumps(dict(scores=scores)))
+
+    monkeypatch.setattr(Comparison, 'tool', scored)
+    effect.Effect(tmp_path / 'work', ['ppkt'], [], images=True).run()
+    assert calls == [(f'Drive&Segment seed {seed} | ', str(seed)) for seed in (0, 1, 2)]
+    found = json.loads((tmp_path / 'streets.json').read_text())
+    assert found['drive_and_segment_miou'] == {
+        row: [0.2, 0.21, 0.22] for row in effect.DRIVE_AND_SEGMENT_ROWS.values()
+    }
+    assert found['linear_probe_miou']['ppkt'] == [0.4, 0.41, 0.42]
+    assert '| student of the extension | 0.210 ± 0.010 |' in (tmp_path / 'streets.md').read_text()
+    effect.Effect(tmp_path / 'other', ['ppkt'], [], images=True).run()
+    assert len(calls) == 3

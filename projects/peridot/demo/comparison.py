@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 
 from streets.dataset import MANIFEST, read_settings
@@ -77,25 +79,29 @@ class Comparison(Stages):
         """Untrained networks, then methods."""
         return [*dict.fromkeys(METHODS[method].untrained for method in self.methods), *self.methods]
 
+    def runs(self) -> list[Callable[[], None]]:
+        """What is to be run: every network with every seed."""
+        return [partial(self.run_network, network, seed) for seed in self.seeds for network in self.networks()]
+
     def run_networks(self) -> None:
-        """Run all networks and seeds, as many side by side as there are cores.
+        """Make all `runs`, as many side by side as there are cores.
 
         The sparse networks are slower on two threads than on one. After an error or Ctrl-C nothing else begins.
         """
         failed = threading.Event()
 
-        def run(network: str, seed: int) -> None:
+        def start(run: Callable[[], None]) -> None:
             if failed.is_set():
                 return
             try:
-                self.run_network(network, seed)
+                run()
             except BaseException:
                 failed.set()
                 raise
 
-        runs = [(network, seed) for seed in self.seeds for network in self.networks()]
+        runs = self.runs()
         with ThreadPoolExecutor(min(len(runs), usable_cores())) as pool:
-            list(pool.map(lambda pair: run(*pair), runs))
+            list(pool.map(start, runs))
 
     def run_network(self, network: str, seed: int) -> None:
         """Pre-train a network and probe it."""
