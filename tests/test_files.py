@@ -8,8 +8,9 @@ import pytest
 import torch
 from mmengine import fileio
 from mmengine.config import Config
+from peridot.datasets import LidarFolder
 from peridot.errors import ConfigError, DataError
-from peridot.files import exists, join, names_in, read_file
+from peridot.files import exists, find, join, names_in, read_file
 from peridot.maps import MapFolder
 from peridot.registry import DATASETS
 
@@ -153,8 +154,31 @@ def test_answers_of_disks_and_stores_agree(store, tmp_path):
         assert exists(join(root, 'a'), args, folder=True) and not exists(join(root, 'a'), args)
         assert exists(join(root, 'a/b.bin'), args) and not exists(join(root, 'a/c.bin'), args)
         assert names_in(join(root, 'a'), args) == {'b.bin'} and names_in(join(root, 'c'), args) == set()
+        assert names_in(join(root, 'a/b.bin'), args) == set()
+        assert find(root, '*/*.bin', args) == ['a/b.bin'] and find(join(root, 'c'), '*', args) == []
         with pytest.raises(DataError, match=r'file .*c.bin cannot be read'):
             read_file(join(root, 'a/c.bin'), 'file', args)
+
+
+def test_scans_are_found_in_the_folders_of_a_store(store, server, tmp_path):
+    pattern, backend_args = 'data/{sequence}/lidar/*.bin', store(tmp_path)
+    for sequence, scan in (('b', 1), ('a', 2), ('a', 1)):
+        path = tmp_path / pattern.format(sequence=sequence).replace('*', str(scan))
+        path.parent.mkdir(parents=True, exist_ok=True)
+        np.full((5, 4), scan, np.float32).tofile(path)
+    (tmp_path / 'data/readme.txt').write_text('no folder')
+    (tmp_path / 'train.txt').write_text('a\n')
+    read = dict(pipeline=[dict(type='peridot.LoadPoints', load_dim=4)], backend_args=backend_args)
+    whole = LidarFolder('s3://bucket/', pattern, **read)
+    assert [info['token'] for info in whole] == ['data/a/lidar/1', 'data/a/lidar/2', 'data/b/lidar/1']
+    assert (whole[1]['points'].numpy() == 2).all()
+    assert len(LidarFolder('s3://bucket/', pattern, 'train.txt', **read)) == 2
+    with pytest.raises(DataError, match=r'val\.txt does not exist \(there are train\.txt\)'):
+        LidarFolder('s3://bucket/', pattern, 'val.txt', **read)
+    with pytest.raises(DataError, match=r'a folder deeper: give --data-root s3://bucket/data'):
+        LidarFolder('s3://bucket/', '{sequence}/lidar/*.bin', **read)
+    with pytest.raises(ConfigError, match=r'http://.*/data/? cannot be listed over HTTP'):
+        LidarFolder(server(tmp_path), pattern)
 
 
 def test_paths_below_a_root():

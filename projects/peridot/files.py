@@ -1,6 +1,7 @@
 """Reading files with errors that name them, from disks and object stores; writing them atomically."""
 
 import errno
+import fnmatch
 import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -115,8 +116,35 @@ def names_in(directory: str | os.PathLike, backend_args: Mapping | None = None) 
         return None
     try:
         return set(backend.list_dir_or_file(os.fspath(directory)))
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return set()
+
+
+def find(root: str | os.PathLike, pattern: str, backend_args: Mapping | None = None) -> list[str]:
+    """Paths of files below a root that match a pattern, relative to it and sorted.
+
+    Args:
+        root: A folder.
+        pattern: As for `pathlib.Path.glob`, without `**`.
+        backend_args: See `is_remote`.
+
+    Raises:
+        ConfigError: The root lies in a store that cannot list folders (HTTP).
+    """
+    if not is_remote(root, backend_args):
+        return sorted(path.relative_to(root).as_posix() for path in Path(root).glob(pattern))
+    found = ['']
+    for part in pattern.split('/'):
+        found = [join(above, name) for above in found for name in _matching(join(root, above), part, backend_args)]
+    return sorted(found)
+
+
+def _matching(directory: str, pattern: str, backend_args: Mapping | None) -> list[str]:
+    """Names of the entries of a store's directory that match a pattern."""
+    names = names_in(directory, backend_args)
+    if names is None:
+        raise ConfigError(f'{directory} cannot be listed over HTTP: use the store\'s own back end, or copy it to a disk')
+    return fnmatch.filter(names, pattern)
 
 
 def _backend(path: str | os.PathLike, backend_args: Mapping | None) -> fileio.BaseStorageBackend:
@@ -137,17 +165,18 @@ def _store_error(path: str | os.PathLike, error: Exception) -> OSError:
     return OSError(errno.ENOENT if absent else errno.EIO, reason, os.fspath(path))
 
 
-def read_lines(path: str | os.PathLike) -> list[str]:
+def read_lines(path: str | os.PathLike, backend_args: Mapping | None = None) -> list[str]:
     """Lines of a text file, without empty ones, blanks around them and the mark with which Windows begins a file.
 
     Args:
         path: The file, in UTF-8.
+        backend_args: See `is_remote`.
 
     Raises:
         OSError: It cannot be read.
         UnicodeDecodeError: It is no text.
     """
-    lines = Path(path).read_text(encoding='utf-8-sig').splitlines()
+    lines = read_bytes(path, backend_args).decode('utf-8-sig').splitlines()
     return [line.strip() for line in lines if line.strip()]
 
 

@@ -12,7 +12,7 @@ from mmengine.logging import print_log
 from peridot.datasets.missing import first, report
 from peridot.datasets.paired_dataset import PairedDataset
 from peridot.errors import DataError
-from peridot.files import read_lines
+from peridot.files import exists, find, read_lines
 from peridot.registry import DATASETS
 
 # a line of KITTI-360's split files: the accumulated cloud of some frames of a sequence
@@ -40,8 +40,8 @@ class LidarFolder(PairedDataset):
         **kwargs: Those of mmengine's `BaseDataset` (`pipeline`, `indices`, `test_mode`, ...).
 
     Raises:
-        ConfigError: `missing` is another word.
         DataError: The folder is missing, or there are no scans.
+        ConfigError: `missing` is another word, or the folder lies in a store that cannot be listed (HTTP).
     """
 
     def __init__(
@@ -59,14 +59,13 @@ class LidarFolder(PairedDataset):
 
     def check_files(self) -> None:
         """Raise a DataError when the folder, or a split file that must be there, is missing; no scan is looked for."""
-        if not osp.isdir(self.data_root):
+        if not exists(self.data_root, self.backend_args, folder=True):
             raise DataError(
                 f'the data root {self.data_root} does not exist: unpack the dataset there, or name its folder with '
                 '--data-root'
             )
-        if self.split and not osp.isfile(self.ann_file):
-            folder = Path(self.ann_file).parent
-            others = ', '.join(sorted(path.name for path in folder.glob('*.txt')))
+        if self._split_is_absent():
+            others = ', '.join(find(osp.dirname(self.ann_file), '*.txt', self.backend_args))
             if others or self.missing == 'error':
                 there = f' (there are {others})' * bool(others)
                 raise DataError(f'the split file {self.ann_file} does not exist{there}: {_SPLIT_REMEDY}')
@@ -75,17 +74,21 @@ class LidarFolder(PairedDataset):
         """List the point files, ordered by path."""
         self.check_files()
         self._metainfo.setdefault('dataset', self.dataset or 'unknown')
-        paths = self._listed() if self.split and osp.isfile(self.ann_file) else self._files('*')
+        absent = self._split_is_absent()
+        paths = self._listed() if self.split and not absent else self._files('*')
         if not paths:
             raise DataError(self._nothing())
-        if self.split and not osp.isfile(self.ann_file):
+        if absent:
             line = f'the split file {self.ann_file} does not exist: all {len(paths)} scans of {self.data_root} are used'
             print_log(f'{line}, perhaps those of other splits, too; {_SPLIT_REMEDY}', 'current', logging.WARNING)
         return [self.parse_data_info({'lidar_points': {'lidar_path': path}}) for path in sorted(paths)]
 
+    def _split_is_absent(self) -> bool:
+        return bool(self.split) and not exists(self.ann_file, self.backend_args)
+
     def _listed(self) -> set[str]:
         """Files of all sequences and windows of the split file; windows overlap."""
-        lines = read_lines(self.ann_file)
+        lines = read_lines(self.ann_file, self.backend_args)
         if not lines:
             raise DataError(f'the split file {self.ann_file} lists nothing: unpack it from the dataset again')
         found, files = set(), {}
@@ -112,15 +115,13 @@ class LidarFolder(PairedDataset):
 
     def _files(self, sequence: str) -> list[str]:
         """Paths of the scans of a sequence below the data root."""
-        scans = Path(self.data_root).glob(self.pattern.format(sequence=sequence))
-        return [path.relative_to(self.data_root).as_posix() for path in scans]
+        return find(self.data_root, self.pattern.format(sequence=sequence), self.backend_args)
 
     def _nothing(self) -> str:
         """Error of a folder without scans."""
         pattern = self.pattern.format(sequence='*')
-        deeper = min(Path(self.data_root).glob(f'*/{pattern}'), default=None)
-        if deeper is not None:
-            folder = osp.join(self.data_root, deeper.relative_to(self.data_root).parts[0])
+        if deeper := find(self.data_root, f'*/{pattern}', self.backend_args):
+            folder = osp.join(self.data_root, deeper[0].split('/')[0])
             return f'the scans of {self.data_root} lie a folder deeper: give --data-root {folder}'
         listed = f' of the sequences and windows in {self.ann_file}' if self.split else ''
         return (

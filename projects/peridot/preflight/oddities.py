@@ -10,13 +10,12 @@ import torch
 from mmengine.dataset import Compose
 
 from peridot.catalog import lookup
+from peridot.datasets.projection import FEW_POINTS
+from peridot.datasets.recordings.transforms import is_rotation
 from peridot.errors import PeridotError
 from peridot.preflight.sources import READS, steps_of
 from peridot.preflight.survey import Survey
 from peridot.visualization.overlays import overlay
-
-# smallest fraction of a sweep's points that a camera sees, where several or one look around
-FEW_POINTS = 0.005
 
 
 def first_overlay(item: Survey) -> np.ndarray | None:
@@ -73,8 +72,7 @@ def _load(info: dict, settings: Mapping) -> dict:
 
 def _odd_calibration(info: dict) -> Iterator[tuple[str, str]]:
     for camera, matrix, intrinsics in zip(info['cameras'], info['lidar2cam'], info['cam2img']):
-        rotation = matrix[:3, :3]
-        if np.abs(rotation @ rotation.T - np.eye(3)).max() > 1e-2 or np.linalg.det(rotation) < 0:
+        if not is_rotation(matrix[:3, :3]):
             yield 'lidar2cam is no rotation', f'{camera} of {info["token"]}'
         if intrinsics[0, 0] <= 0 or intrinsics[1, 1] <= 0:
             yield 'cam2img has no positive focal length', f'{camera} of {info["token"]}'

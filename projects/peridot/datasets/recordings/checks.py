@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.spatial.transform import Rotation
 
-from peridot.datasets.projection import project_to_cameras
+from peridot.datasets.projection import FEW_POINTS, project_to_cameras
 from peridot.datasets.recordings.matching import Sample
 from peridot.datasets.recordings.point_files import read_points
 from peridot.datasets.recordings.recording import Recording
@@ -25,7 +25,6 @@ from peridot.errors import DataError
 
 # scans of a recording that are looked at
 _SCANS = 5
-_FEW = 0.01  # fraction of the points
 # angle of a camera that stands upright, degrees
 _UPRIGHT = 30.0
 
@@ -45,7 +44,7 @@ class View:
     def is_better(self, other: View) -> bool:
         """Whether this pose is so much more likely that the other one is probably wrong."""
         stands, falls = (a.tilt < _UPRIGHT and b.tilt > LYING for a, b in ((self, other), (other, self)))
-        if stands and self.fraction > max(0.5 * other.fraction, _FEW):
+        if stands and self.fraction > max(0.5 * other.fraction, FEW_POINTS):
             return True
         return not falls and self.fraction > 2 * other.fraction + 0.005
 
@@ -113,7 +112,7 @@ def check(recording: Recording, samples: Sequence[Sample], cameras: Mapping[str,
         raise DataError(f'{recording.calibration.path}: no point of {recording.title} lies in any image: {hint}')
     warnings = [
         *([f'{recording.title}: {other}'] if other else []),
-        *(_few_points(recording, name, view) for name, view in views.items() if view.fraction < _FEW),
+        *(_few_points(recording, name, view) for name, view in views.items() if view.fraction < FEW_POINTS),
         *about_cameras(recording, cameras),
         *points,
         *about_clocks(recording, samples),

@@ -54,6 +54,15 @@ def check_rotation(matrix: np.ndarray, where: str) -> None:
         )
 
 
+def is_rotation(matrix: np.ndarray) -> bool:
+    """Whether a matrix (3, 3) passes `check_rotation`."""
+    try:
+        check_rotation(matrix, 'matrix')
+    except DataError:
+        return False
+    return True
+
+
 def numbers(value, shape: tuple[int, ...], where: str, wanted: str) -> np.ndarray:
     """Finite numbers of a shape, float64; a DataError says what was wanted instead."""
     try:
