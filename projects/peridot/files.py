@@ -143,7 +143,7 @@ def _matching(directory: str, pattern: str, backend_args: Mapping | None) -> lis
     """Names of the entries of a store's directory that match a pattern."""
     names = names_in(directory, backend_args)
     if names is None:
-        raise ConfigError(f'{directory} cannot be listed over HTTP: use the store\'s own back end, or copy it to a disk')
+        raise ConfigError(f'{directory} cannot be listed over HTTP: use another back end, or copy it to a disk')
     return fnmatch.filter(names, pattern)
 
 
