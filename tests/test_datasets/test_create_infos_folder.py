@@ -4,6 +4,7 @@ import json
 import os
 import pickle
 import shutil
+import time
 from pathlib import Path
 
 import cv2
@@ -319,6 +320,57 @@ def test_products_of_another_calibration_are_made_again(recording):
     recording.infos()
     changed = contents(recording.root / 'converted')
     assert [path for path in last if last[path] != changed[path]] == ['points/001.bin']
+
+
+def replace_with_older(path: Path, write) -> None:
+    """As `rsync -a`, `cp -p` and `tar` do, which keep the times of the files."""
+    before = path.stat().st_mtime_ns
+    write(path)
+    os.utime(path, ns=(before - 10**12, before - 10**12))
+
+
+def test_products_of_sources_replaced_by_older_ones_are_made_again(recording):
+    distort(recording)
+    recording.write_labels()
+    recording.infos()
+    before = contents(recording.root / 'converted')
+    for name, write in (
+        ('points/001.bin', lambda path: cloud(np.random.default_rng(9)).tofile(path)),
+        ('images/FRONT/002.png', lambda path: Image.new('RGB', (WIDTH, HEIGHT)).save(path)),
+        ('labels/003.label', lambda path: np.ones(POINTS, np.uint32).tofile(path)),
+    ):
+        replace_with_older(recording.root / name, write)
+        recording.infos()
+        after = contents(recording.root / 'converted')
+        assert [path for path in before if before[path] != after[path]] == [name]
+        before = after
+
+
+def test_cached_labels_are_checked_against_edited_classes(recording):
+    recording.write_labels()
+    recording.infos()
+    (recording.root / 'classes.json').write_text('{"0": null, "1": "car"}')
+    with pytest.raises(DataError, match='holds the label 2, which classes.json does not name'):
+        recording.infos()
+
+
+def test_an_image_that_two_scans_share_is_undistorted_once(recording, monkeypatch):
+    distort(recording)
+    rows = [(f'points/{i:03d}.bin', 0.1 * i) for i in range(SCANS)]
+    for name in CAMERAS:
+        rows += [(f'images/{name}/{i:03d}.png', 0.1 * i + 0.05 if i % 2 == 0 else 9 + i) for i in range(SCANS)]
+    recording.write_table('timestamps.csv', ('file', 'time'), rows)
+    read, reads = cv2.imread, []
+
+    def slowly(path: str, *flags):
+        reads.append(Path(path).name)
+        time.sleep(0.05)
+        return read(path, *flags)
+
+    monkeypatch.setattr(cv2, 'imread', slowly)
+    monkeypatch.setattr('peridot.datasets.create_infos_folder.usable_cores', lambda: 4)
+    images = [Path(sample['images']['FRONT']['img_path']).name for sample in recording.samples(tolerance=0.06)]
+    assert sorted(images) == sorted(2 * reads) and len(reads) == SCANS // 2
 
 
 def test_products_can_go_elsewhere(recording, tmp_path):

@@ -22,7 +22,7 @@ from peridot.catalog.nuscenes import VERSIONS
 from peridot.datasets.missing import check_missing, report
 from peridot.datasets.nuscenes_part import Part, keep_present
 from peridot.errors import ConfigError, DataError
-from peridot.files import atomic_path
+from peridot.files import write_bytes
 
 if TYPE_CHECKING:
     from nuscenes.nuscenes import NuScenes
@@ -194,8 +194,7 @@ def unfinished_folder(root: Path) -> Iterator[Path]:
 
 def write_infos(content: dict | list, path: Path) -> Path:
     """Write an info file in one step."""
-    with atomic_path(path) as temporary:
-        temporary.write_bytes(pickle.dumps(content))
+    write_bytes(path, pickle.dumps(content))
     return path
 
 
