@@ -225,6 +225,13 @@ def test_labels_become_classes(recording):
     np.testing.assert_array_equal(found, np.array([2, 0, 1])[labels[0]])
 
 
+def test_classes_may_begin_with_the_mark_of_windows(recording):
+    recording.write_labels()
+    path = recording.root / 'classes.json'
+    path.write_text(path.read_text(), 'utf-8-sig')
+    assert recording.infos()['train']['metainfo']['classes'] == ('car', 'road')
+
+
 def test_points_and_labels_that_need_no_conversion_stay(recording):
     for number, points in enumerate(recording.clouds):
         (points / np.float32([1, 1, 1, 255])).tofile(recording.root / f'points/{number:03d}.bin')
@@ -350,7 +357,7 @@ def test_cached_labels_are_checked_against_edited_classes(recording):
     recording.write_labels()
     recording.infos()
     (recording.root / 'classes.json').write_text('{"0": null, "1": "car"}')
-    with pytest.raises(DataError, match='holds the label 2, which classes.json does not name'):
+    with pytest.raises(DataError, match=r'holds the label 2, which classes.json does not name'):
         recording.infos()
 
 
@@ -435,8 +442,8 @@ def no_classes(recording) -> None:
     (recording.root / 'classes.json').unlink()
 
 
-def wrong_classes(recording) -> None:
-    recording.write_labels({'car': 1})
+def classes(content: dict):
+    return lambda recording: recording.write_labels(content)
 
 
 def damaged_image(recording) -> None:
@@ -460,7 +467,7 @@ DAMAGES = [
         'has a camera SIDE, but',
     ),
     (json_edit('cameras', 'FRONT', 'lidar2cam', value=(2 * np.eye(4)).tolist()), 'last row is'),
-    (json_edit('cameras', 'FRONT', 'lidar2cam', value=np.diag([1, 2, 1, 1]).tolist()), 'lidar2cam is no rotation'),
+    (json_edit('cameras', 'FRONT', 'lidar2cam', value=np.diag([1, 2, 1, 1]).tolist()), 'lidar2cam is not a rotation'),
     (mirrored, r'cameras.FRONT.lidar2cam is left-handed \(determinant -1\)'),
     (
         lambda r: shutil.copy(r.root / 'points/000.bin', r.root / 'points/000.npy'),
@@ -478,12 +485,16 @@ DAMAGES = [
     (without_labels_of_one, r'labels has no file for 1 of 6 scans \(004, ...\)'),
     (unknown_label, 'holds the label 2, which classes.json does not name'),
     (no_classes, 'classes.json is missing: write an object'),
-    (wrong_classes, 'classes.json must be an object of ids and names'),
+    (classes({'car': 1}), 'classes.json must be an object of ids and names'),
+    (classes({'0': ['car']}), 'classes.json must be an object of ids and names'),
+    (classes({'1': 'car', '01': 'road'}), 'classes.json must be an object of ids .* each once'),
     (damaged_image, 'image .*FRONT/003.png is damaged'),
 ]
 
 
-@pytest.mark.parametrize('damage, message', DAMAGES, ids=[message[:30] for _, message in DAMAGES])
+@pytest.mark.parametrize(
+    'damage, message', DAMAGES, ids=[f'{i}-{message[:30]}' for i, (_, message) in enumerate(DAMAGES)]
+)
 def test_damaged_recordings_are_one_clear_line(recording, damage, message):
     damage(recording)
     with pytest.raises(DataError, match=message) as error:
