@@ -70,10 +70,10 @@ class Products:
         settings = {'points': [form.columns, str(form.row), form.intensity, form.intensity_range, form.unit]}
         settings['points'].append(self.drop_invalid)
         settings['labels'] = [self.drop_invalid, sorted(self.label_ids)]
-        for name in self._lenses:
+        for name, lens in self._lenses.items():
             camera = self.recording.cameras[name]
             values = [camera.intrinsics.tolist(), camera.fisheye, camera.distortion.tolist(), self.sizes[name]]
-            settings[f'images/{name}'] = values
+            settings[f'images/{name}'] = [*values, lens.cam2img.tolist()]
         for name, content in settings.items():
             _keep_if_equal(self.recording.folder / FOLDER / name, json.dumps(content))
 

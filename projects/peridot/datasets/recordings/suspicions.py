@@ -39,7 +39,7 @@ def about_cameras(recording: Recording, cameras: Mapping[str, Pinhole]) -> Itera
                 f'{recording.title}: the principal point of {name} lies at {100 * center[0]:.0f} % of the width and '
                 f'{100 * center[1]:.0f} % of the height: the intrinsics seem to belong to images of another size'
             )
-        if (model.fisheye or len(model.distortion)) and (error := inversion_error(model, camera.size)) > 1:
+        if (model.fisheye or len(model.distortion)) and (error := inversion_error(model, camera)) > 1:
             yield (
                 f'{recording.title}: the distortion of {name} does not invert at the border of the image (off by '
                 f'{error:.0f} pixels): check the coefficients and distortion_model'
