@@ -18,6 +18,7 @@ from peridot.datasets.create_infos_kitti import create_kitti_infos
 from peridot.datasets.linked_folder import link_dataset
 from peridot.errors import ConfigError, DataError
 from peridot.registry import DATASETS
+from peridot.visualization.overlays import write_overlays
 from PIL import Image
 from streets.dataset import read_settings
 from streets.frame import image_view
@@ -212,6 +213,24 @@ def test_a_single_recording_has_no_names(recording):
         (recording.root / f'points/{number:03d}.bin').unlink()
     # nothing remains for validation
     assert set(recording.infos()) == {'train'}
+
+
+def test_a_split_that_becomes_empty_loses_its_infos(recording):
+    assert set(recording.infos()) == {'train', 'val'}
+    for number in range(1, SCANS):
+        (recording.root / f'points/{number:03d}.bin').unlink()
+    assert set(recording.infos()) == {'train'}
+    assert [path.name for path in recording.root.glob('*.pkl')] == ['folder_infos_train.pkl']
+
+
+def test_scans_that_lack_something_are_left_out_or_an_error(recording, capsys):
+    (recording.root / 'images/BACK/002.png').unlink()
+    recording.infos(verbose=True)
+    note = f'drive: 1 of {SCANS} scans have no image of BACK of the same name (002, ...): '
+    assert f'warning: {note}left out\n' in capsys.readouterr().out
+    with pytest.raises(DataError) as error:
+        recording.infos(missing='error')
+    assert str(error.value) == f'{note}complete the recording, or leave such scans out with --missing skip'
 
 
 def test_labels_become_classes(recording):
@@ -410,6 +429,12 @@ def test_tool_draws_the_points_on_the_images(folder_root, tmp_path, run_tool, ca
     figure = Image.open(out / 'overlays/scene-0103.jpg')
     assert figure.format == 'JPEG' and figure.size[0] == 3 * 960
     assert pickle.loads((out / 'folder_infos_val.pkl').read_bytes())['data_list'][0]['token'] == 'scene-0103/000000'
+
+
+def test_overlays_in_the_current_folder_have_its_name(recording, monkeypatch):
+    monkeypatch.chdir(recording.root)
+    assert write_overlays(Path(), create_folder_infos('.')) == [Path('overlays/drive.jpg')]
+    assert [path.name for path in (recording.root / 'overlays').iterdir()] == ['drive.jpg']
 
 
 def json_edit(*place, value):

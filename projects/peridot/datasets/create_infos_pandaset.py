@@ -14,7 +14,7 @@ from scipy.spatial.transform import Rotation
 from tqdm import tqdm
 
 from peridot.catalog.pandaset import LIDARS, PANDAR64
-from peridot.datasets.create_infos import check_writable, write_split
+from peridot.datasets.create_infos import check_writable, write_splits
 from peridot.datasets.missing import IMAGE_SUFFIXES, check_missing, files_in, first, report
 from peridot.datasets.pandaset_tables import RESTORE, columns_of, read_table
 from peridot.errors import DataError
@@ -101,11 +101,9 @@ def create_pandaset_infos(root: str | os.PathLike, missing: str = 'skip', verbos
             infos[lidar][split].append({'sample_idx': f'{recording.folder.name}/{frame}', **info})
     paths = []
     for entry in LIDARS:
+        paths += write_splits(root, entry, infos[entry.name])
         for split, samples in infos[entry.name].items():
-            if not samples:
-                continue
-            paths.append(write_split(root, entry, split, samples))
-            if verbose:
+            if verbose and samples:
                 print(f'{entry.name}, {split}: {len(samples)} sweeps')
     return paths
 
