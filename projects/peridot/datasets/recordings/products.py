@@ -22,6 +22,8 @@ from peridot.maps.images import ImageSource
 
 FOLDER = 'converted'
 _JPEG_QUALITY = 95
+# nanoseconds; file systems round times, exFAT to 10 ms
+_CLOCK_TICK = 20_000_000
 
 
 @dataclass
@@ -214,4 +216,5 @@ def _last_change(path: Path) -> int | None:
 
 def _is_current(product: Path, change: int | None) -> bool:
     """Whether a product was made of its source as it is: copies of an older file replace a newer one, too."""
-    return change is not None and _last_change(product) == change
+    made_of = _last_change(product)
+    return None not in (made_of, change) and abs(made_of - change) < _CLOCK_TICK
