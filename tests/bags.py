@@ -38,8 +38,8 @@ class BagFile:
         extra = {'seq': 0} if self.kind == 'ros1' else {}
         return self.make('std_msgs/msg/Header', stamp=time, frame_id=frame, **extra)
 
-    def points(self, stamp: int, frame: str, table: np.ndarray):
-        """A PointCloud2 of a structured array (N,) or (H, W)."""
+    def points(self, stamp: int, frame: str, table: np.ndarray, padding: int = 0):
+        """A PointCloud2 of a structured array (N,) or (H, W), with some bytes behind each row."""
         fields = [
             self.make(
                 'sensor_msgs/msg/PointField',
@@ -52,6 +52,7 @@ class BagFile:
         ]
         height, width = table.shape if table.ndim == 2 else (1, len(table))
         step = table.dtype.itemsize
+        rows = np.frombuffer(table.tobytes(), np.uint8).reshape(height, step * width)
         return self.make(
             'sensor_msgs/msg/PointCloud2',
             header=self.header(stamp, frame),
@@ -60,8 +61,8 @@ class BagFile:
             fields=fields,
             is_bigendian=table.dtype[0].str[0] == '>',
             point_step=step,
-            row_step=step * width,
-            data=np.frombuffer(table.tobytes(), np.uint8),
+            row_step=step * width + padding,
+            data=np.pad(rows, ((0, 0), (0, padding))).ravel(),
             is_dense=True,
         )
 
@@ -84,12 +85,23 @@ class BagFile:
             data=rows.ravel(),
         )
 
-    def camera_info(self, stamp: int, frame: str, size: tuple[int, int], matrix, model: str = 'plumb_bob', lens=()):
+    def camera_info(
+        self,
+        stamp: int,
+        frame: str,
+        size: tuple[int, int],
+        matrix,
+        model: str = 'plumb_bob',
+        lens=(),
+        turn=((1, 0, 0), (0, 1, 0), (0, 0, 1)),
+        projection=None,
+    ):
         region = self.make(
             'sensor_msgs/msg/RegionOfInterest', x_offset=0, y_offset=0, height=0, width=0, do_rectify=False
         )
-        projection = np.c_[np.array(matrix, float), np.zeros(3)]
-        numbers = {'k': np.ravel(matrix), 'd': lens, 'r': np.eye(3).ravel(), 'p': projection.ravel()}
+        if projection is None:
+            projection = np.c_[np.array(matrix, float), np.zeros(3)]
+        numbers = {'k': np.ravel(matrix), 'd': lens, 'r': np.ravel(turn), 'p': np.ravel(projection)}
         spelled = {name.upper() if self.kind == 'ros1' else name: np.array(v, float) for name, v in numbers.items()}
         return self.make(
             'sensor_msgs/msg/CameraInfo',

@@ -5,6 +5,7 @@ import socket
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 # test processes side by side (pytest -n) share the cores; set before torch is imported
@@ -16,6 +17,7 @@ import peridot  # noqa: F401  (repairs of upstream defects come before any other
 import pytest
 from filelock import FileLock
 from mmengine.visualization import Visualizer
+from peridot.evaluation import linear_probe
 
 REPO = Path(__file__).resolve().parents[1]
 
@@ -31,6 +33,14 @@ def configs_without_layout() -> Iterator[None]:
     """Written configs keep their contents: laying them out takes yapf longer than a training of one step."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr('mmengine.config.config.FormatCode', lambda text, **options: (text, False))
+        yield
+
+
+@pytest.fixture(scope='session', autouse=True)
+def brief_probes() -> Iterator[None]:
+    """Evaluations fit their probes for two epochs: with all of them they take most of the time of a tiny training."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(linear_probe, 'fit_linear_probe', partial(linear_probe.fit_linear_probe, epochs=2))
         yield
 
 

@@ -10,7 +10,7 @@ from mmengine import fileio
 from mmengine.config import Config
 from peridot.datasets import LidarFolder
 from peridot.errors import ConfigError, DataError
-from peridot.files import exists, find, join, names_in, read_file
+from peridot.files import atomic_path, exists, find, join, names_in, read_file, write_bytes
 from peridot.maps import MapFolder
 from peridot.registry import DATASETS
 
@@ -177,8 +177,34 @@ def test_scans_are_found_in_the_folders_of_a_store(store, server, tmp_path):
         LidarFolder('s3://bucket/', pattern, 'val.txt', **read)
     with pytest.raises(DataError, match=r'a folder deeper: give --data-root s3://bucket/data'):
         LidarFolder('s3://bucket/', '{sequence}/lidar/*.bin', **read)
-    with pytest.raises(ConfigError, match=r'http://.*/data/? cannot be listed over HTTP'):
+    with pytest.raises(ConfigError, match=r'http://.* cannot be listed over HTTP'):
         LidarFolder(server(tmp_path), pattern)
+
+
+def test_threads_that_write_one_file_do_not_meet(tmp_path):
+    both, names = threading.Barrier(2), []
+
+    def write() -> None:
+        with atomic_path(tmp_path / 'a.bin') as temporary:
+            temporary.write_bytes(b'same')
+            names.append(temporary.name)
+            both.wait(10)
+
+    threads = [threading.Thread(target=write) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(set(names)) == 2 and all(name.startswith('.a.bin.') and name.endswith('.part') for name in names)
+    assert [path.name for path in tmp_path.iterdir()] == ['a.bin']
+
+
+def test_a_written_file_may_have_the_time_of_another(tmp_path):
+    write_bytes(tmp_path / 'below/a.bin', b'abc', changed=1_532_402_927_647_951_123)
+    assert (tmp_path / 'below/a.bin').stat().st_mtime_ns == 1_532_402_927_647_951_123
+    write_bytes(tmp_path / 'below/a.bin', b'abcd')
+    assert (tmp_path / 'below/a.bin').read_bytes() == b'abcd'
+    assert (tmp_path / 'below/a.bin').stat().st_mtime_ns > 1_532_402_927_647_951_123
 
 
 def test_paths_below_a_root():

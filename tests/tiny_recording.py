@@ -70,12 +70,12 @@ class TinyRecording:
         with (self.root / name).open('w', newline='') as file:
             csv.writer(file).writerows([columns, *rows])
 
-    def write_times(self, lag: float = 0.01, start: float = 1000.0, drift: float = 0.0) -> None:
+    def write_times(self, lag: float = 0.01, start: float = 1000.0) -> None:
         rows = []
         for number in range(SCANS):
             time = start + PERIOD * number
             rows.append((f'points/{number:03d}.bin', repr(time)))
-            rows += [(f'images/{name}/{number:03d}.png', repr(time + lag + drift * number)) for name in CAMERAS]
+            rows += [(f'images/{name}/{number:03d}.png', repr(time + lag)) for name in CAMERAS]
         self.write_table('timestamps.csv', ('file', 'time'), rows)
 
     def poses(self, start: float = 1000.0) -> np.ndarray:

@@ -33,8 +33,9 @@ def main() -> None:
     parser.add_argument('--tolerance', type=float, default=0.05, metavar='S', help='between scan and image (0.05 s)')
     args = parser.parse_args()
     if args.list:
-        for topic in Bag(args.bag).topics.values():
-            print(f'{topic.count:8d}  {topic.kind:40s}  {topic.name}')
+        with Bag(args.bag) as bag:
+            for topic in bag.topics.values():
+                print(f'{topic.count:8d}  {topic.kind:40s}  {topic.name}')
         return
     if not args.out:
         parser.error('--out is needed: a folder for the recording')

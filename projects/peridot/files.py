@@ -3,6 +3,7 @@
 import errno
 import fnmatch
 import os
+import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -143,7 +144,7 @@ def _matching(directory: str, pattern: str, backend_args: Mapping | None) -> lis
     """Names of the entries of a store's directory that match a pattern."""
     names = names_in(directory, backend_args)
     if names is None:
-        raise ConfigError(f'{directory} cannot be listed over HTTP: use the store\'s own back end, or copy it to a disk')
+        raise ConfigError(f'{directory} cannot be listed over HTTP: use another back end, or copy it to a disk')
     return fnmatch.filter(names, pattern)
 
 
@@ -185,17 +186,31 @@ def atomic_path(path: str | os.PathLike) -> Iterator[Path]:
     """Temporary path in the same folder that replaces `path` if the block ends without error.
 
     Missing folders are created. Temporary names start with a dot and end in `.part`: an interrupted run leaves no
-    file that could be taken for a finished one.
+    file that could be taken for a finished one. Each process and thread has a name of its own.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.parent / f'.{path.name}.{os.getpid()}.part'
+    temporary = path.parent / f'.{path.name}.{os.getpid()}.{threading.get_ident()}.part'
     try:
         yield temporary
         os.replace(temporary, path)
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
+
+
+def write_bytes(path: str | os.PathLike, data: bytes, changed: int | None = None) -> None:
+    """Write a file atomically, see `atomic_path`.
+
+    Args:
+        path: The file.
+        data: Its content.
+        changed: Time of its last change, nanoseconds since 1970; None for now.
+    """
+    with atomic_path(path) as temporary:
+        temporary.write_bytes(data)
+        if changed is not None:
+            os.utime(temporary, ns=(changed, changed))
 
 
 def usable_cores() -> int:

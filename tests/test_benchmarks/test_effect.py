@@ -85,9 +85,7 @@ def test_drive_and_segment_runs_beside_the_networks(effect, tmp_path, monkeypatc
     effect.Effect(tmp_path / 'work', ['ppkt'], [], images=True).run()
     assert calls == [(f'Drive&Segment seed {seed} | ', str(seed)) for seed in (0, 1, 2)]
     found = json.loads((tmp_path / 'streets.json').read_text())
-    assert found['drive_and_segment_miou'] == {
-        row: [0.2, 0.21, 0.22] for row in effect.DRIVE_AND_SEGMENT_ROWS.values()
-    }
+    assert found['drive_and_segment_miou'] == {row: [0.2, 0.21, 0.22] for row in effect.DRIVE_AND_SEGMENT_ROWS.values()}
     assert found['linear_probe_miou']['ppkt'] == [0.4, 0.41, 0.42]
     assert '| student of the extension | 0.210 ± 0.010 |' in (tmp_path / 'streets.md').read_text()
     effect.Effect(tmp_path / 'other', ['ppkt'], [], images=True).run()

@@ -133,9 +133,9 @@ def train_pipeline() -> list:
 
 @pytest.fixture
 def lines(monkeypatch) -> list[str]:
-    """What is reported as left out."""
+    """What is reported."""
     found: list[str] = []
-    for module in ('missing', 'lidar_folder'):
+    for module in ('missing', 'lidar_folder', 'rosbag.import_rosbag'):
         monkeypatch.setattr(f'peridot.datasets.{module}.print_log', lambda text, *_: found.append(text))
     return found
 

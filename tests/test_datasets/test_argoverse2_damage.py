@@ -83,9 +83,11 @@ def test_logs_that_lack_something_are_left_out(av2_copy, damage, message, capsys
     """In one line each, while others are used; if none can be used, in one line."""
     broken = log_folder(av2_copy, 0)
     damage(broken)
+    (av2_copy / 'argoverse2_infos_train.pkl').write_text('of an earlier run')
     assert create_argoverse2_infos(av2_copy, every=1, verbose=True) == [av2_copy / 'argoverse2_infos_val.pkl']
     printed = capsys.readouterr().out.splitlines()
     assert printed[0].startswith(f'left out: {broken}') and re.search(message, printed[0]) and len(printed) == 3
+    assert [path.name for path in av2_copy.glob('*.pkl')] == ['argoverse2_infos_val.pkl']
     assert printed[1].endswith('of 0 logs; left out: 0 sweeps without image or pose, 1 logs')
     damage(log_folder(av2_copy, 1))
     (av2_copy / 'argoverse2_infos_val.pkl').unlink()

@@ -69,6 +69,7 @@ def test_a_camera_can_be_left_out(recording):
 BAD = [
     (('lidar', 'colums'), ['x'], r"lidar has an unknown key 'colums': the keys are columns"),
     (('lidar', 'columns'), ['x', 'y', 'z', 'z'], r'lidar.columns must be the names of all columns'),
+    (('lidar', 'columns'), ['x', 'y', 'z', ''], r'lidar.columns must be the names of all columns'),
     (('lidar', 'columns'), ['x', 'y', 'i'], r'lidar.columns must be the names of all columns'),
     (('lidar', 'intensity'), 'remission', r"lidar.intensity='remission' is not among the columns x, y, z, intensity"),
     (('lidar', 'intensity_range'), [255, 0], r'lidar.intensity_range must be the smallest and the largest'),
@@ -78,10 +79,12 @@ BAD = [
     (('lidar', 'dtype'), ['float32'], r'one for each of the 4 columns'),
     (('lidar', 'unit'), 'feet', r"lidar.unit='feet': choose m, cm, mm"),
     (('lidar', 'lidar2ego'), [[1, 2], [3, 4]], r'lidar.lidar2ego must be a 4x4 matrix'),
+    (('lidar', 'unit'), ['m'], r"lidar.unit=\['m'\]: choose m, cm, mm"),
     (('cameras', 'FRONT', 'intrinsics'), np.eye(4).tolist(), r'cameras.FRONT.intrinsics must be a 3x3 matrix'),
     (('cameras', 'FRONT', 'intrinsics'), np.diag([0.9, 0.9, 1]).tolist(), r'a focal length of 0.9 pixels'),
     (('cameras', 'FRONT', 'intrinsics'), [[9e2, 0, 0], [0, 9e2, 0], [80, 45, 1]], r'intrinsics must be a 3x3'),
     (('cameras', 'FRONT', 'distortion_model'), 'brown', r"distortion_model='brown': choose plumb_bob, rational"),
+    (('cameras', 'FRONT', 'distortion_model'), ['fisheye'], r"distortion_model=\['fisheye'\]: choose plumb_bob"),
     (('cameras', 'FRONT', 'distortion'), [0.1], r'plumb_bob: 0, 4, 5, 8, 12, 14 numbers'),
     (('cameras', 'FRONT', 'lidar2cam'), [[1]], r'cameras.FRONT.lidar2cam must be a 4x4 matrix'),
     (('cameras', 'FRONT'), {'intrinsics': 1}, r'cameras.FRONT has no lidar2cam: add it'),
@@ -102,7 +105,12 @@ def test_a_wrong_value_is_one_line(recording, place, value, message):
 
 @pytest.mark.parametrize(
     'text, message',
-    [('{', 'is no JSON file'), ('[]', 'must be an object'), ('{"lidar": {}}', 'has no cameras: add it')],
+    [
+        ('{', 'is not a JSON file'),
+        ('[' * 100_000, 'is not a JSON file'),
+        ('[]', 'must be an object'),
+        ('{"lidar": {}}', 'has no cameras: add it'),
+    ],
 )
 def test_other_content(tmp_path, text, message):
     (tmp_path / 'calibration.json').write_text(text)
@@ -111,6 +119,13 @@ def test_other_content(tmp_path, text, message):
     (tmp_path / 'calibration.json').unlink()
     with pytest.raises(DataError, match=r'calibration.json is missing: docs/own_recording.md'):
         read_calibration(tmp_path / 'calibration.json')
+
+
+def test_a_file_may_begin_with_the_mark_of_windows(recording):
+    recording.write_calibration()
+    path = recording.root / 'calibration.json'
+    path.write_text(path.read_text(), 'utf-8-sig')
+    assert set(read_calibration(path).cameras) == {'FRONT', 'BACK'}
 
 
 def test_the_example_of_the_documentation_is_read(tmp_path):

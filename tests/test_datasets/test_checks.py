@@ -1,6 +1,7 @@
 """Mistakes in a recording show in its numbers; good recordings give no warning."""
 
 import re
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -8,7 +9,8 @@ from peridot.datasets.projection import project_to_cameras
 from peridot.datasets.recordings.checks import check, table
 from peridot.datasets.recordings.matching import match
 from peridot.datasets.recordings.products import Products
-from peridot.datasets.recordings.recording import find_recordings
+from peridot.datasets.recordings.recording import Recording, find_recordings
+from peridot.datasets.recordings.suspicions import about_clocks
 from peridot.errors import DataError
 from scipy.spatial.transform import Rotation
 from tiny_recording import CAMERAS, FOCAL, SCANS, TinyRecording, lidar2cam
@@ -165,7 +167,6 @@ MISTAKES = [
     (other_lens, r'the distortion of FRONT does not invert at the border of the image \(off by \d+'),
     (intensity_range(0, 100), r'6\d % of the intensities are outside their range \(0 to 255\): \S+ declares 0 to 100'),
     (intensity_range(0, 65535), r'the largest intensity is 255: \S+ declares 0 to 65535'),
-    (lambda r: r.write_times(drift=0.007), r'the clock of FRONT drifts from \+10 to \+45 ms against that of the lidar'),
     (fast, r'the poses move at 1\d{4} m/s: x, y and z are in meters'),
     (w_first, r'the vehicle lies on its side or roof in 100 % of the poses, but stands if their quaternions are qw'),
 ]
@@ -177,6 +178,46 @@ def test_a_mistake_gives_a_warning_of_one_line(recording, make, message):
     warnings = finding(recording).warnings
     assert any(re.search(message, warning) for warning in warnings), warnings
     assert all(warning.startswith('drive: ') and '\n' not in warning for warning in warnings)
+
+
+def clocks(scans: np.ndarray, images: np.ndarray, names=None) -> list[str]:
+    """Warnings for times in seconds of scans and of images, the latter numbered like the scans if not named."""
+    points = {f'{number:06d}': Path(f'points/{number:06d}.bin') for number in range(len(scans))}
+    names = [f'{number:06d}' for number in range(len(images))] if names is None else names
+    files = {name: Path(f'images/A/{name}.jpg') for name in names}
+    times = {**dict(zip(points.values(), scans)), **dict(zip(files.values(), images))}
+    return list(about_clocks(Recording(Path('drive'), '', None, {'A': None}, points, {'A': files}, {}, times, None)))
+
+
+@pytest.mark.parametrize('rate', [10, 15, 20, 25, 30, None])
+@pytest.mark.parametrize('seconds', [10, 60])
+def test_cameras_that_run_freely_give_no_warning(rate, seconds):
+    """All on one clock, with all images, and with the nearest image of each scan exported under its name."""
+    rng = np.random.default_rng(seconds)
+    for _ in range(30):
+        true_rate = rng.uniform(15, 30) if rate is None else rate * (1 + rng.normal() * rng.choice([1e-4, 1e-3, 5e-3]))
+        scans = 1.5e9 + np.arange(0, seconds, 0.1) + rng.normal(0, 5e-4, 10 * seconds)
+        images = 1.5e9 + np.arange(rng.uniform(-1, -0.9), seconds + 1, 1 / true_rate)
+        images += rng.normal(0, 5e-4, len(images))
+        later = np.searchsorted(images, scans)
+        nearest = np.where(scans - images[later - 1] < images[later] - scans, images[later - 1], images[later])
+        assert not clocks(scans, images) and not clocks(scans, nearest)
+        assert not clocks(scans, images, names=[f'{1e9 * time:.0f}' for time in images])
+
+
+@pytest.mark.parametrize('first, last', [(5, 90), (20, -400), (-10, 3000)])
+def test_clocks_that_drift_apart_are_found(first, last):
+    """Images that the scans trigger; in the end the nearest one is that of another scan."""
+    rng = np.random.default_rng(0)
+    scans = 1.5e9 + np.arange(0, 60, 0.1)
+    images = scans + np.linspace(first, last, len(scans)) / 1000 + rng.normal(0, 5e-4, len(scans))
+    (warning,) = clocks(scans, images)
+    found = re.search(
+        r'^drive: the clock of A seems to drift from (\S+) to (\S+) ms against that of the lidar', warning
+    )
+    assert [float(text) for text in found.groups()] == pytest.approx([first, last], abs=0.06 * abs(last - first))
+    # too few to tell, or a constant delay
+    assert not clocks(scans[:29], images[:29]) and not clocks(scans, scans + last / 1000)
 
 
 def behind_glass(recording):

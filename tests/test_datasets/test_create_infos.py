@@ -72,6 +72,20 @@ def test_test_frames_get_infos_without_objects(kitti):
     assert not content['data_list'][0]['instances'] and (kitti / 'testing/velodyne_reduced/000003.bin').is_file()
 
 
+def test_infos_of_an_earlier_run_go_where_a_split_has_become_empty(kitti, sequences):
+    create_kitti_infos(kitti)
+    (kitti / 'ImageSets/val.txt').write_text('')
+    create_kitti_infos(kitti)
+    assert sorted(path.name for path in kitti.glob('kitti*.pkl')) == [
+        'kitti_infos_train.pkl',
+        'kitti_infos_trainval.pkl',
+    ]
+    create_semantickitti_infos(sequences)
+    shutil.rmtree(sequences / 'sequences/08')
+    create_semantickitti_infos(sequences)
+    assert [path.name for path in sequences.glob('semantickitti*.pkl')] == ['semantickitti_infos_train.pkl']
+
+
 def test_an_interrupted_conversion_leaves_nothing(kitti, monkeypatch):
     before = files(kitti)
     load = create_infos_kitti.load_converter

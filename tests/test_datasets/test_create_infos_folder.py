@@ -4,6 +4,7 @@ import json
 import os
 import pickle
 import shutil
+import time
 from pathlib import Path
 
 import cv2
@@ -17,6 +18,7 @@ from peridot.datasets.create_infos_kitti import create_kitti_infos
 from peridot.datasets.linked_folder import link_dataset
 from peridot.errors import ConfigError, DataError
 from peridot.registry import DATASETS
+from peridot.visualization.overlays import write_overlays
 from PIL import Image
 from streets.dataset import read_settings
 from streets.frame import image_view
@@ -213,6 +215,24 @@ def test_a_single_recording_has_no_names(recording):
     assert set(recording.infos()) == {'train'}
 
 
+def test_a_split_that_becomes_empty_loses_its_infos(recording):
+    assert set(recording.infos()) == {'train', 'val'}
+    for number in range(1, SCANS):
+        (recording.root / f'points/{number:03d}.bin').unlink()
+    assert set(recording.infos()) == {'train'}
+    assert [path.name for path in recording.root.glob('*.pkl')] == ['folder_infos_train.pkl']
+
+
+def test_scans_that_lack_something_are_left_out_or_an_error(recording, capsys):
+    (recording.root / 'images/BACK/002.png').unlink()
+    recording.infos(verbose=True)
+    note = f'drive: 1 of {SCANS} scans have no image of BACK of the same name (002, ...): '
+    assert f'warning: {note}left out\n' in capsys.readouterr().out
+    with pytest.raises(DataError) as error:
+        recording.infos(missing='error')
+    assert str(error.value) == f'{note}complete the recording, or leave such scans out with --missing skip'
+
+
 def test_labels_become_classes(recording):
     labels = recording.write_labels({'0': None, '1': 'car', '2': 'road', '9': 'car'}, np.uint8)
     contents = recording.infos()
@@ -222,6 +242,13 @@ def test_labels_become_classes(recording):
     load = [LOAD, dict(type='peridot.LoadPointLabels', dtype='uint32')]
     found = paired(recording.root, 'train', load)[0]['pts_semantic_mask']
     np.testing.assert_array_equal(found, np.array([2, 0, 1])[labels[0]])
+
+
+def test_classes_may_begin_with_the_mark_of_windows(recording):
+    recording.write_labels()
+    path = recording.root / 'classes.json'
+    path.write_text(path.read_text(), 'utf-8-sig')
+    assert recording.infos()['train']['metainfo']['classes'] == ('car', 'road')
 
 
 def test_points_and_labels_that_need_no_conversion_stay(recording):
@@ -321,6 +348,57 @@ def test_products_of_another_calibration_are_made_again(recording):
     assert [path for path in last if last[path] != changed[path]] == ['points/001.bin']
 
 
+def replace_with_older(path: Path, write) -> None:
+    """As `rsync -a`, `cp -p` and `tar` do, which keep the times of the files."""
+    before = path.stat().st_mtime_ns
+    write(path)
+    os.utime(path, ns=(before - 10**12, before - 10**12))
+
+
+def test_products_of_sources_replaced_by_older_ones_are_made_again(recording):
+    distort(recording)
+    recording.write_labels()
+    recording.infos()
+    before = contents(recording.root / 'converted')
+    for name, write in (
+        ('points/001.bin', lambda path: cloud(np.random.default_rng(9)).tofile(path)),
+        ('images/FRONT/002.png', lambda path: Image.new('RGB', (WIDTH, HEIGHT)).save(path)),
+        ('labels/003.label', lambda path: np.ones(POINTS, np.uint32).tofile(path)),
+    ):
+        replace_with_older(recording.root / name, write)
+        recording.infos()
+        after = contents(recording.root / 'converted')
+        assert [path for path in before if before[path] != after[path]] == [name]
+        before = after
+
+
+def test_cached_labels_are_checked_against_edited_classes(recording):
+    recording.write_labels()
+    recording.infos()
+    (recording.root / 'classes.json').write_text('{"0": null, "1": "car"}')
+    with pytest.raises(DataError, match=r'holds the label 2, which classes.json does not name'):
+        recording.infos()
+
+
+def test_an_image_that_two_scans_share_is_undistorted_once(recording, monkeypatch):
+    distort(recording)
+    rows = [(f'points/{i:03d}.bin', 0.1 * i) for i in range(SCANS)]
+    for name in CAMERAS:
+        rows += [(f'images/{name}/{i:03d}.png', 0.1 * i + 0.05 if i % 2 == 0 else 9 + i) for i in range(SCANS)]
+    recording.write_table('timestamps.csv', ('file', 'time'), rows)
+    read, reads = cv2.imread, []
+
+    def slowly(path: str, *flags):
+        reads.append(Path(path).name)
+        time.sleep(0.05)
+        return read(path, *flags)
+
+    monkeypatch.setattr(cv2, 'imread', slowly)
+    monkeypatch.setattr('peridot.datasets.create_infos_folder.usable_cores', lambda: 4)
+    images = [Path(sample['images']['FRONT']['img_path']).name for sample in recording.samples(tolerance=0.06)]
+    assert sorted(images) == sorted(2 * reads) and len(reads) == SCANS // 2
+
+
 def test_products_can_go_elsewhere(recording, tmp_path):
     """The folder of the info files is a whole dataset: what stays is linked, so that maps lie below its root, too."""
     distort(recording)
@@ -353,6 +431,12 @@ def test_tool_draws_the_points_on_the_images(folder_root, tmp_path, run_tool, ca
     assert pickle.loads((out / 'folder_infos_val.pkl').read_bytes())['data_list'][0]['token'] == 'scene-0103/000000'
 
 
+def test_overlays_in_the_current_folder_have_its_name(recording, monkeypatch):
+    monkeypatch.chdir(recording.root)
+    assert write_overlays(Path(), create_folder_infos('.')) == [Path('overlays/drive.jpg')]
+    assert [path.name for path in (recording.root / 'overlays').iterdir()] == ['drive.jpg']
+
+
 def json_edit(*place, value):
     def edit(recording) -> None:
         part = recording.calibration
@@ -383,8 +467,8 @@ def no_classes(recording) -> None:
     (recording.root / 'classes.json').unlink()
 
 
-def wrong_classes(recording) -> None:
-    recording.write_labels({'car': 1})
+def classes(content: dict):
+    return lambda recording: recording.write_labels(content)
 
 
 def damaged_image(recording) -> None:
@@ -408,7 +492,7 @@ DAMAGES = [
         'has a camera SIDE, but',
     ),
     (json_edit('cameras', 'FRONT', 'lidar2cam', value=(2 * np.eye(4)).tolist()), 'last row is'),
-    (json_edit('cameras', 'FRONT', 'lidar2cam', value=np.diag([1, 2, 1, 1]).tolist()), 'lidar2cam is no rotation'),
+    (json_edit('cameras', 'FRONT', 'lidar2cam', value=np.diag([1, 2, 1, 1]).tolist()), 'lidar2cam is not a rotation'),
     (mirrored, r'cameras.FRONT.lidar2cam is left-handed \(determinant -1\)'),
     (
         lambda r: shutil.copy(r.root / 'points/000.bin', r.root / 'points/000.npy'),
@@ -426,12 +510,16 @@ DAMAGES = [
     (without_labels_of_one, r'labels has no file for 1 of 6 scans \(004, ...\)'),
     (unknown_label, 'holds the label 2, which classes.json does not name'),
     (no_classes, 'classes.json is missing: write an object'),
-    (wrong_classes, 'classes.json must be an object of ids and names'),
+    (classes({'car': 1}), 'classes.json must be an object of ids and names'),
+    (classes({'0': ['car']}), 'classes.json must be an object of ids and names'),
+    (classes({'1': 'car', '01': 'road'}), 'classes.json must be an object of ids .* each once'),
     (damaged_image, 'image .*FRONT/003.png is damaged'),
 ]
 
 
-@pytest.mark.parametrize('damage, message', DAMAGES, ids=[message[:30] for _, message in DAMAGES])
+@pytest.mark.parametrize(
+    'damage, message', DAMAGES, ids=[f'{i}-{message[:30]}' for i, (_, message) in enumerate(DAMAGES)]
+)
 def test_damaged_recordings_are_one_clear_line(recording, damage, message):
     damage(recording)
     with pytest.raises(DataError, match=message) as error:

@@ -305,6 +305,7 @@ def test_sequences_a_folder_deeper(own_root, pandaset_root, lines, folders):
 
 def test_sequences_that_lack_something_are_left_out(own_root, lines):
     shutil.rmtree(own_root / '001/annotations')
+    (own_root / 'pandar64_infos_train.pkl').write_text('of an earlier run')
     create_pandaset_infos(own_root, 'error')
     assert not list(own_root.glob('*_train.pkl')) and len(infos(own_root, split='val')) == 2
     assert '1 of 2 sequences have no semantic labels (001/annotations/semseg): left out' in lines[0]

@@ -12,10 +12,12 @@ import pytest
 from bags import KINDS, BagFile, recording_messages
 from mmengine.registry import DefaultScope
 from peridot.datasets.create_infos_folder import create_folder_infos
-from peridot.datasets.rosbag.bag import Bag
+from peridot.datasets.rosbag.bag import CAMERA_INFO, COMPRESSED, IMAGE, POINTS, Bag, Topic
 from peridot.datasets.rosbag.import_rosbag import import_rosbag
+from peridot.datasets.rosbag.sources import choose
 from peridot.errors import ConfigError, DataError
 from peridot.registry import DATASETS
+from scipy.spatial.transform import Rotation
 from tiny_recording import FOCAL, HEIGHT, WIDTH, cloud, lidar2cam
 
 START = 1_700_000_000_000_000_000
@@ -204,27 +206,181 @@ def test_a_calibration_that_exists_stays(tmp_path):
     (tmp_path / 'out/calibration.json').write_text(text)
     out = run(tiny, tmp_path)
     assert (out / 'calibration.json').read_text() == text and len(list((out / 'points').iterdir())) == 4
-    (tmp_path / 'out/calibration.json').write_text(text.replace('"lidar"}', '"velodyne"}'))
-    with pytest.raises(
-        DataError, match=r'points in the frame velodyne .* those of /points are in lidar: name the topic'
+    for wrong, message in (
+        (text.replace('"lidar"}', '"velodyne"}'), r'points in the frame velodyne .* are in lidar: name the topic'),
+        ('[]', 'calibration.json has no object lidar: correct or remove it'),
+        ('{"lidar": null}', 'calibration.json has no object lidar: correct or remove it'),
     ):
-        import_rosbag([tmp_path / 'tiny.bag'], tmp_path / 'out')
+        (tmp_path / 'out/calibration.json').write_text(wrong)
+        with pytest.raises(DataError, match=message):
+            import_rosbag([tmp_path / 'tiny.bag'], tmp_path / 'out')
 
 
-def test_distortion_and_rectified_images(tmp_path):
+def test_with_a_calibration_images_may_have_another_size_than_in_their_camera_info(tmp_path):
     tiny = TinyBag()
-    tiny.info.update(model='rational_polynomial', lens=[0.1] * 8)
-    out = run(tiny, tmp_path)
-    camera = json.loads((out / 'calibration.json').read_text())['cameras']['front']
-    assert camera['distortion_model'] == 'rational_polynomial' and camera['distortion'] == [0.1] * 8
-    other = TinyBag()
-    other.info.update(model='plumb_bob', lens=[0.1] * 5)
+    tiny.info['size'] = (2 * HEIGHT, 2 * WIDTH)
+    (tmp_path / 'out').mkdir()
+    (tmp_path / 'out/calibration.json').write_text('{"lidar": {}, "cameras": {}}')
+    assert len(list((run(tiny, tmp_path) / 'images/front').iterdir())) == 4
+
+
+@pytest.mark.parametrize('model, lens', [('rational_polynomial', [0.1] * 8), ('equidistant', [0.1] * 4)])
+def test_models_of_distortion(model, lens, tmp_path):
+    tiny = TinyBag()
+    tiny.info.update(model=model, lens=lens)
+    camera = json.loads((run(tiny, tmp_path) / 'calibration.json').read_text())['cameras']['front']
+    assert camera['distortion_model'] == model and camera['distortion'] == lens
+
+
+def test_rectified_images_have_the_geometry_of_p_and_r(tmp_path, lines):
+    """The pixel of a point x is P (R x, 1); K is about the raw images. P is that of a second camera, 0.5 m aside."""
+    tiny = TinyBag()
+    turn = Rotation.from_euler('y', 5, degrees=True).as_matrix()
+    projection = np.array([[90.0, 0, 70, -45], [0, 90, 50, 0], [0, 0, 1, 0]])
+    tiny.info.update(model='plumb_bob', lens=[0.1] * 5, turn=turn, projection=projection)
     stamp = START + 3_000_000
-    other.extra = [('/front/image_rect', stamp, other.bag.image(stamp, 'front', other.images[0], 'rgb8'))]
-    path = other.bag.write(tmp_path / 'rect', other.messages())
-    out = import_rosbag([path], tmp_path / 'other', cameras={'front': '/front/image_rect'})
+    tiny.extra = [('/front/image_rect', stamp, tiny.bag.image(stamp, 'front', tiny.images[0], 'rgb8'))]
+    out = import_rosbag([tiny.write(tmp_path)], tmp_path / 'out', cameras={'front': '/front/image_rect'})
     camera = json.loads((out / 'calibration.json').read_text())['cameras']['front']
     assert 'distortion' not in camera and len(list((out / 'images/front').iterdir())) == 1
+    points = np.c_[tiny.rng.uniform([5, -3, -1], [20, 3, 1], (9, 3)), np.ones(9)].T
+    expected = projection @ np.vstack([turn @ (lidar2cam(0) @ points)[:3], np.ones(9)])
+    found = np.array(camera['intrinsics']) @ (np.array(camera['lidar2cam']) @ points)[:3]
+    np.testing.assert_allclose(found / found[2], expected / expected[2], atol=1e-9)
+    (line,) = lines
+    assert 'second camera of a stereo pair' in line and 'P moves points by -0.500, 0.000, 0.000 m' in line
+
+
+def test_clouds_with_padding_and_other_numbers(tmp_path):
+    """Big-endian doubles with gaps between the fields and behind the rows, and two fields that could be intensities."""
+    row = np.dtype(
+        dict(
+            names=['y', 'x', 'z', 'reflectivity', 'intensity'],
+            formats=['>f8', '>f8', '>f4', '>u2', '>f4'],
+            offsets=[4, 12, 24, 28, 32],
+            itemsize=40,
+        )
+    )
+    tiny = TinyBag()
+    tables = []
+    for table in tiny.tables:
+        other = np.zeros((4, 100), row)
+        for name in ('x', 'y', 'z'):
+            other[name] = table[name].reshape(4, 100)
+        other['intensity'], other['reflectivity'] = table['reflectivity'].reshape(4, 100) / 2, 7
+        tables.append(other)
+    make = tiny.bag.points
+    tiny.bag.points = lambda stamp, frame, table: make(stamp, frame, table, padding=12)
+    tiny.tables = tables
+    out = run(tiny, tmp_path)
+    for table, path in zip(tables, sorted((out / 'points').iterdir())):
+        points = np.fromfile(path, np.float32).reshape(-1, 4)
+        for column, name in enumerate(('x', 'y', 'z', 'intensity')):
+            np.testing.assert_array_equal(points[:, column], table[name].ravel().astype(np.float32))
+
+
+def test_beams_and_scans_without_return_are_left_out(tmp_path):
+    tiny = TinyBag()
+    for name in ('x', 'y', 'z'):
+        tiny.tables[1][name][:30] = 0
+        tiny.tables[2][name] = 0
+    out = run(tiny, tmp_path)
+    sizes = {int(path.stem): path.stat().st_size // 16 for path in (out / 'points').iterdir()}
+    assert sizes == {START: 400, START + TENTH: 370, START + 3 * TENTH: 400}
+    assert len((out / 'timestamps.csv').read_text().splitlines()) == 1 + 3 + 4
+
+
+def test_points_without_intensity(tmp_path):
+    tiny = TinyBag()
+    names = ['x', 'y', 'z', 'ring']
+    tiny.tables = [np.array(table[names].tolist(), [(name, ROW[name]) for name in names]) for table in tiny.tables]
+    out = run(tiny, tmp_path)
+    lidar = json.loads((out / 'calibration.json').read_text())['lidar']
+    assert lidar['intensity'] is None and 'intensity_range' not in lidar
+    assert len(create_folder_infos(out)) == 2
+
+
+def test_of_messages_with_one_stamp_the_first_is_kept(tmp_path, lines):
+    tiny = TinyBag()
+    again = tiny.tables[0].copy()
+    again['x'] += 1
+    tiny.extra = [
+        ('/points', START, tiny.bag.points(START, 'lidar', again)),
+        ('/front/image_raw', START, tiny.make_image(1, START + tiny.lag)),
+    ]
+    out = run(tiny, tmp_path)
+    points = np.fromfile(out / f'points/{START}.bin', np.float32).reshape(-1, 4)
+    np.testing.assert_array_equal(points[:, 0], tiny.tables[0]['x'])
+    image = cv2.imread(str(out / f'images/front/{START + tiny.lag}.png'))
+    np.testing.assert_array_equal(image[..., ::-1], tiny.images[0])
+    assert len(lines) == 2 and '1 messages of /points repeat a time stamp' in lines[0]
+
+
+def test_files_of_an_import_with_other_settings_are_not_mixed(tmp_path):
+    tiny = TinyBag()
+    tiny.extra = [('/filtered', START, tiny.bag.points(START, 'lidar', tiny.tables[0][:50]))]
+    path = tiny.write(tmp_path)
+    out = import_rosbag([path], tmp_path / 'out', lidar='/points')
+    for change, message in (
+        (dict(lidar='/filtered'), "lidar='/points' instead of '/filtered'"),
+        (dict(lidar='/points', tolerance=0.02), 'tolerance=0.05 instead of 0.02'),
+        (dict(lidar='/points', cameras={'left': '/front/image_raw'}), "cameras={'front': '/front/image_raw'} instead"),
+    ):
+        with pytest.raises(ConfigError, match=re.escape(message) + '.*remove the folder, or give another --out'):
+            import_rosbag([path], out, **change)
+    assert import_rosbag([path], out, lidar='/points') == out
+
+
+def test_poses_need_the_transform_to_their_frame(tmp_path):
+    """Also where a calibration without it is kept, be it one of an import without poses."""
+    tiny = TinyBag()
+    turned = np.eye(4)
+    turned[:2, :2] = [[0, -1], [1, 0]]
+    tiny.static[0] = ('base', 'lidar', turned)
+    for number in range(5):
+        stamp = START + TENTH * number
+        tiny.extra.append(('/odometry', stamp, tiny.bag.odometry(stamp, 'odom', 'base', np.eye(4))))
+    path = tiny.write(tmp_path)
+    out = import_rosbag([path], tmp_path / 'out')
+    with pytest.raises(DataError, match=r'calibration\.json has no lidar\.lidar2ego, the transform from lidar to base'):
+        import_rosbag([path], out, poses='/odometry')
+    (out / 'calibration.json').unlink()
+    import_rosbag([path], out, poses='/odometry')
+    lidar = json.loads((out / 'calibration.json').read_text())['lidar']
+    np.testing.assert_allclose(lidar['lidar2ego'], turned, atol=1e-12)
+    assert (out / 'poses.csv').is_file()
+
+
+def topics(**kinds) -> dict[str, Topic]:
+    return {name: Topic(name, kind, 1) for name, kind in {'/points': POINTS, **kinds}.items()}
+
+
+def test_cameras_are_found_by_the_names_of_topics():
+    info, image = CAMERA_INFO, IMAGE
+    names = {
+        '/camera_info': info,
+        '/cam/camera_info': info,
+        '/cam/image_raw': image,
+        '/cam/image_raw/compressed': COMPRESSED,
+        '/cam/image_raw/compressedDepth': COMPRESSED,
+        '/rig/rear/camera_info': info,
+        '/rig/rear/image_rect': image,
+        '/depth/camera_info': info,
+        '/depth/image_raw': image,
+        '/left/preview': image,
+    }
+    found = choose(topics(**names), None, None, None, 'bag')
+    assert found.cameras == {'cam': '/cam/image_raw/compressed', 'rig_rear': '/rig/rear/image_rect'}
+    assert found.infos == {'cam': '/cam/camera_info', 'rig_rear': '/rig/rear/camera_info'}
+    assert choose(topics(**names), None, {'left': '/left/preview'}, None, 'bag').infos == {}
+    with pytest.raises(ConfigError, match=r'several topics of images of cam \(/cam/image_raw, /cam/image_mono\)'):
+        choose(topics(**names, **{'/cam/image_mono': image}), None, None, None, 'bag')
+    for cameras, message in (
+        ({'a': '/cam/image_raw', 'b': '/cam/image_raw'}, 'names /cam/image_raw twice, a and b'),
+        ({'a/b': '/cam/image_raw'}, 'the name of a camera is that of its folder'),
+    ):
+        with pytest.raises(ConfigError, match=message):
+            choose(topics(**names), None, cameras, None, 'bag')
 
 
 @pytest.mark.parametrize('topic', ['/tf', '/pose'])
@@ -265,10 +421,6 @@ def points_in_the_map(tiny: TinyBag) -> None:
     tiny.lidar_frames = ['map'] * 4
 
 
-def same_stamp(tiny: TinyBag) -> None:
-    tiny.extra = [('/points', START, tiny.bag.points(START, 'lidar', tiny.tables[0]))]
-
-
 def lagging(tiny: TinyBag) -> None:
     tiny.lag = 5_000_000_000
 
@@ -293,6 +445,43 @@ def other_size(tiny: TinyBag) -> None:
     tiny.info['size'] = (2 * HEIGHT, 2 * WIDTH)
 
 
+def one_stamp(tiny: TinyBag) -> None:
+    tiny.extra = [('/points', START, tiny.bag.points(START, 'lidar', tiny.tables[0])) for _ in range(8)]
+
+
+def long_fields(tiny: TinyBag) -> None:
+    make = tiny.bag.points
+
+    def points(*arguments):
+        message = make(*arguments)
+        message.point_step -= 8
+        return message
+
+    tiny.bag.points = points
+
+
+def empty_quaternion(tiny: TinyBag) -> None:
+    make = tiny.bag.pose
+
+    def pose(matrix):
+        message = make(matrix)
+        if matrix[0, 3]:
+            message.orientation.w = message.orientation.x = message.orientation.y = message.orientation.z = 0.0
+        return message
+
+    tiny.bag.pose = pose
+    tiny.static[1] = ('base', 'front', np.array([[1.0, 0, 0, 1], [0, 1, 0, 0], [0, 0, 1, 0], [0, 0, 0, 1]]))
+
+
+def wheels_alone(tiny: TinyBag) -> None:
+    tiny.extra = [('/tf', START, tiny.bag.transforms(START, [('odom', 'wheel', np.eye(4))]))]
+
+
+def without_projection(tiny: TinyBag) -> None:
+    tiny.info.update(projection=np.zeros((3, 4)))
+    tiny.extra = [('/front/image_rect', START, tiny.bag.image(START, 'front', tiny.images[0], 'rgb8'))]
+
+
 def without_z(tiny: TinyBag) -> None:
     names = ['x', 'y', 'ring']
     tiny.tables = [np.array(table[names].tolist(), [(name, ROW[name]) for name in names]) for table in tiny.tables]
@@ -311,7 +500,16 @@ BAD = [
     ),
     (points_in_the_map, {}, DataError, r'no static transform from map to front \(its frames are base, front, lidar\)'),
     (other_frame, {}, DataError, '/points changes its frame from lidar to map'),
-    (same_stamp, {}, DataError, '/points has two messages with the time stamp 1700000000.000000000 s'),
+    (one_stamp, {}, DataError, '/points has 12 messages, but only 4 different time stamps: let the driver stamp'),
+    (long_fields, {}, DataError, '/points has fields that do not fit into its point_step'),
+    (empty_quaternion, {}, DataError, r'no static transform from lidar to front \(its frames are base, lidar\)'),
+    (wheels_alone, {'poses': '/tf'}, DataError, r'/tf has no pose of the frame base_link \(its frames are wheel\)'),
+    (
+        without_projection,
+        {'cameras': {'front': '/front/image_rect'}},
+        DataError,
+        '/front/camera_info has no projection matrix P',
+    ),
     (lagging, {}, DataError, r'no image of front lies within 0.05 s of a scan \(the nearest is 4.700 s away\)'),
     (
         compressed('h264', lambda image: b'\0\0\0\1 h264'),
@@ -387,7 +585,7 @@ def test_what_is_no_bag(tmp_path):
     (tmp_path / 'folder').mkdir()
     for path in (tmp_path / 'absent.bag', tmp_path / 'folder'):
         with pytest.raises(
-            DataError, match=r'is no bag .*: name a .bag, .db3 or .mcap file, or a folder with metadata.yaml'
+            DataError, match=r'is not a bag .*: name a .bag, .db3 or .mcap file, or a folder with metadata.yaml'
         ):
             Bag([path])
 
@@ -395,7 +593,8 @@ def test_what_is_no_bag(tmp_path):
 def test_a_single_file_of_ros_2_is_a_bag(tmp_path):
     path = TinyBag('mcap').write(tmp_path)
     (file,) = path.glob('*.mcap')
-    assert '/points' in Bag([file.rename(tmp_path / 'alone.mcap')]).topics
+    with Bag([file.rename(tmp_path / 'alone.mcap')]) as bag:
+        assert '/points' in bag.topics
 
 
 def test_tool_lists_topics_and_imports(tmp_path, run_tool, capsys):

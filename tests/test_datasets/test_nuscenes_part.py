@@ -93,7 +93,11 @@ def test_a_scene_without_a_key_frame_is_left_out(root, whole, lines):
 
 def test_a_split_without_scenes_gets_no_file(root, lines):
     scene_files(root, 'samples/LIDAR_TOP', 'scene-0103')[0].unlink()
+    for split in ('val', 'test'):
+        (root / f'nuscenes_infos_{split}.pkl').write_text('of an earlier run')
     assert create(root) == ['nuscenes_infos_train.pkl']
+    # that of another version stays
+    assert sorted(path.name for path in root.glob('*.pkl')) == ['nuscenes_infos_test.pkl', 'nuscenes_infos_train.pkl']
     assert '1 of 3 scenes' in lines[0] and 'scene-0103' in lines[0]
 
 

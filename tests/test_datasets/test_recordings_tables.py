@@ -10,7 +10,7 @@ TIMES = np.array([10.0, 10.1, 10.3, 12.0])
 YAWS = np.array([0.0, 0.2, 0.2, 1.0])
 PLACES = np.array([[0, 0, 0], [1, 2, 0], [3, 2, 1], [9, 9, 9.0]])
 POSES = Poses(TIMES, PLACES, Rotation.from_euler('z', YAWS[:, None]))
-HEADER = 'time,x,y,z,qx,qy,qz,qw\n'
+HEADER, NAMED = 'time,x,y,z,qx,qy,qz,qw\n', 'name,x,y,z,qx,qy,qz,qw\n'
 
 
 def test_poses_between_two_are_in_proportion():
@@ -62,15 +62,18 @@ BAD_POSES = [
     ('x,y,z,qx,qy,qz,qw\n0,0,0,0,0,0,1\n', 'has no column time or name'),
     (HEADER, 'has no column time or name'),
     ('', r'has no column x \(it has none\)'),
-    (f'{HEADER}1,0,0,0,0,0,0,1\n2,0,0,zero,0,0,0,1\n', r", row 2: z='zero' is no number"),
-    (f'{HEADER}1,0,0,0,0,0,0\n', ', row 1: qw=None is no number'),
-    (f'{HEADER}1,0,0,0,0,0,90,1\n', r', row 1|: the quaternion \(0, 0, 90, 1\) has length 90, not 1'),
-    (f'{HEADER}1,0,0,0,0,0,0,1\n1,0,0,0,0,0,0,1\n', 'has two poses of the time 1.0'),
+    (f'{HEADER}1,0,0,0,0,0,0,1\n2,0,0,zero,0,0,0,1\n', r", row 2: z='zero' is not a number"),
+    (f'{HEADER}1,0,0,0,0,0,0\n', ', row 1: qw=None is not a number'),
+    (f'{HEADER}1,0,0,0,0,0,90,1\n', r': the quaternion \(0, 0, 90, 1\) has length 90, not 1'),
+    (f'{HEADER}1,0,0,0,0,0,0,1\n2,0,0,0,0,0,90,1\n', r', row 2: the quaternion \(0, 0, 90, 1\) has length 90, not 1'),
+    (f'{HEADER}1,0,0,0,0,0,0,1\n1,0,0,0,0,0,0,1\n', 'has two poses of the time 1.0: remove one'),
     (
         f'{HEADER}1532402927647951000,0,0,0,0,0,0,1\n',
         'has the time 1532402927647951104, which seems to be in nanoseconds',
     ),
-    ('name,x,y,z,qx,qy,qz,qw\n7,0,0,0,0,0,0,1\n', ': 7 is no scan with a time'),
+    (f'{NAMED}7,0,0,0,0,0,0,1\n', ': 7 is not a scan with a time'),
+    (f'{NAMED}000,0,0,0,0,0,0,1\n000,1,0,0,0,0,0,1\n', ', rows 1 and 2: 000 stands twice: remove one'),
+    (f'{NAMED},0,0,0,0,0,0,1\n', ', row 1 has no name: correct or remove the row'),
 ]
 
 
@@ -84,6 +87,12 @@ def test_wrong_poses_are_one_line(text, message, tmp_path):
     assert '\n' not in str(error.value)
 
 
+def test_a_name_that_stands_twice_among_poses_without_times(tmp_path):
+    (tmp_path / 'poses.csv').write_text(f'{NAMED}7,0,0,0,0,0,0,1\n8,0,0,0,0,0,0,1\n7,1,0,0,0,0,0,1\n')
+    with pytest.raises(DataError, match=r'poses.csv, rows 1 and 3: 7 stands twice: remove one'):
+        read_poses(tmp_path / 'poses.csv', {})
+
+
 def test_poses_by_time_need_times_of_the_scans(tmp_path):
     (tmp_path / 'poses.csv').write_text(f'{HEADER}1,0,0,0,0,0,0,1\n')
     with pytest.raises(
@@ -94,11 +103,16 @@ def test_poses_by_time_need_times_of_the_scans(tmp_path):
 
 BAD_TIMES = [
     ('name,time\na,1\n', r'has no column file \(it has name, time\): write file'),
-    ('file,time\npoints/a.bin,now\n', "row 1: time='now' is no number"),
+    ('file,time\npoints/a.bin,now\n', "row 1: time='now' is not a number"),
     (
         'file,time\npoints/a.bin,5.5\npoints/b.bin,5.5\n',
         r'points/a.bin and points/b.bin have the same time 5.5: correct',
     ),
+    (
+        'file,time\npoints/a.bin,5.5\npoints/b.bin,5.6\npoints/a.bin,5.7\n',
+        r', rows 1 and 3: points/a.bin stands twice: remove one',
+    ),
+    ('time,file\n5.5,points/a.bin\n5.6\n', ', row 2 has no file: correct or remove the row'),
     ('file,time\npoints/a.bin,1532402927647\n', 'which seems to be in milliseconds: write seconds'),
     ('file,time\npoints/a.bin,1532402927647951\n', 'which seems to be in microseconds: write seconds'),
 ]
@@ -114,3 +128,10 @@ def test_wrong_times_are_one_line(text, message, tmp_path):
 def test_sensors_may_share_a_time(tmp_path):
     (tmp_path / 'timestamps.csv').write_text('file, time\npoints/a.bin, 5.5\nimages/FRONT/a.jpg, 5.5\n')
     assert read_timestamps(tmp_path / 'timestamps.csv') == {'points/a.bin': 5.5, 'images/FRONT/a.jpg': 5.5}
+
+
+def test_tables_of_excel_begin_with_a_mark(tmp_path):
+    (tmp_path / 'timestamps.csv').write_text('file,time\npoints/ä.bin,5.5\n', 'utf-8-sig')
+    (tmp_path / 'poses.csv').write_text(f'{HEADER}5.5,1,2,3,0,0,0,1\n', 'utf-8-sig')
+    assert read_timestamps(tmp_path / 'timestamps.csv') == {'points/ä.bin': 5.5}
+    assert read_poses(tmp_path / 'poses.csv', {'ä': 5.5}).times.tolist() == [5.5]

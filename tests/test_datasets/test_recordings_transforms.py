@@ -42,12 +42,13 @@ def test_rounded_matrices_are_taken_as_they_are():
 
 
 BAD = [
-    (changed(values=1.01 * ROTATION), r'is no rotation \(its axes have the lengths 1.01, 1.01, 1.01'),
-    (changed(values=ROTATION + 0.05), 'is no rotation'),
+    (changed(values=1.01 * ROTATION), r'is not a rotation \(its axes have the lengths 1.01, 1.01, 1.01'),
+    (changed(values=ROTATION + 0.05), 'is not a rotation'),
     (changed(values=ROTATION * [1, -1, 1]), r'is left-handed \(determinant -1\)'),
     (MATRIX.T.tolist(), r'the last row is \[1.0, 2.0, 3.0, 1.0\], not 0, 0, 0, 1: transpose'),
     (MATRIX[:3].tolist(), 'must be a 4x4 matrix, or'),
     (changed(0, 0, np.nan), 'must be a 4x4 matrix, or'),
+    ([[10**400] * 4] * 4, 'must be a 4x4 matrix, or'),
     ('forward', 'must be a 4x4 matrix, or'),
     ({'translation': [0, 0, 0]}, 'has the keys translation: write a 4x4'),
     ({'translation': [0, 0, 0], 'rpy': [0, 0, 0], 'quaternion': [0, 0, 0, 1]}, 'has the keys'),

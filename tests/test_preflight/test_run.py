@@ -67,7 +67,8 @@ def test_nothing_is_changed_where_all_is_there(root):
     assert config.to_dict() == before
 
 
-def test_a_probe_without_labels_is_switched_off_and_the_training_goes_on(root, run_tool, tmp_path, caplog):
+def test_a_probe_without_labels_is_switched_off_and_the_training_goes_on(root, run_tool, tmp_path, capsys):
+    """Its pictures and figures show no labels."""
     for split in ('train', 'val'):
         change_infos(root, split, lambda info: info.pop('pts_semantic_mask_path'))
     run_tool(
@@ -76,9 +77,13 @@ def test_a_probe_without_labels_is_switched_off_and_the_training_goes_on(root, r
     )  # fmt: skip
     assert (tmp_path / 'run' / 'backbone.pth').is_file()
     log = next((tmp_path / 'run').glob('*/*.log')).read_text()
-    for what in ('peridot.LinearProbeLoop is', 'pictures are'):
-        line = next(line for line in log.splitlines() if f'{what} switched off: ' in line)
-        assert 'samples of ' in line and 'nuscenes_infos_val.pkl lack point labels' in line
+    (line,) = [line for line in log.splitlines() if 'switched off: ' in line]
+    assert 'peridot.LinearProbeLoop is' in line and 'nuscenes_infos_val.pkl lack point labels' in line
+    assert len(list((tmp_path / 'run/pictures').glob('*.png'))) == 2
+    figures = ['--data-root', root, '--out', tmp_path / 'figures', '--samples', 1]
+    run_tool('visualize', 'features', 'configs/demo/also_demo.py', tmp_path / 'run/epoch_1.pth', *figures)
+    assert 'no t-SNE: the samples have no point labels' in capsys.readouterr().out
+    assert len(list((tmp_path / 'figures').iterdir())) == 1
 
 
 def test_a_test_needs_its_labels(root):
@@ -127,7 +132,7 @@ def test_damaged_validation_files_only_switch_off(root, key):
     assert {warning.split(' is ')[0].split(' are ')[0] for warning in warnings} == {
         points_of: {'peridot.LinearProbeLoop', 'pictures'},
         front_image_of: {'pictures'},
-        labels_of: {'peridot.LinearProbeLoop', 'pictures'},
+        labels_of: {'peridot.LinearProbeLoop'},
     }[key]
 
 

@@ -2,6 +2,7 @@
 method."""
 
 import json
+import subprocess
 import sys
 from pathlib import Path
 
@@ -36,7 +37,14 @@ def test_report_draws_methods_with_and_without_a_metric_of_agreement(metrics, tm
     assert training_section(tmp_path, [0], ['olivine']).count('<img') == 1
 
 
-def test_demo_makes_results_and_report_and_is_done_once(labeled_root, tmp_path, run_tool, capsys):
+@pytest.fixture
+def in_this_process(monkeypatch):
+    """Programs that run side by side run one after the other in this process, whose imports are done."""
+    monkeypatch.setattr('peridot.work_dirs.call', lambda command, prefix: subprocess.call(command, cwd=REPO))
+    monkeypatch.setattr('peridot.demo.comparison.usable_cores', lambda: 1)
+
+
+def test_demo_makes_results_and_report_and_is_done_once(labeled_root, tmp_path, run_tool, capsys, in_this_process):
     demo = ['demo', '--data-root', labeled_root, '--work-dir', tmp_path, '--seeds', 0]
     options = ['--cfg-options', *TINY]
     run_tool(*demo, '--methods', 'olivine', *options)
@@ -85,7 +93,7 @@ def test_no_other_seed_begins_after_an_error(stop, tmp_path, monkeypatch, run_to
         raise stop('seed')
 
     monkeypatch.setattr(Stages, 'stage', lambda self, name, action, *rest: name == 'data' or fail(self, *rest))
-    monkeypatch.setattr('peridot.files.usable_cores', lambda: 1)
+    monkeypatch.setattr('peridot.demo.comparison.usable_cores', lambda: 1)
     with pytest.raises(SystemExit):
         run_tool('demo', '--methods', 'ppkt', '--work-dir', tmp_path, '--seeds', *range(9))
     assert begun == [0]

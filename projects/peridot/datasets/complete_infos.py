@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os.path as osp
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 
 from peridot.datasets.missing import absent_files, first, report
 
@@ -18,6 +18,12 @@ def cameras_with_image(info: dict) -> list[str]:
     # KITTI's infos list cameras without images, and besides the cameras a matrix called R0_rect
     cameras = info.get('images', {}).items()
     return [name for name, camera in cameras if isinstance(camera, dict) and camera.get('img_path')]
+
+
+def without_labels(settings: Mapping) -> dict:
+    """Config of a dataset that reads no point labels, for figures that do not show them."""
+    steps = [step for step in settings.get('pipeline', ()) if step['type'] != 'peridot.LoadPointLabels']
+    return {**settings, 'pipeline': steps}
 
 
 def is_complete(info: dict, cameras: Collection[str], labels: bool) -> bool:

@@ -9,7 +9,7 @@ import os
 import pickle
 import shutil
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING
@@ -18,11 +18,11 @@ from mmengine.fileio import load
 from mmengine.registry import DefaultScope
 
 from peridot.catalog import CATALOG, CatalogEntry, create_command, lookup
-from peridot.catalog.nuscenes import VERSIONS
+from peridot.catalog.nuscenes import NUSCENES, VERSIONS
 from peridot.datasets.missing import check_missing, report
 from peridot.datasets.nuscenes_part import Part, keep_present
 from peridot.errors import ConfigError, DataError
-from peridot.files import atomic_path
+from peridot.files import write_bytes
 
 if TYPE_CHECKING:
     from nuscenes.nuscenes import NuScenes
@@ -76,7 +76,9 @@ def create_nuscenes_infos(
             for path, content in contents.items():
                 content['metainfo'].update({'missing_sweeps': absent} if absent else {})
                 write_infos(content, path)
-            return [move_into(path, root) for path in paths]
+            moved = [move_into(path, root) for path in paths]
+            remove_stale(root, NUSCENES, VERSIONS[version], moved)
+            return moved
     except (AssertionError, LookupError, TypeError, ValueError) as error:
         raise DataError(
             f'the tables in {root / version} do not fit together ({type(error).__name__}: {error}): unpack all of them '
@@ -153,10 +155,25 @@ def check_writable(root: Path) -> None:
         raise DataError(f'{root} cannot be written to: give a folder for the files with --out')
 
 
-def write_split(folder: Path, entry: CatalogEntry, split: str, samples: list[dict], **meta) -> Path:
-    """Write the info file of a split, in mmdet3d's v2 format, with further metainfo; returns it."""
-    metainfo = {'dataset': entry.name, 'info_version': '1.1', 'split': split, **meta}
-    return write_infos({'metainfo': metainfo, 'data_list': samples}, folder / entry.info_file(split))
+def write_splits(folder: Path, entry: CatalogEntry, splits: Mapping[str, list[dict]], **meta) -> list[Path]:
+    """Write the info files of splits that have samples, in mmdet3d's v2 format, with further metainfo; returns them.
+
+    Those that an earlier run has written of the other splits are removed.
+    """
+    paths = []
+    for split, samples in splits.items():
+        if samples:
+            metainfo = {'dataset': entry.name, 'info_version': '1.1', 'split': split, **meta}
+            paths.append(write_infos({'metainfo': metainfo, 'data_list': samples}, folder / entry.info_file(split)))
+    remove_stale(folder, entry, splits, paths)
+    return paths
+
+
+def remove_stale(folder: Path, entry: CatalogEntry, splits: Iterable[str], written: Sequence[Path]) -> None:
+    """Remove info files that an earlier run has written of splits, and this one has not: they have no samples now."""
+    for path in (folder / entry.info_file(split) for split in splits):
+        if path not in written:
+            path.unlink(missing_ok=True)
 
 
 def load_converter(name: str) -> ModuleType:
@@ -194,8 +211,7 @@ def unfinished_folder(root: Path) -> Iterator[Path]:
 
 def write_infos(content: dict | list, path: Path) -> Path:
     """Write an info file in one step."""
-    with atomic_path(path) as temporary:
-        temporary.write_bytes(pickle.dumps(content))
+    write_bytes(path, pickle.dumps(content))
     return path
 
 

@@ -11,7 +11,7 @@ from scipy.spatial.transform import Rotation
 from tqdm import tqdm
 
 from peridot.catalog.argoverse2 import ARGOVERSE2
-from peridot.datasets.create_infos import check_writable, write_split
+from peridot.datasets.create_infos import check_writable, write_splits
 from peridot.datasets.missing import check_missing
 from peridot.errors import ConfigError, DataError
 from peridot.files import atomic_path
@@ -37,7 +37,8 @@ def create_argoverse2_infos(
 
     Clouds are `lidar/{split}/{log}/{nanoseconds}.bin`, float32 x, y, z, intensity (0..255) in the frame of the
     dataset's files: the vehicle's at the time of the sweep, origin at the rear axle. Those that exist are kept: an
-    interrupted run goes on. Logs that lack something are left out; a split without samples gets no info file.
+    interrupted run goes on. Logs that lack something are left out; a split without samples gets no info file, and that
+    of an earlier run is removed.
 
     Args:
         root: Folder with `train/LOG`, `val/LOG` and `test/LOG`, or some of them.
@@ -58,7 +59,7 @@ def create_argoverse2_infos(
     check_missing(missing)
     root = Path(root).resolve()
     check_writable(root)
-    paths, unusable = [], []
+    infos, unusable = {}, []
     for split, logs in _logs(root).items():
         samples, skipped, failures = [], 0, []
         for log in tqdm(logs, desc=f'Argoverse 2, {split}', unit='log', disable=not verbose):
@@ -71,14 +72,13 @@ def create_argoverse2_infos(
                 continue
             samples += found
             skipped += without
-        if samples:
-            paths.append(write_split(root, ARGOVERSE2, split, samples))
+        infos[split] = samples
         if verbose:
             _print_summary(split, samples, skipped, len(logs), failures)
         unusable += failures
-    if not paths:
+    if not any(infos.values()):
         raise DataError(f'{unusable[0]} (none of {len(unusable)} logs can be used)')
-    return paths
+    return write_splits(root, ARGOVERSE2, infos)
 
 
 def read_log(root: Path, log: Path, every: int, tolerance: float) -> tuple[list[dict], int]:

@@ -10,7 +10,7 @@ from pathlib import Path
 from tqdm import tqdm
 
 from peridot.catalog.folder import FOLDER
-from peridot.datasets.create_infos import check_writable, write_split
+from peridot.datasets.create_infos import check_writable, write_splits
 from peridot.datasets.missing import check_missing
 from peridot.datasets.recordings.checks import check, table
 from peridot.datasets.recordings.classes import CLASSES, read_classes
@@ -44,7 +44,7 @@ def create_folder_infos(
         verbose: Print the numbers that show a wrong calibration, warnings and progress.
 
     Returns:
-        The info files; a split without samples gets none.
+        The info files; a split without samples gets none, and that of an earlier run is removed.
 
     Raises:
         ConfigError: `val` names no recording or all of them.
@@ -57,7 +57,7 @@ def create_folder_infos(
     meta = _classes(root, recordings)
     matched = [(recording, *match(recording, tolerance)) for recording in recordings]
     if missing == 'error' and (notes := [note for *_, own in matched for note in own]):
-        raise DataError(notes[0])
+        raise DataError(f'{notes[0]}: complete the recording, or leave such scans out with --missing skip')
     check_writable(root)
     ids = list(meta.get('seg_label_mapping', ()))
     products = [Products(recording, root, drop_invalid, ids) for recording in recordings]
@@ -71,7 +71,7 @@ def create_folder_infos(
         dropped = sum(sum(product.dropped.values()) for product in products)
         print(f'{dropped} points that are not finite were dropped\n' * bool(dropped), end='')
         print(', '.join(f'{split}: {len(samples)} samples' for split, samples in infos.items()))
-    return [write_split(root, FOLDER, split, samples, **meta) for split, samples in infos.items() if samples]
+    return write_splits(root, FOLDER, infos, **meta)
 
 
 def _splits(recording: Recording, count: int, val: Sequence[str]) -> list[str]:
@@ -111,7 +111,7 @@ def _report(
     for (recording, samples, notes), product in zip(matched, products):
         finding = check(recording, samples, product.cameras)
         rows += finding.rows
-        warnings += [*notes, *finding.warnings]
+        warnings += [*(f'{note}: left out' for note in notes), *finding.warnings]
     if verbose:
         print(table(rows))
         for line in warnings:

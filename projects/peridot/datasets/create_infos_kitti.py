@@ -12,11 +12,13 @@ from types import ModuleType
 import numpy as np
 from PIL import Image
 
+from peridot.catalog.kitti import KITTI
 from peridot.datasets.create_infos import (
     check_writable,
     converter_output,
     load_converter,
     move_into,
+    remove_stale,
     unfinished_folder,
     write_infos,
 )
@@ -109,7 +111,9 @@ def create_kitti_infos(root: str | os.PathLike, missing: str = 'skip', verbose: 
             for split, content in {**infos, 'trainval': both}.items():
                 source = write_infos(content, work / f'kitti_infos_{split}.pkl')
                 updater.update_kitti_infos(str(source), str(work / 'v2'))
-        return [move_into(path, root) for path in sorted((work / 'v2').iterdir())]
+        paths = [move_into(path, root) for path in sorted((work / 'v2').iterdir())]
+        remove_stale(root, KITTI, frames, paths)
+        return paths
 
 
 def _part(split: str) -> str:

@@ -14,11 +14,11 @@ from scipy.spatial.transform import Rotation
 from tqdm import tqdm
 
 from peridot.catalog.pandaset import LIDARS, PANDAR64
-from peridot.datasets.create_infos import check_writable, write_split
+from peridot.datasets.create_infos import check_writable, write_splits
 from peridot.datasets.missing import IMAGE_SUFFIXES, check_missing, files_in, first, report
 from peridot.datasets.pandaset_tables import RESTORE, columns_of, read_table
 from peridot.errors import DataError
-from peridot.files import atomic_path
+from peridot.files import write_bytes
 
 # sequences that start north of it (San Francisco) are for training, the others (El Camino Real) for validation
 BORDER_LATITUDE = 37.6
@@ -101,11 +101,9 @@ def create_pandaset_infos(root: str | os.PathLike, missing: str = 'skip', verbos
             infos[lidar][split].append({'sample_idx': f'{recording.folder.name}/{frame}', **info})
     paths = []
     for entry in LIDARS:
+        paths += write_splits(root, entry, infos[entry.name])
         for split, samples in infos[entry.name].items():
-            if not samples:
-                continue
-            paths.append(write_split(root, entry, split, samples))
-            if verbose:
+            if verbose and samples:
                 print(f'{entry.name}, {split}: {len(samples)} sweeps')
     return paths
 
@@ -205,8 +203,8 @@ def _write_clouds(root: Path, recording: Recording, frame: str, ego: np.ndarray,
     cloud = np.c_[local, points[:, 3]].astype(np.float32)
     for number, lidar in enumerate(stems):
         own = points[:, 4] == number
-        _write(root / f'{stems[lidar]}.label', classes[own].astype(np.uint8).tobytes())
-        _write(root / f'{stems[lidar]}.bin', cloud[own].tobytes())
+        write_bytes(root / f'{stems[lidar]}.label', classes[own].astype(np.uint8).tobytes())
+        write_bytes(root / f'{stems[lidar]}.bin', cloud[own].tobytes())
 
 
 def _camera(root: Path, recording: Recording, name: str, ego: np.ndarray) -> dict[str, dict]:
@@ -271,8 +269,3 @@ def _read_json(path: Path):
         raise DataError(f'{path} is missing: {RESTORE}') from None
     except ValueError:
         raise DataError(f'{path} is no JSON file: {RESTORE}') from None
-
-
-def _write(path: Path, data: bytes) -> None:
-    with atomic_path(path) as temporary:
-        temporary.write_bytes(data)

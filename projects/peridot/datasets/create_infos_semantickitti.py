@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from peridot.catalog.semantickitti import SEMANTICKITTI
-from peridot.datasets.create_infos import check_writable, load_converter, write_infos
+from peridot.datasets.create_infos import check_writable, load_converter, remove_stale, write_infos
 from peridot.datasets.kitti_texts import read_calibration, read_rows
 from peridot.datasets.missing import IMAGE_SUFFIXES, check_missing, files_in, first, report
 from peridot.errors import DataError
@@ -87,6 +87,7 @@ def create_semantickitti_infos(root: str | os.PathLike, missing: str = 'skip', v
             print(f'{split}: {len(infos)} scans, {images} with an image, {labels} with labels')
     if not paths:
         raise DataError(f'{root}/sequences has none of the sequences 00 to 21: unpack data_odometry_velodyne.zip there')
+    remove_stale(root, SEMANTICKITTI, contents, paths)
     return paths
 
 

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import gc
-import io
+import json
 import logging
 import os.path as osp
+import pickle
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
 import numpy as np
 from mmengine.dataset import BaseDataset
-from mmengine.fileio import load
 from mmengine.logging import print_log
 
 from peridot.catalog import create_command, lookup
@@ -399,7 +399,7 @@ def read_info_file(path: str, data_root: str, backend_args: Mapping | None = Non
     data = read_file(path, 'info file', backend_args)
     try:
         with paused_collector():
-            content = load(io.BytesIO(data), osp.splitext(path)[1][1:])
+            content = json.loads(data) if path.endswith('.json') else pickle.loads(data)
     except Exception as error:  # a damaged pickle fails in any way
         raise DataError(f'the info file {path} cannot be read ({type(error).__name__}): {remake}') from None
     if isinstance(content, list) or (isinstance(content, dict) and 'infos' in content):

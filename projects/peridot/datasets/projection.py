@@ -10,6 +10,7 @@ from peridot.structures import Pairs
 # a camera that sees a smaller fraction of a scan's points is suspicious
 FEW_POINTS = 0.005
 
+
 def lidar_to_image(lidar2cam: np.ndarray, cam2img: np.ndarray) -> np.ndarray:
     """Chain extrinsics and intrinsics.
 

@@ -9,6 +9,7 @@ from mmengine.hooks import Hook
 from mmengine.logging import print_log
 from torch import nn
 
+from peridot.datasets.complete_infos import without_labels
 from peridot.registry import DATASETS
 from peridot.visualization.figures import save_figure
 from peridot.weights import averaged_weights, unwrap
@@ -59,7 +60,7 @@ class PictureHook(Hook):
         if runner.rank != 0 or self._drawn == path:
             return
         model = unwrap(runner.model).eval()
-        dataset = DATASETS.build(runner.cfg.picture_dataset)
+        dataset = DATASETS.build(without_labels(runner.cfg.picture_dataset))
         inputs = model.data_preprocessor(pseudo_collate([dataset[self.index]]))['inputs']
         with averaged_weights(runner):
             figure = self.draw(model, inputs, dataset)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from mmengine.config import Config
 
+from peridot.datasets.complete_infos import without_labels
 from peridot.walk import dicts_of
 
 # kinds of files that transforms read; maps are checked by their datasets
@@ -67,7 +68,7 @@ def sources_of(config: Config, training: bool) -> list[Source]:
     sources = [Source(use, part) for use, loader in loaders.items() for part in _readers(loader)]
     hooks = [hook for hook in config.get('custom_hooks', ()) if hook.get('type') in PICTURE_HOOKS]
     if training and config.get('picture_dataset'):
-        sources += [Source(PICTURE, config.picture_dataset, hook.get('index', 0)) for hook in hooks[:1]]
+        sources += [Source(PICTURE, without_labels(config.picture_dataset), hook.get('index', 0)) for hook in hooks[:1]]
     return sources
 
 

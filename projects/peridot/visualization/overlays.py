@@ -35,7 +35,7 @@ def write_overlays(root: Path, info_files: Iterable[Path]) -> list[Path]:
         dataset = PairedDataset(str(root), path.name, pipeline=[], test_mode=True, serialize_data=False)
         for row in range(len(dataset)):
             info = dataset.get_data_info(row)
-            name = info['token'].rpartition('/')[0] or root.name
+            name = info['token'].rpartition('/')[0] or root.resolve().name
             if name not in figures and info['cameras']:
                 figures[name] = root / OVERLAYS / f'{name}.jpg'
                 points = np.fromfile(info['lidar_path'], np.float32).reshape(-1, 4)

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from peridot.catalog import lookup
 from peridot.checkpoints import read_checkpoint
+from peridot.datasets.complete_infos import without_labels
 from peridot.datasets.paired_dataset import read_info_file
 from peridot.datasets.projection import project_to_cameras
 from peridot.datasets.splits import parsed_infos, sample_ids
@@ -65,15 +66,19 @@ class Scenes:
         settings = config.get('picture_dataset') or (config.get('test_dataloader') or {}).get('dataset')
         if settings is None:
             raise ConfigError(f'{config.filename} has neither test_dataloader nor picture_dataset to take samples from')
-        self.dataset = DATASETS.build(settings)
+        # mmdet3d's own cannot be built lazily
+        lazy = {'lazy_init': True} if settings['type'].startswith('peridot.') else {}
+        self.dataset = DATASETS.build({**settings, **lazy})
         if not isinstance(self.dataset, BaseDataset):
             raise ConfigError(
                 f'the test dataset of {config.filename} is a {type(self.dataset).__name__}: figures need the dataset '
                 'that reads the info file itself'
             )
+        content = read_info_file(self.dataset.ann_file, self.dataset.data_root, self.dataset.backend_args)
+        if lazy and not any(info.get('pts_semantic_mask_path') for info in content['data_list']):
+            self.dataset = DATASETS.build({**without_labels(settings), **lazy})
         self.dataset.full_init()
         self.rows = [i * len(self.dataset) // count for i in range(min(count, len(self.dataset)))]
-        content = read_info_file(self.dataset.ann_file, self.dataset.data_root, self.dataset.backend_args)
         infos, self._entry = content['data_list'], lookup(content['metainfo'].get('dataset'))
         self._images = {key: info.get('images', {}) for key, info in zip(sample_ids(infos), infos)}
         self._ids = list(sample_ids(parsed_infos(self.dataset), self.dataset.data_prefix.get('pts', '')))

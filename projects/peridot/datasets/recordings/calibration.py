@@ -84,7 +84,7 @@ def read_calibration(path: Path) -> Calibration:
     """Read and check a `calibration.json` (docs/own_recording.md describes it).
 
     Raises:
-        DataError: The file is missing, no JSON, or a value is missing or wrong; the message names the key.
+        DataError: The file is missing or not JSON, or a value is missing or wrong; the message names the key.
     """
     content = read_json(path, 'docs/own_recording.md describes the file')
     _check_keys(content, ('lidar', 'cameras'), ('lidar', 'cameras'), str(path))
@@ -101,13 +101,13 @@ def read_calibration(path: Path) -> Calibration:
 
 
 def read_json(path: Path, hint: str):
-    """Content of a JSON file; a DataError ends with the hint."""
+    """Content of a JSON file, which may begin with the mark of Windows; a DataError ends with the hint."""
     try:
-        return json.loads(path.read_text())
+        return json.loads(path.read_text('utf-8-sig'))
     except FileNotFoundError:
         raise DataError(f'{path} is missing: {hint}') from None
-    except (OSError, ValueError) as error:
-        raise DataError(f'{path} is no JSON file ({error}): {hint}') from None
+    except (OSError, RecursionError, ValueError) as error:
+        raise DataError(f'{path} is not a JSON file ({error}): {hint}') from None
 
 
 def _check_keys(content, known: Collection[str], needed: Collection[str], where: str) -> None:
@@ -130,15 +130,21 @@ def _point_format(lidar: dict, where: str) -> PointFormat:
         raise DataError(
             f'{where}.intensity={intensity!r} is not among the columns {", ".join(columns)}: name one, or null'
         )
-    unit = lidar.get('unit', 'm')
-    if unit not in UNITS:
-        raise DataError(f'{where}.unit={unit!r}: choose {", ".join(UNITS)}')
+    unit = _chosen(lidar.get('unit', 'm'), UNITS, f'{where}.unit')
     limits = (0.0, 1.0) if intensity is None else _intensity_range(lidar, where)
-    return PointFormat(tuple(columns), _row_type(lidar, columns, where), intensity, limits, UNITS[unit])
+    return PointFormat(tuple(columns), _row_type(lidar, columns, where), intensity, limits, unit)
 
 
 def _is_names(value) -> bool:
-    return isinstance(value, list) and all(isinstance(name, str) for name in value) and len(set(value)) == len(value)
+    is_list = isinstance(value, list) and all(isinstance(name, str) and name for name in value)
+    return is_list and len(set(value)) == len(value)
+
+
+def _chosen(value, choices: Mapping, where: str):
+    """Meaning of a name; a DataError lists the names that there are."""
+    if not isinstance(value, str) or value not in choices:
+        raise DataError(f'{where}={value!r}: choose {", ".join(choices)}')
+    return choices[value]
 
 
 def _row_type(lidar: dict, columns: list[str], where: str) -> np.dtype:
@@ -169,15 +175,14 @@ def _camera(camera: dict | None, where: str) -> CameraModel | None:
         return None
     _check_keys(camera, _CAMERA_KEYS, ('intrinsics', 'lidar2cam'), where)
     model = camera.get('distortion_model', 'plumb_bob')
-    if model not in MODELS:
-        raise DataError(f'{where}.distortion_model={model!r}: choose {", ".join(MODELS)}')
+    counts = _chosen(model, MODELS, f'{where}.distortion_model')
     distortion = camera.get('distortion', [])
     count = len(distortion) if isinstance(distortion, list) else -1
-    if count not in MODELS[model]:
-        counts = ', '.join(map(str, MODELS[model]))
-        raise DataError(f"{where}.distortion must be a list of OpenCV's coefficients ({model}: {counts} numbers)")
+    if count not in counts:
+        known = ', '.join(map(str, counts))
+        raise DataError(f"{where}.distortion must be a list of OpenCV's coefficients ({model}: {known} numbers)")
     distortion = numbers(distortion, (count,), f'{where}.distortion', "a list of OpenCV's coefficients")
-    fisheye = MODELS[model] is _FISHEYE
+    fisheye = counts is _FISHEYE
     # without coefficients a fisheye still maps angles, a pinhole camera nothing
     distortion = np.resize(distortion, 4) if fisheye else distortion[: count * distortion.any()]
     intrinsics = _intrinsics(camera['intrinsics'], f'{where}.intrinsics')

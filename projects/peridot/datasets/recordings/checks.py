@@ -115,7 +115,7 @@ def check(recording: Recording, samples: Sequence[Sample], cameras: Mapping[str,
         *(_few_points(recording, name, view) for name, view in views.items() if view.fraction < FEW_POINTS),
         *about_cameras(recording, cameras),
         *points,
-        *about_clocks(recording, samples),
+        *about_clocks(recording),
         *about_poses(recording),
     ]
     return Finding(rows, warnings)

@@ -28,15 +28,12 @@ def read_classes(path: Path) -> dict:
     content = read_json(path, f'write {_WANTED}, or rename labels/ to do without labels')
     try:
         ids = {int(number): name for number, name in content.items()}
-    except (AttributeError, ValueError):
+        names = [name for name in dict.fromkeys(ids.values()) if name is not None]
+    except (AttributeError, TypeError, ValueError):
         raise DataError(f'{path} must be {_WANTED}') from None
-    names = [name for name in dict.fromkeys(ids.values()) if name is not None]
-    if (
-        not names
-        or not all(isinstance(name, str) for name in names)
-        or not all(0 <= number < 1 << 16 for number in ids)
-    ):
-        raise DataError(f'{path} must be {_WANTED}; ids are from 0 to 65535')
+    texts = names and all(isinstance(name, str) for name in names)
+    if not texts or len(ids) < len(content) or not all(0 <= number < 1 << 16 for number in ids):
+        raise DataError(f'{path} must be {_WANTED}; ids are from 0 to 65535, each once')
     members = {name: tuple(number for number in sorted(ids) if ids[number] == name) for name in [*names, None]}
     classes = [
         PointClass(name, tuple(color), members[name]) for name, color in zip(names, class_colors(len(names)).tolist())

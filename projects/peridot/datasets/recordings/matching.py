@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from peridot.datasets.recordings.recording import Recording
-from peridot.datasets.recordings.tables import MAX_GAP, POSES, TIMESTAMPS, Poses
+from peridot.datasets.recordings.tables import MAX_GAP, POSES, TIMESTAMPS
 from peridot.errors import DataError
 
 
@@ -48,7 +48,7 @@ def match(recording: Recording, tolerance: float) -> tuple[list[Sample], list[st
         tolerance: Longest time in seconds between a scan and an image of it.
 
     Returns:
-        The samples, and what was left out in words.
+        The samples, and a line each about scans that lack something and are left out.
 
     Raises:
         DataError: No scan has an image of every camera.
@@ -64,7 +64,7 @@ def match(recording: Recording, tolerance: float) -> tuple[list[Sample], list[st
             how = f'within {tolerance:g} s' if _by_time(recording, camera) else 'of the same name'
             notes.append(
                 f'{recording.title}: {len(missing)} of {len(names)} scans have no image of {camera} {how} '
-                f'({missing[0]}, ...) and are left out'
+                f'({missing[0]}, ...)'
             )
     complete = [name for name in names if all(name in images for images in found.values())]
     if not complete:
@@ -143,10 +143,8 @@ def _with_poses(recording: Recording, samples: list[Sample], notes: list[str]) -
             'or names, or rename it to do without poses'
         )
     if len(kept) < len(samples):
-        how = 'of their name' if isinstance(poses, Poses) is False else f'around them within {MAX_GAP:g} s'
-        notes.append(
-            f'{recording.title}: {len(samples) - len(kept)} of {len(samples)} scans have no pose {how} and are left out'
-        )
+        how = 'of their name' if isinstance(poses, dict) else f'around them within {MAX_GAP:g} s'
+        notes.append(f'{recording.title}: {len(samples) - len(kept)} of {len(samples)} scans have no pose {how}')
     return kept
 
 

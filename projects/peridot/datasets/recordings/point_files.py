@@ -13,7 +13,7 @@ from peridot.optional import import_package
 
 # of a point in files that peridot.LoadPoints reads: x, y, z in meters, intensity from 0 to 1
 COLUMNS = 4
-_RECORD = 'record or export it again, or take it away'
+_RECORD = 'record or export it again, or remove it'
 
 
 def read_points(path: Path, form: PointFormat) -> np.ndarray:
@@ -32,6 +32,12 @@ def read_points(path: Path, form: PointFormat) -> np.ndarray:
         raise DataError(
             f'{path} has no column {missing[0]} (it has {", ".join(fields)}): name its columns in '
             'calibration.json (lidar.columns, lidar.intensity)'
+        )
+    strange = [name for name in wanted if fields[name].dtype.kind not in 'fiu' or fields[name].ndim != 1]
+    if strange:
+        column = fields[strange[0]]
+        raise DataError(
+            f'{path}: the column {strange[0]} holds {column.dtype} {column.shape}: store one number a point'
         )
     points = np.zeros((len(fields['x']), COLUMNS), np.float32)
     if not len(points):

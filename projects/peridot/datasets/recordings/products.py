@@ -17,11 +17,13 @@ from peridot.datasets.recordings.point_files import COLUMNS, keeps_bytes, read_l
 from peridot.datasets.recordings.recording import Recording
 from peridot.datasets.recordings.undistort import Pinhole, Undistortion
 from peridot.errors import DataError
-from peridot.files import atomic_path
+from peridot.files import write_bytes
 from peridot.maps.images import ImageSource
 
 FOLDER = 'converted'
 _JPEG_QUALITY = 95
+# nanoseconds; file systems round times, exFAT to 10 ms
+_CLOCK_TICK = 20_000_000
 
 
 @dataclass
@@ -33,7 +35,7 @@ class Products:
         root: Folder of the info files.
         drop_invalid: Drop points that are not finite, and their labels.
         label_ids: Ids that `classes.json` names.
-        dropped: How many points of a file were dropped, of those converted by now.
+        dropped: How many points of each file converted so far were dropped.
         sizes: (height, width) of the images of each camera.
     """
 
@@ -43,6 +45,7 @@ class Products:
     label_ids: list[int] = field(default_factory=list)
     dropped: dict[Path, int] = field(default_factory=dict)
     sizes: dict[str, tuple[int, int]] = field(init=False)
+    _owners: dict[tuple[str, str], str] = field(init=False, default_factory=dict)
 
     def __post_init__(self) -> None:
         self.sizes = {name: _common_size(list(files.values())) for name, files in self.recording.images.items()}
@@ -68,11 +71,11 @@ class Products:
         form = self.recording.calibration.points
         settings = {'points': [form.columns, str(form.row), form.intensity, form.intensity_range, form.unit]}
         settings['points'].append(self.drop_invalid)
-        settings['labels'] = [self.drop_invalid]
-        for name in self._lenses:
+        settings['labels'] = [self.drop_invalid, sorted(self.label_ids)]
+        for name, lens in self._lenses.items():
             camera = self.recording.cameras[name]
             values = [camera.intrinsics.tolist(), camera.fisheye, camera.distortion.tolist(), self.sizes[name]]
-            settings[f'images/{name}'] = values
+            settings[f'images/{name}'] = [*values, lens.cam2img.tolist()]
         for name, content in settings.items():
             _keep_if_equal(self.recording.folder / FOLDER / name, json.dumps(content))
 
@@ -85,7 +88,7 @@ class Products:
         points, labels = self._scan(sample)
         images = {
             name: {
-                'img_path': self._image(name, image),
+                'img_path': self._image(sample, name, image),
                 'cam2img': self.cameras[name].cam2img.tolist(),
                 'lidar2cam': sample.lidar2cam[name].tolist(),
             }
@@ -111,7 +114,9 @@ class Products:
             self._target('labels', f'{sample.name}.label'),
         )
         stays = keeps_bytes(sample.scan, form) and not self.drop_invalid
-        if not stays and _is_newer(target, sample.scan) and (source is None or _is_newer(label_target, source)):
+        scan_change, label_change = _last_change(sample.scan), source and _last_change(source)
+        kept = _is_current(target, scan_change) and (source is None or _is_current(label_target, label_change))
+        if kept and not stays:
             return target, None if source is None else label_target
         points = read_points(sample.scan, form)
         valid = self._valid(sample.scan, points)
@@ -120,11 +125,11 @@ class Products:
             if stays and source.suffix == '.label' and source.stat().st_size == labels.nbytes:
                 label_target = self.recording.folder / 'labels' / source.name
             else:
-                _write(label_target, labels[valid].tobytes())
+                write_bytes(label_target, labels[valid].tobytes(), label_change)
         if stays:
             target = self.recording.folder / 'points' / sample.scan.name
         else:
-            _write(target, points[valid].tobytes())
+            write_bytes(target, points[valid].tobytes(), scan_change)
         return target, None if source is None else label_target
 
     def _valid(self, scan: Path, points: np.ndarray) -> np.ndarray:
@@ -137,7 +142,7 @@ class Products:
                 '--drop-invalid'
             )
         if invalid == len(points):
-            raise DataError(f'{scan} has no point that is finite: take the scan away')
+            raise DataError(f'{scan} has no point that is finite: remove the scan')
         self.dropped[scan] = invalid
         return valid
 
@@ -153,18 +158,20 @@ class Products:
             )
         return labels
 
-    def _image(self, name: str, path: Path) -> str:
-        """Path of an image below the root."""
+    def _image(self, sample: Sample, name: str, path: Path) -> str:
+        """Path of an image below the root. The first of the samples that share it makes it."""
         if name not in self._lenses:
             return self._relative(self.recording.folder / 'images' / name / path.name)
         target = self._target(f'images/{name}', path.name)
-        if not _is_newer(target, path):
+        owner, change = self._owners.setdefault((name, path.name), sample.name), _last_change(path)
+        if owner == sample.name and not _is_current(target, change):
             # like the readers of samples, which take the pixels as they are stored
             image = cv2.imread(str(path), cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION)
             if image is None:
-                raise DataError(f'image {path} is damaged: record or export it again, or take it away')
+                raise DataError(f'image {path} is damaged: record or export it again, or remove it')
             options = [cv2.IMWRITE_JPEG_QUALITY, _JPEG_QUALITY] if path.suffix.lower() != '.png' else []
-            _write(target, cv2.imencode(path.suffix, self._lenses[name].apply(image), options)[1].tobytes())
+            code = cv2.imencode(path.suffix, self._lenses[name].apply(image), options)[1]
+            write_bytes(target, code.tobytes(), change)
         return self._relative(target)
 
     def _target(self, folder: str, name: str) -> Path:
@@ -199,13 +206,15 @@ def _keep_if_equal(folder: Path, settings: str) -> None:
         return
     stamp.unlink(missing_ok=True)
     shutil.rmtree(folder, ignore_errors=True)
-    _write(stamp, settings.encode())
+    write_bytes(stamp, settings.encode())
 
 
-def _is_newer(product: Path, source: Path) -> bool:
-    return product.is_file() and product.stat().st_mtime >= source.stat().st_mtime
+def _last_change(path: Path) -> int | None:
+    """Time in nanoseconds, which products take over from their source; None if there is no such file."""
+    return path.stat().st_mtime_ns if path.is_file() else None
 
 
-def _write(path: Path, data: bytes) -> None:
-    with atomic_path(path) as temporary:
-        temporary.write_bytes(data)
+def _is_current(product: Path, change: int | None) -> bool:
+    """Whether a product was made of its source as it is: copies of an older file replace a newer one, too."""
+    made_of = _last_change(product)
+    return None not in (made_of, change) and abs(made_of - change) < _CLOCK_TICK

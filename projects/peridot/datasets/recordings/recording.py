@@ -101,7 +101,7 @@ def _files(folder: Path, suffixes: Sequence[str]) -> dict[str, Path]:
         if path.suffix.lower() in suffixes and not path.name.startswith('.'):
             first = files.setdefault(path.stem, path)
             if first != path:
-                raise DataError(f'{first} and {path.name} have the same name: take one of them away')
+                raise DataError(f'{first} and {path.name} have the same name: remove one of them')
     return files
 
 

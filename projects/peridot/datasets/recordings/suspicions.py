@@ -17,6 +17,8 @@ from peridot.datasets.recordings.undistort import Pinhole, inversion_error
 _DISTANCES = (0.5, 300.0)
 _FASTEST = 100.0  # of a vehicle, m/s
 _FARTHEST_CAMERA = 10.0  # from the lidar, meters
+_SMALLEST_DRIFT = 10.0  # of a clock, ms
+_FEWEST_TIMES = 30  # that show a drift
 # angle of a vehicle or camera that does not stand upright, degrees
 LYING = 60.0
 
@@ -39,7 +41,7 @@ def about_cameras(recording: Recording, cameras: Mapping[str, Pinhole]) -> Itera
                 f'{recording.title}: the principal point of {name} lies at {100 * center[0]:.0f} % of the width and '
                 f'{100 * center[1]:.0f} % of the height: the intrinsics seem to belong to images of another size'
             )
-        if (model.fisheye or len(model.distortion)) and (error := inversion_error(model, camera.size)) > 1:
+        if (model.fisheye or len(model.distortion)) and (error := inversion_error(model, camera)) > 1:
             yield (
                 f'{recording.title}: the distortion of {name} does not invert at the border of the image (off by '
                 f'{error:.0f} pixels): check the coefficients and distortion_model'
@@ -88,19 +90,25 @@ def _about_intensity(recording: Recording, values: np.ndarray) -> Iterator[str]:
         yield f'{recording.title}: the largest intensity is {largest:.4g}: {declared}'
 
 
-def about_clocks(recording: Recording, samples: Sequence[Sample]) -> Iterator[str]:
-    """Warnings about clocks that do not run together."""
-    for name in recording.cameras:
-        offsets = 1000 * offsets_of(samples, name)
-        tenth = max(1, len(offsets) // 10)
-        if len(offsets) < 3:
+def about_clocks(recording: Recording) -> Iterator[str]:
+    """Warnings about clocks that drift apart, by cameras with an image of each scan's name.
+
+    The time from a scan to the nearest image says nothing: of a camera that runs freely it rises and falls by up to
+    half the time between images whatever the clocks do.
+    """
+    times = recording.times
+    for name, images in recording.images.items():
+        pairs = [(times.get(scan), times.get(images.get(key))) for key, scan in recording.scans.items()]
+        if len(pairs) < _FEWEST_TIMES or len(images) != len(pairs) or any(None in pair for pair in pairs):
             continue
-        first, last = offsets[:tenth], offsets[-tenth:]
-        drift = last.mean() - first.mean()
-        if abs(drift) > 10 and abs(drift) > 3 * max(first.std(), last.std()):
+        scan_times, image_times = 1000 * np.array(sorted(pairs)).T
+        offsets = np.array([np.median(part) for part in np.array_split(image_times - scan_times, 10)])
+        steps = np.diff(offsets)
+        steady = ((steps > 0).all() or (steps < 0).all()) and abs(offsets[-1] - offsets[0]) > _SMALLEST_DRIFT
+        if steady and abs(offsets).max() > np.median(np.diff(scan_times)) / 2:
             yield (
-                f'{recording.title}: the clock of {name} drifts from {first.mean():+.0f} to {last.mean():+.0f} ms '
-                'against that of the lidar: synchronize them, or correct its times'
+                f'{recording.title}: the clock of {name} seems to drift from {offsets[0]:+.0f} to {offsets[-1]:+.0f} '
+                "ms against that of the lidar, by images of the scans' names: synchronize them, or correct its times"
             )
 
 

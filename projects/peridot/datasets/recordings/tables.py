@@ -55,20 +55,18 @@ def read_timestamps(path: Path) -> dict[str, float]:
     """Seconds by file, relative to the recording; empty without `timestamps.csv`.
 
     Raises:
-        DataError: Columns are missing, a time is no number of seconds, or a sensor has one twice.
+        DataError: Columns are missing, a time is not a number of seconds, or a file or a sensor's time stands twice.
     """
     if not path.is_file():
         return {}
     rows = _read_rows(path, ('file', 'time'), 'file (e.g. points/000000.bin) and time in seconds')
-    times = dict(zip((row['file'] for row in rows), _column(path, rows, 'time')))
+    times = dict(zip(_names(path, rows, 'file'), _column(path, rows, 'time')))
     seen: dict[tuple[str, float], str] = {}
     for file, time in times.items():
         _check_seconds(path, time)
         first = seen.setdefault((file.rpartition('/')[0], time), file)
         if first != file:
-            raise DataError(
-                f'{path}: {first} and {file} have the same time {time!r}: correct one, or take its file away'
-            )
+            raise DataError(f'{path}: {first} and {file} have the same time {time!r}: correct one, or remove its file')
     return times
 
 
@@ -93,13 +91,14 @@ def read_poses(path: Path, scan_times: Mapping[str, float]) -> Poses | dict[str,
         raise DataError(f'{path} has no column time or name: write time (or name), x, y, z, qx, qy, qz, qw')
     values = np.stack([_column(path, rows, name) for name in _POSE], 1)
     places, turns = values[:, :3], quaternion_rotations(values[:, 3:], str(path))
-    if by_name and not scan_times:
-        return dict(zip((row['name'] for row in rows), rigid(turns.as_matrix(), places)))
     if by_name:
-        unknown = [row['name'] for row in rows if row['name'] not in scan_times]
+        names = _names(path, rows, 'name')
+        if not scan_times:
+            return dict(zip(names, rigid(turns.as_matrix(), places)))
+        unknown = [name for name in names if name not in scan_times]
         if unknown:
-            raise DataError(f'{path}: {unknown[0]} is no scan with a time in {TIMESTAMPS}: correct the name')
-        times = np.array([scan_times[row['name']] for row in rows])
+            raise DataError(f'{path}: {unknown[0]} is not a scan with a time in {TIMESTAMPS}: correct the name')
+        times = np.array([scan_times[name] for name in names])
     else:
         times = _column(path, rows, 'time')
         _check_seconds(path, times.max())
@@ -108,13 +107,14 @@ def read_poses(path: Path, scan_times: Mapping[str, float]) -> Poses | dict[str,
     order = np.argsort(times, kind='stable')
     twice = np.flatnonzero(np.diff(times[order]) == 0)
     if len(twice):
-        raise DataError(f'{path} has two poses of the time {float(times[order][twice[0]])!r}: take one out')
+        raise DataError(f'{path} has two poses of the time {float(times[order][twice[0]])!r}: remove one')
     return Poses(times[order], places[order], turns[order])
 
 
 def _read_rows(path: Path, columns: Sequence[str], wanted: str) -> list[dict[str, str]]:
     try:
-        with path.open(newline='') as file:
+        # Excel begins UTF-8 with a mark
+        with path.open(newline='', encoding='utf-8-sig') as file:
             reader = csv.DictReader(file, skipinitialspace=True)
             found, rows = reader.fieldnames or [], list(reader)
     except (OSError, UnicodeDecodeError, csv.Error) as error:
@@ -125,6 +125,17 @@ def _read_rows(path: Path, columns: Sequence[str], wanted: str) -> list[dict[str
     return rows
 
 
+def _names(path: Path, rows: Sequence[Mapping[str, str]], column: str) -> list[str]:
+    """The column's values, each of which may stand once only."""
+    first: dict[str, int] = {}
+    for number, row in enumerate(rows, 1):
+        if not row[column]:
+            raise DataError(f'{path}, row {number} has no {column}: correct or remove the row')
+        if first.setdefault(row[column], number) != number:
+            raise DataError(f'{path}, rows {first[row[column]]} and {number}: {row[column]} stands twice: remove one')
+    return list(first)
+
+
 def _column(path: Path, rows: Sequence[Mapping[str, str]], name: str) -> np.ndarray:
     values = np.empty(len(rows))
     for number, row in enumerate(rows):
@@ -133,7 +144,9 @@ def _column(path: Path, rows: Sequence[Mapping[str, str]], name: str) -> np.ndar
         except (TypeError, ValueError):
             values[number] = np.nan
         if not np.isfinite(values[number]):
-            raise DataError(f'{path}, row {number + 1}: {name}={row[name]!r} is no number: correct or remove the row')
+            raise DataError(
+                f'{path}, row {number + 1}: {name}={row[name]!r} is not a number: correct or remove the row'
+            )
     return values
 
 

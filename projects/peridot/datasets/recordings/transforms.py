@@ -24,7 +24,7 @@ def read_transform(value, where: str) -> np.ndarray:
         Float64 (4, 4).
 
     Raises:
-        DataError: It has another form, or its rotation is none.
+        DataError: It has another form, or its rotation is not one.
     """
     if isinstance(value, dict):
         return _from_parts(value, where)
@@ -44,7 +44,7 @@ def check_rotation(matrix: np.ndarray, where: str) -> None:
     if defect > _ROUNDING:
         sizes = ', '.join(f'{length:.4g}' for length in lengths)
         raise DataError(
-            f'{where} is no rotation (its axes have the lengths {sizes}, and R^T R is off by {defect:.2g}): write a '
+            f'{where} is not a rotation (its axes have the lengths {sizes}, and R^T R is off by {defect:.2g}): write a '
             'rotation matrix; scales do not belong there'
         )
     if np.linalg.det(matrix) < 0:
@@ -67,7 +67,7 @@ def numbers(value, shape: tuple[int, ...], where: str, wanted: str) -> np.ndarra
     """Finite numbers of a shape, float64; a DataError says what was wanted instead."""
     try:
         array = np.asarray(value, dtype=np.float64)
-    except (TypeError, ValueError):
+    except (OverflowError, TypeError, ValueError):
         array = np.empty(0)
     if array.shape != shape or not np.isfinite(array).all():
         raise DataError(f'{where} must be {wanted}')
@@ -75,7 +75,7 @@ def numbers(value, shape: tuple[int, ...], where: str, wanted: str) -> np.ndarra
 
 
 def quaternion_rotations(values: np.ndarray, where: str) -> Rotation:
-    """Rotations of quaternions (N, 4), qx, qy, qz, qw; a DataError names the first that has not length one."""
+    """Rotations of quaternions (N, 4), qx, qy, qz, qw; a DataError names the first that is not of unit length."""
     lengths = np.linalg.norm(values, axis=1)
     wrong = np.flatnonzero(abs(lengths - 1) > 0.01)
     if len(wrong):

@@ -14,7 +14,8 @@ from peridot.optional import import_package
 POINTS = 'sensor_msgs/msg/PointCloud2'
 IMAGE, COMPRESSED = 'sensor_msgs/msg/Image', 'sensor_msgs/msg/CompressedImage'
 CAMERA_INFO = 'sensor_msgs/msg/CameraInfo'
-TRANSFORMS = 'tf2_msgs/msg/TFMessage'
+# the second one until ROS Groovy
+TRANSFORMS = ('tf2_msgs/msg/TFMessage', 'tf/msg/tfMessage')
 ODOMETRY, POSE = 'nav_msgs/msg/Odometry', 'geometry_msgs/msg/PoseStamped'
 _CUT = 'record it again, or repair it (`rosbag reindex`, `ros2 bag reindex`, `mcap recover`)'
 
@@ -55,8 +56,10 @@ class Bag:
             self._reader = highlevel.AnyReader(list(paths), default_typestore=store)
             self._reader.open()
 
-    def close(self) -> None:
-        """Close the files."""
+    def __enter__(self) -> Bag:
+        return self
+
+    def __exit__(self, *error) -> None:
         self._reader.close()
 
     @property
@@ -82,9 +85,11 @@ class Bag:
             raise
         except FileNotFoundError as error:
             raise DataError(
-                f'{self.title} is no bag ({_first_line(error)}): name a .bag, .db3 or .mcap file, or a folder '
+                f'{self.title} is not a bag ({_first_line(error)}): name a .bag, .db3 or .mcap file, or a folder '
                 'with metadata.yaml'
             ) from None
+        except MemoryError:
+            raise DataError(f'{self.title} has a message that needs more memory than there is: free memory') from None
         except Exception as error:  # a damaged file may fail anywhere in the library
             raise DataError(f'{self.title} cannot be read to its end ({_first_line(error)}): {_CUT}') from None
 

@@ -25,10 +25,13 @@ class FrameTree:
         return sorted(self._edges)
 
     def add(self, message: Any) -> None:
-        """Add the transforms of a TFMessage."""
+        """Add the transforms of a TFMessage, child to parent."""
         for item in message.transforms:
             parent, child = _name(item.header.frame_id), _name(item.child_frame_id)
-            matrix = _matrix(item.transform.translation, item.transform.rotation)
+            position, quaternion = _parts(item.transform.translation, item.transform.rotation)
+            if not quaternion.any():  # left empty by a driver, which is an error only if the frame is needed
+                continue
+            matrix = rigid(Rotation.from_quat(quaternion).as_matrix(), position)
             self._edges.setdefault(parent, {})[child] = matrix
             self._edges.setdefault(child, {})[parent] = np.linalg.inv(matrix)
 
@@ -81,7 +84,13 @@ def pose_of(message: Any, ego_frame: str) -> tuple[int, str, np.ndarray, np.ndar
     return None
 
 
-POSE_TYPES = (ODOMETRY, POSE, TRANSFORMS)
+def moving_frames(message: Any) -> set[str]:
+    """Frames whose poses a message holds."""
+    items = getattr(message, 'transforms', [message])
+    return {_name(item.child_frame_id) for item in items if hasattr(item, 'child_frame_id')}
+
+
+POSE_TYPES = (ODOMETRY, POSE, *TRANSFORMS)
 
 
 def _name(frame: str) -> str:
@@ -90,9 +99,3 @@ def _name(frame: str) -> str:
 
 def _parts(place: Any, turn: Any) -> tuple[np.ndarray, np.ndarray]:
     return np.array([place.x, place.y, place.z]), np.array([turn.x, turn.y, turn.z, turn.w])
-
-
-def _matrix(place: Any, turn: Any) -> np.ndarray:
-    """Child to parent (4, 4)."""
-    position, quaternion = _parts(place, turn)
-    return rigid(Rotation.from_quat(quaternion).as_matrix(), position)

@@ -8,6 +8,7 @@ import cv2
 import numpy as np
 
 from peridot.datasets.recordings.calibration import MODELS
+from peridot.datasets.recordings.transforms import rigid
 from peridot.datasets.rosbag.bag import COMPRESSED
 from peridot.errors import DataError
 
@@ -33,14 +34,21 @@ _ENCODINGS = {
 }
 
 
+def intensity_of(message: Any) -> str | None:
+    """Name of the field of a PointCloud2 with the intensity, None without."""
+    names = {field.name for field in message.fields if field.datatype in _TYPES}
+    return next((name for name in INTENSITIES if name in names), None)
+
+
 def points_of(message: Any, topic: str) -> tuple[np.ndarray, int]:
     """Points of a PointCloud2: float32 (N, 4), x, y, z and intensity (0 without) as the lidar gives it.
 
     Returns:
-        The points, and how many were left out because they are not finite, as drivers mark beams without return.
+        The points, and how many were left out because they are not finite or at the origin, as drivers mark beams
+        without return.
 
     Raises:
-        DataError: x, y or z is missing, or the data are shorter than the message says.
+        DataError: x, y or z is missing, or the data do not have the size that the message says.
     """
     order = '>' if message.is_bigendian else '<'
     fields = {field.name: field for field in message.fields if field.datatype in _TYPES}
@@ -49,25 +57,24 @@ def points_of(message: Any, topic: str) -> tuple[np.ndarray, int]:
         raise DataError(
             f'{topic} has no field {missing[0]} (it has {", ".join(fields)}): name a topic of points with --lidar'
         )
-    names = ['x', 'y', 'z', *[name for name in INTENSITIES if name in fields][:1]]
-    row = np.dtype(
-        {
-            'names': names,
-            'formats': [order + _TYPES[fields[name].datatype] for name in names],
-            'offsets': [fields[name].offset for name in names],
-            'itemsize': message.point_step,
-        }
-    )
-    if len(message.data) < message.height * message.row_step or message.row_step < message.width * message.point_step:
+    names = ['x', 'y', 'z', *filter(None, [intensity_of(message)])]
+    formats = [np.dtype(order + _TYPES[fields[name].datatype]) for name in names]
+    offsets = [fields[name].offset for name in names]
+    ends = [offset + kind.itemsize for offset, kind in zip(offsets, formats)]
+    needed = message.height * message.row_step
+    if max(ends) > message.point_step or message.row_step < message.width * message.point_step:
+        raise DataError(f'{topic} has fields that do not fit into its point_step or row_step: record the bag again')
+    if len(message.data) < needed:
         raise DataError(
             f'{topic} has a cloud of {len(message.data)} bytes, fewer than its header says: record the bag again'
         )
-    lines = np.asarray(message.data)[: message.height * message.row_step].reshape(message.height, message.row_step)
+    row = np.dtype(dict(names=names, formats=formats, offsets=offsets, itemsize=message.point_step))
+    lines = np.asarray(message.data)[:needed].reshape(message.height, message.row_step)
     table = np.ascontiguousarray(lines[:, : message.width * message.point_step]).reshape(-1).view(row)
     points = np.zeros((len(table), 4), np.float32)
     for column, name in enumerate(names):
         points[:, column] = table[name]
-    valid = np.isfinite(points).all(1)
+    valid = np.isfinite(points).all(1) & points[:, :3].any(1)
     return points[valid], int(len(points) - np.count_nonzero(valid))
 
 
@@ -83,13 +90,13 @@ def image_file(message: Any, topic: str) -> tuple[str, bytes]:
         if suffix is None:
             raise DataError(
                 f'{topic} holds images of an unknown codec ({message.format!r}): only JPEG and PNG can be stored; '
-                'republish the topic as JPEG'
+                'republish the topic as JPEG, or name others with --cameras'
             )
         return suffix, data
     if message.encoding not in _ENCODINGS:
         raise DataError(
             f'{topic} holds images of the encoding {message.encoding!r}: those that can be stored are '
-            f'{", ".join(_ENCODINGS)}; republish the topic as one of them'
+            f'{", ".join(_ENCODINGS)}; republish the topic as one of them, or name others with --cameras'
         )
     channels, conversion = _ENCODINGS[message.encoding]
     if len(message.data) < message.height * message.step or message.step < message.width * channels:
@@ -111,7 +118,7 @@ def camera_entry(info: Any, topic: str, rectified: bool) -> tuple[dict, np.ndarr
         rectified: Whether the images are rectified.
 
     Returns:
-        Keys of the camera in `calibration.json`, without `lidar2cam`, and the rotation (3, 3) from the camera's frame
+        Keys of the camera in `calibration.json`, without `lidar2cam`, and the transform (4, 4) from the camera's frame
         to that of its images.
 
     Raises:
@@ -121,16 +128,30 @@ def camera_entry(info: Any, topic: str, rectified: bool) -> tuple[dict, np.ndarr
     if not intrinsics[0, 0]:
         raise DataError(f'{topic} is not calibrated (focal length 0): calibrate the camera, or write calibration.json')
     if rectified:
-        return {'intrinsics': _numbers(info, 'p').reshape(3, 4)[:, :3].tolist()}, _numbers(info, 'r').reshape(3, 3)
+        return _rectified(info, topic)
     if not coefficients.any() and info.distortion_model not in ('equidistant', 'fisheye'):
-        return {'intrinsics': intrinsics.tolist()}, np.eye(3)
+        return {'intrinsics': intrinsics.tolist()}, np.eye(4)
     if info.distortion_model not in MODELS:
         raise DataError(
             f'{topic} has the distortion model {info.distortion_model!r}: those that can be undistorted are '
             f'{", ".join(MODELS)}; calibrate the camera with one of them'
         )
     distortion = {'distortion_model': info.distortion_model, 'distortion': coefficients.tolist()}
-    return {'intrinsics': intrinsics.tolist(), **distortion}, np.eye(3)
+    return {'intrinsics': intrinsics.tolist(), **distortion}, np.eye(4)
+
+
+def _rectified(info: Any, topic: str) -> tuple[dict, np.ndarray]:
+    """P (R x, 1) is the pixel of a point x: its fourth column moves points to the second camera of a stereo pair."""
+    projection = _numbers(info, 'p').reshape(3, 4)
+    if not projection[0, 0]:
+        raise DataError(
+            f'{topic} has no projection matrix P, which rectified images need: import the raw images, or write '
+            'calibration.json'
+        )
+    intrinsics = projection[:, :3]
+    return {'intrinsics': intrinsics.tolist()}, rigid(
+        _numbers(info, 'r').reshape(3, 3), np.linalg.solve(intrinsics, projection[:, 3])
+    )
 
 
 def _numbers(info: Any, name: str) -> np.ndarray:

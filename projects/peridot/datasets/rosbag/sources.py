@@ -10,7 +10,10 @@ from peridot.datasets.rosbag.frames import POSE_TYPES
 from peridot.errors import ConfigError
 
 # the last parts of topics of images, behind the name of the camera
-_IMAGE_PARTS = ('compressed', 'image_raw', 'image', 'image_color', 'image_mono', 'image_rect', 'image_rect_color')
+_IMAGE_PARTS = ('image_raw', 'image', 'image_color', 'image_mono', 'image_rect', 'image_rect_color')
+_TRANSPORT = 'compressed'
+# in topics of messages of Image that are no photographs
+_OTHER_IMAGES = ('depth', 'disparity')
 
 
 @dataclass(frozen=True)
@@ -28,6 +31,11 @@ class Sources:
     cameras: Mapping[str, str]
     infos: Mapping[str, str]
     poses: str | None
+
+    @property
+    def files(self) -> dict[str, str | dict[str, str]]:
+        """Topics whose messages become files."""
+        return dict(lidar=self.lidar, cameras=dict(self.cameras))
 
     @property
     def names(self) -> dict[str, str]:
@@ -51,9 +59,10 @@ def choose(
         ConfigError: A topic does not exist or has another type, or it is not clear which one is meant.
     """
     lidar = lidar or _only_lidar(topics, bag)
-    cameras = _all_cameras(topics) if cameras is None else cameras
+    cameras = _all_cameras(topics, bag) if cameras is None else cameras
     if not cameras:
         raise ConfigError(f'{bag} has no images with a camera_info beside them: name topics with --cameras NAME=TOPIC')
+    _check_names(cameras)
     for topic, kinds, option in (
         (lidar, (POINTS,), '--lidar'),
         *((topic, (IMAGE, COMPRESSED), '--cameras') for topic in cameras.values()),
@@ -73,35 +82,53 @@ def _only_lidar(topics: Mapping[str, Topic], bag: str) -> str:
     return found[0]
 
 
-def _all_cameras(topics: Mapping[str, Topic]) -> dict[str, str]:
-    """Topics of images with a CameraInfo by the names of their cameras; the compressed one where there are two."""
-    found: dict[str, str] = {}
-    # compressed ones last, so that they win
-    for topic in sorted(topics.values(), key=lambda item: item.kind == COMPRESSED):
-        if topic.kind in (IMAGE, COMPRESSED) and _info_beside(topics, topic.name):
-            found['_'.join(_camera_parts(topic.name)) or 'camera'] = topic.name
-    return dict(sorted(found.items()))
+def _check_names(cameras: Mapping[str, str]) -> None:
+    for name, topic in cameras.items():
+        if '/' in name or name.startswith('.'):
+            raise ConfigError(
+                f'--cameras {name}={topic}: the name of a camera is that of its folder, e.g. front={topic}'
+            )
+        others = [other for other in cameras if other != name and cameras[other] == topic]
+        if others:
+            raise ConfigError(f'--cameras names {topic} twice, {name} and {others[0]}: leave one out')
 
 
-def _camera_parts(topic: str) -> list[str]:
-    """Parts of a topic without those that every camera has."""
+def _all_cameras(topics: Mapping[str, Topic], bag: str) -> dict[str, str]:
+    """Topics of images with a CameraInfo by the names of their cameras; the compressed one where there are both."""
+    found: dict[str, dict[str, str]] = {IMAGE: {}, COMPRESSED: {}}
+    for topic in topics.values():
+        other_image = any(word in topic.name.lower() for word in _OTHER_IMAGES)
+        if topic.kind not in found or other_image or not _info_beside(topics, topic.name):
+            continue
+        name = '_'.join(_namespace(topic.name)) or 'camera'
+        other = found[topic.kind].setdefault(name, topic.name)
+        if other != topic.name:
+            raise ConfigError(
+                f'{bag} has several topics of images of {name} ({other}, {topic.name}): name one of each camera with '
+                f'--cameras {name}={other} ...'
+            )
+    return dict(sorted({**found[IMAGE], **found[COMPRESSED]}.items()))
+
+
+def _parts(topic: str) -> list[str]:
+    """Parts of a topic without that of the transport."""
     parts = topic.strip('/').split('/')
-    while parts and parts[-1] in _IMAGE_PARTS:
-        parts.pop()
-    return parts
+    return parts[:-1] if parts[-1] == _TRANSPORT else parts
+
+
+def _namespace(topic: str) -> list[str]:
+    """Parts of a topic that belong to its camera."""
+    parts = _parts(topic)
+    return parts[:-1] if parts and parts[-1] in _IMAGE_PARTS else parts
 
 
 def _info_beside(topics: Mapping[str, Topic], topic: str) -> str | None:
-    parts = topic.strip('/').split('/')
-    while parts:
-        parts.pop()
+    """The CameraInfo beside the images, or beside the topic without its transport."""
+    for parts in (topic.strip('/').split('/')[:-1], _parts(topic)[:-1]):
         name = '/'.join(['', *parts, 'camera_info'])
         for other in (name, name.lstrip('/')):
             if other in topics and topics[other].kind == CAMERA_INFO:
                 return other
-        # only within the camera's own namespace
-        if parts == _camera_parts(topic):
-            return None
     return None
 
 
