@@ -10,7 +10,7 @@ from mmengine import fileio
 from mmengine.config import Config
 from peridot.datasets import LidarFolder
 from peridot.errors import ConfigError, DataError
-from peridot.files import atomic_path, exists, find, join, names_in, read_file, write_bytes
+from peridot.files import atomic_path, exists, find, join, names_in, read_bytes, read_file, write_bytes
 from peridot.maps import MapFolder
 from peridot.registry import DATASETS
 
@@ -116,6 +116,28 @@ def test_transforms_may_have_a_store_of_their_own(training_set, labeled_root, st
         dataset[0]
 
 
+REMOTE = """
+_base_ = '{repo}/configs/demo/ppkt_demo.py'
+store = dict(backend_args=dict(backend='folder', folder='{folder}'))
+train_dataloader = dict(num_workers=0, persistent_workers=False, dataset=dict(**store, indices=2))
+val_dataloader = dict(num_workers=0, dataset=store)
+val_cfg = dict(fit_dataloader=dict(num_workers=0, dataset=store), fit_scans=1)
+picture_dataset = store
+train_cfg = dict(max_epochs=1)
+small = dict(base_channels=4, encoder_channels=[4, 4, 8, 8], decoder_channels=[8, 8, 8, 8])
+model = dict(student=dict(backbone=small))
+"""
+
+
+def test_a_run_reads_everything_from_a_store(labeled_root, store, tmp_path, run_tool):
+    config = tmp_path / 'remote.py'
+    config.write_text(REMOTE.format(repo=REPO, folder=labeled_root))
+    run_tool('train', config, '--data-root', 's3://bucket/', '--work-dir', tmp_path / 'run')
+    log = next((tmp_path / 'run').glob('*/*.log')).read_text()
+    assert 'probe/miou' in log and 'switched off' not in log
+    assert (tmp_path / 'run/backbone.pth').is_file() and list((tmp_path / 'run/pictures').iterdir())
+
+
 def test_what_a_store_lacks_is_named(training_set, labeled_root, store, server, tmp_path):
     with pytest.raises(DataError, match=r'the data root s3://bucket/none does not exist'):
         training_set('s3://bucket/none', backend_args=store(labeled_root))
@@ -205,6 +227,21 @@ def test_a_written_file_may_have_the_time_of_another(tmp_path):
     write_bytes(tmp_path / 'below/a.bin', b'abcd')
     assert (tmp_path / 'below/a.bin').read_bytes() == b'abcd'
     assert (tmp_path / 'below/a.bin').stat().st_mtime_ns > 1_532_402_927_647_951_123
+
+
+def test_answers_of_odd_stores(store, tmp_path, monkeypatch):
+    """One that refuses to list, and one whose client has None for what it lacks."""
+    backend_args = store(tmp_path)
+
+    def refuse(self, *args) -> None:
+        raise NotImplementedError('list_dir is not supported')
+
+    monkeypatch.setattr(FolderBackend, 'list_dir_or_file', refuse)
+    with pytest.raises(DataError, match=r's3://bucket/a: list_dir is not supported: check `backend_args`'):
+        names_in('s3://bucket/a', backend_args)
+    monkeypatch.setattr(FolderBackend, 'get', lambda self, path: None)
+    with pytest.raises(FileNotFoundError):
+        read_bytes('s3://bucket/a', backend_args)
 
 
 def test_paths_below_a_root():

@@ -60,7 +60,10 @@ def read_bytes(path: str | os.PathLike, backend_args: Mapping | None = None) -> 
         return Path(path).read_bytes()
     backend = _backend(path, backend_args)
     try:
-        return bytes(backend.get(os.fspath(path)))
+        data = backend.get(os.fspath(path))
+        if data is None:  # as Petrel's client says that there is none
+            raise FileNotFoundError('no such object')
+        return bytes(data)
     except Exception as error:  # each store has errors of its own
         raise _store_error(path, error) from None
 
@@ -101,7 +104,7 @@ def exists(path: str | os.PathLike, backend_args: Mapping | None = None, folder:
     try:
         return ask is None or ask(os.fspath(path))
     except Exception as error:  # each store has errors of its own
-        raise DataError(f'{path}: {_store_error(path, error).strerror}: check `backend_args` and the store') from None
+        raise _unclear(path, error) from None
 
 
 def names_in(directory: str | os.PathLike, backend_args: Mapping | None = None) -> set[str] | None:
@@ -119,10 +122,12 @@ def names_in(directory: str | os.PathLike, backend_args: Mapping | None = None) 
         return set(backend.list_dir_or_file(os.fspath(directory)))
     except (FileNotFoundError, NotADirectoryError):
         return set()
+    except Exception as error:  # each store has errors of its own
+        raise _unclear(directory, error) from None
 
 
 def find(root: str | os.PathLike, pattern: str, backend_args: Mapping | None = None) -> list[str]:
-    """Paths of files below a root that match a pattern, relative to it and sorted.
+    """Paths of files below a root that match a pattern, relative to it and sorted; none that are hidden.
 
     Args:
         root: A folder.
@@ -133,7 +138,8 @@ def find(root: str | os.PathLike, pattern: str, backend_args: Mapping | None = N
         ConfigError: The root lies in a store that cannot list folders (HTTP).
     """
     if not is_remote(root, backend_args):
-        return sorted(path.relative_to(root).as_posix() for path in Path(root).glob(pattern))
+        found = (path for path in Path(root).glob(pattern) if not path.name.startswith('.'))
+        return sorted(path.relative_to(root).as_posix() for path in found)
     found = ['']
     for part in pattern.split('/'):
         found = [join(above, name) for above in found for name in _matching(join(root, above), part, backend_args)]
@@ -145,7 +151,7 @@ def _matching(directory: str, pattern: str, backend_args: Mapping | None) -> lis
     names = names_in(directory, backend_args)
     if names is None:
         raise ConfigError(f'{directory} cannot be listed over HTTP: use another back end, or copy it to a disk')
-    return fnmatch.filter(names, pattern)
+    return [name for name in fnmatch.filter(names, pattern) if not name.startswith('.')]
 
 
 def _backend(path: str | os.PathLike, backend_args: Mapping | None) -> fileio.BaseStorageBackend:
@@ -157,6 +163,11 @@ def _backend(path: str | os.PathLike, backend_args: Mapping | None) -> fileio.Ba
             f'{path}: no file back end of mmengine reads it with backend_args={backend_args} ({reason}): set '
             '`backend_args` of the dataset, or register one (mmengine.fileio.register_backend)'
         ) from None
+
+
+def _unclear(path: str | os.PathLike, error: Exception) -> DataError:
+    """Error where a store does not say whether something exists."""
+    return DataError(f'{path}: {_store_error(path, error).strerror}: check `backend_args` and the store')
 
 
 def _store_error(path: str | os.PathLike, error: Exception) -> OSError:

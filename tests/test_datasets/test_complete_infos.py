@@ -36,6 +36,17 @@ def test_samples_without_a_wanted_camera_are_left_out(tiny, lines):
     assert lines[1].startswith(f'1 of 4 samples of {tiny.root}/infos.pkl') and len(lines) == 2
 
 
+def test_where_all_cameras_are_read_there_must_be_one(tiny, lines):
+    read = [dict(type='peridot.LoadPoints'), dict(type='peridot.LoadImageViews')]
+    del tiny.content['data_list'][0]['images']['CAM_BACK']
+    del tiny.content['data_list'][3]['images']
+    tiny.write_infos()
+    assert tokens(tiny.build(read)) == ['token0', 'token1', 'token2']
+    assert len(tiny.build(read[:1])) == len(tiny.build(read, cameras=[])) == 4
+    (line,) = lines
+    assert '1 of 4 samples of ' in line and 'lack an image (token3): left out' in line
+
+
 @pytest.mark.parametrize(
     'settings, error, message',
     [

@@ -6,6 +6,7 @@ import torch
 from mmengine.dataset import pseudo_collate
 from peridot.datasets.frames import FrameRule, drives_of, link_frames, seconds
 from peridot.datasets.sampler import SampleKey
+from peridot.datasets.transforms import LoadPoints
 from peridot.errors import ConfigError, DataError
 from peridot.models.preprocessor import PairedDataPreprocessor
 from peridot.registry import DATASETS
@@ -152,6 +153,23 @@ def test_pairs_and_images_of_all_frames_are_those_of_the_frames_alone(demo_root)
     own = inputs['pairs'][inputs['pairs'].camera < 4]
     assert_close(own.point, expected['pairs'].point)
     assert_close(own.position, expected['pairs'].position)
+
+
+def test_points_that_all_frames_drop_are_counted(demo_root, monkeypatch):
+    whole = LoadPoints._load_points
+
+    def lossy(self, path):
+        points = whole(self, path).reshape(-1, self.load_dim).copy()
+        points[:3] = np.nan
+        return points.ravel()
+
+    monkeypatch.setattr(LoadPoints, '_load_points', lossy)
+    steps = [dict(LOAD, nonfinite='drop'), dict(type='peridot.LoadSecondSweep', nonfinite='drop')]
+    dataset = streets(demo_root, [*steps, *READ, *PACK], frames=dict(keyframes=(1,)), num_sweeps=1)
+    infos = [dataset.get_data_info(row) for row in range(len(dataset))]
+    row = next(row for row, info in enumerate(infos) if info['frames'] and info['lidar_sweeps'])
+    clouds = 2 + sum(bool(info['lidar_sweeps']) for info in (infos[row], *infos[row]['frames']))
+    assert dataset[SampleKey(row, 3)]['data_samples'].metainfo['dropped_points'] == 3 * clouds
 
 
 def test_subsets_keep_the_neighbors(demo_root):

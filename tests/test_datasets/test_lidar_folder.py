@@ -61,6 +61,17 @@ def test_windows_of_kitti_360(tmp_path):
     ]
 
 
+def test_files_that_a_copy_has_left_are_no_scans(once, tmp_path):
+    """Those of macOS, and others whose names are no numbers."""
+    (once / ONCE.format(sequence='000027').replace('*', '._1616343529200')).write_bytes(bytes(4096))
+    assert len(LidarFolder(str(once), ONCE)) == 6
+    root = tmp_path / 'kitti360'
+    for name in ('0000000004', '._0000000004', 'notes'):
+        write_scan(root / KITTI_360.format(sequence=DRIVE.format(0)).replace('*', name))
+    (root / 'train.txt').write_text(f'data_3d_semantics/train/{DRIVE.format(0)}/static/0000000002_0000000005.ply\n')
+    assert [token[-10:] for token in tokens(LidarFolder(str(root), KITTI_360, 'train.txt'))] == ['0000000004']
+
+
 def test_sequences_without_scans_are_left_out(once, lines):
     (once / 'ImageSets/raw_small.txt').write_text('\ufeff000076 \r\n\r\n000099\r\n000027\r\n', newline='')
     assert len(LidarFolder(str(once), ONCE, 'ImageSets/raw_small.txt')) == 4

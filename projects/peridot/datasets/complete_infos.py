@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os.path as osp
 from collections.abc import Collection, Mapping
+from dataclasses import dataclass
 
 from peridot.datasets.missing import absent_files, first, report
 
@@ -26,21 +27,44 @@ def without_labels(settings: Mapping) -> dict:
     return {**settings, 'pipeline': steps}
 
 
-def is_complete(info: dict, cameras: Collection[str], labels: bool) -> bool:
-    """Whether a raw info has an image of all cameras, and labels of its points if they are asked for."""
-    has_labels = not labels or bool(info.get('pts_semantic_mask_path'))
-    return has_labels and set(cameras).issubset(cameras_with_image(info))
+@dataclass(frozen=True)
+class Wanted:
+    """What a dataset wants of its samples.
+
+    Attributes:
+        cameras: Names of cameras that must have an image; None for all that have one.
+        images: Whether the pipeline loads images: then there must be one.
+        labels: Whether there must be point labels.
+    """
+
+    cameras: Collection[str] | None
+    images: bool
+    labels: bool
+
+    def is_met_by(self, info: dict) -> bool:
+        """Whether a raw info has all of it."""
+        if self.labels and not info.get('pts_semantic_mask_path'):
+            return False
+        found = cameras_with_image(info)
+        return set(self.cameras or ()).issubset(found) and bool(found or not self._any_image)
+
+    def __str__(self) -> str:
+        cameras = [f'an image of {", ".join(self.cameras)}'] if self.cameras else ['an image'] * self._any_image
+        return ' or '.join([*cameras, *['point labels'] * self.labels])
+
+    @property
+    def _any_image(self) -> bool:
+        return self.images and self.cameras is None
 
 
 def divide_complete(
-    infos: list[dict], cameras: Collection[str], labels: bool, ann_file: str, remedy: str, missing: str
+    infos: list[dict], wanted: Wanted, ann_file: str, remedy: str, missing: str
 ) -> tuple[list[dict], list[str]]:
-    """Divide raw infos into those that have all cameras, and labels of their points, and the others.
+    """Divide raw infos into those that have what is wanted, and the others.
 
     Args:
         infos: Of an info file.
-        cameras: Names of the cameras that a sample must have.
-        labels: Whether a sample must have point labels.
+        wanted: What a sample must have.
         ann_file: The info file, for the line about the others.
         remedy: What to do about them.
         missing: See `report`.
@@ -53,12 +77,12 @@ def divide_complete(
     """
     whole, others = [], []
     for info in infos:
-        (whole if is_complete(info, cameras, labels) else others).append(info)
+        (whole if wanted.is_met_by(info) else others).append(info)
     names = [token_of(info) for info in others]
     if others:
-        what = ' or '.join([*[f'an image of {", ".join(cameras)}'] * bool(cameras), *['point labels'] * labels])
-        has = f'; the first has those of {", ".join(cameras_with_image(others[0])) or "no camera"}' * bool(cameras)
-        line = f'{len(others)} of {len(infos)} samples of {ann_file} lack {what} ({first(names)}{has})'
+        has = f'; the first has those of {", ".join(cameras_with_image(others[0])) or "no camera"}'
+        has *= bool(wanted.cameras)
+        line = f'{len(others)} of {len(infos)} samples of {ann_file} lack {wanted} ({first(names)}{has})'
         report(line, remedy, missing if whole else 'error')
     return whole, names
 

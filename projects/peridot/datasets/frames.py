@@ -158,6 +158,10 @@ def join_frames(packed: Sequence[dict]) -> dict:
             joined[name] = torch.cat(found)
     if maps := [part['maps'] for part in inputs if 'maps' in part]:
         joined['maps'] = {name: torch.cat([part[name] for part in maps]) for name in maps[0]}
+    sample = packed[0]['data_samples']
+    if 'dropped_points' in sample.metainfo:
+        dropped = sum(frame['data_samples'].metainfo['dropped_points'] for frame in packed)
+        sample.set_metainfo({'dropped_points': dropped})
     return {**packed[0], 'inputs': joined}
 
 

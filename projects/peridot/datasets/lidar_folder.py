@@ -131,4 +131,5 @@ class LidarFolder(PairedDataset):
 
 
 def _within(path: str, window: re.Match) -> bool:
-    return int(window['first']) <= int(Path(path).stem) <= int(window['last'])
+    frame = Path(path).stem
+    return frame.isdigit() and int(window['first']) <= int(frame) <= int(window['last'])

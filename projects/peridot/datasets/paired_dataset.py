@@ -15,7 +15,13 @@ from mmengine.dataset import BaseDataset
 from mmengine.logging import print_log
 
 from peridot.catalog import create_command, lookup
-from peridot.datasets.complete_infos import cameras_with_image, divide_complete, keep_existing_sweeps, token_of
+from peridot.datasets.complete_infos import (
+    Wanted,
+    cameras_with_image,
+    divide_complete,
+    keep_existing_sweeps,
+    token_of,
+)
 from peridot.datasets.frames import (
     FrameRule,
     join_frames,
@@ -27,7 +33,7 @@ from peridot.datasets.frames import (
 )
 from peridot.datasets.missing import check_missing
 from peridot.datasets.sampler import SampleKey, seeded_sample
-from peridot.datasets.transforms.loading import LoadPointLabels
+from peridot.datasets.transforms.loading import LoadImageViews, LoadPointLabels
 from peridot.errors import ConfigError, DataError
 from peridot.files import exists, join, read_file
 from peridot.maps import FeatureFolder, MapFolder
@@ -77,7 +83,8 @@ class PairedDataset(BaseDataset):
         dataset: Name that the info file's `metainfo['dataset']` must have; None accepts any.
         num_sweeps: Sweeps before each keyframe to keep, the latest first, where the info lists them and the file is
             there.
-        missing: What to do about samples that lack a camera of `cameras`, or point labels if the pipeline loads them:
+        missing: What to do about samples that lack a camera of `cameras`, or what the pipeline loads, any image or
+            point labels:
             'skip' leaves them out and counts them in one line, 'error' stops. The same holds for sweeps.
         maps: Folders of per-pixel maps (labels, superpixels, teacher features) by name, see
             `open_maps`. Transforms read them by name; all of them must exist for all images.
@@ -216,10 +223,14 @@ class PairedDataset(BaseDataset):
             info['eval_ann_info'] = {}
         return info
 
+    def read_infos(self) -> dict:
+        """Content of the info file, see `read_info_file`."""
+        self.check_files()
+        return read_info_file(self.ann_file, self.data_root, self.backend_args)
+
     def load_data_list(self) -> list[dict]:
         """Read and check the info file."""
-        self.check_files()
-        content = read_info_file(self.ann_file, self.data_root, self.backend_args)
+        content = self.read_infos()
         metainfo = content['metainfo']
         found = metainfo['dataset']
         if self.dataset is not None and found != self.dataset:
@@ -245,13 +256,16 @@ class PairedDataset(BaseDataset):
 
     def _complete(self, infos: list[dict]) -> list[dict]:
         """The raw infos that have all that the config asks for; the others become `left_out`."""
-        labels = any(isinstance(step, LoadPointLabels) for step in self.pipeline.transforms)
+        labels, images = (
+            any(isinstance(step, kind) for step in self.pipeline.transforms)
+            for kind in (LoadPointLabels, LoadImageViews)
+        )
         remedy = (
             f'unpack what is missing and run `{self._create_command()}`, or change `cameras` or the pipeline of the '
             'dataset config'
         )
-        cameras = self.cameras or ()
-        whole, self.left_out = divide_complete(infos, cameras, labels, self.ann_file, remedy, self.missing)
+        wanted = Wanted(self.cameras, images, labels)
+        whole, self.left_out = divide_complete(infos, wanted, self.ann_file, remedy, self.missing)
         return whole
 
     def _parsed(self, info: dict) -> dict:

@@ -21,8 +21,8 @@ def likely_layout(data: bytes, columns: int, dtype: str) -> tuple[int, str] | No
 
     Columns differ in their distributions: signs, sizes, whole numbers. Read with a wrong number of columns, each column
     is a mixture. Where D columns are right, another number D' tells no more of a value than gcd(D, D') columns do, and
-    so less than D: the assumed number is doubted where another one tells more than twice as much. Multiples of it are
-    not considered, as points may alternate between two kinds.
+    so less than D: the assumed number is doubted where another one tells more than twice as much. A multiple of the
+    right one tells hardly more, even where points alternate between two kinds.
 
     Args:
         data: Content of the file.
@@ -61,7 +61,7 @@ def _is_far(values: np.ndarray, columns: int) -> bool:
 def _most_telling(values: np.ndarray, size: int, columns: int, dtype: str) -> tuple[int, str] | None:
     """Layout with the number of columns that tells more than twice as much of the values as the assumed one."""
     count = size // np.dtype(dtype).itemsize
-    possible = [number for number in _COLUMNS if count % number == 0 and number % columns]
+    possible = [number for number in _COLUMNS if count % number == 0 and number != columns]
     if len(values) < _ENOUGH * columns or not possible:
         return None
     values = np.nan_to_num(values, posinf=0, neginf=0)

@@ -9,13 +9,14 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from copy import deepcopy
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 from mmengine.dataset import BaseDataset
 
-from peridot.datasets.complete_infos import is_complete
-from peridot.datasets.paired_dataset import paused_collector, read_info_file
+from peridot.datasets.complete_infos import Wanted
+from peridot.datasets.paired_dataset import PairedDataset, paused_collector, read_info_file
 from peridot.datasets.sampler import seeded_sample
 from peridot.errors import DataError, PeridotError
 from peridot.files import exists, join
@@ -103,8 +104,8 @@ def _cut(path: str, items: list[Survey], look_at: int | None) -> list[bytes]:
 
 def _used_infos(infos: list[dict], source: Source) -> list[dict]:
     """Infos without those of the samples that the dataset leaves out; all if it refuses them."""
-    cameras, labels = source.settings.get('cameras') or (), 'labels' in source.reads
-    whole = [info for info in infos if is_complete(info, cameras, labels)]
+    wanted = Wanted(source.settings.get('cameras'), 'images' in source.reads, 'labels' in source.reads)
+    whole = [info for info in infos if wanted.is_met_by(info)]
     return infos if source.settings.get('missing') == 'error' or not whole else whole
 
 
@@ -156,12 +157,18 @@ def _some(dataset: BaseDataset, item: Survey, look_at: int | None) -> BaseDatase
 
 def _dataset_of(part: bytes, folder: Path, settings: dict) -> BaseDataset:
     """A dataset of an info file's content."""
+    indices = settings.get('indices') if isinstance(settings.get('indices'), int) else None
+    small = dict(indices=indices, serialize_data=False)
+    kind = DATASETS.get(settings['type'])
+    if isinstance(kind, type) and issubclass(kind, PairedDataset):
+        dataset = DATASETS.build({**settings, **small, 'lazy_init': True})
+        dataset.read_infos = partial(pickle.loads, part)
+        dataset.full_init()
+        return dataset
     path = folder / Path(settings['ann_file']).name
     path.write_bytes(part)
     try:
-        indices = settings.get('indices') if isinstance(settings.get('indices'), int) else None
-        small = dict(ann_file=str(path), indices=indices, serialize_data=False)
-        dataset = DATASETS.build({**settings, **small})
+        dataset = DATASETS.build({**settings, **small, 'ann_file': str(path)})
         dataset.full_init()
         return dataset
     except PeridotError as error:

@@ -52,7 +52,10 @@ class LoadSecondSweep(LoadPoints):
         if not results['lidar_sweeps']:
             return results
         sweep = results['lidar_sweeps'][np.random.randint(len(results['lidar_sweeps']))]
-        points = super().transform({'lidar_points': {'lidar_path': sweep['lidar_path']}})['points'].tensor
+        loaded = super().transform({'lidar_points': {'lidar_path': sweep['lidar_path']}})
+        if 'dropped_points' in loaded:
+            results['dropped_points'] = results.get('dropped_points', 0) + loaded['dropped_points']
+        points = loaded['points'].tensor
         if self.voxel_size is not None:
             points = points[first_of_voxels(points[:, :3], self.voxel_size)]
         to_keyframe = torch.from_numpy(sweep['sensor2lidar'])
