@@ -31,13 +31,14 @@ def main() -> None:
     # imports that take seconds wait until folders and info files are found
     from mmengine.runner import Runner
     from peridot.compat import log_report
-    from peridot.preflight import preflight
+    from peridot.preflight import preflight, report_warnings
 
     keep_matching(config)
     config.load_from = args.checkpoint
-    preflight(config, training=False, everything=args.check == 'all')
+    warnings = preflight(config, training=False, everything=args.check == 'all')
     runner = Runner.from_cfg(config)
     log_report()
+    report_warnings(warnings)
     if config.get('test_dataloader'):
         runner.test()
     else:

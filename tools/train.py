@@ -2,7 +2,6 @@
 """Train a model: `python tools/train.py CONFIG [--data-root DIR]`, with the options of mmdet3d's train.py."""
 
 import argparse
-import logging
 from pathlib import Path
 
 from peridot.cli import add_config_arguments, add_runner_arguments, load_runner_config, run
@@ -34,11 +33,10 @@ def main() -> None:
     config = load_runner_config(args)
     # imports that take seconds wait until folders and info files are found
     import torch
-    from mmengine.logging import print_log
     from mmengine.runner import Runner
     from peridot.compat import log_report
     from peridot.hooks import ResumeHook
-    from peridot.preflight import preflight
+    from peridot.preflight import preflight, report_warnings
 
     if args.amp:
         config.optim_wrapper.type = 'AmpOptimWrapper'
@@ -60,8 +58,7 @@ def main() -> None:
     runner = Runner.from_cfg(config)
     runner.register_hook(ResumeHook())
     log_report()
-    for warning in warnings:
-        print_log(warning, 'current', logging.WARNING)
+    report_warnings(warnings)
     runner.train()
 
 

@@ -6,15 +6,20 @@ from argparse import Namespace
 from pathlib import Path
 
 import pytest
+import torch
+from mmengine.dataset import BaseDataset
 from peridot.cli import load_config
+from peridot.datasets.splits import make_splits, read_split
 from peridot.errors import CheckpointError, ConfigError, DataError
 from peridot.maps import Manifest, write_manifest
-from peridot.preflight import preflight
+from peridot.preflight import preflight, report_warnings
 from peridot.preflight import survey as survey_module
 from peridot.preflight.maps import check_training_maps
 from peridot.preflight.run import PROBE, check_settings
 from peridot.preflight.sources import sources_of
 from peridot.preflight.survey import survey
+from peridot.registry import DATASETS
+from peridot.walk import dicts_of
 
 REPO = Path(__file__).resolve().parents[2]
 
@@ -219,7 +224,7 @@ def test_a_picture_of_a_shortened_dataset_is_its_own_sample(root):
     config = config_of('demo/also_demo', root, 'picture_dataset.indices=3')
     hook = next(hook for hook in config.custom_hooks if 'Picture' in hook['type'])
     hook['index'] = 2
-    (picture,) = (item for item in survey(sources_of(config, training=True)) if item.source.use == 'picture')
+    picture = next(item for item in survey(sources_of(config, training=True)) if item.source.index == 2)
     infos = pickle.loads((root / 'nuscenes_infos_val.pkl').read_bytes())['data_list']
     assert [picture.dataset.get_data_info(0)['token'], picture.looked_at] == [infos[2]['token'], 1]
 
@@ -262,3 +267,155 @@ def test_surveys_count(root):
     assert [(item.source.use, item.samples, item.looked_at) for item in found] == [
         ('training', 16, 4), ('validation', 4, 4), ('fit of the probe', 16, 4), ('picture', 4, 1)
     ]  # fmt: skip
+
+
+def of_use(surveys: list, use: str):
+    return [item for item in surveys if item.source.use == use]
+
+
+@DATASETS.register_module()
+class OwnDataset(torch.utils.data.Dataset):
+    """One that is no dataset of mmengine, with an info file in a format of its own."""
+
+    def __init__(self, data_root: str, ann_file: str, pipeline: list) -> None:
+        self.path = Path(data_root, ann_file)
+
+    def __len__(self) -> int:
+        return 5
+
+
+@DATASETS.register_module()
+class OwnInfos(BaseDataset):
+    """One of mmengine's, with an info file in a format of its own."""
+
+
+@pytest.mark.parametrize('kind', [OwnDataset, OwnInfos])
+@pytest.mark.parametrize('named', [True, False])
+def test_datasets_with_files_of_their_own_are_left_to_the_run(root, kind, named):
+    (root / 'own.pkl').write_bytes(pickle.dumps([1, 2]))
+    config = config_of('demo/also_demo', root)
+    kind_or_name = kind.__name__ if named else kind
+    config.train_dataloader.dataset = dict(
+        type=f'peridot.{kind_or_name}' if named else kind, data_root=str(root), ann_file='own.pkl', pipeline=[]
+    )
+    (training,) = of_use(survey(sources_of(config, training=True)), 'training')
+    assert (training.problems, training.samples, training.dataset) == ([], 0, None)
+    assert preflight(config) == []
+
+
+def test_a_chosen_list_of_scenes_is_left_to_mmdet3d(root):
+    settings = dict(type='mmdet3d.ScanNetSegDataset', data_root=str(root), ann_file='nuscenes_infos_train.pkl')
+    config = config_of('demo/also_demo', root)
+    config.train_dataloader.dataset = dict(settings, scene_idxs=[700], pipeline=[])
+    assert of_use(survey(sources_of(config, training=True)), 'training')[0].problems == []
+
+
+def test_mmdet3d_reads_info_files_from_the_disk(objects_root):
+    config = config_of('demo/centerpoint_pillar02_demo', objects_root, 'load_from=None')
+    for part in dicts_of(config.train_dataloader):
+        if part.get('ann_file'):
+            part['backend_args'] = dict(backend='absent')
+    assert preflight(config) == []
+
+
+def test_files_of_a_split_alone_are_looked_for(root, monkeypatch):
+    monkeypatch.setattr('peridot.preflight.run.LOOKED_AT', 1)
+    make_splits('nuscenes', root, [50])[0].write(root / 'splits')
+    (path,) = (root / 'splits').iterdir()
+    chosen = set(read_split(path).samples)
+    infos = pickle.loads((root / 'nuscenes_infos_train.pkl').read_bytes())['data_list']
+    inside, outside = ([info for info in infos if (info['token'] in chosen) == own] for own in (True, False))
+    config = config_of('demo/minkunet18_100pct_demo', root, 'load_from=None')
+    config.train_dataloader.dataset.split = f'splits/{path.name}'
+    for info in outside:
+        (root / points_of(info)).unlink()
+    assert preflight(config, everything=True) == []
+    (training,) = of_use(survey(sources_of(config, training=True)), 'training')
+    assert training.samples == len(inside)
+    (root / points_of(inside[-1])).unlink()
+    with pytest.raises(DataError, match=r'training data: 1 of \d+ files with points'):
+        preflight(config, everything=True)
+
+
+@pytest.mark.parametrize('size, fits', [(96, True), (97, False)])
+def test_images_are_counted_where_they_are_the_samples(root, size, fits):
+    """16 scans of 6 cameras."""
+    config = config_of('demo/also_demo', root, f'train_dataloader.batch_size={size}')
+    dataset = dict(config.picture_dataset, type='peridot.CameraImageDataset', cameras=None, pipeline=[])
+    config.train_dataloader.dataset = dict(dataset, ann_file='nuscenes_infos_train.pkl')
+    with contextlib.nullcontext() if fits else pytest.raises(DataError, match='the training set has 96 samples'):
+        preflight(config)
+
+
+def test_processes_of_slurm_and_endless_samplers(root, monkeypatch):
+    monkeypatch.setenv('SLURM_NTASKS', '2')
+    config = config_of('demo/also_demo', root, 'train_dataloader.batch_size=9')
+    assert preflight(config) == []
+    config.launcher = 'slurm'
+    with pytest.raises(DataError, match='less than a batch of 9 in each of 2 processes'):
+        preflight(config)
+    config.train_dataloader.sampler = dict(type='InfiniteSampler', shuffle=True)
+    assert preflight(config) == []
+
+
+def test_a_test_goes_on_without_its_pictures(root, run_tool, tmp_path):
+    """It draws them after its evaluation."""
+    shutil.rmtree(root / 'samples/CAM_FRONT')
+    small = ['val_cfg.fit_scans=1', 'val_dataloader.dataset.indices=1', 'val_dataloader.num_workers=0']
+    small += ['val_cfg.fit_dataloader.num_workers=0']
+    run_tool(
+        'test', 'configs/demo/ppkt_demo.py', '--data-root', root, '--work-dir', tmp_path / 'run',
+        '--cfg-options', *small,
+    )  # fmt: skip
+    log = next((tmp_path / 'run').glob('*/*.log')).read_text()
+    assert 'pictures are switched off: ' in log and 'probe/miou' in log
+    assert not (tmp_path / 'run/pictures').exists()
+
+
+def test_pictures_need_a_dataset_and_a_sample_of_it(root):
+    config = config_of('demo/also_demo', root, 'picture_dataset=None')
+    assert preflight(config) == ['pictures are switched off: the config has no picture_dataset']
+    config = config_of('demo/also_demo', root)
+    for hook, index in zip([hook for hook in config.custom_hooks if 'Picture' in hook['type']], (0, 500)):
+        hook['index'] = index
+    (warning,) = preflight(config)
+    assert 'index=500 of the hook that draws it, but it has 4 samples: set a smaller one' in warning
+    config = config_of('demo/also_demo', root)
+    config.custom_hooks = None
+    assert preflight(config) == []
+
+
+@pytest.mark.parametrize(
+    'training, keys, message',
+    [
+        (True, ['train_dataloader'], r'also_demo\.py has no train_dataloader, so nothing can be trained with it'),
+        (False, ['val_dataloader', 'val_cfg', 'val_evaluator'], 'no test_dataloader or val_dataloader, so nothing'),
+    ],
+)
+def test_configs_that_cannot_do_what_is_asked(root, training, keys, message):
+    config = config_of('demo/also_demo', root)
+    config.merge_from_dict(dict.fromkeys(keys))
+    with pytest.raises(ConfigError, match=message):
+        preflight(config, training)
+
+
+def test_chosen_samples_that_do_not_exist(root, tmp_path):
+    config = config_of('demo/also_demo', root)
+    config.train_dataloader.dataset.indices = [1, 99]
+    with pytest.raises(DataError, match=r'`indices` names 99, but .*nuscenes_infos_train\.pkl has 16 samples'):
+        preflight(config)
+    (tmp_path / 'scans/a').mkdir(parents=True)
+    for number in range(5):
+        shutil.copy(first_of(root, 'train', points_of), tmp_path / f'scans/a/{number}.bin')
+    folder = dict(type='peridot.LidarFolder', data_root=str(tmp_path / 'scans'), pattern='{sequence}/*.bin')
+    read = [dict(type='peridot.LoadPoints')]
+    config.train_dataloader.dataset = dict(folder, indices=[2, 4], pipeline=read)
+    (training,) = of_use(survey(sources_of(config, training=True)), 'training')
+    assert (training.problems, training.samples, training.looked_at) == ([], 2, 2)
+
+
+def test_processes_that_see_other_data_do_not_wait_for_each_other(monkeypatch):
+    monkeypatch.setattr('peridot.preflight.run.dist.all_gather_object', lambda own: [own, ['pictures are ...']])
+    report_warnings(['pictures are ...'])
+    with pytest.raises(DataError, match='the processes do not see the same data: copy'):
+        report_warnings([])

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from pathlib import Path
 
 import torch
+from mmengine import dist
 from mmengine.config import Config, ConfigDict
+from mmengine.logging import print_log
 from mmengine.registry import init_default_scope
 
 from peridot.datasets.splits import read_split, with_own_objects
@@ -14,12 +17,23 @@ from peridot.errors import CheckpointError, ConfigError, DataError
 from peridot.files import exists, is_remote, join
 from peridot.models.teachers.weights import find_weights
 from peridot.preflight.maps import check_training_maps
-from peridot.preflight.sources import FIT, PICTURE, PICTURE_HOOKS, TRAINING, VALIDATION, sources_of, steps_of
+from peridot.preflight.sources import (
+    FIT,
+    PICTURE,
+    PICTURE_HOOKS,
+    TRAINING,
+    VALIDATION,
+    picture_hooks,
+    sources_of,
+    steps_of,
+)
 from peridot.preflight.survey import LOOKED_AT, Survey, survey
 from peridot.walk import dicts_of
 
 # what is set to None when a probe cannot work
 PROBE = ('val_cfg', 'val_dataloader', 'val_evaluator')
+# where other launchers than torchrun state the number of processes
+PROCESSES = {'slurm': 'SLURM_NTASKS', 'mpi': 'OMPI_COMM_WORLD_SIZE'}
 
 
 def preflight(config: Config, training: bool = True, everything: bool = False) -> list[str]:
@@ -38,18 +52,33 @@ def preflight(config: Config, training: bool = True, everything: bool = False) -
     Raises:
         PeridotError: The run cannot work.
     """
+    wanted = ('train_dataloader',) if training else ('test_dataloader', 'val_dataloader')
+    if not any(config.get(key) for key in wanted):
+        work = 'trained' if training else 'evaluated'
+        raise ConfigError(f'{config.filename} has no {" or ".join(wanted)}, so nothing can be {work} with it')
     check_settings(config, training)
     init_default_scope(config.get('default_scope', 'mmdet3d'))
     surveys = survey(sources_of(config, training), None if everything else LOOKED_AT)
-    warnings = _switch_off(config, surveys) if training else []
+    warnings = _switch_off(config, surveys, training)
     for item in surveys:
-        off = training and _is_off(config, item.source.use)
-        if item.problems and not off:
+        if item.problems and not _is_off(config, item.source.use):
             raise DataError(f'{item.source.use} data: {item.problems[0]}')
     if training:
         check_training_maps(config)
         _check_batches(config, surveys)
     return warnings
+
+
+def report_warnings(warnings: list[str]) -> None:
+    """Log what was switched off, once the processes of a run know each other.
+
+    Raises:
+        DataError: Not all processes have switched off the same: they would wait for each other.
+    """
+    if len(set(map(tuple, dist.all_gather_object(warnings)))) > 1:
+        raise DataError('the processes do not see the same data: copy the dataset to all machines, or share its folder')
+    for warning in warnings:
+        print_log(warning, 'current', logging.WARNING)
 
 
 def check_settings(config: Config, training: bool) -> None:
@@ -99,20 +128,23 @@ def _check_objects(config: Config) -> None:
             read_split(join(wrapper['dataset'].get('data_root', ''), wrapper['split']))
             with_own_objects(wrapper['dataset'], wrapper['split'])
     for step in (step for part in dicts_of(config.get('train_dataloader') or {}) for step in steps_of(part)):
-        path = (step.get('db_sampler') or {}).get('info_path')
-        if path and not exists(path):
+        sampler = step.get('db_sampler') or {}
+        path = sampler.get('info_path')
+        if path and not exists(path, sampler.get('backend_args')):
             raise DataError(
                 f'the database of objects {path} does not exist: make it with tools/create_data.py (docs/datasets.md), '
                 'or take ObjectSample out of the pipeline'
             )
 
 
-def _switch_off(config: Config, surveys: list[Survey]) -> list[str]:
-    """Switch off probe and pictures that lack data; returns a warning for each."""
+def _switch_off(config: Config, surveys: list[Survey], training: bool) -> list[str]:
+    """Switch off pictures, and the probe of a training, that lack data; returns a warning for each."""
     warnings = []
     problems = {item.source.use: item.problems[0] for item in surveys if item.problems}
+    if picture_hooks(config) and not config.get('picture_dataset'):
+        problems[PICTURE] = 'the config has no picture_dataset'
     probe = next((problems[use] for use in (VALIDATION, FIT) if use in problems), None)
-    if probe and str((config.get('val_cfg') or {}).get('type')).startswith('peridot.'):
+    if training and probe and str((config.get('val_cfg') or {}).get('type')).startswith('peridot.'):
         warnings.append(f'{config.val_cfg.type} is switched off: {probe}')
         config.merge_from_dict(dict.fromkeys(PROBE))
     if PICTURE in problems:
@@ -133,8 +165,9 @@ def _check_batches(config: Config, surveys: list[Survey]) -> None:
     """
     loader = config.train_dataloader
     samples = _length(loader.dataset, {id(item.source.settings): item for item in surveys})
-    processes, size = int(os.environ.get('WORLD_SIZE', 1)), loader.get('batch_size')
-    if samples is None or not loader.get('drop_last') or not size:
+    processes = int(os.environ.get(PROCESSES.get(config.get('launcher'), 'WORLD_SIZE'), 1))
+    size, endless = loader.get('batch_size'), 'Infinite' in str((loader.get('sampler') or {}).get('type'))
+    if samples is None or not loader.get('drop_last') or not size or endless:
         return
     if -(-samples // processes) < size:
         raise DataError(
@@ -148,8 +181,10 @@ def _length(dataset: ConfigDict, found: dict[int, Survey]) -> int | None:
     if dataset.get('type') == 'peridot.MixedDataset':
         lengths = [_length(part, found) for part in dataset.datasets]
         return None if None in lengths else sum(lengths)
+    if dataset.get('type') == 'peridot.LabelFraction':
+        return _length(dataset.dataset, found)
     item = found.get(id(dataset))
-    if item is None or item.source.use != TRAINING:
+    if item is None or item.source.use != TRAINING or not item.source.is_known:
         return None
     wanted = dataset.get('indices')
     if wanted is not None:

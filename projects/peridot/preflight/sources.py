@@ -5,9 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
+from mmdet3d.datasets import Det3DDataset, Seg3DDataset
 from mmengine.config import Config
+from mmengine.dataset import BaseDataset
 
 from peridot.datasets.complete_infos import without_labels
+from peridot.datasets.paired_dataset import PairedDataset
+from peridot.files import join
+from peridot.registry import DATASETS
 from peridot.walk import dicts_of
 
 # kinds of files that transforms read; maps are checked by their datasets
@@ -34,11 +39,43 @@ class Source:
         use: What the run reads it for.
         settings: Its config.
         index: The only sample that is read; None for all.
+        split: Path of the file that lists the samples that are read; None for all.
     """
 
     use: str
     settings: Mapping
     index: int | None = None
+    split: str | None = None
+
+    @property
+    def kind(self) -> type | None:
+        """Class of the dataset, None if no registry knows it."""
+        name = self.settings['type']
+        if isinstance(name, type):
+            return name
+        # a name without scope is of the config's default scope, as where it is built
+        with DATASETS.switch_scope_and_registry(None) as registry:
+            return registry.get(name)
+
+    @property
+    def is_ours(self) -> bool:
+        """Whether it is a `PairedDataset`."""
+        return isinstance(self.kind, type) and issubclass(self.kind, PairedDataset)
+
+    @property
+    def is_known(self) -> bool:
+        """Whether it reads what a survey expects: info files of mmdet3d, if any; others are left to the run."""
+        if self.is_ours or not isinstance(self.kind, type):
+            return self.is_ours
+        if issubclass(self.kind, Det3DDataset | Seg3DDataset):
+            return not self.settings.get('scene_idxs')
+        return issubclass(self.kind, BaseDataset) and self.info_file is None
+
+    @property
+    def info_file(self) -> str | None:
+        """Path of its info file; None if it has none."""
+        ann_file = str(self.settings.get('ann_file'))
+        return join(self.settings['data_root'], ann_file) if ann_file.endswith('.pkl') else None
 
     @property
     def reads(self) -> list[str]:
@@ -65,16 +102,29 @@ def sources_of(config: Config, training: bool) -> list[Source]:
         loaders = {TRAINING: config.get('train_dataloader')} if training else {}
         loaders[VALIDATION] = config.get('val_dataloader')
         loaders[FIT] = (config.get('val_cfg') or {}).get('fit_dataloader')
-    sources = [Source(use, part) for use, loader in loaders.items() for part in _readers(loader)]
-    hooks = [hook for hook in config.get('custom_hooks', ()) if hook.get('type') in PICTURE_HOOKS]
-    if training and config.get('picture_dataset'):
-        sources += [Source(PICTURE, without_labels(config.picture_dataset), hook.get('index', 0)) for hook in hooks[:1]]
+    sources = [source for use, loader in loaders.items() for source in _readers(use, loader or {})]
+    # validations of tests draw them, too
+    if config.get('picture_dataset') and TEST not in loaders:
+        indices = dict.fromkeys(hook.get('index', 0) for hook in picture_hooks(config))
+        sources += [Source(PICTURE, without_labels(config.picture_dataset), index) for index in indices]
     return sources
 
 
-def _readers(settings: Mapping | None) -> Iterator[Mapping]:
-    """Configs of datasets that read files; wrappers have no data root."""
-    return (part for part in dicts_of(settings or {}) if 'pipeline' in part and part.get('data_root'))
+def picture_hooks(config: Config) -> list[Mapping]:
+    """The hooks of a config that draw a sample of `picture_dataset`."""
+    return [hook for hook in config.get('custom_hooks') or () if hook.get('type') in PICTURE_HOOKS]
+
+
+def _readers(use: str, loader: Mapping) -> Iterator[Source]:
+    """Datasets that read files; wrappers have no data root."""
+    splits = {
+        id(part['dataset']): join(part['dataset'].get('data_root', ''), part['split'])
+        for part in dicts_of(loader)
+        if part.get('type') == 'peridot.LabelFraction' and part.get('split')
+    }
+    for part in dicts_of(loader):
+        if 'pipeline' in part and part.get('data_root'):
+            yield Source(use, part, split=splits.get(id(part)))
 
 
 def files_of(info: Mapping, kind: str) -> list[str] | None:

@@ -5,10 +5,10 @@ from __future__ import annotations
 import logging
 import pickle
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from copy import deepcopy
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 
@@ -16,10 +16,11 @@ import numpy as np
 from mmengine.dataset import BaseDataset
 
 from peridot.datasets.complete_infos import Wanted
-from peridot.datasets.paired_dataset import PairedDataset, paused_collector, read_info_file
+from peridot.datasets.paired_dataset import paused_collector, read_info_file
 from peridot.datasets.sampler import seeded_sample
+from peridot.datasets.splits import read_split, sample_ids
 from peridot.errors import DataError, PeridotError
-from peridot.files import exists, join
+from peridot.files import exists
 from peridot.preflight.sources import Source, files_of
 from peridot.registry import DATASETS
 
@@ -39,6 +40,7 @@ class Survey:
         source: The dataset.
         samples: Number of its samples; 0 if they cannot be listed.
         looked_at: Samples whose files were looked for.
+        entries: Their entries in the info file.
         found: Number of files by kind.
         missing: Names of absent files by kind.
         problems: What keeps a run from reading it, one line each.
@@ -48,6 +50,7 @@ class Survey:
     source: Source
     samples: int = 0
     looked_at: int = 0
+    entries: int = 0
     found: dict[str, int] = field(default_factory=dict)
     missing: dict[str, list[str]] = field(default_factory=dict)
     problems: list[str] = field(default_factory=list)
@@ -64,7 +67,8 @@ def survey(sources: Sequence[Source], look_at: int | None = LOOKED_AT) -> list[S
     surveys = [Survey(source) for source in sources]
     by_file: dict[str, list[Survey]] = {}
     for item in surveys:
-        by_file.setdefault(_info_file(item.source.settings) or '', []).append(item)
+        if item.source.is_known:
+            by_file.setdefault(item.source.info_file or '', []).append(item)
     with _without_log():
         for path, items in by_file.items():
             _survey_file(path, items, look_at)
@@ -73,37 +77,52 @@ def survey(sources: Sequence[Source], look_at: int | None = LOOKED_AT) -> list[S
 
 def _survey_file(path: str, items: list[Survey], look_at: int | None) -> None:
     """Survey the datasets of one info file, or, without a path, those that have none."""
-    try:
+    parts = [None] * len(items)
+    if path:
         with paused_collector():
-            parts = _cut(path, items, look_at) if path else [None] * len(items)
+            parts = _cut(path, items, look_at)
+    for item, part in zip(items, parts):
+        with _problems_of(item):
+            if not item.problems:
+                _look(item, part, look_at)
+
+
+@contextmanager
+def _problems_of(*items: Survey) -> Iterator[None]:
+    """Note an error of the block as a problem of datasets."""
+    try:
+        yield
     except PeridotError as error:
         for item in items:
-            item.problems.append(str(error))
-        return
-    for item, part in zip(items, parts):
-        try:
-            _look(item, part, look_at)
-        except PeridotError as error:
             item.problems.append(str(error))
 
 
 def _cut(path: str, items: list[Survey], look_at: int | None) -> list[bytes]:
     """Info files of the samples to look at, one a dataset; the whole content, which is large, is then dropped."""
-    settings = items[0].source.settings
-    if settings['type'].startswith('peridot.'):
-        DATASETS.build({**settings, 'pipeline': [], 'maps': {}, 'lazy_init': True}).check_files()
-    infos = read_info_file(path, settings['data_root'], settings.get('backend_args'))
-    parts = []
-    for item in items:
-        used = _used_infos(infos['data_list'], item.source)
-        item.samples = len(used)
-        rows = _rows(item.source, item.samples, look_at)
-        parts.append(pickle.dumps({**infos, 'data_list': [used[row] for row in rows]}))
+    source, parts = items[0].source, [b''] * len(items)
+    settings = source.settings
+    with _problems_of(*items):
+        if source.is_ours:
+            DATASETS.build({**settings, 'pipeline': [], 'maps': {}, 'lazy_init': True}).check_files()
+        # mmdet3d's datasets read it from the disk, whatever their transforms do
+        infos = read_info_file(path, settings['data_root'], settings.get('backend_args') if source.is_ours else None)
+        for number, item in enumerate(items):
+            with _problems_of(item):
+                used = _used_infos(infos['data_list'], item.source)
+                item.samples = len(used)
+                rows = _rows(item.source, item.samples, look_at)
+                item.entries = len(rows)
+                parts[number] = pickle.dumps({**infos, 'data_list': [used[row] for row in rows]})
     return parts
 
 
 def _used_infos(infos: list[dict], source: Source) -> list[dict]:
-    """Infos without those of the samples that the dataset leaves out; all if it refuses them."""
+    """Infos of the split, without those of the samples that the dataset leaves out; all if it refuses them."""
+    if source.split:
+        chosen = set(read_split(source.split).samples)
+        infos = [info for info, name in zip(infos, sample_ids(infos)) if name in chosen]
+    if not source.is_ours:
+        return infos
     wanted = Wanted(source.settings.get('cameras'), 'images' in source.reads, 'labels' in source.reads)
     whole = [info for info in infos if wanted.is_met_by(info)]
     return infos if source.settings.get('missing') == 'error' or not whole else whole
@@ -118,11 +137,6 @@ def _without_log() -> Iterator[None]:
         yield
     finally:
         logging.disable(before)
-
-
-def _info_file(settings: Mapping) -> str | None:
-    """Path of a dataset's info file; None if it has none."""
-    return join(settings['data_root'], settings['ann_file']) if str(settings.get('ann_file')).endswith('.pkl') else None
 
 
 def _look(item: Survey, part: bytes | None, look_at: int | None) -> None:
@@ -140,8 +154,11 @@ def _look(item: Survey, part: bytes | None, look_at: int | None) -> None:
         if part is None:
             item.dataset = _some(DATASETS.build(settings), item, look_at)
         else:
-            item.dataset = _dataset_of(part, Path(folder), settings)
+            item.dataset = _dataset_of(part, Path(folder), item.source, settings)
         item.looked_at = len(item.dataset)
+        if item.entries and settings.get('indices') is None:
+            # of images, an entry of the info file has several
+            item.samples = item.samples * item.looked_at // item.entries
         for kind in item.source.reads:
             _look_for(item, kind)
         if not item.problems and item.looked_at:
@@ -152,15 +169,16 @@ def _some(dataset: BaseDataset, item: Survey, look_at: int | None) -> BaseDatase
     """The samples to look at of a dataset without info file."""
     dataset.full_init()
     item.samples = len(dataset)
-    return dataset.get_subset(_rows(item.source, len(dataset), look_at))
+    # it has applied its `indices` itself
+    source = replace(item.source, settings={**item.source.settings, 'indices': None})
+    return dataset.get_subset(_rows(source, len(dataset), look_at))
 
 
-def _dataset_of(part: bytes, folder: Path, settings: dict) -> BaseDataset:
+def _dataset_of(part: bytes, folder: Path, source: Source, settings: dict) -> BaseDataset:
     """A dataset of an info file's content."""
     indices = settings.get('indices') if isinstance(settings.get('indices'), int) else None
     small = dict(indices=indices, serialize_data=False)
-    kind = DATASETS.get(settings['type'])
-    if isinstance(kind, type) and issubclass(kind, PairedDataset):
+    if source.is_ours:
         dataset = DATASETS.build({**settings, **small, 'lazy_init': True})
         dataset.read_infos = partial(pickle.loads, part)
         dataset.full_init()
@@ -173,7 +191,7 @@ def _dataset_of(part: bytes, folder: Path, settings: dict) -> BaseDataset:
         return dataset
     except PeridotError as error:
         # the user knows the whole file
-        raise type(error)(str(error).replace(str(path), join(settings['data_root'], settings['ann_file']))) from None
+        raise type(error)(str(error).replace(str(path), source.info_file)) from None
 
 
 def _rows(source: Source, count: int, look_at: int | None) -> list[int]:
@@ -182,12 +200,23 @@ def _rows(source: Source, count: int, look_at: int | None) -> list[int]:
     if isinstance(wanted, int) and source.index is None:
         # they may count images, of which a sample has several
         return list(range(min(wanted, count, look_at or count)))
-    rows = np.arange(count) if wanted is None or isinstance(wanted, int) else np.arange(count)[wanted]
+    rows = np.arange(count) if wanted is None or isinstance(wanted, int) else _chosen(wanted, count, source)
     if source.index is not None:
+        if source.index >= len(rows):
+            raise DataError(
+                f'index={source.index} of the hook that draws it, but it has {len(rows)} samples: set a smaller one'
+            )
         return rows[source.index : source.index + 1].tolist()
     if look_at is None or len(rows) <= look_at:
         return rows.tolist()
     return rows[np.linspace(0, len(rows) - 1, look_at).astype(int)].tolist()
+
+
+def _chosen(indices: Sequence[int], count: int, source: Source) -> np.ndarray:
+    beyond = [index for index in indices if not -count <= index < count]
+    if beyond:
+        raise DataError(f'`indices` names {beyond[0]}, but {source.info_file} has {count} samples: name smaller ones')
+    return np.arange(count)[indices]
 
 
 def _look_for(item: Survey, kind: str) -> None:
@@ -198,7 +227,8 @@ def _look_for(item: Survey, kind: str) -> None:
         item.problems.append(f'{settings.get("ann_file")} {MISSING_LABELS}')
         lists = [names for names in lists if names is not None]
     names = [name for part in lists for name in part]
-    missing = [name for name in names if not exists(name, settings.get('backend_args'))]
+    store = settings.get('backend_args') if item.source.is_ours else None
+    missing = [name for name in names if not exists(name, store)]
     item.found[kind], item.missing[kind] = len(names) - len(missing), missing
     if missing:
         first = ', '.join(missing[:3]) + (', ...' if len(missing) > 3 else '')
