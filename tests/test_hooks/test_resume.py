@@ -1,7 +1,6 @@
 """Resumed runs have the learning rates of undisturbed ones, whatever changed in between."""
 
 import json
-import logging
 import os
 import shutil
 from pathlib import Path
@@ -9,6 +8,8 @@ from pathlib import Path
 import pytest
 import torch
 import torch.distributed as dist
+from mmengine.evaluator import BaseMetric, Evaluator
+from mmengine.logging import MessageHub
 from mmengine.model import BaseModel
 from mmengine.runner import Runner
 from peridot.errors import CheckpointError, ConfigError, PeridotError
@@ -40,6 +41,8 @@ class Net(BaseModel):
         self.register_buffer('iteration', torch.zeros((), dtype=torch.int64))
 
     def forward(self, x, mode='loss'):
+        if mode == 'predict':
+            return list(x)
         self.iteration += 1
         return dict(loss=self.layer(x).square().mean())
 
@@ -272,15 +275,75 @@ def test_a_moved_and_a_copied_work_directory(tmp_path):
     assert last_checkpoint(tmp_path / 'copy') == str(tmp_path / 'away.pth')
 
 
-def test_a_copy_does_not_delete_the_best_checkpoint_of_the_original(tmp_path):
-    info = dict(last_ckpt='/runs/a/epoch_3.pth', best_ckpt='/runs/a/best_loss_2.pth', best_score=1.0, best_ckpt_x=None)
-    checkpoint = dict(meta=dict(epoch=3, iter=3), message_hub=dict(runtime_info=info), state_dict={})
-    hook, runner = ResumeHook(), logging.LoggerAdapter(logging.getLogger())
-    runner._resume, runner._load_from, runner.train_loop = True, str(tmp_path / 'epoch_3.pth'), None
-    hook.after_load_checkpoint(runner, checkpoint)
-    assert info['best_ckpt'] == str(tmp_path / 'best_loss_2.pth') and info['best_ckpt_x'] is None
-    assert info['last_ckpt'] == str(tmp_path / 'epoch_3.pth')
-    # a checkpoint that was copied alone, under another name, belongs to its old folder
-    runner._load_from, info['best_ckpt'] = str(tmp_path / 'start.pth'), '/runs/a/best_loss_2.pth'
-    hook.after_load_checkpoint(runner, checkpoint)
-    assert info['best_ckpt'] == '/runs/a/best_loss_2.pth'
+class Scores(BaseMetric):
+    """A score that rises with every validation."""
+
+    def process(self, data_batch, data_samples) -> None:
+        self.results.append(0)
+
+    def compute_metrics(self, results) -> dict:
+        epoch = MessageHub.get_current_instance().get_info('epoch')
+        return dict(acc=float(epoch), other=float(epoch))
+
+
+def train_with_best(folder: Path, epochs: int, resume=None, **settings) -> tuple[Runner, set[str]]:
+    """A run that keeps its best checkpoints, and the checkpoints in its folder."""
+    checkpoint = dict(type='CheckpointHook', interval=1, rule='greater', **{'save_best': 'acc', **settings})
+    runner = train(
+        folder,
+        None,
+        3,
+        epochs,
+        resume,
+        default_hooks=dict(checkpoint=checkpoint),
+        val_dataloader=dict(
+            dataset=Numbers(),
+            sampler=dict(type='DefaultSampler', shuffle=False),
+            collate_fn=dict(type='default_collate'),
+        ),
+        val_cfg=dict(),
+        val_evaluator=Evaluator(Scores()),
+    )
+    return runner, files(folder)
+
+
+def files(folder: Path) -> set[str]:
+    return {path.name for path in folder.glob('*.pth')}
+
+
+@pytest.mark.parametrize('name', ['epoch_2.pth', 'renamed.pth'])
+@pytest.mark.parametrize('save_best', ['acc', ['acc', 'other']])
+def test_a_run_continued_elsewhere_keeps_the_best_checkpoint_of_the_original(save_best, name, tmp_path):
+    _, before = train_with_best(tmp_path / 'old', 2, save_best=save_best)
+    (tmp_path / 'away').mkdir()
+    shutil.copy(tmp_path / 'old' / 'epoch_2.pth', tmp_path / 'away' / name)
+    for start in (tmp_path / 'old' / 'epoch_2.pth', tmp_path / 'away' / name):
+        _, found = train_with_best(tmp_path / f'from_{start.parent.name}', 3, start, save_best=save_best)
+        assert files(tmp_path / 'old') == before >= {'best_acc_epoch_2.pth'}
+        assert 'best_acc_epoch_3.pth' in found
+
+
+def test_a_copied_work_directory_replaces_its_own_best_checkpoint(tmp_path):
+    _, before = train_with_best(tmp_path / 'old', 2)
+    shutil.copytree(tmp_path / 'old', tmp_path / 'copy')
+    _, found = train_with_best(tmp_path / 'copy', 3, tmp_path / 'copy' / 'epoch_2.pth')
+    assert files(tmp_path / 'old') == before
+    assert found == {'epoch_1.pth', 'epoch_2.pth', 'epoch_3.pth', 'best_acc_epoch_3.pth'}
+    # so does the run itself, also if its checkpoints lie elsewhere
+    _, found = train_with_best(tmp_path / 'old', 3, tmp_path / 'old' / 'epoch_2.pth')
+    assert found == {'epoch_1.pth', 'epoch_2.pth', 'epoch_3.pth', 'best_acc_epoch_3.pth'}
+    out = tmp_path / 'out' / 'run'
+    train_with_best(tmp_path / 'run', 2, out_dir=str(out.parent))
+    train_with_best(tmp_path / 'run', 3, out / 'epoch_2.pth', out_dir=str(out.parent))
+    assert files(out) == {'epoch_1.pth', 'epoch_2.pth', 'epoch_3.pth', 'best_acc_epoch_3.pth'}
+
+
+def test_a_best_score_holds_where_its_checkpoint_was_left_behind(tmp_path):
+    train_with_best(tmp_path / 'old', 4)
+    checkpoint = torch.load(tmp_path / 'old' / 'epoch_4.pth', weights_only=False)
+    checkpoint['message_hub']['runtime_info']['best_score'] = 10.0
+    torch.save(checkpoint, tmp_path / 'start.pth')
+    runner, found = train_with_best(tmp_path / 'new', 5, tmp_path / 'start.pth', published_keys=['state_dict'])
+    assert (runner.message_hub.get_info('best_score'), runner.message_hub.get_info('best_ckpt')) == (10.0, None)
+    assert {name[:7] for name in found} == {'epoch_5'}
+    assert not list((tmp_path / 'old').glob('*-*.pth'))

@@ -28,10 +28,10 @@ OVERFLOW = 1e6
 class CpuAmpOptimWrapper(AmpOptimWrapper):
     """Scales losses and skips steps as on a GPU."""
 
-    def __init__(self, **kwargs) -> None:
+    def __init__(self, scale: float = 2.0**12, static: bool = False, **kwargs) -> None:
         OptimWrapper.__init__(self, **kwargs)
-        self._scale_update_param = None
-        self.loss_scaler = torch.amp.GradScaler('cpu', init_scale=2.0**12)
+        self._scale_update_param = scale if static else None
+        self.loss_scaler = torch.amp.GradScaler('cpu', init_scale=scale)
         self.cast_dtype = torch.float16
 
     optim_context = OptimWrapper.optim_context
@@ -94,8 +94,8 @@ MODEL = dict(
 )
 
 
-def train(folder: Path, overflowing: tuple[int, ...], wrapper: str = 'CpuAmpOptimWrapper', **settings) -> Runner:
-    """Ten steps of one sample each (two processes: five)."""
+def train(folder: Path, overflowing: tuple[int, ...], wrapper: dict | None = None, resume=None, **settings) -> Runner:
+    """Ten iterations of one sample each (two processes: five); as many again if the run is resumed."""
     torch.manual_seed(0)
     runner = Runner(
         model=MODEL,
@@ -105,14 +105,16 @@ def train(folder: Path, overflowing: tuple[int, ...], wrapper: str = 'CpuAmpOpti
             sampler=dict(type='DefaultSampler', shuffle=False),
             collate_fn=dict(type='pseudo_collate'),
         ),
-        train_cfg=dict(by_epoch=True, max_epochs=1),
-        optim_wrapper=dict(type=wrapper, optimizer=dict(type='SGD', lr=0.1)),
+        train_cfg=dict(by_epoch=True, max_epochs=2 if resume else 1),
+        optim_wrapper={'type': 'CpuAmpOptimWrapper', 'optimizer': dict(type='SGD', lr=0.1), **(wrapper or {})},
         default_hooks=dict(
             logger=dict(type='LoggerHook', interval=1),
             skip_overflow=dict(type='peridot.SkipOverflowHook', **settings),
         ),
         experiment_name=str(folder).replace('/', '_'),
         default_scope='mmdet3d',
+        resume=resume is not None,
+        load_from=str(resume) if resume else None,
     )
     runner.train()
     return runner
@@ -156,16 +158,60 @@ def test_the_step_itself_changes_nothing_but_the_counter(tmp_path):
 
 
 def test_many_in_a_row_end_the_run_in_one_line(tmp_path):
-    text = r'^step 8: no finite loss .*\(samples token7\), as in the 3 steps before: .*OptimWrapper.*--resume$'
+    text = (
+        r'^step 8: no finite loss .*\(samples token7\), as in the 3 steps before: .*'
+        'leave --amp out, or set optim_wrapper.type=OptimWrapper .*--resume$'
+    )
     with pytest.raises(PeridotError, match=text):
         train(tmp_path / 'many', (1, 2, 4, 5, 6, 7), limit=4)
     # pairs and triples do not
     train(tmp_path / 'others', (1, 2, 4, 5, 7, 8), limit=4)
 
 
+@pytest.mark.parametrize('optimizer', [dict(type='SGD', lr=0.1), dict(type='Adam', lr=0.1, fused=True)])
+def test_gradients_that_overflow_are_counted_though_losses_do_not(optimizer, tmp_path):
+    # beyond the range of float16 until the scale has fallen
+    runner = train(tmp_path / 'high', (), dict(scale=2.0**26, optimizer=optimizer))
+    rows, text = log_of(tmp_path / 'high')
+    skipped = rows[-1]['skipped_steps']
+    assert 0 < skipped < 10
+    assert runner.optim_wrapper.loss_scaler.get_scale() == 2.0 ** (26 - skipped)
+    assert 'step 1: no finite gradients in half precision (samples token0): skipped, 1 so far' in text
+    # their losses are as good as others
+    assert all('centered/loss' in row for row in rows)
+
+
+@pytest.mark.parametrize('static', [False, True])
+def test_many_steps_with_such_gradients_end_the_run(static, tmp_path):
+    with pytest.raises(
+        PeridotError, match=r'^step 4: no finite gradients .*\(samples token3\), as in the 3 steps before'
+    ):
+        train(tmp_path / 'run', (), dict(scale=2.0**60, static=static), limit=4)
+
+
+def test_a_step_of_several_batches_counts_once(tmp_path):
+    # the steps are of samples 0 to 2, 3 to 5, 6 to 8, and 9
+    three = dict(accumulative_counts=3)
+    train(tmp_path / 'some', (1, 3, 4, 9), three, limit=3)
+    rows, text = log_of(tmp_path / 'some')
+    assert [row['skipped_steps'] for row in rows] == [0, 0, 1, 1, 1, 2, 2, 2, 2, 3]
+    assert 'step 6: no finite loss in half precision (samples token3, token4): skipped, 2 so far' in text
+    # batches in between whose losses are finite do not make a step of it
+    with pytest.raises(PeridotError, match=r'^step 9: no finite loss .*\(samples token7\), as in the 2 steps before'):
+        train(tmp_path / 'many', (0, 5, 7), three, limit=3)
+    with pytest.raises(PeridotError, match=r'^step 3: no finite gradients .*\(samples token0, token1, token2\)'):
+        train(tmp_path / 'steep', (), dict(three, scale=2.0**60), limit=1)
+
+
+def test_a_resumed_run_goes_on_counting(tmp_path):
+    train(tmp_path / 'first', (3, 6))
+    train(tmp_path / 'second', (5,), resume=tmp_path / 'first' / 'epoch_1.pth')
+    assert [row['skipped_steps'] for row in log_of(tmp_path / 'second')[0]] == [2, 2, 2, 2, 2, 3, 3, 3, 3, 3]
+
+
 def test_without_a_scaler_the_first_ends_the_run(tmp_path):
     with pytest.raises(PeridotError, match=r'centered/loss=nan at step 3, samples token3: training stopped before'):
-        train(tmp_path / 'plain', (3,), 'OptimWrapper')
+        train(tmp_path / 'plain', (3,), dict(type='OptimWrapper'))
     assert 'skipped_steps' not in log_of(tmp_path / 'plain')[0][0]
 
 

@@ -6,7 +6,7 @@ import warnings
 from collections.abc import Mapping
 from pathlib import Path
 
-from mmengine.hooks import Hook
+from mmengine.hooks import CheckpointHook, Hook
 from mmengine.logging import print_log
 from mmengine.optim import OptimWrapperDict
 from mmengine.runner import EpochBasedTrainLoop, Runner, find_latest_checkpoint
@@ -33,6 +33,8 @@ class ResumeHook(Hook):
 
     A learning rate or schedule that was changed in the config counts, too. A checkpoint from within an epoch continues
     at the beginning of this epoch. Loops by iteration and several optimizers are left to mmengine.
+
+    Checkpoints of the run that is continued elsewhere stay as they are.
     """
 
     priority = 'VERY_HIGH'
@@ -61,7 +63,7 @@ class ResumeHook(Hook):
             return
         path = runner._load_from or find_latest_checkpoint(runner.work_dir)
         check_resumable(checkpoint, path)
-        move_paths(checkpoint, path)
+        keep_own_best(checkpoint['message_hub'].get('runtime_info', {}), checkpoint_folders(runner))
         if not isinstance(runner.train_loop, EpochBasedTrainLoop) or isinstance(runner.optim_wrapper, OptimWrapperDict):
             return
         old, new = epoch_length(checkpoint), len(runner.train_dataloader)
@@ -169,18 +171,28 @@ def check_resumable(checkpoint: Mapping, path: str) -> None:
         )
 
 
-def move_paths(checkpoint: dict, path: str) -> None:
-    """Let the paths that a checkpoint notes point to its own folder, which may have been moved or copied.
+def checkpoint_folders(runner: Runner) -> list[Path]:
+    """Folders of this run in which checkpoints may lie: the work directory and its namesake in an `out_dir`."""
+    work_dir = Path(runner.work_dir)
+    others = [hook.out_dir for hook in runner.hooks if isinstance(hook, CheckpointHook) and hook.out_dir]
+    return [*(Path(folder, work_dir.name) for folder in others), work_dir]
 
-    Otherwise mmengine would delete the best checkpoint of the folder that this one is a copy of.
+
+def keep_own_best(info: dict, folders: list[Path]) -> None:
+    """Forget best checkpoints that belong to another run, of which this one is a copy; their scores stay.
+
+    Otherwise mmengine would delete them once there is a better one, or publish them where they lie. Files of the same
+    name that were moved or copied along take their place.
+
+    Args:
+        info: What the message hub in a checkpoint knows of its run; changed.
+        folders: Those of this run.
     """
-    info = checkpoint['message_hub'].get('runtime_info', {})
-    old, new = Path(str(info.get('last_ckpt'))), Path(path).absolute()
-    if old.name != new.name or old == new:
-        return
+    own = [folder.resolve() for folder in folders]
     for key, value in info.items():
-        if key.startswith(('last_ckpt', 'best_ckpt')) and value and Path(value).parent == old.parent:
-            info[key] = str(new.with_name(Path(value).name))
+        if key.startswith('best_ckpt') and value and Path(value).parent.resolve() not in own:
+            files = (folder / Path(value).name for folder in folders)
+            info[key] = next((str(file) for file in files if file.exists()), None)
 
 
 def epoch_length(checkpoint: Mapping) -> int:
