@@ -205,6 +205,8 @@ def _keep_if_equal(folder: Path, settings: str) -> None:
     if stamp.is_file() and stamp.read_text() == settings:
         return
     stamp.unlink(missing_ok=True)
+    if folder.is_symlink():
+        folder.unlink()
     shutil.rmtree(folder, ignore_errors=True)
     write_bytes(stamp, settings.encode())
 
