@@ -12,7 +12,8 @@ from peridot.errors import DataError
 def link_dataset(root: str | os.PathLike, out: str | os.PathLike, parts: Sequence[str]) -> Path:
     """Make a folder that stands for a dataset: its parts are links, what is made of it becomes files.
 
-    Configs read it as they would the dataset (`--data-root`). Links that exist are kept.
+    Configs read it as they would the dataset (`--data-root`). Links that exist are kept, those whose
+    target is gone are made again.
 
     Args:
         root: Folder of the dataset.
@@ -33,6 +34,9 @@ def link_dataset(root: str | os.PathLike, out: str | os.PathLike, parts: Sequenc
         return out
     for path in found:
         link = out / path.relative_to(root)
+        if link.is_symlink() and not link.exists():
+            # the dataset has moved
+            link.unlink()
         if os.path.lexists(link) and link.resolve() != path.resolve():
             raise DataError(f'{link} is there and no link to {path}: give another folder with --out')
         if not link.exists():
