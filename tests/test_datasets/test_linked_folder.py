@@ -88,6 +88,9 @@ def test_parts_of_nuscenes_are_linked(source, tmp_path):
     (tmp_path / 'other/samples').mkdir(parents=True)
     with pytest.raises(DataError, match=rf'{out}/samples is there and no link to {tmp_path}/other/samples: give anot'):
         link_dataset(tmp_path / 'other', out, CONVERTERS['nuscenes'].parts)
+    (tmp_path / 'file').touch()
+    with pytest.raises(DataError, match=rf'{tmp_path}/file is no folder: give another one with --out'):
+        link_dataset(source, tmp_path / 'file', CONVERTERS['nuscenes'].parts)
     with pytest.raises(DataError, match='holds no part of the dataset: name its folder with --root'):
         link_dataset(tmp_path, tmp_path / 'third', CONVERTERS['nuscenes'].parts)
 
