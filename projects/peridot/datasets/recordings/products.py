@@ -207,7 +207,9 @@ def _keep_if_equal(folder: Path, settings: str) -> None:
     stamp.unlink(missing_ok=True)
     if folder.is_symlink():
         folder.unlink()
-    shutil.rmtree(folder, ignore_errors=True)
+    elif folder.is_dir():
+        # products that stay in spite of it would be taken for new ones
+        shutil.rmtree(folder)
     write_bytes(stamp, settings.encode())
 
 
