@@ -164,7 +164,8 @@ def _remove(root: Path, format: str | None) -> None:
         products = (*FORMATS[name].products, f'{name}_gt_database', PARTIAL)
         for product in products:
             shutil.rmtree(root / product, ignore_errors=True)
-        files = (root / product for product in products if (root / product).is_file())
+        # links too, which rmtree leaves
+        files = [path for path in (root / product for product in products) if path.is_file() or path.is_symlink()]
         for path in (*files, *_info_files(root, name), root / f'{name}_dbinfos_train.pkl'):
             path.unlink(missing_ok=True)
     (root / MANIFEST).unlink()

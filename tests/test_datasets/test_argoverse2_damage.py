@@ -65,7 +65,7 @@ DAMAGES = [
     (edit(POSES, lambda t: {k: v[:0] for k, v in t.items()}), 'SE3_egovehicle.feather is empty'),
     (without(POSES, 'qw'), 'SE3_egovehicle.feather has no column qw'),
     (edit(POSES, lambda t: {**t, 'tx_m': t['tx_m'] * np.nan}), 'holds values that are not finite'),
-    (edit(POSES, lambda t: {**t, 'qx': ['x'] * len(t['qx'])}), 'holds values that are not finite numbers'),
+    (edit(POSES, lambda t: {**t, 'qx': ['x'] * len(t['qx'])}), 'holds values that are no numbers'),
     (edit(POSES, lambda t: {k: v * (k[0] != 'q') for k, v in t.items()}), 'qw, qx, qy, qz of length 0'),
     (edit(POSES, lambda t: {**t, 'timestamp_ns': t['timestamp_ns'] / 2}), 'that are not whole numbers'),
     (edit(POSES, lambda t: {**t, 'timestamp_ns': t['timestamp_ns'] + 10**10}), 'no poses around the times of the sw'),
@@ -73,7 +73,10 @@ DAMAGES = [
     (edit(INTRINSICS, lambda t: {k: v[1:] for k, v in t.items()}), 'intrinsics.feather has no ring_front_center, of'),
     (edit(MOUNTS, lambda t: {k: v[:3] for k, v in t.items()}), 'SE3_sensor.feather has no ring_rear_left, of which'),
     (without('sensors/lidar/*', 'intensity'), 'has no column intensity'),
-    (edit('sensors/lidar/*', lambda t: {**t, 'x': t['x'] * np.nan}), r'lidar/\d+.feather holds values that are not'),
+    (
+        edit('sensors/lidar/*', lambda t: {**t, 'x': t['x'] * np.nan}),
+        r'lidar/\d+.feather has no point whose values',
+    ),
     (shift_images, r'has no image within 0.03 s of a sweep: unpack the log again, or set --tolerance'),
 ]
 

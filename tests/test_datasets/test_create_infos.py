@@ -1,5 +1,6 @@
 """tools/create_data.py: what it writes beside what the format tests check, and its errors."""
 
+import os
 import pickle
 import shutil
 from pathlib import Path
@@ -145,9 +146,10 @@ def test_other_wrong_kitti_folders(kitti, tmp_path):
     assert '000000.bin is damaged' in error_of(create_kitti_infos, kitti)
     (kitti / 'ImageSets/val.txt').write_text('000001\nx1\n')
     assert 'val.txt is no list of frame numbers' in error_of(create_kitti_infos, kitti)
-    (kitti / 'ImageSets/val.txt').unlink()
+    for split in ('train', 'val'):
+        (kitti / f'ImageSets/{split}.txt').unlink()
     message = error_of(create_kitti_infos, kitti)
-    assert 'ImageSets/val.txt is missing' in message and '--root' in message
+    assert 'ImageSets/train.txt and val.txt are missing' in message and '--root' in message
     assert 'kitti_infos_train.pkl is missing' in error_of(create_gt_database, kitti, 'kitti')
     with pytest.raises(ConfigError, match='nuscenes, kitti'):
         create_gt_database(kitti, 'semantickitti')
@@ -223,3 +225,37 @@ def test_times_and_poses_of_sequences(sequences):
     (folder / 'times.txt').unlink()
     create_semantickitti_infos(sequences)
     assert 'timestamp' not in pickle.loads((sequences / 'semantickitti_infos_train.pkl').read_bytes())['data_list'][0]
+
+
+def test_leftovers_of_a_killed_run_are_named(kitti, lines):
+    """Also those of a process with the same number, as they occur in containers."""
+    (kitti / f'.unfinished-{os.getpid()}').mkdir()
+    create_kitti_infos(kitti)
+    assert f'{kitti} holds .unfinished-{os.getpid()} of runs that were killed' in lines[0] and 'remove' in lines[0]
+    database = create_gt_database(kitti, 'kitti').parent / 'kitti_gt_database'
+    umask = os.umask(0)
+    os.umask(umask)
+    assert database.stat().st_mode & 0o777 == 0o777 & ~umask
+    assert [path.name for path in kitti.glob('.unfinished*')] == [f'.unfinished-{os.getpid()}']
+
+
+def test_objects_of_other_infos_are_removed(kitti, lines, run_tool):
+    run_tool('create_data', 'kitti', '--root', kitti)
+    run_tool('create_data', 'kitti', '--root', kitti, '--no-gt-database')
+    assert (kitti / 'kitti_dbinfos_train.pkl').is_file() and not lines
+    train, val = (kitti / f'ImageSets/{split}.txt' for split in ('train', 'val'))
+    before, after = train.read_text(), val.read_text()
+    train.write_text(after)
+    val.write_text(before)
+    run_tool('create_data', 'kitti', '--root', kitti, '--no-gt-database')
+    assert not list(kitti.glob('kitti_dbinfos*')) and not (kitti / 'kitti_gt_database').exists()
+    assert lines == [f'{kitti}/kitti_gt_database is removed: its objects are those of other info files']
+
+
+def test_objects_go_with_the_training_infos(kitti, lines):
+    create_kitti_infos(kitti)
+    create_gt_database(kitti, 'kitti')
+    (kitti / 'ImageSets/train.txt').unlink()
+    create_kitti_infos(kitti)
+    assert sorted(path.name for path in kitti.glob('*.pkl')) == ['kitti_infos_trainval.pkl', 'kitti_infos_val.pkl']
+    assert not (kitti / 'kitti_gt_database').exists() and 'is removed' in lines[0]

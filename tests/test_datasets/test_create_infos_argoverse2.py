@@ -1,6 +1,7 @@
 """Argoverse 2: the synthetic streets in its layout, converted and geometrically right."""
 
 import pickle
+import re
 import shutil
 from pathlib import Path
 
@@ -281,3 +282,41 @@ def test_images_of_other_datasets_are_not_known(argoverse2_root):
     ):
         with pytest.raises(DataError, match='is no image of a synthetic dataset'):
             image_view(settings, wrong)
+
+
+@pytest.mark.parametrize('what', ['sweep', 'image', 'camera'])
+def test_what_is_absent_is_counted_and_named_or_an_error(av2_copy, lines, what):
+    log = log_folder(av2_copy, 0)
+    cameras = log / 'sensors/cameras'
+    first, second = sorted(path.stem for path in (log / 'sensors/lidar').iterdir())
+    if what == 'sweep':
+        for folder in cameras.iterdir():
+            sorted(folder.iterdir())[0].unlink()
+        line = rf'1 of 4 sweeps have no image within 0\.03 s, or no pose \({log.name}/{first}\)'
+    elif what == 'image':
+        sorted((cameras / 'ring_rear_left').iterdir())[0].unlink()
+        line = rf'1 of 28 images are absent, .* \({log.name}/ring_rear_left: 1\)'
+    else:
+        shutil.rmtree(cameras / 'ring_rear_left')
+        line = rf'2 of 28 images are absent, .* \({log.name}/ring_rear_left: 2\)'
+    with pytest.raises(DataError, match=f'^{line}: unpack the logs again, or set --tolerance$'):
+        create_argoverse2_infos(av2_copy, every=1, missing='error')
+    assert not (av2_copy / 'lidar').exists()
+    create_argoverse2_infos(av2_copy, every=1)
+    assert len(lines) == 1 and re.match(f'{line}: left out; unpack', lines[0])
+    assert [info['token'] for info in infos(av2_copy / 'argoverse2_infos_train.pkl')] == [
+        f'{log.name}/{time}' for time in (first, second)[what == 'sweep' :]
+    ]
+
+
+def test_points_that_are_not_finite_are_left_out(av2_copy, argoverse2_root, lines):
+    path = sorted((log_folder(av2_copy, 0) / 'sensors/lidar').iterdir())[0]
+    table = feather.read_table(path).to_pandas()
+    table.loc[[0, 5], 'x'] = np.nan
+    feather.write_feather(table, str(path))
+    with pytest.raises(DataError, match=rf'2 points are not finite \({path}\): unpack'):
+        create_argoverse2_infos(av2_copy, every=1, missing='error')
+    create_argoverse2_infos(av2_copy, every=1)
+    assert len(lines) == 1 and lines[0].startswith(f'2 points are not finite ({path}): left out; unpack')
+    ours, theirs = (paired(root, READ)[0]['points'].tensor.numpy() for root in (av2_copy, argoverse2_root))
+    np.testing.assert_array_equal(ours, np.delete(theirs, [0, 5], 0))

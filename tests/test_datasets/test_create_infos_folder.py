@@ -348,6 +348,30 @@ def test_products_of_another_calibration_are_made_again(recording):
     assert [path for path in last if last[path] != changed[path]] == ['points/001.bin']
 
 
+def test_links_in_place_of_products_of_another_calibration_are_replaced(recording, tmp_path):
+    recording.infos()
+    points = recording.root / 'converted/points'
+    points.rename(tmp_path / 'theirs')
+    points.symlink_to(tmp_path / 'theirs')
+    before = contents(tmp_path / 'theirs')
+    recording.write_calibration(intensity_range=[0, 510])
+    recording.infos()
+    assert contents(tmp_path / 'theirs') == before and contents(points) != before and not points.is_symlink()
+
+
+def test_products_of_another_calibration_that_cannot_be_removed_are_an_error(recording, monkeypatch):
+    recording.infos()
+
+    def rmtree(folder, ignore_errors=False):
+        if not ignore_errors:
+            raise PermissionError(13, 'Permission denied', str(folder))
+
+    monkeypatch.setattr(shutil, 'rmtree', rmtree)
+    recording.write_calibration(intensity_range=[0, 510])
+    with pytest.raises(PermissionError, match='converted/points'):
+        recording.infos()
+
+
 def replace_with_older(path: Path, write) -> None:
     """As `rsync -a`, `cp -p` and `tar` do, which keep the times of the files."""
     before = path.stat().st_mtime_ns

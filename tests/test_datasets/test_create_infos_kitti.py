@@ -308,9 +308,12 @@ def test_overwriting_takes_the_old_objects_along(kitti_root, tmp_path, monkeypat
     root = tmp_path / 'demo'
     shutil.copytree(kitti_root, root)
     (root / 'notes.txt').touch()
+    (root / 'training').rename(tmp_path / 'theirs')
+    (root / 'training').symlink_to(tmp_path / 'theirs')
     # of another layout, not of this dataset
     (root / 'train').mkdir()
     monkeypatch.setattr(dataset, '_make_all', lambda *_: None)
     make_dataset(root, 1, image_size=(188, 621), format='semantickitti', overwrite=True, infos=False)
     assert {path.name for path in root.iterdir()} == {'notes.txt', 'synthetic.json', 'train'}
     assert read_settings(root).format == 'semantickitti'
+    assert (tmp_path / 'theirs/velodyne/000000.bin').is_file()

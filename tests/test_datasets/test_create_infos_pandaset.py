@@ -252,7 +252,20 @@ DAMAGES = [
     (truncate('001/lidar/00.pkl.gz'), r'lidar/00.pkl.gz is damaged \(EOFError\)'),
     (lambda root: (root / '001/meta/gps.json').write_text('{'), r'gps.json is no JSON file'),
     (table_edit('001/lidar/00.pkl.gz', lambda t: t.drop(columns='d')), 'has no columns of numbers x, y, z, i, d'),
-    (table_edit('001/lidar/00.pkl.gz', lambda t: t * np.nan), 'is empty or holds values that are not finite'),
+    (table_edit('001/lidar/00.pkl.gz', lambda t: t * np.nan), '00.pkl.gz has no point whose values are finite: unpack'),
+    (table_edit('001/lidar/00.pkl.gz', lambda t: t[:0]), r'lidar/00.pkl.gz is empty: unpack'),
+    (
+        table_edit('001/lidar/00.pkl.gz', lambda t: t.assign(d=2)),
+        'points of a lidar .column d. that is neither 0 nor 1',
+    ),
+    (
+        json_edit('001/lidar/poses.json', lambda p: [{**p[0], 'heading': dict.fromkeys('wxyz', np.nan)}, p[1]]),
+        'lidar/poses.json holds NaN, which',
+    ),
+    (
+        json_edit('002/camera/left_camera/intrinsics.json', lambda k: {**k, 'fx': np.inf}),
+        'intrinsics.json holds Infinity',
+    ),
     (table_edit('001/annotations/semseg/00.pkl.gz', lambda t: t[:-1]), r'points, but \S+ labels \d+'),
     (table_edit('001/annotations/semseg/00.pkl.gz', lambda t: t.set_index(t.index + 5)), 'labels other points'),
     (table_edit('001/annotations/semseg/00.pkl.gz', lambda t: t + 60), 'classes outside 0 to 42'),
@@ -372,3 +385,40 @@ def test_probe_and_pictures_of_the_documentation(pandaset_root, lidar):
         points, labels = sample['inputs']['points'], sample['data_samples'].gt_pts_seg.pts_semantic_mask
         assert points.shape == (len(labels), 8) and len(sample['data_samples'].cameras) == len(part.cameras)
     assert sample['inputs']['images'].shape[1:] == (3, 224, 448)
+
+
+def test_sweeps_without_points_of_a_lidar(own_root, lines):
+    table_edit('001/lidar/00.pkl.gz', lambda table: table.assign(d=0))(own_root)
+    create_pandaset_infos(own_root)
+    assert [len(infos(own_root, lidar)) for lidar in LIDARS] == [2, 1]
+    assert infos(own_root, 'pandargt')[0]['sample_idx'] == '001/01'
+    (line,) = lines
+    assert line.startswith('1 sweeps have no points (pandargt/001/00.bin): left out; unpack')
+    # those of an earlier run, too
+    create_pandaset_infos(own_root)
+    assert len(infos(own_root, 'pandargt')) == 1 and lines == [line, line]
+    with pytest.raises(DataError, match=r'1 sweeps have no points \(pandargt/001/00\.bin\): unpack'):
+        create_pandaset_infos(own_root, 'error')
+
+
+def test_points_that_are_not_finite_go_with_their_labels(own_root, pandaset_root, lines):
+    def spoil(table):
+        table.iloc[0, 0], table.iloc[-1, 3] = np.nan, np.inf
+        return table
+
+    table_edit('001/lidar/00.pkl.gz', spoil)(own_root)
+    with pytest.raises(DataError, match=r'2 points are not finite \(\S+001/lidar/00\.pkl\.gz\): unpack'):
+        create_pandaset_infos(own_root, 'error')
+    create_pandaset_infos(own_root)
+    assert lines == [
+        f'2 points are not finite ({own_root}/001/lidar/00.pkl.gz): left out; unpack the sequences again, if they are '
+        'not so in the archive'
+    ]
+    ours, theirs = (
+        {lidar: np.fromfile(root / f'{lidar}/001/00.label', np.uint8) for lidar in LIDARS}
+        for root in (own_root, pandaset_root)
+    )
+    assert sum(map(len, ours.values())) == sum(map(len, theirs.values())) - 2
+    np.testing.assert_array_equal(ours['pandar64'], theirs['pandar64'][1:])
+    np.testing.assert_array_equal(ours['pandargt'], theirs['pandargt'][:-1])
+    assert len(paired(own_root, 'pandar64', READ)[0]['points']) == len(ours['pandar64'])

@@ -150,7 +150,7 @@ def test_an_empty_validation_set(kitti):
     (kitti / 'ImageSets/val.txt').write_text('')
     assert [path.name for path in create_kitti_infos(kitti)] == ['kitti_infos_train.pkl', 'kitti_infos_trainval.pkl']
     (kitti / 'ImageSets/train.txt').write_text('\n')
-    with pytest.raises(DataError, match=r'train\.txt and val\.txt are empty'):
+    with pytest.raises(DataError, match=r'train\.txt and val\.txt list no frames'):
         create_kitti_infos(kitti)
 
 
@@ -175,3 +175,54 @@ def test_lost_returns_are_no_points_of_objects(kitti, kitti_root, lines):
     assert '1 of 2 clouds hold points that are not finite (training/velodyne/000000.bin): left out' in lines[0]
     with pytest.raises(DataError, match='1 of 2 clouds hold points'):
         create_kitti_infos(kitti, 'error')
+
+
+@pytest.mark.parametrize(
+    'columns, dtype', [(5, 'float32'), (6, 'float32'), (4, 'float64')], ids=['with rings', 'with more', 'double']
+)
+def test_clouds_of_another_layout_are_named(kitti, columns, dtype):
+    for path in (kitti / 'training/velodyne').iterdir():
+        cloud = np.fromfile(path, np.float32).reshape(-1, 4)[:8000]
+        more = np.stack([np.arange(8000) % 64 + 64 * i for i in range(columns - 4)], 1) if columns > 4 else cloud[:, :0]
+        np.hstack([cloud, more]).astype(dtype).tofile(path)
+    line = rf'velodyne/000000\.bin looks like {columns} {dtype} a point, not like float32 x, y, z, intensity: unpack '
+    with pytest.raises(DataError, match=line) as error:
+        create_kitti_infos(kitti)
+    assert '\n' not in str(error.value) and not (kitti / 'training/velodyne_reduced').exists()
+
+
+def test_objects_are_not_cut_out_of_clouds_of_another_layout(kitti):
+    create_kitti_infos(kitti)
+    path = kitti / 'training/velodyne_reduced/000000.bin'
+    np.fromfile(path, np.float32).astype(np.float64).tofile(path)
+    with pytest.raises(DataError, match=r'velodyne_reduced/000000\.bin looks like 4 float64 a point'):
+        create_gt_database(kitti, 'kitti')
+    assert not list(kitti.glob('*dbinfos*'))
+
+
+@pytest.mark.parametrize('which', ['list', 'frames'])
+def test_validation_frames_alone(kitti, lines, which):
+    """Of training frames there is no list, or no file."""
+    if which == 'list':
+        (kitti / 'ImageSets/train.txt').unlink()
+    else:
+        for number in (kitti / 'ImageSets/train.txt').read_text().split():
+            (kitti / f'training/velodyne/{int(number):06d}.bin').unlink()
+    assert [path.name for path in create_kitti_infos(kitti)] == ['kitti_infos_trainval.pkl', 'kitti_infos_val.pkl']
+    assert len(lines) == (which == 'frames') and all('2 of the 2 frames in ImageSets/train.txt' in x for x in lines)
+
+
+@pytest.mark.parametrize('word', ['nan', 'inf', '-inf'])
+def test_numbers_that_are_none(kitti, word):
+    calibration, objects = (kitti / f'training/{name}/000000.txt' for name in ('calib', 'label_2'))
+    before = objects.read_text()
+    name, first, *rest = before.splitlines()[0].split()
+    objects.write_text(' '.join([name, first, *rest[:-1], word]) + '\n')
+    with pytest.raises(DataError, match=r'label_2/000000\.txt, line 1: an object has a class and 14 numbers'):
+        create_kitti_infos(kitti)
+    objects.write_text(before)
+    lines = calibration.read_text().splitlines()
+    lines = [' '.join([*line.split()[:-1], word]) if line.startswith('Tr_velo') else line for line in lines]
+    calibration.write_text('\n'.join(lines))
+    with pytest.raises(DataError, match=r'calib/000000\.txt has no Tr_velo_to_cam of 12 numbers: unpack'):
+        create_kitti_infos(kitti)

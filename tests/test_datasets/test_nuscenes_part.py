@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from mmengine.config import Config
 from peridot.compat.nuscenes_devkit import read_tables, rows_of_samples
+from peridot.datasets import create_infos
 from peridot.datasets.create_infos import create_gt_database, create_nuscenes_infos
 from peridot.errors import DataError
 from peridot.registry import DATASETS
@@ -219,3 +220,81 @@ def test_sweeps_are_found_in_a_folder_of_any_name(demo_root, tmp_path, lines):
     part = dict(type='peridot.PairedDataset', data_root=str(root), data_prefix=prefix, cameras=[], num_sweeps=1)
     sample = DATASETS.build(dict(part, ann_file=str(tmp_path / 'infos.pkl'), pipeline=[]))[1]
     assert '/sweeps/LIDAR_TOP/' in sample['lidar_sweeps'][0]['lidar_path'] and not lines
+
+
+def first_label(root: Path) -> Path:
+    known = {row['token'] for row in json.loads((root / MINI / 'sample_data.json').read_text())}
+    rows = json.loads((root / MINI / 'lidarseg.json').read_text())
+    return root / next(row['filename'] for row in rows if row['sample_data_token'] in known)
+
+
+def cut(path: Path) -> None:
+    path.write_text(path.read_text()[:-9])
+
+
+@pytest.mark.parametrize(
+    'spoil, missing, message',
+    [
+        (lambda root: scene_files(root, 'samples/CAM_BACK', 'scene-0061')[0].unlink(), 'error', '1 of 36 images are a'),
+        (lambda root: scene_files(root, 'sweeps/LIDAR_TOP', 'scene-0061')[0].unlink(), 'error', '1 of .* sweeps befo'),
+        (lambda root: first_label(root).unlink(), 'error', '1 of 6 samples have no point labels'),
+        (lambda root: cut(root / MINI / 'lidarseg.json'), 'skip', 'lidarseg.json cannot be read: unpack nuScenes-lid'),
+    ],
+    ids=['image', 'sweep', 'label', 'table of labels'],
+)
+def test_what_is_absent_is_an_error_before_the_conversion(root, monkeypatch, spoil, missing, message):
+    """Which takes hours."""
+    monkeypatch.setattr(create_infos, '_convert', lambda *_: pytest.fail('converted'))
+    spoil(root)
+    with pytest.raises(DataError, match=message) as error:
+        create(root, missing)
+    assert '\n' not in str(error.value)
+
+
+def test_another_version_that_is_there_is_named(root):
+    with pytest.raises(
+        DataError, match=r'v1\.0-trainval is missing, but v1\.0-mini is there: add --version v1\.0-mini'
+    ):
+        create_nuscenes_infos(root)
+    shutil.rmtree(root / MINI)
+    with pytest.raises(DataError, match=r'v1\.0-trainval is missing: unpack nuScenes v1\.0-trainval into'):
+        create_nuscenes_infos(root)
+
+
+@pytest.mark.parametrize('table, key', [('calibrated_sensor', 'camera_intrinsic'), ('ego_pose', 'translation')])
+@pytest.mark.parametrize('word', ['NaN', '-Infinity'])
+def test_numbers_that_are_none(root, table, key, word):
+    path = root / MINI / f'{table}.json'
+    rows = json.loads(path.read_text())
+    rows[0][key] = [float(word)] * 3
+    path.write_text(json.dumps(rows))
+    with pytest.raises(DataError, match=rf'{table}\.json holds {word}, which is no number: unpack v1\.0-mini\.tgz'):
+        create(root)
+
+
+def test_sweeps_of_the_validation_set_are_not_needed_for_objects(root, lines):
+    gone = scene_files(root, 'sweeps/LIDAR_TOP', 'scene-0103')
+    for path in gone:
+        path.unlink()
+    create(root)
+    assert f'{len(gone)} of ' in lines[0] and 'sweeps before key frames are absent' in lines[0]
+    assert create_gt_database(root, 'nuscenes') == root / 'nuscenes_dbinfos_train.pkl' and len(lines) == 1
+
+
+def test_objects_of_an_earlier_run_go_where_sweeps_are_absent(root, lines, run_tool):
+    """Also without other infos: those of mmdet3d's converter may have been there."""
+    shutil.rmtree(root / 'sweeps')
+    create(root)
+    (root / 'nuscenes_gt_database').mkdir()
+    (root / 'nuscenes_gt_database/0_car_0.bin').write_bytes(b'')
+    (root / 'nuscenes_dbinfos_train.pkl').write_bytes(b'')
+    assert create_gt_database(root, 'nuscenes') is None
+    assert not list(root.glob('nuscenes_dbinfos*')) and not (root / 'nuscenes_gt_database').exists()
+    assert 'nuscenes_gt_database is removed' in lines[1] and 'nuscenes_gt_database gathers' in lines[2]
+
+
+def test_objects_stay_with_the_same_infos(root, lines):
+    create(root)
+    path = create_gt_database(root, 'nuscenes')
+    create(root)
+    assert path.is_file() and not lines

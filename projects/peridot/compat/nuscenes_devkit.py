@@ -54,14 +54,20 @@ def read_table(path: Path, archive: str | None = None) -> list[dict]:
     version = path.parent.name
     archive = archive or ('v1.0-mini.tgz' if version == 'v1.0-mini' else f'{version}_meta.tgz')
     try:
-        return json.loads(path.read_text())
-    except (OSError, ValueError) as error:
+        return json.loads(path.read_text(), parse_constant=_refuse)
+    except (OSError, ValueError, FloatingPointError) as error:
         if version == 'v1.0-test' and path.name == 'sample_annotation.json':
             return []
-        reason = 'is missing' if isinstance(error, FileNotFoundError) else 'cannot be read'
+        kinds = {FileNotFoundError: 'is missing', FloatingPointError: f'holds {error}, which is no number'}
+        reason = kinds.get(type(error), 'cannot be read')
         raise DataError(
             f'{path} {reason}: unpack {archive} over {path.parent.parent}, or name the folder with --root'
         ) from None
+
+
+def _refuse(word: str) -> None:
+    """Nothing of the tables may be NaN or infinite, which JSON does not know, but Python writes and reads."""
+    raise FloatingPointError(word)
 
 
 def rows_of_samples(rows: Rows, samples: Collection[str]) -> Rows:

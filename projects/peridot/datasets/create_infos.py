@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import importlib
 import io
 import os
 import pickle
 import shutil
 import sys
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
+from tempfile import mkdtemp
 from types import ModuleType
 from typing import TYPE_CHECKING
 
@@ -19,8 +21,9 @@ from mmengine.registry import DefaultScope
 
 from peridot.catalog import CATALOG, CatalogEntry, create_command, lookup
 from peridot.catalog.nuscenes import NUSCENES, VERSIONS
-from peridot.datasets.missing import check_missing, report
-from peridot.datasets.nuscenes_part import Part, keep_present
+from peridot.datasets.missing import check_missing, first, report, warn
+from peridot.datasets.nuscenes_part import Part, keep_present, report_absent
+from peridot.datasets.point_layout import likely_layout
 from peridot.errors import ConfigError, DataError
 from peridot.files import write_bytes
 
@@ -58,32 +61,39 @@ def create_nuscenes_infos(
     check_missing(missing)
     if version not in VERSIONS:
         raise ConfigError(f'version {version!r}: nuScenes has {", ".join(VERSIONS)}')
-    for folder in (root / 'samples' / 'LIDAR_TOP', root / version):
-        if not folder.is_dir():
-            raise DataError(
-                f'{folder} is missing: unpack nuScenes {version} into {root}, or name its folder with --root'
-            )
+    _check_folders(root, version)
     check_writable(root)
     converter, updater = load_converter('nuscenes_converter'), load_converter('update_infos_to_v2')
     try:
         part = Part(root, version, missing)
+        # before the hours of the converter
+        report_absent(part, max_sweeps)
         # the converter works in several passes over its own files: under final names an interruption would leave halves
         with unfinished_folder(root) as work:
             with _opened(updater, part.tables), converter_output(verbose):
                 paths = _convert(converter, updater, work, version, max_sweeps)
-            contents = {path: load(path) for path in paths}
-            absent = keep_present([info for content in contents.values() for info in content['data_list']], part)
-            for path, content in contents.items():
+            for path in paths:
+                content = load(path)
+                absent = keep_present(content['data_list'], part)
                 content['metainfo'].update({'missing_sweeps': absent} if absent else {})
                 write_infos(content, path)
-            moved = [move_into(path, root) for path in paths]
-            remove_stale(root, NUSCENES, VERSIONS[version], moved)
-            return moved
+            return move_infos(paths, root, NUSCENES, VERSIONS[version])
     except (AssertionError, LookupError, TypeError, ValueError) as error:
         raise DataError(
             f'the tables in {root / version} do not fit together ({type(error).__name__}: {error}): unpack all of them '
             f'again, from one archive of nuScenes {version}'
         ) from error
+
+
+def _check_folders(root: Path, version: str) -> None:
+    remedy = f'unpack nuScenes {version} into {root}, or name its folder with --root'
+    others = [name for name in VERSIONS if (root / name).is_dir()]
+    if others and version not in others:
+        there = f'but {others[0]} is there: add --version {others[0]}'
+        raise DataError(f'{root / version} is missing, {there}, or {remedy}')
+    for folder in (root / 'samples' / 'LIDAR_TOP', root / version):
+        if not folder.is_dir():
+            raise DataError(f'{folder} is missing: {remedy}')
 
 
 def _convert(converter: ModuleType, updater: ModuleType, work: Path, version: str, max_sweeps: int) -> list[Path]:
@@ -129,23 +139,27 @@ def create_gt_database(
     if not infos.is_file():
         raise DataError(f'{infos} is missing: make it with `{create_command(root, dataset)}`')
     check_writable(root)
-    if load(infos)['metainfo'].get('missing_sweeps'):
+    content = load(infos)
+    if content['metainfo'].get('missing_sweeps'):
+        remove_gt_database(root, dataset)
         line = f'{dataset}_gt_database gathers the points of sweeps, of which some are absent'
         report(line, f'unpack the archives with sweeps over {root} and run the command again', missing)
         return None
     kind = entry.detection['type'].removeprefix('mmdet3d.')
     create = load_converter('create_gt_database').create_groundtruth_database
-    names = f'{dataset}_gt_database', f'{dataset}_dbinfos_train.pkl'
+    names = _database_of(dataset)
     with unfinished_folder(root) as work, converter_output(verbose), DefaultScope.overwrite_default_scope('mmdet3d'):
         database, db_infos = (str(work / name) for name in names)
         try:
+            for info in content['data_list'][:1]:
+                path = root / entry.detection['data_prefix']['pts'] / info['lidar_points']['lidar_path']
+                check_layout(path, entry, f'unpack {dataset} again')
             create(kind, f'{root}/', dataset, infos.name, None, None, database, db_infos)
         except FileNotFoundError as error:
             raise DataError(
                 f'{error.filename} is missing, which {infos} names: unpack it again, and run '
                 f'`{create_command(root, dataset)}` again'
             ) from None
-        shutil.rmtree(root / names[0], ignore_errors=True)
         return [move_into(work / name, root) for name in names][-1]
 
 
@@ -153,6 +167,16 @@ def check_writable(root: Path) -> None:
     """Raise a DataError if nothing can be written into a folder, before the work begins."""
     if not os.access(root, os.W_OK):
         raise DataError(f'{root} cannot be written to: give a folder for the files with --out')
+
+
+def check_layout(cloud: Path, entry: CatalogEntry, remedy: str) -> None:
+    """Raise a DataError if the values of a cloud speak for other columns than the dataset's, or another type."""
+    layout = likely_layout(cloud.read_bytes(), len(entry.columns), 'float32')
+    if layout:
+        raise DataError(
+            f'{cloud} looks like {layout[0]} {layout[1]} a point, not like float32 {", ".join(entry.columns)}: '
+            f'{remedy}, or write all clouds so'
+        )
 
 
 def write_splits(folder: Path, entry: CatalogEntry, splits: Mapping[str, list[dict]], **meta) -> list[Path]:
@@ -174,6 +198,58 @@ def remove_stale(folder: Path, entry: CatalogEntry, splits: Iterable[str], writt
     for path in (folder / entry.info_file(split) for split in splits):
         if path not in written:
             path.unlink(missing_ok=True)
+
+
+def move_infos(paths: Sequence[Path], root: Path, entry: CatalogEntry, splits: Collection[str]) -> list[Path]:
+    """Move finished info files to the dataset's folder; what an earlier run has made there goes if it fits no more.
+
+    Args:
+        paths: Info files of splits that have samples.
+        root: Folder of the dataset.
+        entry: Its entry.
+        splits: All that this run has looked at.
+
+    Returns:
+        The files in their places.
+    """
+    old = root / entry.info_file('train')
+    new = [path for path in paths if path.name == old.name]
+    has_database = bool(_database_in(root, entry.name))
+    if has_database and 'train' in splits and old.is_file() and [_digest(old)] != [_digest(path) for path in new]:
+        remove_gt_database(root, entry.name)
+    moved = [move_into(path, root) for path in paths]
+    remove_stale(root, entry, splits, moved)
+    return moved
+
+
+def _digest(path: Path) -> str:
+    """Hash of the samples of an info file; the metainfo lists other classes in the order of a set, which varies."""
+    try:
+        samples = load(path)['data_list']
+    except Exception:  # a file of an earlier run may be damaged, or of another program
+        return ''
+    return hashlib.sha256(pickle.dumps(samples)).hexdigest()
+
+
+def remove_gt_database(root: Path, dataset: str) -> None:
+    """Remove the objects that were cut out with other info files, and say so."""
+    found = _database_in(root, dataset)
+    for path in found[::-1]:
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path)
+        else:
+            path.unlink()
+    if found:
+        warn(f'{found[0]} is removed: its objects are those of other info files')
+
+
+def _database_of(dataset: str) -> tuple[str, str]:
+    """Names of the folder of objects and of its list."""
+    return f'{dataset}_gt_database', f'{dataset}_dbinfos_train.pkl'
+
+
+def _database_in(root: Path, dataset: str) -> list[Path]:
+    return [path for path in (root / name for name in _database_of(dataset)) if os.path.lexists(path)]
 
 
 def load_converter(name: str) -> ModuleType:
@@ -201,8 +277,11 @@ def load_converter(name: str) -> ModuleType:
 @contextlib.contextmanager
 def unfinished_folder(root: Path) -> Iterator[Path]:
     """A hidden folder below `root` for files that are moved to their places once all are complete."""
-    work = root / f'.unfinished-{os.getpid()}'
-    work.mkdir()
+    leftovers = sorted(path.name for path in root.glob('.unfinished-*'))
+    if leftovers:
+        warn(f'{root} holds {first(leftovers)} of runs that were killed or still go on: remove them once none goes on')
+    # numbers of processes occur again in containers
+    work = Path(mkdtemp(prefix='.unfinished-', dir=root))
     try:
         yield work
     finally:
@@ -216,8 +295,12 @@ def write_infos(content: dict | list, path: Path) -> Path:
 
 
 def move_into(path: Path, folder: Path) -> Path:
-    """Move a file, or a folder whose name is free, to `folder` in one step."""
-    return path.replace(folder / path.name)
+    """Move a file or a folder out of an unfinished folder, in place of what has its name, which may be a link."""
+    target = folder / path.name
+    if path.is_dir() and os.path.lexists(target):
+        # a folder replaces nothing but an empty folder; the old one goes with the unfinished folder
+        target.rename(path.with_name(f'old-{path.name}'))
+    return path.replace(target)
 
 
 def converter_output(verbose: bool) -> contextlib.AbstractContextManager:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +15,7 @@ from tqdm import tqdm
 
 from peridot.catalog.argoverse2 import ARGOVERSE2
 from peridot.datasets.create_infos import check_writable, write_splits
-from peridot.datasets.missing import check_missing
+from peridot.datasets.missing import Findings, check_missing, finite_rows, first, report
 from peridot.errors import ConfigError, DataError
 from peridot.files import atomic_path
 from peridot.optional import import_package
@@ -44,7 +47,8 @@ def create_argoverse2_infos(
         root: Folder with `train/LOG`, `val/LOG` and `test/LOG`, or some of them.
         every: Take every n-th sweep of 10 a second.
         tolerance: Longest time between a sweep and its images, seconds.
-        missing: 'skip' leaves logs that lack something out and names them, 'error' stops at the first.
+        missing: 'skip' leaves out what is absent, logs that lack what they cannot do without, and points that are not
+            finite, and counts and names them; 'error' stops at the first.
         verbose: Show progress, what was found and what is left out.
 
     Returns:
@@ -59,30 +63,49 @@ def create_argoverse2_infos(
     check_missing(missing)
     root = Path(root).resolve()
     check_writable(root)
-    infos, unusable = {}, []
-    for split, logs in _logs(root).items():
-        samples, skipped, failures = [], 0, []
-        for log in tqdm(logs, desc=f'Argoverse 2, {split}', unit='log', disable=not verbose):
-            try:
-                found, without = read_log(root, log, every, tolerance)
-            except DataError as error:
-                if missing == 'error':
-                    raise
-                failures.append(str(error))
-                continue
-            samples += found
-            skipped += without
-        infos[split] = samples
-        if verbose:
-            _print_summary(split, samples, skipped, len(logs), failures)
-        unusable += failures
-    if not any(infos.values()):
-        raise DataError(f'{unusable[0]} (none of {len(unusable)} logs can be used)')
-    return write_splits(root, ARGOVERSE2, infos)
+    splits, logs, failures = _logs(root), {}, {}
+    folders = [folder for own in splits.values() for folder in own]
+    for folder in tqdm(folders, desc='Argoverse 2, images and poses', unit='log', disable=not verbose):
+        with _left_out(folder, failures, missing):
+            logs[folder] = read_log(root, folder, every, tolerance)
+    _report_absent(logs, tolerance, missing)
+    lost = Findings('points are not finite', f'{_RESTORE}, if they are not so in the archive', missing)
+    for folder, log in tqdm(logs.items(), desc='Argoverse 2, clouds', unit='log', disable=not verbose):
+        with _left_out(folder, failures, missing):
+            for sample in log.samples:
+                _store_cloud(folder, root / sample['lidar_points']['lidar_path'], lost)
+    lost.report()
+    usable = {split: [logs[folder] for folder in own if folder not in failures] for split, own in splits.items()}
+    if verbose:
+        for split, own in splits.items():
+            _print_summary(split, usable[split], [failures[folder] for folder in own if folder in failures])
+    if not any(usable.values()):
+        raise DataError(f'{next(iter(failures.values()))} (none of {len(failures)} logs can be used)')
+    return write_splits(
+        root, ARGOVERSE2, {split: [sample for log in own for sample in log.samples] for split, own in usable.items()}
+    )
 
 
-def read_log(root: Path, log: Path, every: int, tolerance: float) -> tuple[list[dict], int]:
-    """Infos of a log's sweeps, whose clouds are written, and how many sweeps are left out.
+@dataclass(frozen=True)
+class Log:
+    """What can be used of a log.
+
+    Attributes:
+        samples: Infos of its sweeps.
+        skipped: Nanoseconds of the sweeps that are left out.
+    """
+
+    samples: list[dict]
+    skipped: list[int]
+
+    @property
+    def absent_cameras(self) -> list[str]:
+        """Names of the cameras without an image, once for each sweep."""
+        return [name for sample in self.samples for name in ARGOVERSE2.cameras if name not in sample['images']]
+
+
+def read_log(root: Path, log: Path, every: int, tolerance: float) -> Log:
+    """Infos of a log's sweeps, whose clouds are yet to be written.
 
     A sweep has the nearest image of every camera. `lidar2cam` goes from the vehicle at the time of the sweep over the
     city to the vehicle at the time of the image. A camera without an image near the sweep is absent; sweeps without
@@ -108,20 +131,19 @@ def read_log(root: Path, log: Path, every: int, tolerance: float) -> tuple[list[
     rows = [row for row in np.flatnonzero(known) if images[row]]
     if not rows:
         raise DataError(f'{log} has no image within {tolerance} s of a sweep: {_RESTORE}, or set --tolerance')
-    samples = []
-    for row in rows:
-        path = _store_cloud(root, log, sweeps[row])
-        samples.append(
-            {
-                'sample_idx': f'{log.name}/{sweeps[row]}',
-                'token': f'{log.name}/{sweeps[row]}',
-                'timestamp': int(sweeps[row]) / 1e9,
-                'ego2global': ego[row].tolist(),
-                'lidar_points': {'lidar_path': path, 'num_pts_feats': len(ARGOVERSE2.columns)},
-                'images': images[row],
-            }
-        )
-    return samples, len(sweeps) - len(samples)
+    clouds = f'lidar/{log.relative_to(root).as_posix()}'
+    samples = [
+        {
+            'sample_idx': f'{log.name}/{sweeps[row]}',
+            'token': f'{log.name}/{sweeps[row]}',
+            'timestamp': int(sweeps[row]) / 1e9,
+            'ego2global': ego[row].tolist(),
+            'lidar_points': {'lidar_path': f'{clouds}/{sweeps[row]}.bin', 'num_pts_feats': len(ARGOVERSE2.columns)},
+            'images': images[row],
+        }
+        for row in rows
+    ]
+    return Log(samples, np.delete(sweeps, rows).tolist())
 
 
 class Poses:
@@ -246,13 +268,18 @@ def _rows_of(path: Path, sensors: Sequence[str], columns: Sequence[str]) -> np.n
 
 def _numbers(path: Path, table: dict[str, np.ndarray], columns: Sequence[str]) -> np.ndarray:
     """Float64 (N, len(columns)), finite."""
-    try:
-        values = np.stack([table[name].astype(np.float64) for name in columns], 1)
-    except (TypeError, ValueError):
-        values = np.full(1, np.nan)
+    values = _columns(path, table, columns)
     if not np.isfinite(values).all():
-        raise DataError(f'{path} holds values that are not finite numbers: {_RESTORE}')
+        raise DataError(f'{path} holds values that are not finite: {_RESTORE}')
     return values
+
+
+def _columns(path: Path, table: dict[str, np.ndarray], names: Sequence[str]) -> np.ndarray:
+    """Float64 (N, len(names))."""
+    try:
+        return np.stack([table[name].astype(np.float64) for name in names], 1)
+    except (TypeError, ValueError):
+        raise DataError(f'{path} holds values that are no numbers: {_RESTORE}') from None
 
 
 def _rigid(path: Path, rows: np.ndarray) -> tuple[Rotation, np.ndarray]:
@@ -270,22 +297,50 @@ def _matrices(turns: Rotation, places: np.ndarray) -> np.ndarray:
     return matrices
 
 
-def _store_cloud(root: Path, log: Path, time: int) -> str:
-    """Write the cloud of a sweep unless it exists; returns its path for the info file."""
-    target = root / 'lidar' / log.relative_to(root) / f'{time}.bin'
+def _store_cloud(log: Path, target: Path, lost: Findings) -> None:
+    """Write the cloud of a sweep unless it exists."""
     if not target.is_file():
-        source = log / 'sensors' / 'lidar' / f'{time}.feather'
-        points = _numbers(source, read_feather(source, ARGOVERSE2.columns), ARGOVERSE2.columns)
+        source = log / 'sensors' / 'lidar' / f'{target.stem}.feather'
+        points = _columns(source, read_feather(source, ARGOVERSE2.columns), ARGOVERSE2.columns)
+        finite = finite_rows(points, source, lost)
         with atomic_path(target) as temporary:
-            points.astype(np.float32).tofile(temporary)
-    return target.relative_to(root).as_posix()
+            points[finite].astype(np.float32).tofile(temporary)
 
 
-def _print_summary(split: str, samples: list[dict], skipped: int, logs: int, failures: list[str]) -> None:
+@contextlib.contextmanager
+def _left_out(log: Path, failures: dict[Path, str], missing: str) -> Iterator[None]:
+    """Note what a log lacks in place of raising it, unless `missing` is 'error'."""
+    try:
+        yield
+    except DataError as error:
+        if missing == 'error':
+            raise
+        failures[log] = str(error)
+
+
+def _report_absent(logs: Mapping[Path, Log], tolerance: float, missing: str) -> None:
+    """A line each about sweeps and images that are absent."""
+    skipped = [f'{folder.name}/{time}' for folder, log in logs.items() for time in log.skipped]
+    cameras = Counter(f'{folder.name}/{camera}' for folder, log in logs.items() for camera in log.absent_cameras)
+    count = sum(len(log.samples) for log in logs.values())
+    images = [f'{camera}: {number}' for camera, number in cameras.items()]
+    for line, names in (
+        (f'{len(skipped)} of {count + len(skipped)} sweeps have no image within {tolerance} s, or no pose', skipped),
+        (
+            f'{cameras.total()} of {count * len(ARGOVERSE2.cameras)} images are absent, or not within {tolerance} s of '
+            'their sweep',
+            images,
+        ),
+    ):
+        if names:
+            report(f'{line} ({first(names)})', 'unpack the logs again, or set --tolerance', missing)
+
+
+def _print_summary(split: str, logs: Sequence[Log], failures: Sequence[str]) -> None:
     for line in failures:
         print(f'left out: {line}')
-    images = sum(len(sample['images']) for sample in samples)
+    samples = [sample for log in logs for sample in log.samples]
     print(
-        f'{split}: {len(samples)} sweeps with {images} images of {logs - len(failures)} logs; left out: '
-        f'{skipped} sweeps without image or pose, {len(failures)} logs'
+        f'{split}: {len(samples)} sweeps with {sum(len(sample["images"]) for sample in samples)} images of {len(logs)} '
+        f'logs; left out: {sum(len(log.skipped) for log in logs)} sweeps without image or pose, {len(failures)} logs'
     )

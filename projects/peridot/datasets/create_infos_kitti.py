@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -14,11 +14,12 @@ from PIL import Image
 
 from peridot.catalog.kitti import KITTI
 from peridot.datasets.create_infos import (
+    check_layout,
     check_writable,
     converter_output,
     load_converter,
+    move_infos,
     move_into,
-    remove_stale,
     unfinished_folder,
     write_infos,
 )
@@ -32,6 +33,7 @@ _CALIBRATION = {f'P{i}': (3, 4) for i in range(4)}
 _CALIBRATION |= {'R0_rect': (3, 3), 'Tr_velo_to_cam': (3, 4), 'Tr_imu_to_velo': (3, 4)}
 # what nobody reads: the converter only hands it on
 _UNREAD = ('P0', 'P1', 'P3', 'Tr_imu_to_velo')
+_SPLITS = ('train', 'val', 'test')
 _FOLDERS = {
     'velodyne': (('.bin',), 'data_object_velodyne.zip'),
     'image_2': (IMAGE_SUFFIXES, 'data_object_image_2.zip'),
@@ -90,9 +92,7 @@ def create_kitti_infos(root: str | os.PathLike, missing: str = 'skip', verbose: 
     root = Path(root).resolve()
     check_missing(missing)
     parts = {name: Part.of(root, name) for name in ('training', 'testing')}
-    frames = {split: _complete(parts[_part(split)], split, own, missing) for split, own in _image_sets(root).items()}
-    if not frames['train'] and not frames['val']:
-        raise DataError(f'{root}/ImageSets/train.txt and val.txt are empty: write one frame number per line')
+    frames = _complete_frames(parts, _image_sets(root), missing)
     for folder in (root, *(parts[_part(split)].folder for split, numbers in frames.items() if numbers)):
         check_writable(folder)
     converter, updater = load_converter('kitti_converter'), load_converter('update_infos_to_v2')
@@ -111,9 +111,7 @@ def create_kitti_infos(root: str | os.PathLike, missing: str = 'skip', verbose: 
             for split, content in {**infos, 'trainval': both}.items():
                 source = write_infos(content, work / f'kitti_infos_{split}.pkl')
                 updater.update_kitti_infos(str(source), str(work / 'v2'))
-        paths = [move_into(path, root) for path in sorted((work / 'v2').iterdir())]
-        remove_stale(root, KITTI, frames, paths)
-        return paths
+        return move_infos(sorted((work / 'v2').iterdir()), root, KITTI, _SPLITS)
 
 
 def _part(split: str) -> str:
@@ -127,45 +125,63 @@ def _name(number: int) -> str:
 def _image_sets(root: Path) -> dict[str, list[int]]:
     """Frame numbers of the splits that exist."""
     frames = {}
-    for split in ('train', 'val', 'test'):
+    for split in _SPLITS:
         path = root / 'ImageSets' / f'{split}.txt'
-        if not path.is_file():
-            if split == 'test':
-                continue
-            raise DataError(
-                f"{path} is missing: put KITTI's lists of frames (train.txt, val.txt, perhaps test.txt; one number a "
-                'line, as OpenPCDet and mmdet3d hand them out) there, or name the folder that has them with --root'
-            )
-        try:
-            frames[split] = [int(word) for line in read_lines(path) for word in line.split()]
-        except ValueError as error:
-            raise DataError(f'{path} is no list of frame numbers ({error}): write one number per line') from None
+        if path.is_file():
+            try:
+                frames[split] = [int(word) for line in read_lines(path) for word in line.split()]
+            except ValueError as error:
+                raise DataError(f'{path} is no list of frame numbers ({error}): write one number per line') from None
+    if not frames.keys() & {'train', 'val'}:
+        raise DataError(
+            f"{root}/ImageSets/train.txt and val.txt are missing: put KITTI's lists of frames (one number a line, as "
+            'OpenPCDet and mmdet3d hand them out) there, or name the folder that has them with --root'
+        )
     return frames
 
 
-def _complete(part: Part, split: str, numbers: Sequence[int], missing: str) -> list[int]:
-    """The listed frames all files of which are there.
+def _complete_frames(parts: Mapping[str, Part], frames: Mapping[str, list[int]], missing: str) -> dict[str, list[int]]:
+    """Of the listed frames of each split those that have all files.
 
     Raises:
-        DataError: A training or validation set has none, or a file is damaged.
+        DataError: None of the training and validation frames has, some have not and `missing` is 'error', or a file is
+            damaged.
     """
-    lacking = {number: part.lacking(_name(number)) for number in numbers}
+    lacking = {split: {own: parts[_part(split)].lacking(_name(own)) for own in frames[split]} for split in frames}
+    complete = {split: [number for number, folders in own.items() if not folders] for split, own in lacking.items()}
+    nothing = not (complete.get('train') or complete.get('val'))
+    for split, own in lacking.items():
+        _report_lacking(parts[_part(split)], split, own, 'error' if nothing and split != 'test' else missing)
+        _check_clouds(parts[_part(split)], complete[split])
+    if nothing:
+        folder = parts['training'].folder.parent / 'ImageSets'
+        raise DataError(f'{folder}/train.txt and val.txt list no frames: write one frame number per line')
+    return complete
+
+
+def _report_lacking(part: Part, split: str, lacking: Mapping[int, list[str]], missing: str) -> None:
+    """A line about the frames that lack files in some folders."""
     absent = [
         f'{part.name}/{folder}/{_name(number)}{_FOLDERS[folder][0][0]}'
         for number, folders in lacking.items()
         for folder in folders
     ]
-    complete = [number for number, folders in lacking.items() if not folders]
     if absent:
         archives = ', '.join(_FOLDERS[name][1] for name in _FOLDERS if any(name in own for own in lacking.values()))
-        line = f'{len(numbers) - len(complete)} of the {len(numbers)} frames in ImageSets/{split}.txt lack files '
-        remedy = f'unpack {archives} over {part.folder.parent} and run the command again to use them'
-        report(f'{line}({first(absent)})', remedy, missing if complete or split == 'test' else 'error')
-    for number in complete:
-        cloud = part.folder / 'velodyne' / part.files['velodyne'][_name(number)]
+        count = sum(map(bool, lacking.values()))
+        line = f'{count} of the {len(lacking)} frames in ImageSets/{split}.txt lack files ({first(absent)})'
+        report(line, f'unpack {archives} over {part.folder.parent} and run the command again to use them', missing)
+
+
+def _check_clouds(part: Part, numbers: Sequence[int]) -> None:
+    """Raise a DataError about clouds that hold other values than KITTI's, or a part of a row."""
+    again = f'unpack {_FOLDERS["velodyne"][1]} again'
+    clouds = [part.folder / 'velodyne' / part.files['velodyne'][_name(number)] for number in numbers]
+    for cloud in clouds[:1]:
+        check_layout(cloud, KITTI, again)
+    for cloud in clouds:
         if cloud.stat().st_size % 16 or not cloud.stat().st_size:
-            raise DataError(f'{cloud} is damaged (rows have 16 bytes): unpack {_FOLDERS["velodyne"][1]} again')
-    return complete
+            raise DataError(f'{cloud} is damaged (rows have 16 bytes): {again}')
 
 
 def _stage(part: Part, numbers: Sequence[int], folder: Path, missing: str) -> None:
@@ -242,6 +258,9 @@ def _image_shape(path: Path) -> np.ndarray:
 
 def _reduce_clouds(converter: ModuleType, staged: str, folder: Path, infos: Path) -> None:
     target = folder / 'velodyne_reduced'
+    if target.is_symlink():
+        # another's clouds, perhaps, which stay as they are
+        target.unlink()
     target.mkdir(parents=True, exist_ok=True)
     with unfinished_folder(target) as work:
         converter._create_reduced_point_cloud(staged, str(infos), str(work))

@@ -7,6 +7,7 @@ import os
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +16,7 @@ from tqdm import tqdm
 
 from peridot.catalog.pandaset import LIDARS, PANDAR64
 from peridot.datasets.create_infos import check_writable, write_splits
-from peridot.datasets.missing import IMAGE_SUFFIXES, check_missing, files_in, first, report
+from peridot.datasets.missing import IMAGE_SUFFIXES, Findings, check_missing, files_in, finite_rows, first, report
 from peridot.datasets.pandaset_tables import RESTORE, columns_of, read_table
 from peridot.errors import DataError
 from peridot.files import write_bytes
@@ -76,12 +77,13 @@ def create_pandaset_infos(root: str | os.PathLike, missing: str = 'skip', verbos
     For each sequence with semantic labels, lidar and frame: `{lidar}/{sequence}/{frame}.bin`, float32 x, y, z,
     intensity (0..255) in the vehicle's frame at the sweep's pose, 1.6 m above its origin, and
     `{lidar}/{sequence}/{frame}.label`, uint8 PandaSet ids. Files that exist are kept: an interrupted run goes on.
-    Sequences that begin north of 37.6 degrees are for training. A split without sequences gets no info file.
+    Sequences that begin north of 37.6 degrees are for training. A split without sequences gets no info file. Points
+    that are not finite are left out with their labels, as are sweeps in which a lidar has no points.
 
     Args:
         root: Folder with the sequences `001`, `002`, ..., or with folders of them.
-        missing: 'skip' counts sequences, labels and images that are absent in a line each, 'error' stops; sequences
-            without semantic labels are always left out.
+        missing: 'skip' counts sequences, labels, images and points that are absent in a line each, 'error' stops;
+            sequences without semantic labels are always left out.
         verbose: Show progress and the numbers of sequences.
 
     Returns:
@@ -94,11 +96,18 @@ def create_pandaset_infos(root: str | os.PathLike, missing: str = 'skip', verbos
     check_missing(missing)
     recordings = _recordings(root, missing)
     check_writable(root)
+    lost = Findings('points are not finite', 'unpack the sequences again, if they are not so in the archive', missing)
+    empty = Findings('sweeps have no points', 'unpack the sequences again, if they have some in the archive', missing)
     infos = {entry.name: {'train': [], 'val': []} for entry in LIDARS}
     for recording in tqdm(recordings, desc='PandaSet', unit='sequence', disable=not verbose):
         split = 'train' if _latitude(recording.folder) > BORDER_LATITUDE else 'val'
-        for frame, lidar, info in _convert(root, recording):
-            infos[lidar][split].append({'sample_idx': f'{recording.folder.name}/{frame}', **info})
+        for frame, lidar, info in _convert(root, recording, lost):
+            if (root / info['lidar_points']['lidar_path']).stat().st_size:
+                infos[lidar][split].append({'sample_idx': f'{recording.folder.name}/{frame}', **info})
+            else:
+                empty.add(info['lidar_points']['lidar_path'])
+    for findings in (lost, empty):
+        findings.report()
     paths = []
     for entry in LIDARS:
         paths += write_splits(root, entry, infos[entry.name])
@@ -159,7 +168,7 @@ def _latitude(folder: Path) -> float:
         raise DataError(f'{path} has no latitude `lat` in its first entry: {RESTORE}') from None
 
 
-def _convert(root: Path, recording: Recording) -> Iterator[tuple[str, str, dict]]:
+def _convert(root: Path, recording: Recording, lost: Findings) -> Iterator[tuple[str, str, dict]]:
     """Frame, lidar and info of every sweep of a sequence; their clouds and labels are written."""
     folder, frames = recording.folder, recording.frames
     ego = _poses(folder / 'lidar' / 'poses.json', frames)
@@ -169,7 +178,7 @@ def _convert(root: Path, recording: Recording) -> Iterator[tuple[str, str, dict]
     for number, frame in enumerate(frames):
         stems = {entry.name: f'{entry.name}/{folder.name}/{frame}' for entry in LIDARS}
         if not all((root / f'{stem}{end}').is_file() for stem in stems.values() for end in ('.bin', '.label')):
-            _write_clouds(root, recording, frame, ego[number], stems)
+            _write_clouds(root, recording, frame, ego[number], stems, lost)
         images = {name: infos[frame] for name, infos in cameras.items() if frame in infos}
         for lidar, stem in stems.items():
             yield (
@@ -185,7 +194,9 @@ def _convert(root: Path, recording: Recording) -> Iterator[tuple[str, str, dict]
             )
 
 
-def _write_clouds(root: Path, recording: Recording, frame: str, ego: np.ndarray, stems: dict[str, str]) -> None:
+def _write_clouds(
+    root: Path, recording: Recording, frame: str, ego: np.ndarray, stems: dict[str, str], lost: Findings
+) -> None:
     path = recording.folder / 'lidar' / recording.sweeps[frame]
     label_path = recording.folder / 'annotations' / 'semseg' / recording.labels[frame]
     table, labels = read_table(path), read_table(label_path)
@@ -199,6 +210,10 @@ def _write_clouds(root: Path, recording: Recording, frame: str, ego: np.ndarray,
     classes = classes[order, 0]
     if not np.isin(classes, np.arange(_MAX_LABEL + 1)).all():
         raise DataError(f'{label_path} has classes outside 0 to {_MAX_LABEL}: {RESTORE}')
+    finite = finite_rows(points, path, lost)
+    points, classes = points[finite], classes[finite]
+    if not np.isin(points[:, 4], (0, 1)).all():
+        raise DataError(f'{path} has points of a lidar (column d) that is neither 0 nor 1: {RESTORE}')
     local = (points[:, :3] - ego[:3, 3]) @ ego[:3, :3]
     cloud = np.c_[local, points[:, 3]].astype(np.float32)
     for number, lidar in enumerate(stems):
@@ -262,9 +277,13 @@ def _of_frames(values: list, frames: list[str], path: Path, what: str) -> list:
     return [values[int(frame)] for frame in frames]
 
 
+def _refuse(path: Path, word: str) -> None:
+    raise DataError(f'{path} holds {word}, which is no number: {RESTORE}')
+
+
 def _read_json(path: Path):
     try:
-        return json.loads(path.read_text())
+        return json.loads(path.read_text(), parse_constant=partial(_refuse, path))
     except OSError:
         raise DataError(f'{path} is missing: {RESTORE}') from None
     except ValueError:

@@ -32,7 +32,7 @@ def read_calibration(
         Float64 (4, 4) by name; the identity where an optional one is absent.
 
     Raises:
-        DataError: The file or a matrix is missing, or has another shape.
+        DataError: The file or a matrix is missing, or has another shape or values that are not finite.
     """
     try:
         texts = dict(match.groups() for match in map(_MATRIX.fullmatch, read_lines(path)) if match)
@@ -46,6 +46,8 @@ def read_calibration(
             continue
         try:
             matrix[: shape[0], : shape[1]] = np.array(text.split(), float).reshape(shape)
+            if not np.isfinite(matrix).all():
+                raise ValueError(name)
         except (AttributeError, ValueError):
             raise DataError(f'{path} has no {name} of {shape[0] * shape[1]} numbers: unpack {archive} again') from None
     return matrices
@@ -83,7 +85,7 @@ def read_objects(path: Path, archive: str) -> list[list[str]]:
     for number, line in enumerate(lines, 1):
         name, *fields = line.split()
         try:
-            if len([float(field) for field in fields]) < _LABEL_FIELDS - 1:
+            if len(fields) < _LABEL_FIELDS - 1 or not np.isfinite([float(field) for field in fields]).all():
                 raise ValueError(line)
             # mmdet3d's converter reads the second number, whether the object is hidden, as an integer
             fields[1] = str(int(float(fields[1])))

@@ -12,7 +12,8 @@ from peridot.errors import DataError
 def link_dataset(root: str | os.PathLike, out: str | os.PathLike, parts: Sequence[str]) -> Path:
     """Make a folder that stands for a dataset: its parts are links, what is made of it becomes files.
 
-    Configs read it as they would the dataset (`--data-root`). Links that exist are kept.
+    Configs read it as they would the dataset (`--data-root`). Links that exist are kept, those that lead nowhere are
+    made again.
 
     Args:
         root: Folder of the dataset.
@@ -23,7 +24,7 @@ def link_dataset(root: str | os.PathLike, out: str | os.PathLike, parts: Sequenc
         `out`.
 
     Raises:
-        DataError: No part exists, or one of them lies in `out` and belongs to another dataset.
+        DataError: No part exists, `out` is a file, or something of another dataset lies there.
     """
     root, out = Path(root).resolve(), Path(out).resolve()
     found = sorted({path for part in parts for path in root.glob(part)})
@@ -31,8 +32,13 @@ def link_dataset(root: str | os.PathLike, out: str | os.PathLike, parts: Sequenc
         raise DataError(f'{root} holds no part of the dataset: name its folder with --root')
     if root == out:
         return out
+    if out.exists() and not out.is_dir():
+        raise DataError(f'{out} is no folder: give another one with --out')
     for path in found:
         link = out / path.relative_to(root)
+        if link.is_symlink() and not link.exists():
+            # the dataset has moved
+            link.unlink()
         if os.path.lexists(link) and link.resolve() != path.resolve():
             raise DataError(f'{link} is there and no link to {path}: give another folder with --out')
         if not link.exists():

@@ -5,8 +5,10 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Collection, Iterable
+from dataclasses import dataclass, field
 from pathlib import Path
 
+import numpy as np
 from mmengine.logging import print_log
 
 from peridot.errors import ConfigError, DataError
@@ -35,7 +37,54 @@ def report(line: str, remedy: str, missing: str = 'skip') -> None:
     """
     if missing == 'error':
         raise DataError(f'{line}: {remedy}')
-    print_log(f'{line}: left out; {remedy}', 'current', logging.WARNING)
+    warn(f'{line}: left out; {remedy}')
+
+
+def warn(line: str) -> None:
+    """Log a warning."""
+    print_log(line, 'current', logging.WARNING)
+
+
+@dataclass
+class Findings:
+    """What turns up on the way through the files: an error at once, or one line at the end.
+
+    Attributes:
+        what: What was found, after its number.
+        remedy: See `report`.
+        missing: See `report`.
+        counts: Number by the name of the file.
+    """
+
+    what: str
+    remedy: str
+    missing: str
+    counts: dict[str, int] = field(default_factory=dict)
+
+    def add(self, name: str, count: int = 1) -> None:
+        """Count what was found in a file; a DataError with `missing='error'`."""
+        self.counts[name] = count
+        if self.missing == 'error':
+            self.report()
+
+    def report(self) -> None:
+        """Log the line if there is something."""
+        if self.counts:
+            report(f'{sum(self.counts.values())} {self.what} ({first(self.counts)})', self.remedy, self.missing)
+
+
+def finite_rows(points: np.ndarray, path: Path, lost: Findings) -> np.ndarray:
+    """Rows of a cloud (N, D) that are finite, Bool (N,); the others are counted.
+
+    Raises:
+        DataError: No row is, or `lost` is strict and one is not.
+    """
+    finite = np.isfinite(points).all(1)
+    if not finite.any():
+        raise DataError(f'{path} has no point whose values are finite: {lost.remedy}')
+    if not finite.all():
+        lost.add(str(path), int((~finite).sum()))
+    return finite
 
 
 def first(names: Collection[str], count: int = 3) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -47,6 +48,39 @@ class Part:
         """Whether a key frame's file, `samples/<channel>/<file>`, is there."""
         return filename.removeprefix('samples/') in self.key_frames
 
+    def has_sweep(self, filename: str) -> bool:
+        """Whether a sweep's file, `samples/<channel>/<file>` or `sweeps/<channel>/<file>`, is there."""
+        return self.has_key_frame(filename) if filename.startswith('samples/') else Path(filename).name in self._sweeps
+
+    @cached_property
+    def labels(self) -> dict[str, str]:
+        """Names of the files of point labels that are there, by the tokens of their samples.
+
+        Raises:
+            DataError: Their table is damaged.
+        """
+        table = self.root / self.version / 'lidarseg.json'
+        if self.version not in _LABELS or not table.is_file():
+            return {}
+        rows = read_table(table, _LABELS[self.version])
+        names = {row['sample_data_token']: Path(row['filename']).name for row in rows}
+        present = _names_in(self.root / 'lidarseg' / self.version)
+        labels = {sample['token']: names.get(sample['data'][_LIDAR]) for sample in self.tables.sample}
+        return {token: name for token, name in labels.items() if name in present}
+
+    def sweep_files(self, sample: dict, count: int) -> Iterator[str]:
+        """Files of up to `count` sweeps before a row of the table of samples, the latest first."""
+        token = sample['data'][_LIDAR]
+        for _ in range(count):
+            token = self.tables.get('sample_data', token)['prev']
+            if not token:
+                return
+            yield self.tables.get('sample_data', token)['filename']
+
+    @cached_property
+    def _sweeps(self) -> set[str]:
+        return _names_in(self.root / 'sweeps' / _LIDAR)
+
     @cached_property
     def tables(self) -> NuScenes:
         """The tables of these scenes.
@@ -72,6 +106,47 @@ class Part:
         return rows_of_samples(rows, {row['token'] for row in rows['sample'] if row['scene_token'] not in lacking})
 
 
+def report_absent(part: Part, max_sweeps: int) -> None:
+    """Say in a line each which images, sweeps and labels of the part's samples are absent.
+
+    Args:
+        part: The part.
+        max_sweeps: Earlier sweeps of a sample.
+
+    Raises:
+        DataError: Some are, and `missing` is 'error', or the table of labels is damaged.
+    """
+    root, samples, archive = part.root, part.tables.sample, _BLOBS[part.version]
+    remedy = f'unpack {archive} over {root} and run the command again'
+    tokens = [token for sample in samples for name, token in sample['data'].items() if name.startswith('CAM_')]
+    images = [part.tables.get('sample_data', token)['filename'] for token in tokens]
+    absent = [path for path in images if not part.has_key_frame(path)]
+    if absent:
+        line = f'{len(absent)} of {len(images)} images are absent from {root}/samples ({first(absent)})'
+        # not everyone needs images
+        report(line, remedy, part.missing if len(absent) < len(images) else 'skip')
+    _report_labels(part)
+    sweeps = dict.fromkeys(path for sample in samples for path in part.sweep_files(sample, max_sweeps))
+    absent = [path for path in sweeps if not part.has_sweep(path)]
+    if absent:
+        line = f'{len(absent)} of {len(sweeps)} sweeps before key frames are absent from {root} ({first(absent)})'
+        report(line, remedy.replace(archive, f'the archives with sweeps ({archive})'), part.missing)
+
+
+def _report_labels(part: Part) -> None:
+    archive, version, root, count = _LABELS.get(part.version), part.version, part.root, len(part.tables.sample)
+    if archive is None or len(part.labels) == count:
+        return
+    table, folder = root / version / 'lidarseg.json', root / 'lidarseg' / version
+    reason = f'{folder} lacks files' if table.is_file() else f'{table} is missing'
+    if (folder.parent / 'lidarseg').is_dir():
+        reason = f'{folder.parent}/lidarseg is a folder too deep'
+    line = f'{count - len(part.labels)} of {count} samples have no point labels ({reason})'
+    remedy = f'unpack {archive}, which holds lidarseg/ and {version}/, over {root} and run the command again'
+    # not everyone needs labels
+    report(line, remedy, part.missing if part.labels else 'skip')
+
+
 def keep_present(infos: list[dict], part: Part) -> int:
     """Take out of mmdet3d's infos what is not there, and name the files of point labels.
 
@@ -83,67 +158,26 @@ def keep_present(infos: list[dict], part: Part) -> int:
 
     Returns:
         Number of sweeps that are absent.
-
-    Raises:
-        DataError: Images, sweeps or labels are absent and `missing` is 'error'.
     """
-    root = part.root
-    images = [(name, camera) for info in infos for name, camera in info['images'].items()]
-    absent = [(name, camera) for name, camera in images if f'{name}/{camera["img_path"]}' not in part.key_frames]
-    if absent:
-        names = first([f'{name}/{camera["img_path"]}' for name, camera in absent])
-        line = f'{len(absent)} of {len(images)} images are absent from {root}/samples ({names})'
-        # not everyone needs images
-        strict = part.missing if len(absent) < len(images) else 'skip'
-        report(line, f'unpack {_BLOBS[part.version]} over {root} and run the command again', strict)
-    for _, camera in absent:
-        del camera['img_path']
-    _name_labels(infos, part)
-    return _keep_sweeps(infos, part)
-
-
-def _keep_sweeps(infos: list[dict], part: Part) -> int:
-    folder = part.root / 'sweeps' / _LIDAR
-    present = set(os.listdir(folder)) if folder.is_dir() else set()
-    there: dict[str, bool] = {}
+    absent = set()
     for info in infos:
-        for sweep in info.get('lidar_sweeps', ()):
-            path = part.tables.get('sample_data', sweep['sample_data_token'])['filename']
-            sweep['lidar_points']['lidar_path'] = path
-            there[path] = part.has_key_frame(path) if path.startswith('samples/') else Path(path).name in present
+        for name, camera in info['images'].items():
+            if not part.has_key_frame(f'{name}/{camera["img_path"]}'):
+                del camera['img_path']
+        if info['token'] in part.labels:
+            info['pts_semantic_mask_path'] = part.labels[info['token']]
         if 'lidar_sweeps' in info:
-            own = info['lidar_sweeps']
-            info['lidar_sweeps'] = [sweep for sweep in own if there[sweep['lidar_points']['lidar_path']]]
-    absent = [path for path, exists in there.items() if not exists]
-    if absent:
-        line = f'{len(absent)} of {len(there)} sweeps before key frames are absent from {part.root} ({first(absent)})'
-        remedy = f'unpack the archives with sweeps ({_BLOBS[part.version]}) over {part.root}'
-        report(line, f'{remedy} and run the command again', part.missing)
+            kept = []
+            for sweep in info['lidar_sweeps']:
+                path = part.tables.get('sample_data', sweep['sample_data_token'])['filename']
+                sweep['lidar_points']['lidar_path'] = path
+                if part.has_sweep(path):
+                    kept.append(sweep)
+                else:
+                    absent.add(path)
+            info['lidar_sweeps'] = kept
     return len(absent)
 
 
-def _name_labels(infos: list[dict], part: Part) -> None:
-    """Give the infos whose label file is there `pts_semantic_mask_path`."""
-    archive, version, root = _LABELS.get(part.version), part.version, part.root
-    if archive is None:
-        return
-    table = root / version / 'lidarseg.json'
-    names = {}
-    if table.is_file():
-        names = {row['sample_data_token']: Path(row['filename']).name for row in read_table(table, archive)}
-    folder = root / 'lidarseg' / version
-    present = set(os.listdir(folder)) if folder.is_dir() else set()
-    labeled = 0
-    for info in infos:
-        name = names.get(part.tables.get('sample', info['token'])['data'][_LIDAR])
-        if name in present:
-            info['pts_semantic_mask_path'] = name
-            labeled += 1
-    if labeled < len(infos):
-        reason = f'{folder} lacks files' if table.is_file() else f'{table} is missing'
-        if (folder.parent / 'lidarseg').is_dir():
-            reason = f'{folder.parent}/lidarseg is a folder too deep'
-        line = f'{len(infos) - labeled} of {len(infos)} samples have no point labels ({reason})'
-        remedy = f'unpack {archive}, which holds lidarseg/ and {version}/, over {root} and run the command again'
-        # not everyone needs labels
-        report(line, remedy, part.missing if labeled else 'skip')
+def _names_in(folder: Path) -> set[str]:
+    return set(os.listdir(folder)) if folder.is_dir() else set()

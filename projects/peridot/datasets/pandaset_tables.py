@@ -85,12 +85,12 @@ def columns_of(path: Path, table: DataFrame, names: list[str]) -> np.ndarray:
         Float64 (N, len(names)).
 
     Raises:
-        DataError: A column is missing, the table is empty or holds values that are not finite.
+        DataError: A column is missing, or the table is empty.
     """
     try:
         values = table[names].to_numpy(np.float64)
     except (KeyError, ValueError, TypeError):
         raise DataError(f'{path} has no columns of numbers {", ".join(names)}: {RESTORE}') from None
-    if not len(values) or not np.isfinite(values).all():
-        raise DataError(f'{path} is empty or holds values that are not finite: {RESTORE}')
+    if not len(values):
+        raise DataError(f'{path} is empty: {RESTORE}')
     return values

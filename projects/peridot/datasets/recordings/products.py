@@ -205,7 +205,11 @@ def _keep_if_equal(folder: Path, settings: str) -> None:
     if stamp.is_file() and stamp.read_text() == settings:
         return
     stamp.unlink(missing_ok=True)
-    shutil.rmtree(folder, ignore_errors=True)
+    if folder.is_symlink():
+        folder.unlink()
+    elif folder.is_dir():
+        # products that stay in spite of it would be taken for new ones
+        shutil.rmtree(folder)
     write_bytes(stamp, settings.encode())
 
 
