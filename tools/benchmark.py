@@ -65,7 +65,8 @@ class Run:
 
     def command(self, data_root: str | None, options: list[str]) -> list[str]:
         """Command of the training run; it continues an interrupted one."""
-        run_options = [f'randomness.seed={self.seed}', setting('load_from', self.weights or 'None')]
+        start = 'load_from=None' if self.weights is None else setting('load_from', self.weights)
+        run_options = [f'randomness.seed={self.seed}', start]
         if self.weights is None:
             settings = Config.fromfile(self.protocol).get('random_init_options', {})
             run_options += [f'{name}={value}' for name, value in settings.items()]

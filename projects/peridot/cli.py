@@ -130,7 +130,7 @@ def parse_map_arguments(kind: str, generator: str) -> argparse.Namespace:
     parser.add_argument('--options', nargs='+', action=KeyValues, help='settings of the generator, as key=value')
     args = parser.parse_args()
     args.out = args.out or f'{folder}/{args.generator}'
-    args.options = {key: parse_value(text) for key, text in (args.options or {}).items()}
+    args.options = {key: parse_value(text, f'--options {key}') for key, text in (args.options or {}).items()}
     return args
 
 
