@@ -224,13 +224,22 @@ def test_no_two_configs_share_a_work_directory():
     assert len(names) > 60 and names.most_common(1)[0][1] == 1
 
 
-def runner_config(path: str, *options: str) -> Config:
+def runner_config(path: str, *options: str, **more) -> Config:
     """What tools/train.py reads, without a work directory on the command line and without data."""
-    args = Namespace(config=str(REPO / path), data_root=None, launcher='none', local_rank=0, work_dir=None)
+    args = Namespace(config=str(REPO / path), data_root=None, launcher='none', local_rank=0, work_dir=None, **more)
     args.cfg_options = dict(option.split('=') for option in options)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr('peridot.cli.check_paths', lambda config, training: None)
         return load_runner_config(args)
+
+
+def test_a_config_of_mixed_precision_trains_in_full_precision():
+    path, option = 'configs/pretrain/scalr_plus_wi48x768_nus-kitti-pandaset.py', 'optim_wrapper.type=OptimWrapper'
+    assert runner_config(path).optim_wrapper.dtype == 'bfloat16'
+    assert runner_config(path, option, amp=True).optim_wrapper.dtype == 'bfloat16'
+    full = runner_config(path, option, 'optim_wrapper.loss_scale=dynamic').optim_wrapper
+    full.optimizer = torch.optim.SGD([torch.zeros(1)], 0.1)
+    OPTIM_WRAPPERS.build(full)
 
 
 def test_configs_of_one_name_train_in_different_folders():

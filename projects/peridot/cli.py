@@ -273,6 +273,11 @@ def load_runner_config(args: argparse.Namespace, training: bool = True) -> Confi
             # they are of the worker processes, and torch refuses them without
             part.pop('persistent_workers', None)
             part.pop('prefetch_factor', None)
+    wrapper = config.get('optim_wrapper') or {}
+    if wrapper.get('type') == 'OptimWrapper' and not getattr(args, 'amp', False):
+        # optim_wrapper.type=OptimWrapper on the command line leaves what a config has for mixed precision
+        for key in ('dtype', 'loss_scale', 'use_fsdp'):
+            wrapper.pop(key, None)
     config.work_dir = args.work_dir or config.get('work_dir') or f'work_dirs/{config_name(args.config)}'
     return config
 
