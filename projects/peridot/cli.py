@@ -216,7 +216,7 @@ def _read_config(path: str) -> Config:
 
 
 def _import_modules(config: Config) -> None:
-    """Import the config's `custom_imports`, which register classes.
+    """Import the config's `custom_imports`.
 
     Raises:
         ConfigError: One of them does not exist.
@@ -225,16 +225,30 @@ def _import_modules(config: Config) -> None:
     names = settings.get('imports', [])
     for name in [names] if isinstance(names, str) else names:
         try:
-            import_module(name)
-        except ModuleNotFoundError as error:
-            if settings.get('allow_failed_imports'):
-                continue
-            if not error.name or not f'{name}.'.startswith(f'{error.name}.'):
+            import_registering(name, f'custom_imports of {config.filename}')
+        except (ConfigError, ModuleNotFoundError):
+            if not settings.get('allow_failed_imports'):
                 raise
-            raise ConfigError(
-                f'custom_imports of {config.filename}: there is no module {name}: correct the name, or put the folder '
-                'that holds it into PYTHONPATH'
-            ) from None
+
+
+def import_registering(name: str, source: str) -> None:
+    """Import a module that registers classes.
+
+    Args:
+        name: Its name.
+        source: What names it, for the error.
+
+    Raises:
+        ConfigError: There is no such module.
+    """
+    try:
+        import_module(name)
+    except ModuleNotFoundError as error:
+        if not error.name or not f'{name}.'.startswith(f'{error.name}.'):
+            raise
+        raise ConfigError(
+            f'{source}: there is no module {name}: correct the name, or put the folder that holds it into PYTHONPATH'
+        ) from None
 
 
 def config_name(path: str | Path) -> str:
