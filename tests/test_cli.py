@@ -7,8 +7,11 @@ from functools import reduce
 from pathlib import Path
 
 import pytest
+import torch
 from mmengine.config import Config
-from mmengine.registry import HOOKS
+from mmengine.hooks import Hook
+from mmengine.registry import HOOKS, LOOPS, OPTIM_WRAPPERS
+from mmengine.runner import Runner
 from peridot.cli import (
     add_worker_arguments,
     config_name,
@@ -74,8 +77,75 @@ def test_a_config_that_cannot_be_built_is_one_line(settings, line):
     assert '\n' not in str(stop.value)
 
 
+@HOOKS.register_module()
+class Demanding(Hook):
+    """Refuses what does not fit, and has a defect further inside for `broken`."""
+
+    def __init__(self, number: int = 1, broken: bool = False) -> None:
+        if number > 9:
+            raise AssertionError
+        if number < 0:
+            raise ValueError(f'number should not be negative.\nIt is {number}.')
+        if broken:
+            self.number = Part() if number else self.use()
+
+    def use(self) -> None:
+        raise ValueError('a defect')
+
+
+class Part:
+    def __init__(self) -> None:
+        raise TypeError('a defect')
+
+
+@HOOKS.register_module()
+class Heir(Demanding):
+    def __init__(self, **settings) -> None:
+        super().__init__(**settings)
+
+
+def loader(**settings) -> dict:
+    return dict(dataset=[0], sampler=dict(type='DefaultSampler', shuffle=True), **settings)
+
+
 @pytest.mark.parametrize(
-    'error', [ValueError('x'), TypeError("f() got an unexpected keyword argument 'x'"), KeyError(1)]
+    'build, line',
+    [
+        (lambda: HOOKS.build(dict(type='Demanding', number=-1)), r'^error: Demanding: It is -1: check the settings'),
+        (lambda: HOOKS.build(dict(type='Demanding', number=10)), r'^error: Demanding: raise AssertionError: check'),
+        (lambda: HOOKS.build(dict(type='Heir', number=-1)), r'^error: Heir: It is -1: check'),
+        (
+            lambda: LOOPS.build(dict(type='EpochBasedTrainLoop', runner=None, dataloader=[], max_epochs=1.5)),
+            r'^error: EpochBasedTrainLoop: `max_epochs` should be a integer number, but get 1\.5: check',
+        ),
+        (lambda: Runner.build_dataloader(loader(num_workers=-1)), r'^error: DataLoader: num_workers option should'),
+        (lambda: Runner.build_dataloader(loader(batch_size=0)), r'^error: DataLoader: batch_size should be a positive'),
+    ],
+)
+def test_values_that_a_class_refuses_are_one_line(build, line):
+    with pytest.raises(SystemExit, match=line) as stop:
+        run(build)
+    assert '\n' not in str(stop.value)
+
+
+@pytest.mark.parametrize(('dtype', 'loss_scale', 'line'), [('half', 512.0, 'got half'), ('float16', 512, 'got 512')])
+def test_a_precision_that_does_not_exist_is_one_line(monkeypatch, dtype, loss_scale, line):
+    monkeypatch.setattr('mmengine.optim.optimizer.amp_optimizer_wrapper.is_cuda_available', lambda: True)
+    optimizer = torch.optim.SGD([torch.zeros(1)], 0.1)
+    settings = dict(type='AmpOptimWrapper', optimizer=optimizer, dtype=dtype, loss_scale=loss_scale)
+    with pytest.raises(SystemExit, match=f'^error: AmpOptimWrapper: .*{line}: check the settings'):
+        run(lambda: OPTIM_WRAPPERS.build(settings))
+
+
+@pytest.mark.parametrize('settings', [dict(number=1), dict(number=0)])
+def test_defects_inside_a_built_class_keep_their_traceback(settings):
+    with pytest.raises((TypeError, ValueError)):
+        run(lambda: HOOKS.build(dict(type='Demanding', broken=True, **settings)))
+
+
+@pytest.mark.parametrize(
+    'error',
+    [ValueError('x'), AssertionError('x'), TypeError("f() got an unexpected keyword argument 'x'"), KeyError(1)],
 )
 def test_defects_keep_their_traceback(error):
     with pytest.raises(type(error)):
@@ -154,13 +224,22 @@ def test_no_two_configs_share_a_work_directory():
     assert len(names) > 60 and names.most_common(1)[0][1] == 1
 
 
-def runner_config(path: str, *options: str) -> Config:
+def runner_config(path: str, *options: str, **more) -> Config:
     """What tools/train.py reads, without a work directory on the command line and without data."""
-    args = Namespace(config=str(REPO / path), data_root=None, launcher='none', local_rank=0, work_dir=None)
+    args = Namespace(config=str(REPO / path), data_root=None, launcher='none', local_rank=0, work_dir=None, **more)
     args.cfg_options = dict(option.split('=') for option in options)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr('peridot.cli.check_paths', lambda config, training: None)
         return load_runner_config(args)
+
+
+def test_a_config_of_mixed_precision_trains_in_full_precision():
+    path, option = 'configs/pretrain/scalr_plus_wi48x768_nus-kitti-pandaset.py', 'optim_wrapper.type=OptimWrapper'
+    assert runner_config(path).optim_wrapper.dtype == 'bfloat16'
+    assert runner_config(path, option, amp=True).optim_wrapper.dtype == 'bfloat16'
+    full = runner_config(path, option, 'optim_wrapper.loss_scale=dynamic').optim_wrapper
+    full.optimizer = torch.optim.SGD([torch.zeros(1)], 0.1)
+    OPTIM_WRAPPERS.build(full)
 
 
 def test_configs_of_one_name_train_in_different_folders():

@@ -219,6 +219,13 @@ def test_config_builds_at_full_size(config, monkeypatch):
     assert sum(parameter.numel() for parameter in network.parameters() if parameter.requires_grad) > 0
 
 
+@pytest.mark.parametrize('config', ALL, ids=str)
+def test_a_run_killed_while_saving_can_be_resumed(config):
+    """mmengine deletes the oldest checkpoint before it writes the next one: a second one has to remain."""
+    hook = ALL[config].default_hooks.checkpoint
+    assert hook.interval == 1 and hook.max_keep_ckpts >= 2
+
+
 @pytest.mark.parametrize('config', [path for path in CONFIGS if path in TRAINED], ids=str)
 def test_config_trains_and_evaluates(config, request, moco_file, tmp_path, run_tool):
     content = ALL[config]

@@ -28,12 +28,53 @@ def test_values_are_those_of_mmengine(text):
     assert parse_value(text) == DictAction._parse_iterable(text)
 
 
-@pytest.mark.parametrize(
-    'path', ['my runs/backbone.pth', 'a,b.pth', '[x].pth', "it's.pth", 'x=y.pth', '1', 'plain.pth']
-)
+PATHS = [
+    'my runs/backbone.pth',
+    'a,b.pth',
+    '[x].pth',
+    '[a,b]',
+    '(1',
+    "it's.pth",
+    '"a", b',
+    'x=y.pth',
+    ' a ',
+    'plain.pth',
+]
+
+
+@pytest.mark.parametrize('path', [*PATHS, '1', '1e3', 'None', 'true'])
 def test_paths_survive_the_way_through_a_command(path):
-    (key, text), *_ = given(*shlex.split(shlex.join([setting('load_from', path)]))).items()
-    assert key == 'load_from' and str(parse_value(text)) == path
+    ((key, text),) = given(*shlex.split(shlex.join([setting('load_from', path)]))).items()
+    assert key == 'load_from' and parse_value(text) == path
+    config = Config(dict(load_from=None))
+    override(config, {key: text})
+    assert config.load_from == path
+
+
+@pytest.mark.parametrize(
+    'text, value',
+    [
+        ('[traffic light,road]', ['traffic light', 'road']),
+        ('traffic light, road', ['traffic light', 'road']),
+        ('[ my runs/a.pth , "b, c.pth", (1, 2) ]', ['my runs/a.pth', 'b, c.pth', (1, 2)]),
+        ("['a',\"it's\",'1']", ['a', "it's", '1']),
+        ('"a b","c"', ['a b', 'c']),
+        ('[(a b,c),[]]', [('a b', 'c'), []]),
+        ('[a],[b c]', [['a'], ['b c']]),
+        ('f(x y),b', ['f(x y)', 'b']),
+        ('1,', [1]),
+        ('', ''),
+    ],
+)
+def test_items_of_lists_keep_their_blanks(text, value):
+    assert parse_value(text) == value
+
+
+@pytest.mark.parametrize('text', ['[a,b', 'a,b]', '[a,(b]', '[(1,2],3)', '[x'])
+def test_brackets_that_do_not_match_are_one_line(config, text):
+    with pytest.raises(ConfigError, match=r'^--cfg-options train_dataloader.dataset.cameras=.*quotes$') as caught:
+        override(config, {'train_dataloader.dataset.cameras': text})
+    assert text in str(caught.value)
 
 
 def test_the_path_of_an_existing_file_may_have_commas(tmp_path, monkeypatch):
@@ -47,6 +88,19 @@ def test_text_in_place_of_text_is_taken_as_it_is(config):
     override(config, given('train_dataloader.dataset.maps.labels=weak labels/a,b', 'model.weights=my weights.pth'))
     assert config.train_dataloader.dataset.maps.labels == 'weak labels/a,b'
     assert config.model.weights == 'my weights.pth'
+
+
+@pytest.mark.parametrize('text', ['2024', '1e3', '1,2', '[a,b]', 'weak(a,b'])
+def test_text_stays_text_whatever_it_looks_like(config, text):
+    keys = ['train_dataloader.dataset.maps.labels', 'work_dir', 'load_from', 'experiment_name']
+    override(config, dict.fromkeys(keys, text))
+    assert config.train_dataloader.dataset.maps.labels == text
+    assert config.work_dir == config.load_from == config.experiment_name == text
+
+
+def test_text_is_switched_off_by_none_and_false(config):
+    override(config, {'train_dataloader.dataset.maps.labels': 'None', 'load_from': 'None', 'model.type': 'False'})
+    assert config.train_dataloader.dataset.maps.labels is config.load_from is None and config.model.type is False
 
 
 def test_settings_are_replaced(config):
@@ -64,8 +118,11 @@ def test_settings_are_replaced(config):
     'option, message',
     [
         ('train_dataloader.batch_size=two', r'the config has 4 there: give a number'),
+        ('train_dataloader.batch_size=1,2', r'the config has 4 there: give a number'),
         ('train_dataloader.dataset.pipeline.1.on=maybe', r'has True there: give True or False'),
         ('train_dataloader.dataset.cameras=A', r'give a list, \[A,B\]'),
+        ('train_dataloader.dataset.cameras=3', r'give a list, \[A,B\]'),
+        ('train_dataloader.dataset=a', r'give single settings of it, KEY.NAME=VALUE'),
         ('train_dataloader=5', r'give single settings of it, KEY.NAME=VALUE'),
         ('train_dataloder.batch_size=2', r"has no 'train_dataloder': did you mean train_dataloader\?"),
         ('train_dataloader.dataset.pipeline.7.delta=1', r'Index 7 exceeds the length .*check these keys'),

@@ -49,6 +49,10 @@ class Run:
     seed: int
     folder: Path
 
+    def __str__(self) -> str:
+        """What is trained, for errors."""
+        return f'{self.network} ({self.weights or "no weights"}) by {self.protocol}, seed {self.seed},'
+
     @property
     def title(self) -> str:
         """The protocol's name in paths and tables."""
@@ -65,7 +69,8 @@ class Run:
 
     def command(self, data_root: str | None, options: list[str]) -> list[str]:
         """Command of the training run; it continues an interrupted one."""
-        run_options = [f'randomness.seed={self.seed}', setting('load_from', self.weights or 'None')]
+        start = 'load_from=None' if self.weights is None else setting('load_from', self.weights)
+        run_options = [f'randomness.seed={self.seed}', start]
         if self.weights is None:
             settings = Config.fromfile(self.protocol).get('random_init_options', {})
             run_options += [f'{name}={value}' for name, value in settings.items()]
@@ -110,9 +115,9 @@ def plan(networks: list[tuple[str, str | None]], protocols: list[Path], seeds: l
     """List all runs; weights and configs must exist before the first one starts.
 
     Raises:
-        ConfigError: A file is missing.
+        ConfigError: A file is missing, or two runs have one work directory.
     """
-    runs = []
+    runs = {}
     for seed in seeds:
         for protocol in protocols:
             for name, file in networks:
@@ -122,8 +127,13 @@ def plan(networks: list[tuple[str, str | None]], protocols: list[Path], seeds: l
                 if not protocol.is_file():
                     raise ConfigError(f'protocol {protocol} not found: configs/finetune/ holds them')
                 folder = out.absolute() / config_name(protocol) / f'{name}_seed{seed}'
-                runs.append(Run(name, weights, protocol.absolute(), seed, folder))
-    return runs
+                entry = Run(name, weights, protocol.absolute(), seed, folder)
+                if runs.setdefault(folder, entry) is not entry:
+                    raise ConfigError(
+                        f'{runs[folder]} and {entry} have the same names and would share {folder}: '
+                        'rename one, or give it once'
+                    )
+    return list(runs.values())
 
 
 def main_metric(result: dict) -> tuple[str, float]:

@@ -4,7 +4,7 @@
 import argparse
 from pathlib import Path
 
-from peridot.cli import run
+from peridot.cli import import_registering, run
 from peridot.hooks import export_checkpoint
 
 
@@ -13,7 +13,17 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument('checkpoint', help='checkpoint of tools/train.py, e.g. work_dirs/olivine_nus/epoch_40.pth')
     parser.add_argument('--out', help='file to write; by default backbone.pth beside the checkpoint')
+    parser.add_argument(
+        '--import',
+        dest='modules',
+        action='append',
+        default=[],
+        metavar='MODULE',
+        help='module of your own that registers the student (custom_imports of its config); may be repeated',
+    )
     args = parser.parse_args()
+    for name in args.modules:
+        import_registering(name, f'--import {name}')
     out = Path(args.out or Path(args.checkpoint).with_name('backbone.pth'))
     export_checkpoint(args.checkpoint, out)
     print(f'written: {out}')

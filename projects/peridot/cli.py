@@ -15,6 +15,7 @@ from pathlib import Path
 import torch
 from mmengine import dist
 from mmengine.config import Config, ConfigDict
+from torch.utils.data import DataLoader
 
 from peridot.catalog import create_command, dataset_of
 from peridot.errors import ConfigError, DataError, PeridotError
@@ -25,6 +26,11 @@ from peridot.walk import dicts_of
 
 # of the system, which only the user can fix
 _USERS_ERRORS = (errno.EACCES, errno.EROFS, errno.ENOSPC, errno.EDQUOT, errno.ENOTDIR, errno.EISDIR)
+# functions of mmengine that build what a config describes
+_BUILDERS = frozenset(
+    ('build_from_cfg', 'build_dataloader', 'build_train_loop', 'build_val_loop', 'build_test_loop', 'from_cfg')
+)
+_CHECK = 'check the settings of the config and --cfg-options'
 _BUILD_ERROR = re.compile(r'unexpected keyword argument|required positional argument|is not in the \S+ registry')
 
 
@@ -52,7 +58,9 @@ def line_of(error: Exception) -> str | None:
     if isinstance(error, OSError) and error.errno in _USERS_ERRORS:
         return f'{error.filename or "a file"}: {os.strerror(error.errno)}: fix that, or choose another folder'
     if isinstance(error, (KeyError, TypeError)) and _was_built(error):
-        return f'{last_line(error)}: check the settings of the config and --cfg-options'
+        return f'{last_line(error)}: {_CHECK}'
+    if isinstance(error, (AssertionError, TypeError, ValueError)):
+        return _refusal(error)
     return None
 
 
@@ -60,7 +68,22 @@ def _was_built(error: KeyError | TypeError) -> bool:
     """Whether a registry does not know a type, or a class of the config not an argument."""
     text = str(error.args[0]) if error.args else ''
     frames = {frame.name for frame in traceback.extract_tb(error.__traceback__)}
-    return bool(_BUILD_ERROR.search(text)) and not frames.isdisjoint(('build_from_cfg', 'build_dataloader'))
+    return bool(_BUILD_ERROR.search(text)) and not frames.isdisjoint(_BUILDERS)
+
+
+def _refusal(error: AssertionError | TypeError | ValueError) -> str | None:
+    """The line for values of a config that the `__init__` of a built class refuses; None for errors further inside."""
+    frames = [frame for frame, _ in traceback.walk_tb(error.__traceback__)]
+    builders = [index for index, frame in enumerate(frames) if frame.f_code.co_name in _BUILDERS]
+    if not builders or frames[-1].f_code.co_name != '__init__':
+        return None
+    inits = [frame for frame in frames[builders[-1] :] if frame.f_code.co_name == '__init__']
+    built, refusing = (frame.f_locals.get('self') for frame in (inits[0], inits[-1]))
+    # its own __init__ or an inherited one; a DataLoader leaves the batch size to its sampler
+    if built is not refusing and not isinstance(built, DataLoader):
+        return None
+    reason = last_line(error).rstrip('.') if str(error) else traceback.extract_tb(error.__traceback__)[-1].line
+    return f'{type(built).__name__}: {reason}: {_CHECK}'
 
 
 def _leave_process_group() -> None:
@@ -130,7 +153,7 @@ def parse_map_arguments(kind: str, generator: str) -> argparse.Namespace:
     parser.add_argument('--options', nargs='+', action=KeyValues, help='settings of the generator, as key=value')
     args = parser.parse_args()
     args.out = args.out or f'{folder}/{args.generator}'
-    args.options = {key: parse_value(text) for key, text in (args.options or {}).items()}
+    args.options = {key: parse_value(text, f'--options {key}') for key, text in (args.options or {}).items()}
     return args
 
 
@@ -193,7 +216,7 @@ def _read_config(path: str) -> Config:
 
 
 def _import_modules(config: Config) -> None:
-    """Import the config's `custom_imports`, which register classes.
+    """Import the config's `custom_imports`.
 
     Raises:
         ConfigError: One of them does not exist.
@@ -202,16 +225,30 @@ def _import_modules(config: Config) -> None:
     names = settings.get('imports', [])
     for name in [names] if isinstance(names, str) else names:
         try:
-            import_module(name)
-        except ModuleNotFoundError as error:
-            if settings.get('allow_failed_imports'):
-                continue
-            if not error.name or not f'{name}.'.startswith(f'{error.name}.'):
+            import_registering(name, f'custom_imports of {config.filename}')
+        except (ConfigError, ModuleNotFoundError):
+            if not settings.get('allow_failed_imports'):
                 raise
-            raise ConfigError(
-                f'custom_imports of {config.filename}: there is no module {name}: correct the name, or put the folder '
-                'that holds it into PYTHONPATH'
-            ) from None
+
+
+def import_registering(name: str, source: str) -> None:
+    """Import a module that registers classes.
+
+    Args:
+        name: Its name.
+        source: What names it, for the error.
+
+    Raises:
+        ConfigError: There is no such module.
+    """
+    try:
+        import_module(name)
+    except ModuleNotFoundError as error:
+        if not error.name or not f'{name}.'.startswith(f'{error.name}.'):
+            raise
+        raise ConfigError(
+            f'{source}: there is no module {name}: correct the name, or put the folder that holds it into PYTHONPATH'
+        ) from None
 
 
 def config_name(path: str | Path) -> str:
@@ -250,6 +287,11 @@ def load_runner_config(args: argparse.Namespace, training: bool = True) -> Confi
             # they are of the worker processes, and torch refuses them without
             part.pop('persistent_workers', None)
             part.pop('prefetch_factor', None)
+    wrapper = config.get('optim_wrapper') or {}
+    if wrapper.get('type') == 'OptimWrapper' and not getattr(args, 'amp', False):
+        # optim_wrapper.type=OptimWrapper on the command line leaves what a config has for mixed precision
+        for key in ('dtype', 'loss_scale', 'use_fsdp'):
+            wrapper.pop(key, None)
     config.work_dir = args.work_dir or config.get('work_dir') or f'work_dirs/{config_name(args.config)}'
     return config
 

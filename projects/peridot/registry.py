@@ -18,3 +18,15 @@ LOOPS = _child(upstream.LOOPS, 'peridot.evaluation')
 METRICS = _child(upstream.METRICS, 'peridot.evaluation')
 OPTIM_WRAPPER_CONSTRUCTORS = _child(upstream.OPTIM_WRAPPER_CONSTRUCTORS, 'peridot.optim')
 LABEL_GENERATORS = Registry('label generator', scope='peridot', locations=['peridot.labels'])
+
+
+def registered_types() -> set[str]:
+    """Every name that a `type` of a config can have without an import: in a registry, with its scope, its full path."""
+    registries, names = [item for item in vars(upstream).values() if isinstance(item, Registry)], set()
+    for registry in registries:
+        if registry.name == MODELS.name:
+            registry.import_from_location()
+        registries.extend(registry.children.values())
+        for name, item in registry.module_dict.items():
+            names |= {name, f'{registry.scope}.{name}', f'{item.__module__}.{item.__name__}'}
+    return names

@@ -1,11 +1,16 @@
 """The exported file: what it says about itself, and where it comes from."""
 
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
 import pytest
 import torch
 from mmengine.config import Config
-from peridot.errors import CheckpointError
+from peridot.errors import CheckpointError, ConfigError
 from peridot.hooks import CheckCheckpointHook, export_backbone, export_checkpoint
 from peridot.models.students import DetectorTrunk
+from peridot.registry import MODELS
 from peridot.weights import input_features
 from tiny import SECOND, SETTINGS, backbone, randomize, segmentor
 from torch import nn
@@ -103,6 +108,64 @@ def test_checkpoints_that_cannot_be_exported(checkpoint, change, text, tmp_path,
         export_checkpoint(tmp_path / 'epoch_1.pth', tmp_path / 'backbone.pth')
     assert '\n' not in str(error.value)
     assert not (tmp_path / 'backbone.pth').exists() and not (tmp_path / 'ran').exists()
+
+
+def with_student(checkpoint: dict, path: Path, **settings) -> Path:
+    """A file of the checkpoint with other settings of the student, and a module that its config imports."""
+    config = pretraining()
+    config.custom_imports = dict(imports=['own_student'])
+    config.model.student.update(settings)
+    torch.save(dict(checkpoint, meta=dict(cfg=config.pretty_text)), path)
+    return path
+
+
+@pytest.fixture
+def own_student(tmp_path, monkeypatch) -> Iterator[None]:
+    """A module of the user's, that registers a student."""
+    module = 'from peridot.models.students import SparseUNetStudent\nfrom peridot.registry import MODELS\n'
+    module += '@MODELS.register_module()\nclass OwnStudent(SparseUNetStudent):\n    pass\n'
+    (tmp_path / 'own_student.py').write_text(module)
+    monkeypatch.syspath_prepend(tmp_path)
+    yield
+    sys.modules.pop('own_student', None)
+    MODELS.module_dict.pop('OwnStudent', None)
+
+
+def test_a_student_of_ones_own_needs_its_module(checkpoint, own_student, tmp_path, run_tool):
+    path = with_student(checkpoint, tmp_path / 'epoch_1.pth', type='peridot.OwnStudent')
+    needs = r'epoch_1\.pth: its student needs peridot\.OwnStudent.* --import MODULE'
+    with pytest.raises(SystemExit, match=needs) as stop:
+        run_tool('export_backbone', path)
+    assert '\n' not in str(stop.value)
+    with pytest.raises(SystemExit, match=r'^error: --import own_studnet: there is no module own_studnet: .*PYTHONPATH'):
+        run_tool('export_backbone', path, '--import', 'own_studnet')
+    run_tool('export_backbone', path, '--import', 'own_student')
+    state = torch.load(tmp_path / 'backbone.pth', weights_only=True)['state_dict']
+    assert {f'student.{name}' for name in state} == checkpoint['state_dict'].keys() - {'heads.point.weight'}
+
+
+@pytest.mark.parametrize(
+    'settings',
+    [
+        dict(type='own_student.OwnStudent'),
+        dict(type='own_student'),
+        dict(_scope_='own_student'),
+        dict(norm=dict(type='os.getcwd')),
+    ],
+)
+def test_a_checkpoint_does_not_choose_what_is_imported(checkpoint, own_student, settings, tmp_path):
+    path = with_student(checkpoint, tmp_path / 'epoch_1.pth', **settings)
+    with pytest.raises(ConfigError, match=r'its student needs (own_student|os\.getcwd)'):
+        export_checkpoint(path, tmp_path / 'backbone.pth')
+    assert 'own_student' not in sys.modules
+
+
+def test_nor_does_its_scope(checkpoint, own_student, tmp_path):
+    checkpoint['meta']['cfg'] += "\ndefault_scope = 'own_student'\n"
+    torch.save(checkpoint, tmp_path / 'epoch_1.pth')
+    with pytest.raises(ConfigError, match='its student needs own_student'):
+        export_checkpoint(tmp_path / 'epoch_1.pth', tmp_path / 'backbone.pth')
+    assert 'own_student' not in sys.modules
 
 
 class Run:

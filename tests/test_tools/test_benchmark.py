@@ -103,3 +103,22 @@ def test_protocols_of_one_file_name_have_rows_of_their_own(tool, tmp_path):
 def test_missing_weights_end_it_before_the_first_run(tool, tmp_path):
     with pytest.raises(ConfigError, match=r'slidr: .*/none3\.pth does not exist'):
         tool['plan']([('random', None), ('slidr', f'{tmp_path}/none{{seed}}.pth')], [PROTOCOL], [3], tmp_path)
+
+
+def test_runs_of_one_name_do_not_share_a_folder(tool, tmp_path):
+    """The second would continue the first and take over its values."""
+    files = [tmp_path / name for name in ('a.pth', 'b.pth', 'a/p.py', 'b/p.py')]
+    for file in files:
+        file.parent.mkdir(exist_ok=True)
+        file.touch()
+    one, two, first, second = files
+    cases = [
+        ([('ours', str(one)), ('ours', str(two))], [PROTOCOL], [0], (one, two)),
+        ([('random', None)], [first, second], [0], (first, second)),
+        ([('random', None)], [PROTOCOL], [0, 0], ('seed 0,', 'seed 0,')),
+    ]
+    for networks, protocols, seeds, (this, that) in cases:
+        with pytest.raises(ConfigError, match=f'^.*{this}.* and .*{that}.*: rename one, or give it once$') as caught:
+            tool['plan'](networks, protocols, seeds, tmp_path / 'out')
+        assert '\n' not in str(caught.value)
+    assert len(tool['plan']([('ours', str(one)), ('other', str(one))], [first, PROTOCOL], [0, 1], tmp_path)) == 8

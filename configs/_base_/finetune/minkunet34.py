@@ -47,4 +47,5 @@ train_cfg = dict(max_epochs=epochs, val_interval=10)
 # a network without pre-training was trained with one learning rate: tools/benchmark.py sets these for it
 random_init_options = {'optim_wrapper.optimizer.lr': 0.05, 'optim_wrapper.paramwise_cfg': None}
 
-default_hooks = dict(checkpoint=dict(interval=1, max_keep_ckpts=1))
+# mmengine deletes the older one before it saves the next: a killed run continues from the other
+default_hooks = dict(checkpoint=dict(interval=1, max_keep_ckpts=2))

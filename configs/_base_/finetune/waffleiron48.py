@@ -88,5 +88,6 @@ random_init_options = {
     'optim_wrapper.paramwise_cfg': None,
 }
 
-default_hooks = dict(checkpoint=dict(interval=1, max_keep_ckpts=1))
+# mmengine deletes the older one before it saves the next: a killed run continues from the other
+default_hooks = dict(checkpoint=dict(interval=1, max_keep_ckpts=2))
 auto_scale_lr = dict(enable=False, base_batch_size=8)

@@ -23,3 +23,6 @@ train_dataloader = dict(
         )
     )
 )
+
+# mmdet3d saves the last epoch alone: a killed run could not continue
+default_hooks = dict(checkpoint=dict(interval=1, max_keep_ckpts=2))

@@ -9,9 +9,10 @@ from mmengine.registry import init_default_scope
 from torch import nn
 
 from peridot.checkpoints import read_checkpoint, state_of
-from peridot.errors import CheckpointError
+from peridot.errors import CheckpointError, ConfigError
 from peridot.files import atomic_path
-from peridot.registry import HOOKS, MODELS
+from peridot.registry import HOOKS, MODELS, registered_types
+from peridot.walk import dicts_of
 from peridot.weights import (
     LAYOUT,
     averaged_weights,
@@ -51,6 +52,7 @@ def export_checkpoint(checkpoint: str | Path, path: str | Path) -> None:
 
     Raises:
         CheckpointError: The file is absent, truncated or not a checkpoint of a pre-training run.
+        ConfigError: No imported module registers its student, or a part of it.
     """
     content = read_checkpoint(checkpoint)
     try:
@@ -61,7 +63,9 @@ def export_checkpoint(checkpoint: str | Path, path: str | Path) -> None:
         raise CheckpointError(
             f'{checkpoint} is not a checkpoint of a pre-training run of tools/train.py: {error}'
         ) from None
-    init_default_scope(config.get('default_scope', 'mmdet3d'))
+    scope = config.get('default_scope', 'mmdet3d')
+    _check_types(dict(_scope_=scope, student=built), checkpoint)
+    init_default_scope(scope)
     student = MODELS.build(built)
     wanted = student.state_dict()
     state = state_of(content, [f'student.{name}' for name in wanted])
@@ -71,6 +75,24 @@ def export_checkpoint(checkpoint: str | Path, path: str | Path) -> None:
     for name, value in wanted.items():
         value.copy_(state[name])
     export_backbone(student, path, text, input_features(config, student))
+
+
+def _check_types(settings: dict, checkpoint: str | Path) -> None:
+    """Refuse types and scopes that are not registered: mmengine imports and calls whatever a stranger's file names.
+
+    Raises:
+        ConfigError: There is one.
+    """
+    types = registered_types()
+    known = {'type': types, '_scope_': {name.partition('.')[0] for name in types if '.' in name}}
+    for part in dicts_of(settings):
+        for key, names in known.items():
+            name = part.get(key)
+            if isinstance(name, str) and name not in names:
+                raise ConfigError(
+                    f'{checkpoint}: its student needs {name}, which no imported module registers: if you trust the '
+                    'file, name the module with --import MODULE, and put the folder that holds it into PYTHONPATH'
+                )
 
 
 @HOOKS.register_module()

@@ -90,7 +90,7 @@ class SkipOverflowHook(Hook):
         if self._in_a_row >= self.limit:
             raise PeridotError(
                 f'{where}, as in the {self._in_a_row - 1} steps before: training stopped, none of them changed the '
-                'weights; leave --amp out, or set optim_wrapper.type=OptimWrapper (full precision) or a lower '
+                'weights; leave --amp out, or set optim_wrapper.type=OptimWrapper (full precision), or lower '
                 'optim_wrapper.optimizer.lr, then continue with --resume'
             )
         print_log(
