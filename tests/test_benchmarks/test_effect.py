@@ -1,14 +1,22 @@
 """benchmarks/effect.py without trainings: what it records, what it skips, what it writes."""
 
+import functools
 import importlib.util
 import json
 from pathlib import Path
 
 import pytest
+from mmengine.config import Config
 from peridot.demo.comparison import Comparison
 from PIL import Image
 
 REPO = Path(__file__).resolve().parents[2]
+
+
+class ReadOnce:
+    """In place of `Config`, whose files inherit from many others: each is read once for all tests."""
+
+    fromfile = staticmethod(functools.cache(Config.fromfile))
 
 
 @pytest.fixture
@@ -19,6 +27,7 @@ def effect(tmp_path, monkeypatch):
     spec.loader.exec_module(module)
     page = tmp_path / 'page.md'
     page.write_text('OLIVINE: <!--linear_probe_miou/olivine-->-<!--/-->')
+    monkeypatch.setattr(module, 'Config', ReadOnce)
     monkeypatch.setattr(module, 'OUT', tmp_path)
     monkeypatch.setattr(module, 'documents', lambda: [page])
     monkeypatch.setattr(module, 'commit', lambda: 'abc')

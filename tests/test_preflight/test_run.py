@@ -22,6 +22,12 @@ from peridot.registry import DATASETS
 from peridot.walk import dicts_of
 
 REPO = Path(__file__).resolve().parents[2]
+TINY = [
+    'model.student.backbone.base_channels=4',
+    'model.student.backbone.encoder_channels=[4,4,8,8]',
+    'model.student.backbone.decoder_channels=[8,8,8,8]',
+    'model.student.voxel_size=(0.5,0.5,0.5)',
+]
 
 
 @pytest.fixture
@@ -78,7 +84,7 @@ def test_a_probe_without_labels_is_switched_off_and_the_training_goes_on(root, r
         change_infos(root, split, lambda info: info.pop('pts_semantic_mask_path'))
     run_tool(
         'train', 'configs/demo/also_demo.py', '--data-root', root, '--work-dir', tmp_path / 'run',
-        '--cfg-options', 'train_cfg.max_epochs=1', 'train_dataloader.dataset.indices=1',
+        '--cfg-options', 'train_cfg.max_epochs=1', 'train_dataloader.dataset.indices=1', *TINY,
     )  # fmt: skip
     assert (tmp_path / 'run' / 'backbone.pth').is_file()
     log = next((tmp_path / 'run').glob('*/*.log')).read_text()
@@ -86,6 +92,7 @@ def test_a_probe_without_labels_is_switched_off_and_the_training_goes_on(root, r
     assert 'peridot.LinearProbeLoop is' in line and 'nuscenes_infos_val.pkl lack point labels' in line
     assert len(list((tmp_path / 'run/pictures').glob('*.png'))) == 2
     figures = ['--data-root', root, '--out', tmp_path / 'figures', '--samples', 1]
+    figures += ['--cfg-options', *TINY]
     run_tool('visualize', 'features', 'configs/demo/also_demo.py', tmp_path / 'run/epoch_1.pth', *figures)
     assert 'no t-SNE: the samples have no point labels' in capsys.readouterr().out
     assert len(list((tmp_path / 'figures').iterdir())) == 1
@@ -362,7 +369,7 @@ def test_a_test_goes_on_without_its_pictures(root, run_tool, tmp_path):
     """It draws them after its evaluation."""
     shutil.rmtree(root / 'samples/CAM_FRONT')
     small = ['val_cfg.fit_scans=1', 'val_dataloader.dataset.indices=1', 'val_dataloader.num_workers=0']
-    small += ['val_cfg.fit_dataloader.num_workers=0']
+    small += ['val_cfg.fit_dataloader.num_workers=0', *TINY]
     run_tool(
         'test', 'configs/demo/ppkt_demo.py', '--data-root', root, '--work-dir', tmp_path / 'run',
         '--cfg-options', *small,
