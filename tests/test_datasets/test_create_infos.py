@@ -243,6 +243,13 @@ def test_objects_of_other_infos_are_removed(kitti, lines, run_tool):
     run_tool('create_data', 'kitti', '--root', kitti)
     run_tool('create_data', 'kitti', '--root', kitti, '--no-gt-database')
     assert (kitti / 'kitti_dbinfos_train.pkl').is_file() and not lines
+    # as another program may have written them
+    infos = pickle.loads((kitti / 'kitti_infos_train.pkl').read_bytes())
+    for info in infos['data_list']:
+        info['images'] = {}
+    (kitti / 'kitti_infos_train.pkl').write_bytes(pickle.dumps(infos))
+    run_tool('create_data', 'kitti', '--root', kitti, '--no-gt-database')
+    assert (kitti / 'kitti_dbinfos_train.pkl').is_file() and not lines
     train, val = (kitti / f'ImageSets/{split}.txt' for split in ('train', 'val'))
     before, after = train.read_text(), val.read_text()
     train.write_text(after)

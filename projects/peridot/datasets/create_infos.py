@@ -30,6 +30,9 @@ from peridot.files import write_bytes
 if TYPE_CHECKING:
     from nuscenes.nuscenes import NuScenes
 
+# of a sample's info: what its objects are cut out with
+_OF_OBJECTS = ('token', 'sample_idx', 'lidar_points', 'lidar_sweeps', 'instances')
+
 
 def create_nuscenes_infos(
     root: str | os.PathLike,
@@ -223,9 +226,9 @@ def move_infos(paths: Sequence[Path], root: Path, entry: CatalogEntry, splits: C
 
 
 def _digest(path: Path) -> str:
-    """Hash of the samples of an info file; the metainfo lists other classes in the order of a set, which varies."""
+    """Hash of what objects are cut out with: clouds and boxes of the samples of an info file."""
     try:
-        samples = load(path)['data_list']
+        samples = [[info.get(key) for key in _OF_OBJECTS] for info in load(path)['data_list']]
     except Exception:  # a file of an earlier run may be damaged, or of another program
         return ''
     return hashlib.sha256(pickle.dumps(samples)).hexdigest()
