@@ -4,7 +4,7 @@
 Writes docs/results/streets.json (for every network a list over the seeds), streets.md and streets.png, and the numbers
 that README.md and docs quote from it. Every network is recorded as soon as it is done, with its commit and a hash of
 its settings: the same command continues where it stopped, also on another machine, and measures again what was made
-with other settings. A network takes about 10 minutes of a core, Drive&Segment 35, everything about 4 hours on 2 cores.
+with other settings. A network takes 10 to 15 minutes of a core, Drive&Segment 35.
 
     python benchmarks/effect.py
 """

@@ -250,7 +250,7 @@ DAMAGES = [
         r'all 2 sequences lack .*001/lidar/00.pkl.gz',
     ),
     (truncate('001/lidar/00.pkl.gz'), r'lidar/00.pkl.gz is damaged \(EOFError\)'),
-    (lambda root: (root / '001/meta/gps.json').write_text('{'), r'gps.json is no JSON file'),
+    (lambda root: (root / '001/meta/gps.json').write_text('{'), r'gps.json is not a JSON file'),
     (table_edit('001/lidar/00.pkl.gz', lambda t: t.drop(columns='d')), 'has no columns of numbers x, y, z, i, d'),
     (table_edit('001/lidar/00.pkl.gz', lambda t: t * np.nan), '00.pkl.gz has no point whose values are finite: unpack'),
     (table_edit('001/lidar/00.pkl.gz', lambda t: t[:0]), r'lidar/00.pkl.gz is empty: unpack'),

@@ -60,7 +60,7 @@ def test_ten_defects_are_named(defects, run_tool, tmp_path, capsys):
     for kind, name in {
         'intensities outside 0 to 255': names[3],
         'points farther than 1000 m': names[4],
-        'lidar2cam is no rotation': f'CAM_BACK of {names[8]}',
+        'lidar2cam is not a rotation': f'CAM_BACK of {names[8]}',
         'of the points fall on the image': f'CAM_BACK of {names[9]}',
         'images of CAM_FRONT not of 198x352': '(60x100)',
     }.items():

@@ -287,4 +287,4 @@ def _read_json(path: Path):
     except OSError:
         raise DataError(f'{path} is missing: {RESTORE}') from None
     except ValueError:
-        raise DataError(f'{path} is no JSON file: {RESTORE}') from None
+        raise DataError(f'{path} is not a JSON file: {RESTORE}') from None

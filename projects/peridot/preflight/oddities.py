@@ -73,7 +73,7 @@ def _load(info: dict, settings: Mapping) -> dict:
 def _odd_calibration(info: dict) -> Iterator[tuple[str, str]]:
     for camera, matrix, intrinsics in zip(info['cameras'], info['lidar2cam'], info['cam2img']):
         if not is_rotation(matrix[:3, :3]):
-            yield 'lidar2cam is no rotation', f'{camera} of {info["token"]}'
+            yield 'lidar2cam is not a rotation', f'{camera} of {info["token"]}'
         if intrinsics[0, 0] <= 0 or intrinsics[1, 1] <= 0:
             yield 'cam2img has no positive focal length', f'{camera} of {info["token"]}'
 

@@ -23,7 +23,7 @@ from peridot.datasets.rosbag.frames import FrameTree, moving_frames, pose_of
 from peridot.datasets.rosbag.messages import camera_entry, image_file, intensity_of, points_of
 from peridot.datasets.rosbag.sources import Sources, choose
 from peridot.errors import ConfigError, DataError
-from peridot.files import atomic_path
+from peridot.files import write_bytes
 
 # largest intensities of lidars
 _RANGES = (1, 255, 65535)
@@ -292,7 +292,7 @@ def _write_files(
         if suffix is None:
             suffix, data = image_file(message, topic)
             _check_size(data, infos.get(camera), topic)
-            _write_bytes(out / f'images/{camera}/{stamp}{suffix}', data)
+            write_bytes(out / f'images/{camera}/{stamp}{suffix}', data)
             existing[camera][str(stamp)] = suffix
         files.stamps[f'images/{camera}/{stamp}{suffix}'] = stamp
     return files
@@ -306,7 +306,7 @@ def _write_scan(out: Path, path: str, message: Any, topic: str, files: Files) ->
         if not len(points):
             files.scans += 1
             return
-        _write_bytes(out / path, points.tobytes())
+        write_bytes(out / path, points.tobytes())
     files.largest = max(files.largest, float(np.fromfile(out / path, np.float32)[3::4].max()))
     files.stamps[path] = nanoseconds(message)
 
@@ -335,9 +335,4 @@ def _shown(bag: Bag, topics, what: str, verbose: bool):
 
 
 def _write(path: Path, lines: Sequence[str]) -> None:
-    _write_bytes(path, ''.join(f'{line}\n' for line in lines).encode())
-
-
-def _write_bytes(path: Path, data: bytes) -> None:
-    with atomic_path(path) as temporary:
-        temporary.write_bytes(data)
+    write_bytes(path, ''.join(f'{line}\n' for line in lines).encode())
