@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from peridot.datasets.recordings.matching import match
+from peridot.datasets.recordings.matching import match, nearest_rows
 from peridot.datasets.recordings.recording import find_recordings
 from peridot.errors import DataError
 from tiny_recording import CAMERAS, PERIOD, SCANS, TinyRecording
@@ -143,3 +143,11 @@ def test_without_a_match_there_is_one_line(recording, damage, message):
     with pytest.raises(DataError, match=message) as error:
         matched(recording)
     assert '\n' not in str(error.value)
+
+
+def test_nearest_rows_are_those_of_a_search_through_all():
+    rng = np.random.default_rng(0)
+    for count in (1, 2, 9):
+        times, wanted = np.sort(rng.integers(0, 50, count)), rng.integers(-10, 60, 40)
+        found = times[nearest_rows(times, wanted)]
+        np.testing.assert_array_equal(found, [min(times, key=lambda time: (abs(time - t), time)) for t in wanted])

@@ -16,6 +16,7 @@ from tqdm import tqdm
 from peridot.catalog.argoverse2 import ARGOVERSE2
 from peridot.datasets.create_infos import check_writable, write_splits
 from peridot.datasets.missing import Findings, check_missing, finite_rows, first, report
+from peridot.datasets.recordings.matching import nearest_rows
 from peridot.errors import ConfigError, DataError
 from peridot.files import atomic_path
 from peridot.optional import import_package
@@ -235,7 +236,7 @@ def _images(root: Path, log: Path, sweeps: np.ndarray, poses: Poses, tolerance: 
     cam2img, ego2cam = _calibration(log / 'calibration', list(times))
     images = [{} for _ in sweeps]
     for camera, (name, stamps) in enumerate(times.items()):
-        nearest = stamps[abs(stamps - sweeps[:, None]).argmin(1)]
+        nearest = stamps[nearest_rows(stamps, sweeps)]
         ego, known = poses.at(nearest)
         lidar2cam = ego2cam[camera] @ np.linalg.inv(ego) @ poses.at(sweeps)[0]
         for row in np.flatnonzero(known & (abs(nearest - sweeps) <= tolerance * 1e9)):

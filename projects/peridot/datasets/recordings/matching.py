@@ -90,11 +90,21 @@ def _images_of(recording: Recording, camera: str, names: Sequence[str], toleranc
     files = sorted(images.values(), key=recording.times.get)
     times = np.array([recording.times[file] for file in files])
     wanted = np.array([recording.times[recording.scans[name]] for name in names])
-    later = np.searchsorted(times, wanted).clip(1, max(len(times) - 1, 1))
-    before, after = later - 1, later.clip(max=len(times) - 1)
-    nearest = np.where(abs(times[before] - wanted) <= abs(times[after] - wanted), before, after)
-    near = abs(times[nearest] - wanted) <= tolerance
-    return {name: files[row] for name, row, fits in zip(names, nearest, near) if fits}
+    rows = nearest_rows(times, wanted)
+    near = abs(times[rows] - wanted) <= tolerance
+    return {name: files[row] for name, row, fits in zip(names, rows, near) if fits}
+
+
+def nearest_rows(times: np.ndarray, wanted: np.ndarray) -> np.ndarray:
+    """Row of the time that is nearest to each wanted one, int64 (W,); the earlier of two that are equally near.
+
+    Args:
+        times: Numbers (T,), T >= 1, in ascending order.
+        wanted: Numbers (W,).
+    """
+    after = np.searchsorted(times, wanted).clip(max=len(times) - 1)
+    before = (after - 1).clip(min=0)
+    return np.where(abs(times[before] - wanted) <= abs(times[after] - wanted), before, after)
 
 
 def _nothing_matches(recording: Recording, camera: str, names: Sequence[str], tolerance: float) -> str:

@@ -16,6 +16,7 @@ from PIL import Image
 from tqdm import tqdm
 
 from peridot.datasets.recordings.calibration import CALIBRATION, read_json
+from peridot.datasets.recordings.matching import nearest_rows
 from peridot.datasets.recordings.recording import IMAGE_SUFFIXES
 from peridot.datasets.recordings.tables import POSES, TIMESTAMPS
 from peridot.datasets.rosbag.bag import Bag, nanoseconds
@@ -205,9 +206,7 @@ def _wanted(index: Index, sources: Sources, tolerance: float, bag: str) -> dict[
     wanted = {sources.lidar: set(scans.tolist())}
     for name, topic in sources.cameras.items():
         images = _sorted_stamps(index, topic, bag)
-        later = np.searchsorted(images, scans).clip(max=len(images) - 1)
-        before = (later - 1).clip(min=0)
-        nearest = np.where(abs(images[before] - scans) <= abs(images[later] - scans), images[before], images[later])
+        nearest = images[nearest_rows(images, scans)]
         gaps = abs(nearest - scans) / 1e9
         if gaps.min() > tolerance:
             raise DataError(
