@@ -3,6 +3,7 @@
 from peridot.weights.averaged import averaged_weights
 from peridot.weights.convert import KINDS, convert_checkpoint, write_openpcdet
 from peridot.weights.layout import LAYOUT, exported_state, sparse_kernels, to_mmcv, to_spconv
+from peridot.weights.minkowski import write_minkowski
 from peridot.weights.printed_config import literal_config
 from peridot.weights.report import LoadReport, compare, conflicts, misfits
 from peridot.weights.settings import input_features, settings_differences
@@ -28,6 +29,7 @@ __all__ = [
     'to_spconv',
     'unwrap',
     'verify_loading',
+    'write_minkowski',
     'write_openpcdet',
     'write_released',
 ]

@@ -13,7 +13,9 @@ from peridot.checkpoints import read_checkpoint, state_of
 from peridot.errors import CheckpointError
 from peridot.files import atomic_path
 from peridot.models.students import DetectorTrunk
+from peridot.weights.conversion import Conversion
 from peridot.weights.layout import LAYOUT, exported_state, sparse_kernels, to_spconv
+from peridot.weights.minkowski import res16unet
 from peridot.weights.printed_config import literal_config
 from peridot.weights.report import conflicts, misfits
 from peridot.weights.segmenter import released_segmenter
@@ -22,7 +24,7 @@ from peridot.weights.waffleiron import released_kind, scalr, segmenting_waffleir
 SECOND = 'mmdet3d::second/second_hv_secfpn_8xb6-80e_kitti-3d-3class.py'
 
 
-def openpcdet_second(state: Mapping[str, Tensor], content: Mapping) -> tuple[dict[str, Tensor], nn.Module, dict | None]:
+def openpcdet_second(state: Mapping[str, Tensor], content: Mapping) -> Conversion:
     """SECOND's trunk of OpenPCDet, as ALSO released it and as PV-RCNN uses it.
 
     Kernels may have the layout of spconv 2 or of spconv 1; other parts of the detector are left out.
@@ -38,7 +40,7 @@ def openpcdet_second(state: Mapping[str, Tensor], content: Mapping) -> tuple[dic
         older = ours in kernels and value.shape != wanted[ours].shape
         result[ours] = to_spconv(value) if older else value
     # the file gives neither voxel size nor range
-    return result, trunk, None
+    return Conversion(result, trunk)
 
 
 def _openpcdet_name(name: str) -> str | None:
@@ -91,9 +93,7 @@ def _to_openpcdet(name: str) -> str:
     return re.sub(r'^neck\.', 'backbone_2d.', name)
 
 
-def torchsparse_minkunet(
-    state: Mapping[str, Tensor], content: Mapping
-) -> tuple[dict[str, Tensor], nn.Module, dict | None]:
+def torchsparse_minkunet(state: Mapping[str, Tensor], content: Mapping) -> Conversion:
     """mmdet3d's MinkUNet on torchsparse.
 
     Raises:
@@ -111,7 +111,7 @@ def torchsparse_minkunet(
         )
     network = nn.Module()
     network.backbone = MinkUNetBackbone(**channels, num_stages=4, sparseconv_backend='spconv')
-    return result, network, _minkunet_settings(content, channels['in_channels'])
+    return Conversion(result, network, _minkunet_settings(content, channels['in_channels']))
 
 
 def _spconv_name(name: str) -> str:
@@ -174,14 +174,20 @@ def _minkunet_settings(content: Mapping, in_channels: int) -> dict | None:
     return dict(voxel_size=size, coordinates='cartesian', feature_columns=list(range(in_channels)))
 
 
-Converter = Callable[[Mapping[str, Tensor], Mapping], tuple[dict[str, Tensor], nn.Module, dict | None]]
-KINDS: dict[str, Converter] = {
+KINDS: dict[str, Callable[[Mapping[str, Tensor], Mapping], Conversion]] = {
     'also-second': openpcdet_second,
     'drive-and-segment': released_segmenter,
     'mmdet3d-torchsparse': torchsparse_minkunet,
+    'res16unet': res16unet,
     'scalr': scalr,
     'waffleiron': segmenting_waffleiron,
 }
+
+# readable if the user knows what the file does not say
+DEPTH_CONTRAST = (
+    "DepthContrast's Res16UNet, whose kernels have another order if a MinkowskiEngine before 0.5 wrote them; if it was "
+    'trained with 0.5, as by the authors of SLidR, set --kind res16unet'
+)
 
 # pattern of a tensor that only such a file has, and its kind or what to say about it; the first match counts
 SIGNATURES = (
@@ -192,10 +198,8 @@ SIGNATURES = (
     (r'(^|\.)backbone_3d\.', 'also-second'),
     (r'^decoder\.proj_patch$', 'drive-and-segment'),
     (r'^waffleiron\.(spatial|channel)_mix\.', 'waffleiron'),
-    (
-        r'(^|\.)conv0p1s1\.kernel$',
-        'a Res16UNet of MinkowskiEngine (SLidR, PPKT), whose stem has one convolution, not two',
-    ),
+    (r'^(module\.)?trunk\.2\.conv0p1s1\.kernel$', DEPTH_CONTRAST),
+    (r'(^|\.)conv0p1s1\.kernel$', 'res16unet'),
     (r'(^|\.)stem\.0\.kernel$', 'a MinkUNet of torchsparse with the names of SPVNAS (ALSO), which is not supported'),
     (
         r'^(backbone|middle_encoder|pts_middle_encoder)\..*\.weight$',
@@ -204,7 +208,7 @@ SIGNATURES = (
 )
 
 
-def convert_checkpoint(source: str | Path, path: str | Path, kind: str = 'auto') -> str:
+def convert_checkpoint(source: str | Path, path: str | Path, kind: str = 'auto') -> tuple[str, list[str]]:
     """Write the trunk of a foreign checkpoint for `load_from` or `init_cfg` of mmdet3d's configs.
 
     A segmentation head is kept with it, a pre-training head beside the weights, under `heads`.
@@ -215,7 +219,7 @@ def convert_checkpoint(source: str | Path, path: str | Path, kind: str = 'auto')
         kind: One of `KINDS`, or 'auto' to recognize it by its tensors' names.
 
     Returns:
-        The kind.
+        The kind, and what the user should know about the conversion, one line each.
 
     Raises:
         CheckpointError: The file cannot be read, is of another kind, or does not fit mmdet3d's network.
@@ -224,9 +228,10 @@ def convert_checkpoint(source: str | Path, path: str | Path, kind: str = 'auto')
     state = state_of(content)
     kind = _kind(state, content, source, kind)
     try:
-        found, network, settings = KINDS[kind](state, content)
+        conversion = KINDS[kind](state, content)
     except CheckpointError as error:
         raise CheckpointError(f'{source} is not converted: {error}') from None
+    found, network = conversion.state, conversion.network
     wanted = network.state_dict()
     first = next(iter([*conflicts(wanted, found), *misfits(network, found)]), None)
     if first is not None:
@@ -237,8 +242,8 @@ def convert_checkpoint(source: str | Path, path: str | Path, kind: str = 'auto')
         )
     meta = dict(
         layout=LAYOUT,
-        input_settings=settings,
-        input_features=None,
+        input_settings=conversion.settings,
+        input_features=conversion.features,
         source_config='',
         converted_from=kind,
     )
@@ -250,7 +255,7 @@ def convert_checkpoint(source: str | Path, path: str | Path, kind: str = 'auto')
         content['heads'] = {name.removeprefix('heads.'): value for name, value in heads.items()}
     with atomic_path(path) as temporary:
         torch.save(content, temporary)
-    return kind
+    return kind, conversion.notes
 
 
 def _kind(state: Mapping[str, Tensor], content: Mapping, source: str | Path, kind: str) -> str:
@@ -260,6 +265,8 @@ def _kind(state: Mapping[str, Tensor], content: Mapping, source: str | Path, kin
         (text for pattern, text in SIGNATURES if any(re.search(pattern, name) for name in state)),
         f'something unknown, with tensors like {next(iter(state), "none at all")}',
     )
+    if likeness == DEPTH_CONTRAST and kind == 'res16unet':
+        return kind
     if likeness == 'waffleiron':
         # a linear head may belong to either: an explicit choice takes precedence
         likeness = kind if kind in ('scalr', 'waffleiron') else released_kind(state, content)

@@ -11,6 +11,7 @@ from peridot.checkpoints import read_checkpoint, state_of
 from peridot.errors import CheckpointError
 from peridot.files import atomic_path
 from peridot.models.backbones import WaffleIron
+from peridot.weights.conversion import Conversion
 
 # keys of the weights in ScaLR's files: distilled networks, and networks that segment
 DISTILLED, SEGMENTING = ('model_point', 'model_points'), 'net'
@@ -39,7 +40,7 @@ def released_kind(state: Mapping[str, Tensor], content: Mapping) -> str:
     return 'waffleiron' if segments else 'scalr'
 
 
-def scalr(state: Mapping[str, Tensor], content: Mapping) -> tuple[dict[str, Tensor], nn.Module, dict]:
+def scalr(state: Mapping[str, Tensor], content: Mapping) -> Conversion:
     """A network of ScaLR (linear head) or ScaLR+ (hidden layer, GELU) and its distillation head.
 
     Raises:
@@ -63,10 +64,10 @@ def scalr(state: Mapping[str, Tensor], content: Mapping) -> tuple[dict[str, Tens
         num_neighbors=16,
         activation='gelu' if len(linear) == 2 else 'relu',
     )
-    return found, network, settings
+    return Conversion(found, network, settings)
 
 
-def segmenting_waffleiron(state: Mapping[str, Tensor], content: Mapping) -> tuple[dict[str, Tensor], nn.Module, dict]:
+def segmenting_waffleiron(state: Mapping[str, Tensor], content: Mapping) -> Conversion:
     """A WaffleIron that segments, with its head: stand-alone or fine-tuned after ScaLR.
 
     Its file gives neither the size of cells nor whether it has ReLU or GELU.
@@ -88,7 +89,8 @@ def segmenting_waffleiron(state: Mapping[str, Tensor], content: Mapping) -> tupl
         if name.startswith('classif.'):
             ours = name.replace(f'{layer}.', 'decode_head.conv_seg.').replace('classif.0.', 'decode_head.norm.')
             found[ours] = _linear(name, value)
-    return found, network, dict(voxel_size=0.1, feature_columns=[3, 4, 5, 6, 7], num_neighbors=16)
+    settings = dict(voxel_size=0.1, feature_columns=[3, 4, 5, 6, 7], num_neighbors=16)
+    return Conversion(found, network, settings)
 
 
 def _trunk(state: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], nn.Module]:

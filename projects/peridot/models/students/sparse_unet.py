@@ -1,4 +1,4 @@
-"""Student on voxels: a sparse U-Net of mmdet3d."""
+"""Student on voxels: a sparse U-Net."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -54,8 +54,8 @@ class SparseUNetStudent(nn.Module):
     ) -> None:
         super().__init__()
         self.backbone = MODELS.build(backbone)
-        # the network keeps no such number; 96 is the default of MinkUNetBackbone
-        self.out_channels = backbone.get('decoder_channels', [96])[-1]
+        # mmdet3d's MinkUNetBackbone keeps no such number; 96 is its default
+        self.out_channels = getattr(self.backbone, 'out_channels', backbone.get('decoder_channels', [96])[-1])
         self.voxel_size = tuple(voxel_size)
         self.coordinates = coordinates
         self.feature_columns = list(feature_columns)
@@ -76,9 +76,7 @@ class SparseUNetStudent(nn.Module):
         Returns:
             By name, `encoder0`, ..., `decoder0`, ...; the last are the student's features.
         """
-        stages = {f'encoder{i}': stage for i, stage in enumerate(self.backbone.encoder)}
-        stages |= {f'decoder{i}': stage[-1] for i, stage in enumerate(self.backbone.decoder)}
-        outputs = {}
+        stages, outputs = _stages(self.backbone), {}
         hooks = [m.register_forward_hook(partial(_record, outputs, name)) for name, m in stages.items()]
         voxels = voxelize(points, self.voxel_size, self.coordinates)
         try:
@@ -105,6 +103,14 @@ class SparseUNetStudent(nn.Module):
             coordinates=self.coordinates,
             feature_columns=self.feature_columns,
         )
+
+
+def _stages(backbone: nn.Module) -> dict[str, nn.Module]:
+    """Modules whose outputs are the stages of `peridot.Res16UNet` or of mmdet3d's `MinkUNetBackbone`."""
+    if hasattr(backbone, 'stages'):
+        return backbone.stages()
+    stages = {f'encoder{i}': stage for i, stage in enumerate(backbone.encoder)}
+    return stages | {f'decoder{i}': stage[-1] for i, stage in enumerate(backbone.decoder)}
 
 
 def _record(outputs: dict, name: str, layer: nn.Module, inputs: tuple, output) -> None:

@@ -1,0 +1,311 @@
+"""Files of SLidR and its relatives become our Res16UNet and go back; that it computes the same is tested with it."""
+
+import pickle
+from pathlib import Path
+
+import pytest
+import torch
+from mmengine.runner.checkpoint import load_checkpoint
+from peridot.errors import CheckpointError
+from peridot.models.backbones import Res16UNet
+from peridot.weights import convert_checkpoint, verify_loading, write_minkowski
+from torch import Tensor, nn
+
+NARROW = dict(stem_channels=4, channels=(4, 6, 8, 8, 8, 6, 6, 6), layers=(1, 1, 2, 1, 1, 1, 1, 1))
+CONFIG = dict(voxel_size=0.1, cylindrical_coordinates=True, dataset='nuscenes', model_n_out=8)
+
+
+def released_state(columns: int | None = 8, layers=NARROW['layers'], channels=NARROW['channels']) -> dict[str, Tensor]:
+    """Random weights with the names and shapes of the released code."""
+    generator = torch.Generator().manual_seed(0)
+    state = {}
+
+    def kernel(name: str, *shape: int) -> None:
+        state[f'{name}.kernel'] = torch.randn(shape, generator=generator)
+
+    def norm(name: str, width: int) -> None:
+        for key in ('weight', 'bias', 'running_mean', 'running_var'):
+            state[f'{name}.bn.{key}'] = torch.rand(width, generator=generator)
+        state[f'{name}.bn.num_batches_tracked'] = torch.tensor(7)
+
+    def blocks(name: str, width: int, out: int, number: int) -> None:
+        for j in range(number):
+            kernel(f'{name}.{j}.conv1', 27, width, out)
+            norm(f'{name}.{j}.norm1', out)
+            kernel(f'{name}.{j}.conv2', 27, out, out)
+            norm(f'{name}.{j}.norm2', out)
+            if width != out:
+                kernel(f'{name}.{j}.downsample.0', width, out)
+                norm(f'{name}.{j}.downsample.1', out)
+            width = out
+
+    kernel('conv0p1s1', 27, 1, 4)
+    norm('bn0', 4)
+    width = 4
+    for i in range(4):
+        kernel(f'conv{i + 1}p{2**i}s2', 8, width, width)
+        norm(f'bn{i + 1}', width)
+        blocks(f'block{i + 1}', width, channels[i], layers[i])
+        width = channels[i]
+    for i in range(4, 8):
+        kernel(f'convtr{i}p{2 ** (8 - i)}s2', 8, width, channels[i])
+        norm(f'bntr{i}', channels[i])
+        skip = channels[6 - i] if i < 7 else 4
+        blocks(f'block{i + 1}', channels[i] + skip, channels[i], layers[i])
+        width = channels[i]
+    if columns is not None:
+        kernel('final', width, columns)
+        state['final.bias'] = torch.randn(1, columns, generator=generator)
+    return state
+
+
+def saved(folder: Path, content: dict) -> Path:
+    """A file of the released code."""
+    path = folder / 'model.pt'
+    torch.save(content, path)
+    return path
+
+
+def prefixed(state: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    return {prefix + name: value for name, value in state.items()}
+
+
+def segmentor(**settings) -> nn.Module:
+    """A network with our backbone, as fine-tuning has it."""
+    network = nn.Module()
+    network.backbone = Res16UNet(**{**NARROW, **settings})
+    return network
+
+
+FORMS = {
+    'SLidR': lambda s: dict(model_points=s, model_images={'decoder.weight': torch.ones(2)}, epoch=50, config=CONFIG),
+    'SLidR downstream': lambda s: dict(model_points=s, config=CONFIG),
+    'Lightning, pre-training': lambda s: dict(
+        state_dict=prefixed(s, 'model_points.') | {'model_images.encoder.conv1.weight': torch.ones(3)}, epoch=1
+    ),
+    'Lightning, downstream': lambda s: dict(state_dict=prefixed(s, 'model.')),
+    'several GPUs': lambda s: dict(model_points=prefixed(s, 'module.')),
+    'encoder': lambda s: dict(state_dict=prefixed(s, 'encoder.')),
+    'CSC, two networks': lambda s: dict(
+        state_dict=prefixed({n: 0 * v for n, v in s.items()}, 'model_k.') | prefixed(s, 'model_q.')
+    ),
+    'weights alone': lambda s: s,
+    'half precision': lambda s: dict(model_points={n: v.half() if v.is_floating_point() else v for n, v in s.items()}),
+}
+
+
+@pytest.mark.parametrize('form', FORMS)
+def test_every_tensor_arrives(form, tmp_path):
+    state = released_state()
+    kind, notes = convert_checkpoint(saved(tmp_path, FORMS[form](state)), tmp_path / 'ours.pth')
+    assert kind == 'res16unet'
+    assert notes[0] == 'final.* of 8 columns is kept as heads.instance'
+    network = segmentor()
+    load_checkpoint(network, str(tmp_path / 'ours.pth'))
+    report = verify_loading(network, tmp_path / 'ours.pth')
+    assert len(report.arrived) == len(state) - 2
+    # a kernel of size 1 is read as it lies: reshaped, not transposed
+    shortcut = network.backbone.block2[0].downsample[0].weight
+    wanted = state['block2.0.downsample.0.kernel'].half().float() if 'half' in form else None
+    wanted = state['block2.0.downsample.0.kernel'] if wanted is None else wanted
+    assert shortcut.shape == (6, 1, 1, 1, 4)
+    torch.testing.assert_close(shortcut.detach().view(4, 6), wanted)
+
+
+def test_transposed_shortcuts_would_be_noticed(tmp_path):
+    state = released_state()
+    convert_checkpoint(saved(tmp_path, dict(model_points=state)), tmp_path / 'ours.pth')
+    network = segmentor()
+    load_checkpoint(network, str(tmp_path / 'ours.pth'))
+    x = torch.randn(5, 4)
+    weight = network.backbone.block2[0].downsample[0].weight.detach()
+    right = x @ state['block2.0.downsample.0.kernel']
+    torch.testing.assert_close(x @ weight.view(4, 6), right)
+    transposed = state['block2.0.downsample.0.kernel'].T.reshape(6, 1, 1, 1, 4)
+    assert (x @ transposed.reshape(4, 6) - right).abs().max() > 0.5
+
+
+@pytest.mark.parametrize('columns', [8, 17, 20, None])
+def test_round_trip_is_exact(columns, tmp_path):
+    state = released_state(columns)
+    source = saved(tmp_path, dict(model_points=state, config=CONFIG))
+    convert_checkpoint(source, tmp_path / 'ours.pth')
+    write_minkowski(tmp_path / 'ours.pth', tmp_path / 'again.pt')
+    again = torch.load(tmp_path / 'again.pt', weights_only=True)
+    assert list(again['model_points']) == list(state)
+    assert again['config'] == dict(voxel_size=0.1, cylindrical_coordinates=True)
+    for name, value in state.items():
+        found = again['model_points'][name]
+        if columns in (17, 20) and name.startswith('final.'):
+            # the column of unlabeled points
+            assert (found[..., 0] <= 0).all()
+            found, value = found[..., 1:], value[..., 1:]
+        assert torch.equal(found, value), name
+
+
+def test_a_fine_tuned_network_goes_back(tmp_path):
+    network = segmentor()
+    network.decode_head = nn.ModuleDict(dict(conv_seg=nn.Linear(6, 16)))
+    torch.save(dict(state_dict=network.state_dict(), meta=dict(epoch=1)), tmp_path / 'epoch_1.pth')
+    write_minkowski(tmp_path / 'epoch_1.pth', tmp_path / 'slidr.pt')
+    convert_checkpoint(tmp_path / 'slidr.pt', tmp_path / 'ours.pth')
+    other = segmentor()
+    other.decode_head = nn.ModuleDict(dict(conv_seg=nn.Linear(6, 16)))
+    load_checkpoint(other, str(tmp_path / 'ours.pth'))
+    for name, value in network.state_dict().items():
+        assert torch.equal(other.state_dict()[name], value), name
+
+
+def test_segmentation_head_keeps_the_order_of_the_classes(tmp_path):
+    state = released_state(17)
+    _, notes = convert_checkpoint(saved(tmp_path, dict(model_points=state)), tmp_path / 'ours.pth')
+    assert notes[0] == 'final.* of 17 columns is kept as decode_head.conv_seg, without unlabeled points'
+    content = torch.load(tmp_path / 'ours.pth', weights_only=True)
+    assert torch.equal(content['state_dict']['decode_head.conv_seg.weight'], state['final.kernel'].T[1:])
+    assert torch.equal(content['state_dict']['decode_head.conv_seg.bias'], state['final.bias'][0, 1:])
+
+
+def test_voxels_and_intensity_come_from_the_files_config(tmp_path):
+    convert_checkpoint(saved(tmp_path, dict(model_points=released_state(), config=CONFIG)), tmp_path / 'ours.pth')
+    meta = torch.load(tmp_path / 'ours.pth', weights_only=True)['meta']
+    assert meta['input_settings'] == dict(voxel_size=[0.1, 1.0, 0.1], coordinates='cylindrical', feature_columns=[3])
+    assert meta['input_features']['intensity_range'] == [0, 255]
+    cartesian = {**CONFIG, 'cylindrical_coordinates': False, 'voxel_size': 0.05, 'dataset': 'kitti'}
+    convert_checkpoint(saved(tmp_path, dict(model_points=released_state(), config=cartesian)), tmp_path / 'ours.pth')
+    meta = torch.load(tmp_path / 'ours.pth', weights_only=True)['meta']
+    assert meta['input_settings'] == dict(voxel_size=[0.05] * 3, coordinates='cartesian', feature_columns=[3])
+    assert meta['input_features'] is None
+    # ST-SLidR nests its config
+    nested = dict(model_points=released_state(), config=dict(trainer=CONFIG))
+    _, notes = convert_checkpoint(saved(tmp_path, nested), tmp_path / 'ours.pth')
+    assert 'does not say which voxels' in notes[-1]
+
+
+def test_further_heads_are_named_and_left_out(tmp_path):
+    heads = {
+        'final_class_level.kernel': torch.ones(6, 8),
+        'final_class_level.bias': torch.ones(1, 8),
+        'final_prototype.weight': torch.ones(3, 8),
+    }
+    source = saved(tmp_path, dict(model_points=released_state() | heads, config=CONFIG))
+    _, notes = convert_checkpoint(source, tmp_path / 'ours.pth')
+    assert notes[1:] == ['left out: final_class_level.*, final_prototype.*']
+    # HVDistill and IRC have no `final` of SLidR's form
+    other = released_state(None) | {'final_1.kernel': torch.ones(6, 8), 'final_triple.0.kernel': torch.ones(6, 8)}
+    _, notes = convert_checkpoint(saved(tmp_path, dict(model_points=other, config=CONFIG)), tmp_path / 'ours.pth')
+    assert notes == ['left out: final_1.*, final_triple.*']
+
+
+def without(state: dict[str, Tensor], part: str) -> dict[str, Tensor]:
+    return {name: value for name, value in state.items() if part not in name}
+
+
+def older(state: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Kernels of size 1 with three dimensions, as before MinkowskiEngine 0.5."""
+    return {n: v[None] if n.endswith('.kernel') and v.ndim == 2 else v for n, v in state.items()}
+
+
+BAD = {
+    'a level is missing': (lambda s: without(s, 'block3.'), r'Res16UNet of another shape: it has no block3\.0'),
+    'no stem': (lambda s: without(s, 'conv0p1s1'), 'something unknown, with tensors like bn0'),
+    'a tensor is missing': (
+        lambda s: without(s, 'block8.0.norm2.bn.running_var'),
+        r'block8\.0\.norm2\.running_var is absent in the file',
+    ),
+    'another kernel size within': (
+        lambda s: s | {'block1.0.conv1.kernel': torch.zeros(125, 4, 4)},
+        r'block1\.0\.conv1\.weight is \(4, 5, 5, 5, 4\) in the file',
+    ),
+    'not a cube': (lambda s: s | {'conv0p1s1.kernel': torch.zeros(26, 1, 4)}, '26 offsets, which is not a cube'),
+    'before 0.5': (older, 'before version 0.5'),
+    'DepthContrast': (lambda s: prefixed(s, 'trunk.2.'), 'set --kind res16unet'),
+    'optimizer only': (lambda s: {}, 'none at all'),
+}
+
+
+@pytest.mark.parametrize('case', BAD)
+def test_unreadable_file_is_named(case, tmp_path):
+    change, text = BAD[case]
+    source = saved(tmp_path, dict(model_points=change(released_state()), optimizer=dict(state={})))
+    with pytest.raises(CheckpointError, match=text) as error:
+        convert_checkpoint(source, tmp_path / 'ours.pth')
+    assert '\n' not in str(error.value) and str(source) in str(error.value)
+    assert not (tmp_path / 'ours.pth').exists()
+
+
+def test_depth_contrast_is_read_when_asked_for(tmp_path):
+    state = prefixed(released_state(None), 'trunk.2.') | {'trunk.0.other.weight': torch.ones(2)}
+    source = saved(tmp_path, dict(epoch=1, model=state, optimizer={}, train_criterion={}))
+    assert convert_checkpoint(source, tmp_path / 'ours.pth', 'res16unet')[0] == 'res16unet'
+
+
+@pytest.mark.parametrize(
+    'settings',
+    [dict(layers=(1,) * 8), dict(layers=(2,) * 8), dict(channels=(4, 6, 8, 8, 8, 8, 8, 8)), dict(stem_kernel=5)],
+    ids=['14', '18', 'A', 'stem 5'],
+)
+def test_another_member_of_the_family_is_refused_by_the_network(settings, tmp_path):
+    convert_checkpoint(saved(tmp_path, dict(model_points=released_state())), tmp_path / 'ours.pth')
+    network = segmentor(**settings)
+    load_checkpoint(network, str(tmp_path / 'ours.pth'))
+    with pytest.raises(CheckpointError, match='did not arrive'):
+        verify_loading(network, tmp_path / 'ours.pth')
+
+
+def test_members_of_the_family_are_read(tmp_path):
+    state = released_state(layers=(1,) * 8, channels=(4, 6, 8, 10, 8, 6, 8, 8))
+    convert_checkpoint(saved(tmp_path, dict(model_points=state)), tmp_path / 'ours.pth')
+    network = segmentor(layers=(1,) * 8, channels=(4, 6, 8, 10, 8, 6, 8, 8))
+    load_checkpoint(network, str(tmp_path / 'ours.pth'))
+    assert verify_loading(network, tmp_path / 'ours.pth').fraction == 1
+
+
+class Harmful:
+    def __reduce__(self):
+        return (print, ('code of a stranger runs',))
+
+
+def test_pickle_that_would_run_code(tmp_path, capsys):
+    path = tmp_path / 'model.pt'
+    path.write_bytes(pickle.dumps(dict(model_points=released_state(), config=Harmful())))
+    with pytest.raises(CheckpointError, match='save its state dict alone') as error:
+        convert_checkpoint(path, tmp_path / 'ours.pth')
+    assert '\n' not in str(error.value)
+    assert 'stranger' not in capsys.readouterr().out
+
+
+def test_other_networks_do_not_go_back(tmp_path):
+    torch.save(dict(state_dict={'backbone.conv_input.0.0.weight': torch.ones(2)}), tmp_path / 'other.pth')
+    with pytest.raises(CheckpointError, match='has no Res16UNet'):
+        write_minkowski(tmp_path / 'other.pth', tmp_path / 'out.pt')
+
+
+def test_tool_says_where_the_last_layer_went(tmp_path, run_tool, capsys):
+    source = saved(tmp_path, dict(model_points=released_state(), config=CONFIG))
+    run_tool('convert_checkpoint', source, '--out', tmp_path / 'ours.pth')
+    out = capsys.readouterr().out
+    assert out.startswith(f'written: {tmp_path / "ours.pth"} (res16unet)\nfinal.* of 8 columns')
+    run_tool('convert_checkpoint', tmp_path / 'ours.pth', '--out', tmp_path / 'slidr.pt', '--to', 'minkowski')
+    assert (tmp_path / 'slidr.pt').is_file()
+
+
+def test_names_and_shapes_are_the_released_ones(golden, tmp_path):
+    arrays = golden('res16unet34c_shapes')
+    shapes = {
+        str(name): tuple(int(n) for n in shape[:dims])
+        for name, shape, dims in zip(arrays['names'], arrays['shapes'], arrays['dims'])
+    }
+    state = {
+        name: torch.zeros(shape, dtype=torch.int64 if name.endswith('tracked') else torch.float32)
+        for name, shape in shapes.items()
+    }
+    convert_checkpoint(saved(tmp_path, dict(model_points=state)), tmp_path / 'ours.pth')
+    network = segmentor(
+        stem_channels=32, channels=(32, 64, 128, 256, 256, 128, 96, 96), layers=(2, 3, 4, 6, 2, 2, 2, 2)
+    )
+    assert len(network.state_dict()) == 372
+    load_checkpoint(network, str(tmp_path / 'ours.pth'))
+    assert verify_loading(network, tmp_path / 'ours.pth').fraction == 1
+    write_minkowski(tmp_path / 'ours.pth', tmp_path / 'again.pt')
+    again = torch.load(tmp_path / 'again.pt', weights_only=True)['model_points']
+    assert {name: tuple(value.shape) for name, value in again.items()} == shapes
