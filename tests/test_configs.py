@@ -41,6 +41,8 @@ METRICS = {
     'peridot.ZeroShotLoop': 'zero_shot/student/miou',
 }
 WAFFLEIRON = ('depth=3', 'channels=16')
+RES16UNET = ('stem_channels=8', 'channels=[8,8,16,16,16,16,8,8]', 'layers=[1,1,1,1,1,1,1,1]')
+NETWORKS = {'peridot.WaffleIron': WAFFLEIRON, 'peridot.Res16UNet': RES16UNET}
 MINKUNET = ('base_channels=8', 'encoder_channels=[8,8,16,16]', 'decoder_channels=[16,16,8,8]')
 ALL = {
     path.relative_to(REPO): Config.fromfile(path)
@@ -106,9 +108,17 @@ def moco_file(tmp_path_factory) -> Path:
     return path
 
 
+def innermost(dataset: dict, path: str) -> tuple[dict, str]:
+    """The dataset inside its wrappers, and its place in the config."""
+    while 'dataset' in dataset and isinstance(dataset.dataset, dict):
+        dataset, path = dataset.dataset, f'{path}.dataset'
+    return dataset, path
+
+
 def small_data(content: Config) -> list[str]:
     """One scan, the front camera, and maps that the test data have."""
-    datasets = {'train_dataloader.dataset': content.train_dataloader.dataset}
+    inner, place = innermost(content.train_dataloader.dataset, 'train_dataloader.dataset')
+    datasets = {place: inner}
     if content.train_dataloader.dataset.type == 'peridot.MixedDataset':
         parts = content.train_dataloader.dataset.datasets
         datasets = {f'train_dataloader.dataset.datasets.{i}': part for i, part in enumerate(parts)}
@@ -173,7 +183,8 @@ def small_model(config: Path, moco_file: Path, folder: Path) -> list[str]:
     if model.student.type == 'peridot.WaffleIronStudent':
         options += [f'model.student.backbone.{option}' for option in WAFFLEIRON]
     if model.student.type == 'peridot.SparseUNetStudent':
-        options += [f'model.student.backbone.{option}' for option in MINKUNET]
+        narrow = NETWORKS.get(model.student.backbone.type, MINKUNET)
+        options += [f'model.student.backbone.{option}' for option in narrow]
     if model.student.type == 'peridot.DetectorTrunk':
         options.append(f'model.student.detector={small_detector(model.student.detector, folder / "detector.py")}')
     if any('warmup' in scheduler for scheduler in content.param_scheduler):
@@ -189,7 +200,8 @@ def data_roots(content: Config, request) -> str:
     fixtures |= dict(kitti360='kitti360_root', once='once_root', argoverse2='argoverse2_root')
     fixtures |= dict(folder='superpixel_folder_root', demo_folder='superpixel_folder_root')
     fixtures |= dict(pandaset='pandaset_root', demo_semantickitti='semantickitti_root', demo_pandaset='pandaset_root')
-    parts = content.train_dataloader.dataset.get('datasets', [content.train_dataloader.dataset])
+    inner, _ = innermost(content.train_dataloader.dataset, '')
+    parts = inner.get('datasets', [inner])
     roots = {part.data_root.rstrip('/'): request.getfixturevalue(fixtures[Path(part.data_root).name]) for part in parts}
     return ','.join(f'{old}={new}' for old, new in roots.items())
 
@@ -204,7 +216,7 @@ def on_cpu(config: Path, content: Config, folder: Path) -> Path:
     return child
 
 
-@pytest.mark.parametrize('config', [path for path in ALL if not has_fraction(path)], ids=str)
+@pytest.mark.parametrize('config', [path for path in ALL if path in CONFIGS or not has_fraction(path)], ids=str)
 def test_config_builds_at_full_size(config, monkeypatch):
     """On the meta device, which holds no numbers; detectors compute with their grids while they are built."""
     monkeypatch.chdir(REPO)
@@ -243,11 +255,18 @@ def test_config_trains_and_evaluates(config, request, moco_file, tmp_path, run_t
     assert list((tmp_path / 'pictures').glob('*.png'))
 
 
-def innermost(dataset: dict, path: str) -> tuple[dict, str]:
-    """The dataset inside its wrappers, and its place in the config."""
-    while 'dataset' in dataset and isinstance(dataset.dataset, dict):
-        dataset, path = dataset.dataset, f'{path}.dataset'
-    return dataset, path
+@pytest.mark.parametrize('config', [path for path in CONFIGS if has_fraction(path)], ids=str)
+def test_pretraining_on_some_scenes(config, request, moco_file, tmp_path, run_tool):
+    """The published 600 scenes, where the test data have them all."""
+    root = request.getfixturevalue('labeled_root')
+    content = ALL[config]
+    run_tool('make_splits', 'nuscenes', '--root', root, '--scenes', 'parametrizing', '--percent', '100')
+    data = [option for option in small_data(content) if not option.endswith('indices=1')]
+    options = [*SMALL, *data, *small_model(config, moco_file, tmp_path), 'val_cfg=None']
+    options += ['val_dataloader=None', 'val_evaluator=None', 'train_cfg.val_interval=100']
+    run_tool('train', config, '--data-root', root, '--work-dir', tmp_path, '--cfg-options', *options)
+    lines = [json.loads(line) for line in next(tmp_path.glob('*/vis_data/scalars.json')).read_text().splitlines()]
+    assert len(lines) > 1 and lines[-1]['loss'] > 0
 
 
 @pytest.mark.parametrize('config', [path for path in FINETUNE if path in TRAINED or own_fraction(path)], ids=str)
@@ -259,10 +278,10 @@ def test_finetuning_trains_and_evaluates(config, request, tmp_path, run_tool, mo
     data = next(name for name in ('semantickitti', 'kitti', 'nuscenes') if dataset.ann_file.startswith(f'{name}_'))
     root = request.getfixturevalue({'nuscenes': 'objects_root'}.get(data, f'{data}_root'))
     options = [*SMALL_FINETUNE, f'{place}.indices=2', *['train_dataloader.dataset.split=None'] * own_fraction(config)]
-    if content.model.get('backbone', {}).get('type') == 'peridot.WaffleIron':
-        options += [*(f'model.backbone.{option}' for option in WAFFLEIRON), 'model.decode_head.channels=16']
-    elif 'decode_head' in content.model:
-        options += [*(f'model.backbone.{option}' for option in MINKUNET), 'model.decode_head.channels=8']
+    if 'decode_head' in content.model:
+        narrow = NETWORKS.get(content.model.backbone.type, MINKUNET)
+        options += [f'model.backbone.{option}' for option in narrow]
+        options.append(f'model.decode_head.channels={16 if narrow is WAFFLEIRON else 8}')
     for name in ('backbone', 'pts_backbone'):
         if 'layer_nums' in content.model.get(name, {}):
             options.append(f'model.{name}.layer_nums={[1] * len(content.model[name].layer_nums)}'.replace(' ', ''))

@@ -6,10 +6,11 @@ from peridot.models.batch import EncodedBatch
 from peridot.models.students import DetectorTrunk, VoxelFeatures
 from peridot.registry import MODELS
 from peridot.structures import Frames, Pairs
-from torch import nn
+from torch import Tensor, nn
 
 SECOND = 'mmdet3d::second/second_hv_secfpn_8xb6-80e_kitti-3d-3class.py'
 CENTERPOINT = 'mmdet3d::centerpoint/centerpoint_voxel01_second_secfpn_8xb4-cyclic-20e_nus-3d.py'
+NARROW_RES16UNET = dict(stem_channels=4, channels=(4, 6, 8, 8, 8, 6, 6, 6), layers=(1, 1, 2, 1, 1, 1, 1, 1))
 SETTINGS = dict(voxel_size=(0.5, 0.5, 0.5), coordinates='cartesian', feature_columns=(3,))
 
 
@@ -106,3 +107,49 @@ def segmentor(network: dict | None = None, **settings) -> torch.nn.Module:
 def trunk_and_detector(path: str) -> tuple[DetectorTrunk, torch.nn.Module]:
     """A detector's trunk as student, random in every tensor, and the detector."""
     return randomize(DetectorTrunk(path)), MODELS.build(Config.fromstring(f'_base_ = {path!r}', '.py').model)
+
+
+def released_state(
+    columns: int | None = 8, layers: tuple = NARROW_RES16UNET['layers'], channels: tuple = NARROW_RES16UNET['channels']
+) -> dict[str, Tensor]:
+    """Random weights of a Res16UNet with the names and shapes of SLidR's code; `columns` are those of its head."""
+    generator = torch.Generator().manual_seed(0)
+    state = {}
+
+    def kernel(name: str, *shape: int) -> None:
+        state[f'{name}.kernel'] = torch.randn(shape, generator=generator)
+
+    def norm(name: str, width: int) -> None:
+        for key in ('weight', 'bias', 'running_mean', 'running_var'):
+            state[f'{name}.bn.{key}'] = torch.rand(width, generator=generator)
+        state[f'{name}.bn.num_batches_tracked'] = torch.tensor(7)
+
+    def blocks(name: str, width: int, out: int, number: int) -> None:
+        for j in range(number):
+            kernel(f'{name}.{j}.conv1', 27, width, out)
+            norm(f'{name}.{j}.norm1', out)
+            kernel(f'{name}.{j}.conv2', 27, out, out)
+            norm(f'{name}.{j}.norm2', out)
+            if width != out:
+                kernel(f'{name}.{j}.downsample.0', width, out)
+                norm(f'{name}.{j}.downsample.1', out)
+            width = out
+
+    kernel('conv0p1s1', 27, 1, 4)
+    norm('bn0', 4)
+    width = 4
+    for i in range(4):
+        kernel(f'conv{i + 1}p{2**i}s2', 8, width, width)
+        norm(f'bn{i + 1}', width)
+        blocks(f'block{i + 1}', width, channels[i], layers[i])
+        width = channels[i]
+    for i in range(4, 8):
+        kernel(f'convtr{i}p{2 ** (8 - i)}s2', 8, width, channels[i])
+        norm(f'bntr{i}', channels[i])
+        skip = channels[6 - i] if i < 7 else 4
+        blocks(f'block{i + 1}', channels[i] + skip, channels[i], layers[i])
+        width = channels[i]
+    if columns is not None:
+        kernel('final', width, columns)
+        state['final.bias'] = torch.randn(1, columns, generator=generator)
+    return state

@@ -1,7 +1,8 @@
 #!/usr/bin/env python3
 """Fine-tune networks by protocols with several seeds, and compare them in one table.
 
-A network is `random` or NAME=FILE, a `backbone.pth`; `{seed}` in FILE stands for the seed.
+A network is `random` or NAME=FILE: a `backbone.pth`, or a file that tools/convert_checkpoint.py reads, which is
+converted on the way; `{seed}` in FILE stands for the seed.
 A protocol is a config of configs/finetune; minkunet34_nus/1pct.py gives the row minkunet34_nus_1pct. Results are kept:
 the same command continues interrupted runs and adds new ones. Writes results.json, table.md and plot.png.
 """
@@ -111,6 +112,16 @@ def parse_network(text: str) -> tuple[str, str | None]:
     return name, file or None
 
 
+def loadable_weights(name: str, weights: Path, out: Path) -> Path:
+    """The weights of a network, those of other programs converted below `out`."""
+    if not weights.is_file():
+        raise ConfigError(f'network {name}: {weights} does not exist (tools/train.py writes backbone.pth)')
+    # imported late: the help comes without mmdet3d
+    from peridot.weights import loadable
+
+    return loadable(weights, (out / 'converted').absolute())
+
+
 def plan(networks: list[tuple[str, str | None]], protocols: list[Path], seeds: list[int], out: Path) -> list[Run]:
     """List all runs; weights and configs must exist before the first one starts.
 
@@ -122,8 +133,8 @@ def plan(networks: list[tuple[str, str | None]], protocols: list[Path], seeds: l
         for protocol in protocols:
             for name, file in networks:
                 weights = None if file is None else Path(file.replace('{seed}', str(seed))).absolute()
-                if weights is not None and not weights.is_file():
-                    raise ConfigError(f'network {name}: {weights} does not exist (tools/train.py writes backbone.pth)')
+                if weights is not None:
+                    weights = loadable_weights(name, weights, out)
                 if not protocol.is_file():
                     raise ConfigError(f'protocol {protocol} not found: configs/finetune/ holds them')
                 folder = out.absolute() / config_name(protocol) / f'{name}_seed{seed}'

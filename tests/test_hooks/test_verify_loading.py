@@ -239,6 +239,16 @@ def test_run_from_weights_and_its_resumption(run, exported, tmp_path):
     assert 'compared by value' not in run(str(tmp_path / 'run1' / 'epoch_1.pth'), resume=True, epochs=2)
 
 
+@pytest.mark.parametrize('learned, warned', [((0, 255), True), ((0, 1), True), ((0, 10), False), (None, False)])
+def test_run_on_intensities_of_another_scale(student, run, learned, warned, tmp_path):
+    """The clouds have intensities up to 9."""
+    features = dict(dataset='x', columns=['intensity'], intensity_range=learned, normalization='none, as in the files')
+    export_backbone(student, tmp_path / 'backbone.pth', '', features)
+    log = run(str(tmp_path / 'backbone.pth'), epochs=2)
+    assert log.count('the largest of the first batch is') == warned
+    assert log.count('scale them (LoadPoints intensity_scale)') == warned
+
+
 def test_run_from_safetensors(run, exported, tmp_path):
     path = tmp_path / 'backbone.pth'
     save_file(torch.load(exported)['state_dict'], path)

@@ -9,54 +9,11 @@ from mmengine.runner.checkpoint import load_checkpoint
 from peridot.errors import CheckpointError
 from peridot.models.backbones import Res16UNet
 from peridot.weights import convert_checkpoint, verify_loading, write_minkowski
+from tiny import NARROW_RES16UNET as NARROW
+from tiny import released_state
 from torch import Tensor, nn
 
-NARROW = dict(stem_channels=4, channels=(4, 6, 8, 8, 8, 6, 6, 6), layers=(1, 1, 2, 1, 1, 1, 1, 1))
 CONFIG = dict(voxel_size=0.1, cylindrical_coordinates=True, dataset='nuscenes', model_n_out=8)
-
-
-def released_state(columns: int | None = 8, layers=NARROW['layers'], channels=NARROW['channels']) -> dict[str, Tensor]:
-    """Random weights with the names and shapes of the released code."""
-    generator = torch.Generator().manual_seed(0)
-    state = {}
-
-    def kernel(name: str, *shape: int) -> None:
-        state[f'{name}.kernel'] = torch.randn(shape, generator=generator)
-
-    def norm(name: str, width: int) -> None:
-        for key in ('weight', 'bias', 'running_mean', 'running_var'):
-            state[f'{name}.bn.{key}'] = torch.rand(width, generator=generator)
-        state[f'{name}.bn.num_batches_tracked'] = torch.tensor(7)
-
-    def blocks(name: str, width: int, out: int, number: int) -> None:
-        for j in range(number):
-            kernel(f'{name}.{j}.conv1', 27, width, out)
-            norm(f'{name}.{j}.norm1', out)
-            kernel(f'{name}.{j}.conv2', 27, out, out)
-            norm(f'{name}.{j}.norm2', out)
-            if width != out:
-                kernel(f'{name}.{j}.downsample.0', width, out)
-                norm(f'{name}.{j}.downsample.1', out)
-            width = out
-
-    kernel('conv0p1s1', 27, 1, 4)
-    norm('bn0', 4)
-    width = 4
-    for i in range(4):
-        kernel(f'conv{i + 1}p{2**i}s2', 8, width, width)
-        norm(f'bn{i + 1}', width)
-        blocks(f'block{i + 1}', width, channels[i], layers[i])
-        width = channels[i]
-    for i in range(4, 8):
-        kernel(f'convtr{i}p{2 ** (8 - i)}s2', 8, width, channels[i])
-        norm(f'bntr{i}', channels[i])
-        skip = channels[6 - i] if i < 7 else 4
-        blocks(f'block{i + 1}', channels[i] + skip, channels[i], layers[i])
-        width = channels[i]
-    if columns is not None:
-        kernel('final', width, columns)
-        state['final.bias'] = torch.randn(1, columns, generator=generator)
-    return state
 
 
 def saved(folder: Path, content: dict) -> Path:

@@ -10,8 +10,8 @@ from torch import nn
 from peridot.checkpoints import read_checkpoint
 from peridot.errors import CheckpointError
 from peridot.registry import HOOKS
-from peridot.weights import LoadReport, unwrap
-from peridot.weights.verify import check_arguments, verify_content, verify_loading
+from peridot.weights import LoadReport, other_intensities, unwrap
+from peridot.weights.verify import check_arguments, verify_content
 
 
 @HOOKS.register_module()
@@ -37,6 +37,8 @@ class VerifyLoadingHook(Hook):
         self._done = False
         # content of load_from, kept until it is checked
         self._loaded: Mapping | None = None
+        # what the weights were pre-trained on, until the first batch is compared with it
+        self._features: Mapping | None = None
 
     def before_run(self, runner) -> None:
         """Read local files before mmengine does, so that an absent or damaged one gives a one-line error."""
@@ -51,6 +53,15 @@ class VerifyLoadingHook(Hook):
     def before_train(self, runner) -> None:
         """Check before the first iteration."""
         self._check(runner, self.checkpoint)
+
+    def before_train_iter(self, runner, batch_idx: int, data_batch: dict | None = None) -> None:
+        """Compare the intensities of the first batch with those of pre-training."""
+        if self._features is not None:
+            points = data_batch['inputs'].get('points') or []
+            text = other_intensities(self._features, points)
+            if text:
+                print_log(text, 'current', logging.WARNING)
+            self._features = None
 
     def before_val(self, runner) -> None:
         """Check a validation without training."""
@@ -67,12 +78,14 @@ class VerifyLoadingHook(Hook):
         content, self._loaded = self._loaded, None
         if runner._resume and content is not None:
             return None
+        if content is None and initial is not None:
+            content = read_checkpoint(initial)
         if content is not None:
+            meta = content.get('meta')
+            self._features = meta.get('input_features') if isinstance(meta, Mapping) else None
             return verify_content(
-                unwrap(runner.model), content, str(runner._load_from), self.min_fraction, self.settings
+                unwrap(runner.model), content, str(runner._load_from or initial), self.min_fraction, self.settings
             )
-        if initial is not None:
-            return verify_loading(runner.model, initial, self.min_fraction, self.settings)
         print_log('no weights were loaded: the network starts from random ones', 'current')
         if any(_is_pretrained(module) for module in runner.model.modules()):
             text = 'except where init_cfg names a file, which VerifyLoadingHook(checkpoint=FILE) would check'

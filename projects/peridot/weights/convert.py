@@ -1,5 +1,6 @@
 """Converts weights of other programs to mmdet3d's names and our exported form, and back."""
 
+import hashlib
 import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -183,6 +184,7 @@ KINDS: dict[str, Callable[[Mapping[str, Tensor], Mapping], Conversion]] = {
     'waffleiron': segmenting_waffleiron,
 }
 
+OWN = "a checkpoint with mmdet3d's own names: give it to load_from as it is"
 # readable if the user knows what the file does not say
 DEPTH_CONTRAST = (
     "DepthContrast's Res16UNet, whose kernels have another order if a MinkowskiEngine before 0.5 wrote them; if it was "
@@ -201,10 +203,7 @@ SIGNATURES = (
     (r'^(module\.)?trunk\.2\.conv0p1s1\.kernel$', DEPTH_CONTRAST),
     (r'(^|\.)conv0p1s1\.kernel$', 'res16unet'),
     (r'(^|\.)stem\.0\.kernel$', 'a MinkUNet of torchsparse with the names of SPVNAS (ALSO), which is not supported'),
-    (
-        r'^(backbone|middle_encoder|pts_middle_encoder)\..*\.weight$',
-        "a checkpoint with mmdet3d's own names: give it to load_from as it is",
-    ),
+    (r'^(backbone|middle_encoder|pts_middle_encoder)\..*\.weight$', OWN),
 )
 
 
@@ -258,13 +257,40 @@ def convert_checkpoint(source: str | Path, path: str | Path, kind: str = 'auto')
     return kind, conversion.notes
 
 
-def _kind(state: Mapping[str, Tensor], content: Mapping, source: str | Path, kind: str) -> str:
-    if kind not in ('auto', *KINDS):
-        raise CheckpointError(f'kind {kind!r} is unknown: choose auto or one of {", ".join(KINDS)}')
-    likeness = next(
+def loadable(source: str | Path, folder: str | Path) -> Path:
+    """A file that mmdet3d's configs can load: the given one, or what `convert_checkpoint` makes of it.
+
+    Args:
+        source: File of ours, of mmdet3d, or of another program.
+        folder: Where a converted file is kept, named by the content of its source; it is converted once.
+
+    Raises:
+        CheckpointError: The file cannot be read or converted.
+    """
+    if _likeness(state_of(read_checkpoint(source))) == OWN:
+        return Path(source)
+    digest = hashlib.sha256()
+    with open(source, 'rb') as file:
+        while chunk := file.read(2**20):
+            digest.update(chunk)
+    converted = Path(folder) / f'{Path(source).stem}-{digest.hexdigest()[:12]}.pth'
+    if not converted.is_file():
+        convert_checkpoint(source, converted)
+    return converted
+
+
+def _likeness(state: Mapping[str, Tensor]) -> str:
+    """Kind of a file by the names of its tensors, or what to say about it."""
+    return next(
         (text for pattern, text in SIGNATURES if any(re.search(pattern, name) for name in state)),
         f'something unknown, with tensors like {next(iter(state), "none at all")}',
     )
+
+
+def _kind(state: Mapping[str, Tensor], content: Mapping, source: str | Path, kind: str) -> str:
+    if kind not in ('auto', *KINDS):
+        raise CheckpointError(f'kind {kind!r} is unknown: choose auto or one of {", ".join(KINDS)}')
+    likeness = _likeness(state)
     if likeness == DEPTH_CONTRAST and kind == 'res16unet':
         return kind
     if likeness == 'waffleiron':

@@ -1,7 +1,7 @@
 """Input settings of networks, which must be the same in pre-training and downstream."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from numbers import Number
 
 from torch import Tensor, nn
@@ -58,6 +58,30 @@ def _dataset_features(dataset: Mapping, student: nn.Module) -> dict | None:
 def _transform(dataset: Mapping, name: str) -> Mapping | None:
     """The settings of a transform of the pipeline."""
     return next((step for step in dataset.get('pipeline', []) if name in str(step.get('type'))), None)
+
+
+def other_intensities(features: Mapping | None, points: Sequence[Tensor]) -> str | None:
+    """What to say of clouds whose intensities have another scale than those that a network was pre-trained on.
+
+    Args:
+        features: `input_features` of the weights.
+        points: Clouds (N, >=4) as the network gets them, intensity in the fourth column.
+
+    Returns:
+        One line, or None where the scales agree or are not known.
+    """
+    features = features or {}
+    learned = features.get('intensity_range')
+    if not learned or not str(features.get('normalization')).startswith('none') or not points:
+        return None
+    largest = max(float(cloud[:, 3].max()) for cloud in points if len(cloud))
+    # the brightest points of a scan seldom reach the end of the range, but never stay this far below
+    if learned[1] / 20 < largest < learned[1] * 2:
+        return None
+    return (
+        f'the weights were pre-trained on intensities of {learned[0]:g} to {learned[1]:g}, and the largest of the '
+        f'first batch is {largest:.3g}: scale them (LoadPoints intensity_scale), unless the published protocol does not'
+    )
 
 
 def network_settings(network: nn.Module) -> dict[str, tuple[object, str]]:
