@@ -106,3 +106,16 @@ def segmentor(network: dict | None = None, **settings) -> torch.nn.Module:
 def trunk_and_detector(path: str) -> tuple[DetectorTrunk, torch.nn.Module]:
     """A detector's trunk as student, random in every tensor, and the detector."""
     return randomize(DetectorTrunk(path)), MODELS.build(Config.fromstring(f'_base_ = {path!r}', '.py').model)
+
+
+@torch.no_grad()
+def soften(network: nn.Module) -> nn.Module:
+    """Random weights and batch statistics of moderate size."""
+    generator = torch.Generator().manual_seed(0)
+    for name, value in network.state_dict().items():
+        if value.is_floating_point():
+            noise = torch.randn(value.shape, generator=generator)
+            fan_in = value[0].numel() if value.ndim > 1 else 1
+            positive = 'var' in name or (value.ndim == 1 and 'weight' in name)
+            value.copy_(noise.abs() * 0.3 + 0.5 if positive else noise / fan_in**0.5)
+    return network.eval()
