@@ -1,5 +1,10 @@
 """Files of weights as users have them: of torch or safetensors under any suffix, names that wrappers changed."""
 
+import sys
+from pathlib import Path, PurePosixPath
+from pickle import UnpicklingError
+from types import ModuleType
+
 import pytest
 import torch
 from peridot.checkpoints import is_safetensors, read_checkpoint, state_of, unwrapped_names
@@ -48,6 +53,40 @@ def test_what_cannot_be_read_is_one_line_with_the_right_advice(content, text, tm
     assert f'checkpoint {path} cannot be read, {text}' in str(error.value) and '\n' not in str(error.value)
     # torch's own message says how to unpickle everything
     assert 'weights_only' not in str(error.value)
+
+
+class EasyDict(dict):
+    """As easydict pickles it: the items twice, as those of a dict and as attributes."""
+
+    def __init__(self, **items):
+        for name, value in items.items():
+            self[name] = value
+            setattr(self, name, value)
+
+
+class Trap(EasyDict):
+    """A class of another name."""
+
+
+def test_config_of_another_program_is_read_as_plain_values(tmp_path, monkeypatch):
+    module = ModuleType('easydict')
+    module.EasyDict, module.Trap = EasyDict, Trap
+    monkeypatch.setattr(EasyDict, '__module__', 'easydict')
+    monkeypatch.setattr(Trap, '__module__', 'easydict')
+    monkeypatch.setitem(sys.modules, 'easydict', module)
+    config = EasyDict(DATASET=EasyDict(VOXEL_SIZE=0.05), SAVE_FOLDER=Path('output', 'run'))
+    torch.save(dict(state_dict=TENSORS, config=config), tmp_path / 'weights.pt')
+    torch.save(dict(state_dict=TENSORS, config=config, run=Trap(lr=1)), tmp_path / 'other.pt')
+    # nothing of the other program is imported
+    monkeypatch.delitem(sys.modules, 'easydict')
+    content = read_checkpoint(tmp_path / 'weights.pt')
+    assert content['config'] == dict(DATASET=dict(VOXEL_SIZE=0.05), SAVE_FOLDER=PurePosixPath('output/run'))
+    assert type(content['config']['SAVE_FOLDER']) is PurePosixPath and 'easydict' not in sys.modules
+    with pytest.raises(CheckpointError, match='it holds Python objects beside tensors'):
+        read_checkpoint(tmp_path / 'other.pt')
+    # and torch refuses these names elsewhere as before
+    with pytest.raises(UnpicklingError):
+        torch.load(tmp_path / 'weights.pt', weights_only=True)
 
 
 @pytest.mark.parametrize(

@@ -153,3 +153,16 @@ def released_state(
         kernel('final', width, columns)
         state['final.bias'] = torch.randn(1, columns, generator=generator)
     return state
+
+
+@torch.no_grad()
+def soften(network: nn.Module) -> nn.Module:
+    """Random weights and batch statistics of moderate size."""
+    generator = torch.Generator().manual_seed(0)
+    for name, value in network.state_dict().items():
+        if value.is_floating_point():
+            noise = torch.randn(value.shape, generator=generator)
+            fan_in = value[0].numel() if value.ndim > 1 else 1
+            positive = 'var' in name or (value.ndim == 1 and 'weight' in name)
+            value.copy_(noise.abs() * 0.3 + 0.5 if positive else noise / fan_in**0.5)
+    return network.eval()

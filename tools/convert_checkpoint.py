@@ -18,9 +18,11 @@ def main() -> None:
         '--kind',
         default='auto',
         choices=['auto', *KINDS],
-        help="also-second: SECOND's trunk of OpenPCDet (ALSO, also for PV-RCNN); drive-and-segment: its Segmenter; "
-        "mmdet3d-torchsparse: mmdet3d's MinkUNet; res16unet: network of SLidR, PPKT, OLIVINE and their relatives on "
-        'MinkowskiEngine; scalr: network of ScaLR or ScaLR+ with its distillation head; '
+        help="also-second: SECOND's trunk of OpenPCDet (ALSO, BEVContrast; also for PV-RCNN); drive-and-segment: its "
+        "Segmenter; mmdet3d-torchsparse: mmdet3d's MinkUNet; res16unet: network of SLidR, PPKT, OLIVINE and their "
+        'relatives on MinkowskiEngine; scalr: network of ScaLR or ScaLR+ with its distillation head; slidr-voxelnet: '
+        "sparse encoder of SLidR and OLIVINE for detectors; spvnas: MinkUNet with SPVNAS' names (ALSO, BEVContrast); "
+        'superflow: MinkUNet of SuperFlow and LiMoE; '
         'waffleiron: one that segments; auto recognizes them, other values refuse everything else',
     )
     parser.add_argument(

@@ -1,12 +1,14 @@
 """Reads checkpoint files, whatever program wrote them and whatever their suffix."""
 
 import zipfile
-from collections import Counter
+from collections import Counter, OrderedDict
 from collections.abc import Iterable, Mapping
-from pathlib import Path
+from contextlib import AbstractContextManager, nullcontext
+from pathlib import Path, PurePosixPath
 from pickle import UnpicklingError
 
 import torch
+from packaging.version import Version
 from safetensors.torch import load_file
 from torch import Tensor
 
@@ -16,10 +18,13 @@ from peridot.errors import CheckpointError
 STATES = ('state_dict', 'model_state', 'model_point', 'model_points', 'net', 'model', 'teacher')
 # parts of a tensor's name that come from wrappers: DataParallel and its relatives, torch.compile
 WRAPPERS = ('module', '_orig_mod')
+# what is read in place of classes that programs keep in a config beside the weights (BEVContrast): a dict and a path
+# that does not touch the disk
+STAND_INS = ((OrderedDict, 'easydict.EasyDict'), (PurePosixPath, 'pathlib.PosixPath'))
 
 
 def read_checkpoint(path: str | Path, what: str = 'checkpoint', hint: str = 'check the path') -> dict:
-    """Read a checkpoint, on the CPU; only tensors and plain values are unpickled.
+    """Read a checkpoint, on the CPU; only tensors, plain values and configs of `STAND_INS` are unpickled.
 
     Args:
         path: File of torch or safetensors; the content tells them apart, not the suffix.
@@ -33,7 +38,8 @@ def read_checkpoint(path: str | Path, what: str = 'checkpoint', hint: str = 'che
     if not path.is_file():
         raise CheckpointError(f'{what} {path} not found: {hint}')
     try:
-        content = _read(path)
+        with _stand_ins():
+            content = _read(path)
     except UnpicklingError as error:
         # torch's own message advises to unpickle everything
         fix = 'save its state dict alone (it holds Python objects beside tensors)'
@@ -97,6 +103,14 @@ def _read(path: Path) -> object:
     # opened here, because torch judges a path by its suffix
     with open(path, 'rb') as file:
         return torch.load(file, map_location='cpu', weights_only=True)
+
+
+def _stand_ins() -> AbstractContextManager:
+    """Names of foreign classes that may stand in a pickle, each read as a harmless class of another name."""
+    if Version(torch.__version__) < Version('2.6'):
+        # older versions know no other names: they refuse such files
+        return nullcontext()
+    return torch.serialization.safe_globals(list(STAND_INS))
 
 
 def _is_pickle(path: Path) -> bool:

@@ -13,7 +13,7 @@ from peridot.errors import ConfigError
 from peridot.models.backbones import Res16UNet
 from peridot.registry import MODELS
 from peridot.voxel_grid import padded_shape, shifted_to_grid
-from peridot.weights.minkowski import _spconv, res16unet
+from peridot.weights.minkowski import from_minkowski, res16unet
 from spconv.pytorch import SparseConv3d, SparseConvTensor, SparseInverseConv3d, SubMConv3d
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -287,7 +287,7 @@ def test_layers_equal_minkowski_engine(golden):
         arrays = golden(f'minkowski_conv_{name}')
         layer = layer.double()
         with torch.no_grad():
-            layer.weight.copy_(_spconv('a.kernel', torch.from_numpy(arrays['weight::kernel']).double()))
+            layer.weight.copy_(from_minkowski('a.kernel', torch.from_numpy(arrays['weight::kernel']).double()))
             if layer.bias is not None:
                 layer.bias.copy_(torch.from_numpy(arrays['weight::bias'])[0])
         coords = shifted(arrays['coordinates'])
@@ -302,7 +302,7 @@ def test_layers_equal_minkowski_engine(golden):
         assert relative(out.features, arrays['output'][order]) < 2e-7
         (out.features * torch.from_numpy(arrays['cotangent'])[order]).sum().backward()
         assert relative(features.grad, arrays['grad_input']) < 2e-7
-        wanted = _spconv('a.kernel', torch.from_numpy(arrays['grad::kernel']).double())
+        wanted = from_minkowski('a.kernel', torch.from_numpy(arrays['grad::kernel']).double())
         assert relative(layer.weight.grad, wanted) < 2e-7
 
 

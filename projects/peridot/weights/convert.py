@@ -6,46 +6,58 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import torch
-from mmdet3d.models import MinkUNetBackbone
 from mmengine.registry import init_default_scope
-from torch import Tensor, nn
+from torch import Tensor
 
 from peridot.checkpoints import read_checkpoint, state_of
 from peridot.errors import CheckpointError
 from peridot.files import atomic_path
 from peridot.models.students import DetectorTrunk
-from peridot.weights.conversion import Conversion
+from peridot.weights.conversion import UNKNOWN_VOXELS, Conversion, left_out, network_of
 from peridot.weights.layout import LAYOUT, exported_state, sparse_kernels, to_spconv
 from peridot.weights.minkowski import res16unet
-from peridot.weights.printed_config import literal_config
 from peridot.weights.report import conflicts, misfits
 from peridot.weights.segmenter import released_segmenter
+from peridot.weights.torchsparse import spvnas_minkunet, superflow_minkunet, torchsparse_minkunet
 from peridot.weights.waffleiron import released_kind, scalr, segmenting_waffleiron
 
 SECOND = 'mmdet3d::second/second_hv_secfpn_8xb6-80e_kitti-3d-3class.py'
 
 
 def openpcdet_second(state: Mapping[str, Tensor], content: Mapping) -> Conversion:
-    """SECOND's trunk of OpenPCDet, as ALSO released it and as PV-RCNN uses it.
+    """SECOND's trunk of OpenPCDet, as ALSO and BEVContrast released it and as PV-RCNN uses it.
 
     Kernels may have the layout of spconv 2 or of spconv 1; other parts of the detector are left out.
     """
+    return _second(network_of(state, 'backbone_3d.conv_input.0.weight'), 'neck')
+
+
+def slidr_voxelnet(state: Mapping[str, Tensor], content: Mapping) -> Conversion:
+    """SLidR's VoxelNet: the sparse encoder of SECOND's trunk. It has no layers on the ground plane."""
+    state = network_of(state, 'conv_input.0.weight')
+    state = {f'backbone_3d.{name}' if name.startswith('conv') else name: value for name, value in state.items()}
+    conversion = _second(state, 'middle_encoder')
+    conversion.notes.append("it has no 2D layers: the detector's backbone and neck start from random weights")
+    return conversion
+
+
+def _second(state: Mapping[str, Tensor], read_after: str) -> Conversion:
+    """SECOND's trunk, from tensors with OpenPCDet's names; `read_after` as in `DetectorTrunk`."""
     init_default_scope('mmdet3d')
-    trunk = DetectorTrunk(SECOND)
+    trunk = DetectorTrunk(SECOND, read_after)
     wanted, kernels = trunk.state_dict(), sparse_kernels(trunk)
+    names = {name: _openpcdet_name(name) for name in state}
     result = {}
-    for name, value in state.items():
-        ours = _openpcdet_name(name)
-        if ours is None:
-            continue
-        older = ours in kernels and value.shape != wanted[ours].shape
-        result[ours] = to_spconv(value) if older else value
-    # the file gives neither voxel size nor range
-    return Conversion(result, trunk)
+    for name, ours in names.items():
+        if ours is not None:
+            older = ours in kernels and state[name].shape != wanted[ours].shape
+            result[ours] = to_spconv(state[name]) if older else state[name]
+    notes = [*left_out(name for name in names if names[name] is None), UNKNOWN_VOXELS]
+    return Conversion(result, trunk, notes=notes)
 
 
 def _openpcdet_name(name: str) -> str | None:
-    part = re.search(r'(?:^|\.)backbone_(2d|3d)\.(.+)$', name)
+    part = re.match(r'backbone_(2d|3d)\.(.+)$', name)
     if part is None:
         return None
     dimensions, rest = part.groups()
@@ -94,93 +106,15 @@ def _to_openpcdet(name: str) -> str:
     return re.sub(r'^neck\.', 'backbone_2d.', name)
 
 
-def torchsparse_minkunet(state: Mapping[str, Tensor], content: Mapping) -> Conversion:
-    """mmdet3d's MinkUNet on torchsparse.
-
-    Raises:
-        CheckpointError: It is a MinkUNetV2 or has bottleneck blocks.
-    """
-    result = {}
-    for name, value in state.items():
-        if name.startswith('backbone.'):
-            result[_spconv_name(name)] = _spconv_kernel(value) if name.endswith('.kernel') else value
-    channels = _minkunet_channels(result)
-    head = state.get('decode_head.conv_seg.weight')
-    if head is not None and head.shape[1] != channels['decoder_channels'][-1]:
-        raise CheckpointError(
-            "it looks like mmdet3d's MinkUNetV2, whose point features mix several levels: it has no spconv form"
-        )
-    network = nn.Module()
-    network.backbone = MinkUNetBackbone(**channels, num_stages=4, sparseconv_backend='spconv')
-    return Conversion(result, network, _minkunet_settings(content, channels['in_channels']))
-
-
-def _spconv_name(name: str) -> str:
-    name = re.sub(r'\.kernel$', '.weight', name)
-    block = re.match(r'(backbone\.(?:encoder\.\d+\.[1-9]\d*|decoder\.\d+\.1\.\d+))\.net\.(\d+)\.(.+)$', name)
-    if block:
-        layer = {'0': 'conv1', '1': 'bn1', '3': 'conv2', '4': 'bn2'}.get(block[2])
-        if layer is None:
-            raise CheckpointError(
-                f"it is a MinkUNet with bottleneck blocks ({name}), which mmdet3d's spconv form lacks"
-            )
-        return f'{block[1]}.{layer}.{block[3]}'
-    return name.replace('.net.', '.')
-
-
-def _spconv_kernel(kernel: Tensor) -> Tensor:
-    """torchsparse's kernel (K, in, out), or (in, out) for K = 1, as spconv's (out, X, Y, Z, in).
-
-    torchsparse (1.4 to 2.1) enumerates the offsets of odd kernels with x fastest, as MinkowskiEngine does, and
-    those of even ones with z fastest. spconv multiplies by kernels of size 1 without transposing them.
-    """
-    if kernel.ndim == 2:
-        return kernel.reshape(kernel.shape[1], 1, 1, 1, kernel.shape[0])
-    size = round(len(kernel) ** (1 / 3))
-    if size**3 != len(kernel):
-        raise CheckpointError(f'it has a kernel of {len(kernel)} offsets, which is not a cube')
-    cube = kernel.reshape(size, size, size, *kernel.shape[1:])
-    return cube.permute(4, 2, 1, 0, 3) if size % 2 else cube.permute(4, 0, 1, 2, 3)
-
-
-def _minkunet_channels(state: Mapping[str, Tensor]) -> dict:
-    """Arguments of `MinkUNetBackbone`, from the shapes of its weights."""
-
-    def blocks(pattern: str) -> int:
-        return len({m[1] for m in map(re.compile(pattern).match, state) if m})
-
-    try:
-        stem = state['backbone.conv_input.0.0.weight']
-        return dict(
-            in_channels=stem.shape[-1],
-            base_channels=stem.shape[0],
-            encoder_channels=[state[f'backbone.encoder.{i}.1.conv1.weight'].shape[0] for i in range(4)],
-            encoder_blocks=[blocks(rf'backbone\.encoder\.{i}\.([1-9]\d*)\.') for i in range(4)],
-            decoder_channels=[state[f'backbone.decoder.{i}.0.0.weight'].shape[0] for i in range(4)],
-            decoder_blocks=[blocks(rf'backbone\.decoder\.{i}\.1\.(\d+)\.') for i in range(4)],
-        )
-    except KeyError as error:
-        raise CheckpointError(f'it looks like a MinkUNet of another shape: it has no {error.args[0]}') from None
-
-
-def _minkunet_settings(content: Mapping, in_channels: int) -> dict | None:
-    try:
-        model = literal_config(content['meta']['cfg']).model
-        if model.data_preprocessor.voxel_type != 'minkunet':
-            return None
-        size = list(model.data_preprocessor.voxel_layer.voxel_size)
-    except (AttributeError, KeyError, TypeError, ValueError):
-        # older checkpoints and those of other programs do not have it
-        return None
-    return dict(voxel_size=size, coordinates='cartesian', feature_columns=list(range(in_channels)))
-
-
 KINDS: dict[str, Callable[[Mapping[str, Tensor], Mapping], Conversion]] = {
     'also-second': openpcdet_second,
     'drive-and-segment': released_segmenter,
     'mmdet3d-torchsparse': torchsparse_minkunet,
     'res16unet': res16unet,
     'scalr': scalr,
+    'slidr-voxelnet': slidr_voxelnet,
+    'spvnas': spvnas_minkunet,
+    'superflow': superflow_minkunet,
     'waffleiron': segmenting_waffleiron,
 }
 
@@ -195,14 +129,16 @@ DEPTH_CONTRAST = (
 SIGNATURES = (
     (r'^student\.', 'a checkpoint of a pre-training run of this package: use tools/export_backbone.py'),
     (r'^backbone\..*\.bn\.running_mean$', "mmdet3d's MinkUNet on MinkowskiEngine, which is not supported"),
-    (r'^backbone\.point_transforms\.', "mmdet3d's SPVCNN, whose point branch has no spconv form"),
+    (r'(^|\.)point_transforms\.', 'an SPVCNN, whose point branch has no spconv form'),
     (r'^backbone\.conv_input\.0\.net\.0\.kernel$', 'mmdet3d-torchsparse'),
+    (r'(^|\.)conv0\.0\.conv\.kernel$', 'superflow'),
     (r'(^|\.)backbone_3d\.', 'also-second'),
+    (r'^(model_points\.)?conv_input\.0\.weight$', 'slidr-voxelnet'),
     (r'^decoder\.proj_patch$', 'drive-and-segment'),
     (r'^waffleiron\.(spatial|channel)_mix\.', 'waffleiron'),
     (r'^(module\.)?trunk\.2\.conv0p1s1\.kernel$', DEPTH_CONTRAST),
     (r'(^|\.)conv0p1s1\.kernel$', 'res16unet'),
-    (r'(^|\.)stem\.0\.kernel$', 'a MinkUNet of torchsparse with the names of SPVNAS (ALSO), which is not supported'),
+    (r'(^|\.)stem\.0\.kernel$', 'spvnas'),
     (r'^(backbone|middle_encoder|pts_middle_encoder)\..*\.weight$', OWN),
 )
 

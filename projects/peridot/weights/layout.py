@@ -1,8 +1,10 @@
-"""The two layouts of sparse kernels."""
+"""The layouts of sparse kernels."""
 
 from collections.abc import Iterable, Mapping
 
 from torch import Tensor, nn
+
+from peridot.errors import CheckpointError
 
 # description of the layout in exported files
 LAYOUT = 'sparse kernels as (D, H, W, in, out), read by mmdet3d through load_from and init_cfg'
@@ -23,6 +25,33 @@ def to_mmcv(kernel: Tensor) -> Tensor:
 def to_spconv(kernel: Tensor) -> Tensor:
     """Permute a kernel from (D, H, W, in, out) to (out, D, H, W, in)."""
     return kernel.permute(kernel.ndim - 1, *range(kernel.ndim - 1))
+
+
+def rows_to_spconv(name: str, kernel: Tensor, first_fastest: bool = True) -> Tensor:
+    """A kernel with one row for each offset, as spconv 2's (out, c1, c2, c3, in).
+
+    Args:
+        name: Its name, for the error.
+        kernel: (K^3, in, out), or (in, out) for K = 1.
+        first_fastest: Whether the first axis runs fastest through the offsets; otherwise the last one does.
+
+    Raises:
+        CheckpointError: The offsets are no cube.
+    """
+    if kernel.ndim == 2:
+        # spconv multiplies by kernels of size 1 without transposing them
+        return kernel.reshape(kernel.shape[1], 1, 1, 1, kernel.shape[0])
+    size = kernel_size(name, kernel)
+    cube = kernel.reshape(size, size, size, *kernel.shape[1:])
+    return cube.permute(4, 2, 1, 0, 3) if first_fastest else cube.permute(4, 0, 1, 2, 3)
+
+
+def kernel_size(name: str, kernel: Tensor) -> int:
+    """Edge length of a kernel (K^3, in, out); a CheckpointError names one that is no cube."""
+    size = round(len(kernel) ** (1 / 3))
+    if size**3 != len(kernel):
+        raise CheckpointError(f'its {name} has {len(kernel)} offsets, which is not a cube')
+    return size
 
 
 def exported_state(state: Mapping[str, Tensor], kernels: Iterable[str]) -> dict[str, Tensor]:

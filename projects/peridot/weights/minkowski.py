@@ -11,8 +11,8 @@ from peridot.checkpoints import read_checkpoint, state_of
 from peridot.errors import CheckpointError
 from peridot.files import atomic_path
 from peridot.models.backbones import Res16UNet
-from peridot.weights.conversion import Conversion
-from peridot.weights.layout import to_spconv
+from peridot.weights.conversion import UNKNOWN_VOXELS, Conversion, left_out, network_of
+from peridot.weights.layout import kernel_size, rows_to_spconv, to_spconv
 
 STEM = 'conv0p1s1.kernel'
 TRUNK = re.compile(r'(conv|bn|convtr|bntr|block)\d')
@@ -28,36 +28,25 @@ def res16unet(state: Mapping[str, Tensor], content: Mapping) -> Conversion:
     Raises:
         CheckpointError: It lacks a part, or its kernels are those of a MinkowskiEngine before 0.5.
     """
-    prefix = trunk_prefix(state)
-    state = {name.removeprefix(prefix): value for name, value in state.items() if name.startswith(prefix)}
+    state = network_of(state, STEM)
     network = nn.Module()
     with torch.device('meta'):
         network.backbone = Res16UNet(**_arguments(state))
-    found = {f'backbone.{_our_name(name)}': _spconv(name, v) for name, v in state.items() if TRUNK.match(name)}
-    heads = dict.fromkeys(name.split('.')[0] for name in state if not TRUNK.match(name))
+    found = {f'backbone.{_our_name(name)}': from_minkowski(name, v) for name, v in state.items() if TRUNK.match(name)}
+    heads = [name for name in state if not TRUNK.match(name)]
     notes = []
     if {'final.kernel', 'final.bias'} <= state.keys():
         found.update(_head(network, state))
-        del heads['final']
+        heads = [name for name in heads if not name.startswith('final.')]
         kept = 'decode_head.conv_seg, without unlabeled points' if hasattr(network, 'decode_head') else 'heads.instance'
         notes.append(f'final.* of {state["final.kernel"].shape[1]} columns is kept as {kept}')
-    if heads:
-        notes.append(f'left out: {", ".join(f"{name}.*" for name in heads)}')
+    notes += left_out(heads)
     config = content.get('config')
     config = config if isinstance(config, Mapping) else {}
     settings = _settings(config)
     if settings is None:
-        notes.append('the file does not say which voxels it was trained with: set those of its program')
+        notes.append(UNKNOWN_VOXELS)
     return Conversion(found, network, settings, _features(config), notes)
-
-
-def trunk_prefix(state: Mapping[str, Tensor]) -> str:
-    """What precedes the names of the lidar network: nothing, or `model_points.`, `model.`, `encoder.`, ..."""
-    prefixes = [name.removesuffix(STEM) for name in state if name.endswith(STEM)]
-    if not prefixes:
-        raise CheckpointError(f'it looks like a Res16UNet without its stem: it has no {STEM}')
-    # of two networks, one of which follows the other as its average, the trained one
-    return min(prefixes, key=lambda prefix: ('model_q' not in prefix, len(prefix)))
 
 
 def _arguments(state: Mapping[str, Tensor]) -> dict:
@@ -73,45 +62,36 @@ def _arguments(state: Mapping[str, Tensor]) -> dict:
             stem_channels=state[STEM].shape[2],
             channels=[state[f'{block}.0.conv1.kernel'].shape[2] for block in blocks],
             layers=[layers(block) for block in blocks],
-            stem_kernel=_size(STEM, state[STEM]),
+            stem_kernel=kernel_size(STEM, state[STEM]),
         )
     except KeyError as error:
         raise CheckpointError(f'it looks like a Res16UNet of another shape: it has no {error.args[0]}') from None
-
-
-def _size(name: str, kernel: Tensor) -> int:
-    """Edge length of a kernel (K^3, in, out)."""
-    size = round(len(kernel) ** (1 / 3))
-    if size**3 != len(kernel):
-        raise CheckpointError(f'its {name} has {len(kernel)} offsets, which is not a cube')
-    return size
 
 
 def _our_name(name: str) -> str:
     return re.sub(r'\.kernel$', '.weight', name).replace('.bn.', '.')
 
 
-def _spconv(name: str, value: Tensor) -> Tensor:
-    """A kernel (K^3, in, out), or (in, out) for K = 1, as spconv's (out, c1, c2, c3, in); other tensors stay.
+def from_minkowski(name: str, value: Tensor) -> Tensor:
+    """A kernel of MinkowskiEngine as spconv has it, by its name; other tensors stay.
 
-    MinkowskiEngine enumerates offsets with the first axis fastest. spconv multiplies by kernels of size 1 without
-    transposing them.
+    The offsets are enumerated with the first axis fastest.
+
+    Raises:
+        CheckpointError: A kernel is that of a MinkowskiEngine before 0.5, or no cube.
     """
     if not name.endswith('.kernel'):
         return value
-    if value.ndim == 2:
-        return value.reshape(value.shape[1], 1, 1, 1, value.shape[0])
-    if len(value) == 1:
+    if value.ndim == 3 and len(value) == 1:
         raise CheckpointError(
             f'its {name} has three dimensions: before version 0.5 MinkowskiEngine wrote such files, and enumerated the '
             'offsets of its kernels in another order'
         )
-    size = _size(name, value)
-    return value.reshape(size, size, size, *value.shape[1:]).permute(4, 2, 1, 0, 3)
+    return rows_to_spconv(name, value)
 
 
 def _minkowski(value: Tensor) -> Tensor:
-    """The inverse of `_spconv` for a kernel."""
+    """The inverse of `from_minkowski` for a kernel."""
     out, size, *_, channels = value.shape
     if size == 1:
         return value.reshape(channels, out)
