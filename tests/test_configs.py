@@ -1,7 +1,8 @@
 """Every config builds at its full size; every kind of them trains and evaluates at a small size.
 
 Two configs are of one kind when they have the same objectives, student, evaluation and kinds of data, whatever their
-widths, teachers and schedules. Every command and path of the documents exists.
+backbones, widths, teachers and schedules; one config of every backbone is trained. Every command and path of the
+documents exists.
 """
 
 import json
@@ -69,18 +70,24 @@ def data_of(content: Config) -> set[str]:
     }
 
 
+def network_of(path: Path) -> dict:
+    """Settings of the student, or of a network that is fine-tuned."""
+    return ALL[path].model.get('student', ALL[path].model)
+
+
 def kind_of(path: Path) -> str:
     """What makes a training run other than another one, apart from sizes."""
-    content = ALL[path]
+    content, student = ALL[path], network_of(path)
     model, loop = content.model, (content.get('val_cfg') or {}).get('type')
-    student = model.get('student', model)
-    network = [student.type, student.get('detector'), student.get('backbone', {}).get('type')]
+    network = [student.type, student.get('detector')]
     objectives = sorted(item.type for item in model.get('objectives', {}).values())
     return str([network, objectives, loop, sorted(data_of(content)), 'decode_head' in model and model.decode_head.type])
 
 
-# of each kind the last one, that of the demo where it has one
-TRAINED = set({kind_of(path): path for path in ALL if not has_fraction(path)}.values())
+# of each kind and of each backbone the last one, that of the demo where it has one
+WHOLE = [path for path in ALL if not has_fraction(path)]
+TRAINED = set({kind_of(path): path for path in WHOLE}.values())
+TRAINED |= set({network_of(path).get('backbone', {}).get('type'): path for path in WHOLE}.values())
 SMALL_FINETUNE = [
     'load_from=None',
     'train_dataloader.batch_size=1',
