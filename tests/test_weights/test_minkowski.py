@@ -8,6 +8,7 @@ import torch
 from mmengine.runner.checkpoint import load_checkpoint
 from peridot.errors import CheckpointError
 from peridot.models.backbones import Res16UNet
+from peridot.registry import MODELS
 from peridot.weights import convert_checkpoint, verify_loading, write_minkowski
 from tiny import NARROW_RES16UNET as NARROW
 from tiny import released_state
@@ -111,6 +112,23 @@ def test_a_fine_tuned_network_goes_back(tmp_path):
     load_checkpoint(other, str(tmp_path / 'ours.pth'))
     for name, value in network.state_dict().items():
         assert torch.equal(other.state_dict()[name], value), name
+
+
+def test_a_checkpoint_of_pre_training_goes_back(tmp_path):
+    student = MODELS.build(
+        dict(type='peridot.SparseUNetStudent', backbone=dict(type='peridot.Res16UNet', **NARROW), voxel_size=(0.1,) * 3)
+    )
+    heads = {'heads.instance.student.weight': torch.randn(8, 6), 'heads.instance.student.bias': torch.randn(8)}
+    state = prefixed(student.state_dict(), 'student.') | heads
+    torch.save(dict(state_dict=state, meta=dict(epoch=1)), tmp_path / 'epoch_1.pth')
+    write_minkowski(tmp_path / 'epoch_1.pth', tmp_path / 'slidr.pt')
+    convert_checkpoint(tmp_path / 'slidr.pt', tmp_path / 'ours.pth')
+    network = segmentor()
+    load_checkpoint(network, str(tmp_path / 'ours.pth'))
+    for name, value in student.state_dict().items():
+        assert torch.equal(network.state_dict()[name], value), name
+    kept = torch.load(tmp_path / 'ours.pth', weights_only=True)['heads']
+    assert torch.equal(kept['instance.student.weight'], heads['heads.instance.student.weight'])
 
 
 def test_segmentation_head_keeps_the_order_of_the_classes(tmp_path):

@@ -1,10 +1,11 @@
-"""What a converter makes of a foreign file."""
+"""What converters have in common."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 from torch import Tensor, nn
 
+from peridot.checkpoints import state_of
 from peridot.errors import CheckpointError
 
 UNKNOWN_VOXELS = 'the file does not say which voxels it was trained with: set those of its program'
@@ -48,3 +49,9 @@ def left_out(names: Iterable[str]) -> list[str]:
     """The note on tensors that are not converted, by the first part of their names; nothing if there are none."""
     parts = dict.fromkeys(name.split('.')[0] for name in names)
     return [f'left out: {", ".join(f"{part}.*" for part in parts)}'] if parts else []
+
+
+def own_tensors(content: Mapping) -> dict[str, Tensor]:
+    """Tensors of one of our files by the names of a segmentor: student and heads, whether exported or of a training."""
+    state = {name.removeprefix('student.'): value for name, value in state_of(content).items()}
+    return state | {f'heads.{name}': value for name, value in content.get('heads', {}).items()}

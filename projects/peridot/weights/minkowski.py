@@ -7,11 +7,11 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from peridot.checkpoints import read_checkpoint, state_of
+from peridot.checkpoints import read_checkpoint
 from peridot.errors import CheckpointError
 from peridot.files import atomic_path
 from peridot.models.backbones import Res16UNet
-from peridot.weights.conversion import UNKNOWN_VOXELS, Conversion, left_out, network_of
+from peridot.weights.conversion import UNKNOWN_VOXELS, Conversion, left_out, network_of, own_tensors
 from peridot.weights.layout import kernel_size, rows_to_spconv, to_spconv
 
 STEM = 'conv0p1s1.kernel'
@@ -146,21 +146,22 @@ def write_minkowski(source: str | Path, path: str | Path) -> None:
     the trunk alone.
 
     Args:
-        source: A file of `export_backbone` or `convert_checkpoint`, or a checkpoint of fine-tuning.
+        source: A file of `export_backbone` or `convert_checkpoint`, or a checkpoint of pre-training or fine-tuning.
         path: File to write (atomically).
 
     Raises:
         CheckpointError: The file cannot be read or has no Res16UNet.
     """
     content = read_checkpoint(source)
-    state = state_of(content)
+    state = own_tensors(content)
     trunk = {name.removeprefix('backbone.'): v for name, v in state.items() if name.startswith('backbone.')}
     if 'conv0p1s1.weight' not in trunk:
         raise CheckpointError(
             f'{source} has no Res16UNet (backbone.conv0p1s1.weight is absent): give a file of tools/export_backbone.py '
-            'or tools/convert_checkpoint.py, or a checkpoint of fine-tuning'
+            'or tools/convert_checkpoint.py, or a checkpoint of tools/train.py'
         )
-    meta = content.get('meta') or {}
+    meta = content.get('meta')
+    meta = meta if isinstance(meta, Mapping) else {}
     exported = 'layout' in meta
     released = {}
     for name, value in trunk.items():
@@ -169,7 +170,7 @@ def write_minkowski(source: str | Path, path: str | Path) -> None:
         else:
             part, _, rest = name.rpartition('.')
             released[f'{part}.bn.{rest}'] = value
-    released.update(_last_layer(state, content.get('heads') or {}))
+    released.update(_last_layer(state))
     result = dict(model_points={name: value.detach().clone() for name, value in released.items()})
     settings = meta.get('input_settings')
     if settings:
@@ -179,14 +180,14 @@ def write_minkowski(source: str | Path, path: str | Path) -> None:
         torch.save(result, temporary)
 
 
-def _last_layer(state: Mapping[str, Tensor], heads: Mapping[str, Tensor]) -> dict[str, Tensor]:
+def _last_layer(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """`final.kernel` (C, D) and `final.bias` (1, D)."""
     if 'decode_head.conv_seg.weight' in state:
         weight, bias = state['decode_head.conv_seg.weight'], state['decode_head.conv_seg.bias']
         weight = torch.cat((torch.zeros_like(weight[:1]), weight))
         bias = torch.cat((torch.full_like(bias[:1], NEVER), bias))
-    elif 'instance.student.weight' in heads:
-        weight, bias = heads['instance.student.weight'], heads['instance.student.bias']
+    elif 'heads.instance.student.weight' in state:
+        weight, bias = state['heads.instance.student.weight'], state['heads.instance.student.bias']
     else:
         return {}
     return {'final.kernel': weight.T, 'final.bias': bias[None]}

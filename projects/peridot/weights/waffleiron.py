@@ -7,11 +7,11 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from peridot.checkpoints import read_checkpoint, state_of
+from peridot.checkpoints import read_checkpoint
 from peridot.errors import CheckpointError
 from peridot.files import atomic_path
 from peridot.models.backbones import WaffleIron
-from peridot.weights.conversion import Conversion
+from peridot.weights.conversion import Conversion, own_tensors
 
 # keys of the weights in ScaLR's files: distilled networks, and networks that segment
 DISTILLED, SEGMENTING = ('model_point', 'model_points'), 'net'
@@ -136,8 +136,7 @@ def write_released(source: str | Path, path: str | Path) -> str:
         CheckpointError: The file cannot be read or has no WaffleIron.
     """
     content = read_checkpoint(source)
-    state = {name.removeprefix('student.'): value for name, value in state_of(content).items()}
-    state.update({f'heads.{name}': value for name, value in content.get('heads', {}).items()})
+    state = own_tensors(content)
     if 'backbone.embed.conv1.weight' not in state:
         raise CheckpointError(f'{source} has no WaffleIron (backbone.embed.conv1.weight is absent): give one of ours')
     names = NAMES + SEGMENTATION_HEADS['decode_head.norm.weight' in state]
