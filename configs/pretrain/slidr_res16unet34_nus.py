@@ -6,7 +6,10 @@ epochs, SGD 0.5, MoCoV2 ResNet-50, SLIC superpixels (150 segments).
 
 Differences from the released code:
 - images are decoded at reduced size before the crop, pixel positions stay continuous, and crops differ as described in
-  olivine_nus.py.
+  olivine_nus.py;
+- superpixels are those of the installed scikit-image (there: version 0.18.2; later ones give other regions);
+- a linear probe shows the progress, on scenes of the validation set (there: the loss on 100 training scenes): take the
+  last epoch, not the best one.
 """
 
 _base_ = './slidr_nus.py'

@@ -20,4 +20,6 @@ def shifted_to_grid(coords: Tensor, stride: int) -> Tensor:
 
 def padded_shape(shape: Sequence[int] | Tensor, stride: int) -> list[int]:
     """Each size rounded up to a multiple of `stride`: spconv drops the last plane of an odd size when it halves it."""
-    return [-(-int(size) // stride) * stride for size in shape]
+    # one copy to the host, not one a number
+    sizes = shape.tolist() if isinstance(shape, Tensor) else shape
+    return [-(-size // stride) * stride for size in sizes]

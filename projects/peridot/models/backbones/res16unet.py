@@ -104,8 +104,8 @@ class Res16UNet(BaseModule):
             voxel_features: Float (M, in_channels).
             coors: Int32 (M, 4), scan index, then three non-negative voxel indices.
         """
-        shape = padded_shape((coors[:, 1:].amax(0) + 1).tolist(), 2**STAGES)
-        x = SparseConvTensor(voxel_features, coors, shape, int(coors[-1, 0]) + 1)
+        scans, *shape = (coors.amax(0) + 1).tolist()
+        x = SparseConvTensor(voxel_features, coors, padded_shape(shape, 2**STAGES), scans)
         x = normalized(self.conv0p1s1(x), self.bn0)
         skips = []
         for i in range(STAGES):

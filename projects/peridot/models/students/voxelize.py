@@ -6,11 +6,12 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from peridot.errors import ConfigError, DataError
 from peridot.voxel_grid import shifted_to_grid
 
-# total stride of the networks, 2**(number of stages)
+# total stride of the networks: they have four stages
 STRIDE = 16
 
 
@@ -80,7 +81,7 @@ def collapses_to_one_voxel(coords: Tensor) -> bool:
 
 @contextmanager
 def running_statistics(module: nn.Module, when: bool) -> Iterator[None]:
-    """Normalize by running statistics inside the block; afterwards every child has the mode that it had.
+    """Normalize by running statistics inside the block; afterwards every normalization has the mode that it had.
 
     A handful of points has no batch statistics at the deepest level of a network.
 
@@ -88,7 +89,9 @@ def running_statistics(module: nn.Module, when: bool) -> Iterator[None]:
         module: The network.
         when: False leaves the network as it is.
     """
-    training = [child for child in module.modules() if child.training] if when else []
+    # convolutions of spconv compute no gradients on GPUs in evaluation mode: they keep theirs
+    norms = [child for child in module.modules() if isinstance(child, _BatchNorm)] if when else []
+    training = [norm for norm in norms if norm.training]
     try:
         for child in training:
             child.training = False
