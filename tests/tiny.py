@@ -1,5 +1,12 @@
 """Small networks and batches that tests share."""
 
+import sys
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from types import ModuleType
+from unittest.mock import patch
+
 import torch
 from mmengine.config import Config
 from peridot.models.batch import EncodedBatch
@@ -153,6 +160,48 @@ def released_state(
         kernel('final', width, columns)
         state['final.bias'] = torch.randn(1, columns, generator=generator)
     return state
+
+
+def saved(folder: Path, content: dict) -> Path:
+    """A file of another program."""
+    torch.save(content, folder / 'foreign.pth')
+    return folder / 'foreign.pth'
+
+
+def prefixed(state: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    """The same tensors with a longer name."""
+    return {prefix + name: value for name, value in state.items()}
+
+
+def without(state: dict[str, Tensor], part: str) -> dict[str, Tensor]:
+    """The tensors whose names lack a part."""
+    return {name: value for name, value in state.items() if part not in name}
+
+
+def older(state: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Kernels of size 1 with three dimensions, as before MinkowskiEngine 0.5."""
+    return {n: v[None] if n.endswith('.kernel') and v.ndim == 2 else v for n, v in state.items()}
+
+
+class EasyDict(dict):
+    """As easydict pickles it: the items twice, as those of a dict and as attributes."""
+
+    def __init__(self, **items):
+        for name, value in items.items():
+            self[name] = value
+            setattr(self, name, value)
+
+
+@contextmanager
+def easydict_installed(*others: type) -> Iterator[None]:
+    """Inside the block, `EasyDict` and other classes are pickled as those of the package easydict."""
+    module = ModuleType('easydict')
+    with ExitStack() as stack:
+        stack.enter_context(patch.dict(sys.modules, easydict=module))
+        for entry in (EasyDict, *others):
+            setattr(module, entry.__name__, entry)
+            stack.enter_context(patch.object(entry, '__module__', 'easydict'))
+        yield
 
 
 @torch.no_grad()

@@ -112,32 +112,37 @@ def parse_network(text: str) -> tuple[str, str | None]:
     return name, file or None
 
 
-def loadable_weights(name: str, weights: Path, out: Path) -> Path:
-    """The weights of a network, those of other programs converted below `out`."""
-    if not weights.is_file():
-        raise ConfigError(f'network {name}: {weights} does not exist (tools/train.py writes backbone.pth)')
-    # imported late: the help comes without mmdet3d
-    from peridot.weights import loadable
-
-    return loadable(weights, (out / 'converted').absolute())
+def seed_file(file: str, seed: int) -> Path:
+    """The weights of a network for a seed."""
+    return Path(file.replace('{seed}', str(seed))).absolute()
 
 
 def plan(networks: list[tuple[str, str | None]], protocols: list[Path], seeds: list[int], out: Path) -> list[Run]:
     """List all runs; weights and configs must exist before the first one starts.
 
+    Weights of other programs are converted below `out`.
+
     Raises:
+        CheckpointError: Weights cannot be read or converted.
         ConfigError: A file is missing, or two runs have one work directory.
     """
+    # imported late: the help comes without mmdet3d
+    from peridot.weights import loadable
+
+    for protocol in protocols:
+        if not protocol.is_file():
+            raise ConfigError(f'protocol {protocol} not found: configs/finetune/ holds them')
+    paths = {seed_file(file, seed): name for seed in seeds for name, file in networks if file is not None}
+    for path, name in paths.items():
+        if not path.is_file():
+            raise ConfigError(f'network {name}: {path} does not exist (tools/train.py writes backbone.pth)')
+    converted = {path: loadable(path, out.absolute() / 'converted') for path in paths}
     runs = {}
     for seed in seeds:
         for protocol in protocols:
             for name, file in networks:
-                weights = None if file is None else Path(file.replace('{seed}', str(seed))).absolute()
-                if weights is not None:
-                    weights = loadable_weights(name, weights, out)
-                if not protocol.is_file():
-                    raise ConfigError(f'protocol {protocol} not found: configs/finetune/ holds them')
                 folder = out.absolute() / config_name(protocol) / f'{name}_seed{seed}'
+                weights = None if file is None else converted[seed_file(file, seed)]
                 entry = Run(name, weights, protocol.absolute(), seed, folder)
                 if runs.setdefault(folder, entry) is not entry:
                     raise ConfigError(

@@ -4,6 +4,7 @@
 import argparse
 
 from peridot.cli import run
+from peridot.errors import ConfigError
 from peridot.weights import KINDS, convert_checkpoint, write_minkowski, write_openpcdet, write_released
 
 WRITERS = dict(waffleiron=write_released, openpcdet=write_openpcdet, minkowski=write_minkowski)
@@ -34,6 +35,8 @@ def main() -> None:
     )
     args = parser.parse_args()
     if args.to in WRITERS:
+        if args.kind != 'auto':
+            raise ConfigError(f'--kind {args.kind} is for files of other programs, --to {args.to} for ours: drop one')
         WRITERS[args.to](args.checkpoint, args.out)
         print(f'written: {args.out}')
         return

@@ -123,6 +123,22 @@ def test_weights_of_other_programs_are_converted_once(tool, tmp_path):
         tool['plan'](networks, [PROTOCOL], [0], out)
 
 
+def test_weights_are_read_once_and_after_all_files_are_found(tool, tmp_path, monkeypatch):
+    calls = []
+    monkeypatch.setattr('peridot.weights.loadable', lambda path, folder: calls.append(path) or path)
+    torch.save({}, tmp_path / 'a0.pth')
+    networks = [('random', None), ('a', f'{tmp_path}/a{{seed}}.pth')]
+    for protocol, seeds in ((tmp_path / 'none.py', [0]), (PROTOCOL, [0, 1])):
+        with pytest.raises(ConfigError, match=r'none\.py not found|a1\.pth does not exist'):
+            tool['plan'](networks, [PROTOCOL, protocol], seeds, tmp_path)
+    assert calls == []
+    torch.save({}, tmp_path / 'a1.pth')
+    protocols = [REPO / f'configs/finetune/minkunet34_{data}/1pct.py' for data in ('nus', 'semantickitti')]
+    runs = tool['plan'](networks, protocols, [0, 1], tmp_path)
+    assert len(runs) == 8 and calls == [tmp_path / 'a0.pth', tmp_path / 'a1.pth']
+    assert [entry.weights for entry in runs[:2]] == [None, tmp_path / 'a0.pth']
+
+
 def test_runs_of_one_name_do_not_share_a_folder(tool, tmp_path):
     """The second would continue the first and take over its values."""
     files = [tmp_path / name for name in ('a.pth', 'b.pth', 'a/p.py', 'b/p.py')]

@@ -13,16 +13,12 @@ import spconv.pytorch as spconv
 import torch
 from mmengine.runner.checkpoint import load_checkpoint
 from peridot.errors import CheckpointError
+from peridot.hooks import export_backbone
 from peridot.models.students import DetectorTrunk
-from peridot.weights import convert_checkpoint, verify_loading, write_openpcdet
-from tiny import SECOND, soften
+from peridot.weights import convert, convert_checkpoint, loadable, verify_loading, write_openpcdet
+from peridot.weights.conversion import network_of
+from tiny import CENTERPOINT, SECOND, released_state, saved, soften
 from torch import Tensor, nn
-
-
-def saved(tmp_path: Path, state: dict, **others) -> Path:
-    torch.save(dict(state_dict=state, **others), tmp_path / 'foreign.pth')
-    return tmp_path / 'foreign.pth'
-
 
 # OpenPCDet
 
@@ -95,8 +91,7 @@ def pcdet_file(network: nn.Module, path: Path, form: str) -> Path:
         state = {k: v.permute(1, 2, 3, 4, 0).contiguous() if v.ndim == 5 else v for k, v in state.items()}
     if form == 'also':
         state = {f'model.{name}': value for name, value in state.items()}
-    torch.save(state if form == 'also' else dict(model_state=state), path / 'foreign.pth')
-    return path / 'foreign.pth'
+    return saved(path, state if form == 'also' else dict(model_state=state))
 
 
 @pytest.mark.parametrize('form', ['spconv1', 'spconv2', 'also'])
@@ -124,6 +119,13 @@ def test_trunk_goes_back_to_openpcdet(pcdet_second, tmp_path):
     wanted, found = (torch.load(path)['model_state'] for path in (source, tmp_path / 'openpcdet.pth'))
     assert found.keys() == {name for name in wanted if name.startswith('backbone_')}
     assert all(torch.equal(found[name], wanted[name]) for name in found)
+    # a fine-tuned checkpoint, whose kernels have the layout of spconv
+    native = DetectorTrunk(SECOND)
+    load_checkpoint(native, str(tmp_path / 'backbone.pth'), map_location='cpu')
+    torch.save(dict(state_dict=native.state_dict()), tmp_path / 'epoch_1.pth')
+    write_openpcdet(tmp_path / 'epoch_1.pth', tmp_path / 'again.pth')
+    again = torch.load(tmp_path / 'again.pth')['model_state']
+    assert again.keys() == found.keys() and all(torch.equal(again[name], wanted[name]) for name in again)
     content = torch.load(tmp_path / 'backbone.pth')
     del content['state_dict']['neck.deblocks.0.0.weight']
     torch.save(content, tmp_path / 'part.pth')
@@ -131,14 +133,13 @@ def test_trunk_goes_back_to_openpcdet(pcdet_second, tmp_path):
         write_openpcdet(tmp_path / 'part.pth', tmp_path / 'out.pth')
 
 
-def test_openpcdet_trunk_of_another_detector(pcdet_second, tmp_path):
-    state = dict(pcdet_second.state_dict())
-    state['backbone_3d.conv4.1.0.weight'] = torch.ones(128, 3, 3, 3, 64)
-    torch.save(dict(model_state=state), tmp_path / 'foreign.pth')
+@pytest.mark.parametrize('kernel, shape', [(torch.ones(128, 3, 3, 3, 64), '128, 3, 3, 3, 64'), (torch.tensor(1.0), '')])
+def test_openpcdet_trunk_of_another_detector(kernel, shape, pcdet_second, tmp_path):
+    source = saved(tmp_path, dict(model_state={**pcdet_second.state_dict(), 'backbone_3d.conv4.1.0.weight': kernel}))
     with pytest.raises(
-        CheckpointError, match=r'encoder_layer4\.1\.0\.weight is .* in the file and \(64, 3, 3, 3, 64\)'
+        CheckpointError, match=rf'encoder_layer4\.1\.0\.weight is \({shape}\) in the file and \(64, 3, 3, 3, 64\)'
     ):
-        convert_checkpoint(tmp_path / 'foreign.pth', tmp_path / 'backbone.pth')
+        convert_checkpoint(source, tmp_path / 'backbone.pth')
     assert not (tmp_path / 'backbone.pth').exists()
 
 
@@ -164,7 +165,7 @@ def released_voxelnet(golden) -> tuple[dict[str, np.ndarray], dict[str, Tensor]]
 @torch.no_grad()
 def test_bevcontrast_voxelnet_gives_the_released_maps(golden, tmp_path):
     arrays, state = released_voxelnet(golden)
-    source = saved(tmp_path, state, optimizer=dict(state={}), iters=7)
+    source = saved(tmp_path, dict(state_dict=state, optimizer=dict(state={}), iters=7))
     kind, notes = convert_checkpoint(source, tmp_path / 'backbone.pth')
     assert kind == 'also-second' and notes[0] == 'left out: final.*'
     model = DetectorTrunk(SECOND).eval()
@@ -197,10 +198,12 @@ def test_slidr_voxelnet_gives_the_same_map(form, pcdet_second, tmp_path):
         content = dict(model_points=state, model_images={'decoder.weight': torch.ones(2)}, config=dict(voxel_size=0.1))
     else:
         content = dict(state_dict={f'model_points.{n}': v for n, v in state.items()} | {'model_images.x': KERNEL})
-    torch.save(content, tmp_path / 'voxelnet_slidr.pt')
-    kind, notes = convert_checkpoint(tmp_path / 'voxelnet_slidr.pt', tmp_path / 'backbone.pth')
-    assert kind == 'slidr-voxelnet' and notes[0] == 'left out: final.*'
-    assert notes[-1] == "it has no 2D layers: the detector's backbone and neck start from random weights"
+    kind, notes = convert_checkpoint(saved(tmp_path, content), tmp_path / 'backbone.pth')
+    assert kind == 'slidr-voxelnet' and notes == [
+        'left out: final.*' + (', model_images.*' if form == 'Lightning' else ''),
+        "it has no 2D layers: the detector's backbone and neck start from random weights",
+        convert.UNKNOWN_VOXELS,
+    ]
     model = DetectorTrunk(SECOND).eval()
     load_checkpoint(model, str(tmp_path / 'backbone.pth'), map_location='cpu')
     report = verify_loading(model, tmp_path / 'backbone.pth')
@@ -223,9 +226,9 @@ def test_slidr_voxelnet_gives_the_same_map(form, pcdet_second, tmp_path):
 def test_other_voxelnets_are_refused(pcdet_second, tmp_path):
     state = slidr_state(pcdet_second)
     state['conv4.1.0.weight'] = torch.ones(128, 3, 3, 3, 64)
-    torch.save(dict(model_points=state), tmp_path / 'foreign.pth')
+    source = saved(tmp_path, dict(model_points=state))
     with pytest.raises(CheckpointError, match=r'taken for slidr-voxelnet, but middle_encoder.*layer4\.1\.0\.weight is'):
-        convert_checkpoint(tmp_path / 'foreign.pth', tmp_path / 'backbone.pth')
+        convert_checkpoint(source, tmp_path / 'backbone.pth')
 
 
 KERNEL = torch.ones(27, 4, 4)
@@ -237,6 +240,8 @@ KERNEL = torch.ones(27, 4, 4)
         ({'student.backbone.x': KERNEL}, r'tools/export_backbone\.py'),
         ({'backbone.conv_input.0.net.1.bn.running_mean': KERNEL}, 'MinkowskiEngine'),
         ({'backbone.point_transforms.0.0.weight': KERNEL}, 'SPVCNN'),
+        ({'pts_neck.deblocks.0.1.bias': KERNEL}, 'load_from as it is'),
+        ({'model.trunk.2.conv0p1s1.kernel': KERNEL}, r'tools/convert_checkpoint\.py --kind res16unet'),
         ({'module.stem.0.kernel': KERNEL}, r'MinkUNet of another shape: it has no backbone\.encoder\.0'),
         ({'backbone.conv_input.0.0.weight': KERNEL}, 'load_from as it is'),
         ({'encoder.weight': KERNEL}, r'something unknown, with tensors like encoder\.weight'),
@@ -246,7 +251,7 @@ KERNEL = torch.ones(27, 4, 4)
 )
 def test_unsupported_file_is_named(state, text, tmp_path):
     with pytest.raises(CheckpointError, match=text) as error:
-        convert_checkpoint(saved(tmp_path, state), tmp_path / 'backbone.pth')
+        convert_checkpoint(saved(tmp_path, dict(state_dict=state)), tmp_path / 'backbone.pth')
     assert '\n' not in str(error.value) and 'foreign.pth is not converted' in str(error.value)
     assert not (tmp_path / 'backbone.pth').exists()
 
@@ -261,11 +266,62 @@ def test_tool(pcdet_second, tmp_path, run_tool, capsys):
     source, out = pcdet_file(pcdet_second, tmp_path, 'spconv2'), tmp_path / 'out.pth'
     run_tool('convert_checkpoint', source, '--out', out)
     assert capsys.readouterr().out == (
-        f'written: {out} (also-second)\nleft out: dense_head.*\nthe file does not say which voxels it was trained '
-        'with: set those of its program\n'
+        f'written: {out} (also-second)\nleft out: dense_head.*\nthe voxels it was trained with are not known: set '
+        'those of its program\n'
     )
     assert out.is_file()
+    with pytest.raises(SystemExit, match='--kind spvnas is for files of other programs, --to openpcdet for ours'):
+        run_tool('convert_checkpoint', out, '--out', tmp_path / 'again.pth', '--to', 'openpcdet', '--kind', 'spvnas')
     saved(tmp_path, {'point_transforms.0.weight': KERNEL})
     with pytest.raises(SystemExit) as end:
         run_tool('convert_checkpoint', source, '--out', out)
     assert str(end.value).startswith(f'error: {source} is not converted: it looks like an SPVCNN')
+
+
+def test_the_trained_one_of_several_networks():
+    one = torch.ones(1)
+    tensors, others = network_of({'a.model_k.x.w': one, 'a.model_q.x.w': one, 'a.model_q.y': one, 'z': one}, 'x.w')
+    assert list(tensors) == ['x.w', 'y'] and others == ['a.model_k.x.w', 'z']
+    tensors, others = network_of({'ema.model.x.w': 2 * one, 'model.x.w': one}, 'x.w')
+    assert tensors == {'x.w': one} and others == ['ema.model.x.w']
+    tensors, others = network_of({'ema.x.w': 2 * one, 'x.w': one}, 'x.w')
+    assert tensors == {'x.w': one} and others == ['ema.x.w']
+    assert network_of({'ema.x.w': one}, 'x.w') == ({'x.w': one}, [])
+    with pytest.raises(
+        CheckpointError, match=r'several networks \(a\.x\.w, b\.x\.w\): save the tensors of one of them'
+    ):
+        network_of({'a.x.w': one, 'b.x.w': one}, 'x.w')
+
+
+PILLARS = CENTERPOINT.replace('voxel01', 'pillar02')
+
+
+def test_what_needs_no_conversion_stays_as_it_is(tmp_path):
+    trunk = DetectorTrunk(PILLARS)
+    export_backbone(trunk, tmp_path / 'backbone.pth', '')
+    states = [
+        trunk.state_dict(),
+        {'backbone.layers.0.0.bn.running_mean': KERNEL, 'neck.weight': KERNEL},
+        {'my_own.linear.weight': KERNEL},
+    ]
+    for source in (tmp_path / 'backbone.pth', *(saved(tmp_path, dict(state_dict=state)) for state in states)):
+        assert loadable(source, tmp_path / 'converted') == source
+    assert not (tmp_path / 'converted').exists()
+
+
+def test_own_file_with_the_names_of_another_program(tmp_path):
+    source = saved(tmp_path, dict(state_dict={'net.stem.0.kernel': KERNEL}, meta=dict(layout='')))
+    assert loadable(source, tmp_path) == source
+
+
+def test_converted_files_are_kept_until_conversions_change(tmp_path, monkeypatch, capsys):
+    source = saved(tmp_path, dict(model_points=released_state(), model_images={}))
+    first = loadable(source, tmp_path)
+    assert capsys.readouterr().out.splitlines() == [
+        f'{source} converted: {first} (res16unet)',
+        'final.* of 8 columns is kept as heads.instance.student',
+        convert.UNKNOWN_VOXELS,
+    ]
+    assert loadable(source, tmp_path) == first and capsys.readouterr().out == ''
+    monkeypatch.setattr(convert, 'FORMAT', convert.FORMAT + 1)
+    assert loadable(source, tmp_path) != first

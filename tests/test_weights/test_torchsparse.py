@@ -15,13 +15,14 @@ import torch
 from mmdet3d.models import MinkUNetBackbone
 from mmengine.config import Config
 from mmengine.runner.checkpoint import load_checkpoint
+from packaging.version import Version
 from peridot.errors import CheckpointError
 from peridot.models.backbones import Res16UNet
-from peridot.weights import convert_checkpoint, literal_config, verify_loading
-from peridot.weights.conversion import UNKNOWN_VOXELS
+from peridot.weights import convert_checkpoint, literal_config, other_intensities, verify_loading
+from peridot.weights.convert import UNKNOWN_VOXELS
 from peridot.weights.torchsparse import from_torchsparse
 from spconv.pytorch import SparseConv3d, SparseConvTensor, SparseInverseConv3d, SubMConv3d
-from tiny import soften
+from tiny import EasyDict, easydict_installed, older, saved, soften, without
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -240,11 +241,6 @@ def segmentor(stem: int) -> nn.Module:
     return network.eval()
 
 
-def saved(tmp_path: Path, state: dict, **others) -> Path:
-    torch.save(dict(state_dict=state, **others), tmp_path / 'foreign.pth')
-    return tmp_path / 'foreign.pth'
-
-
 @pytest.mark.parametrize('form', FORMS)
 @torch.no_grad()
 def test_features_are_the_same(form, tmp_path):
@@ -252,6 +248,8 @@ def test_features_are_the_same(form, tmp_path):
     source = saved(tmp_path, named(unet(stem, minkowski)))
     assert convert_checkpoint(source, tmp_path / 'backbone.pth')[0] == kind
     model = segmentor(stem)
+    if form == 'mmdet3d':
+        model.decode_head = nn.ModuleDict(dict(conv_seg=nn.Linear(12, 19)))
     load_checkpoint(model, str(tmp_path / 'backbone.pth'), map_location='cpu')
     assert verify_loading(model, tmp_path / 'backbone.pth').fraction == 1
     features, cells = voxels()
@@ -309,7 +307,7 @@ def test_kernels_are_those_of_a_dense_convolution(layer, order):
 @pytest.mark.parametrize(
     'form, notes',
     [
-        ('mmdet3d', ['left out: decode_head.*', UNKNOWN_VOXELS]),
+        ('mmdet3d', ['decode_head.conv_seg of 19 classes is kept', UNKNOWN_VOXELS]),
         ('ALSO, SemanticKITTI', ['left out: classifier.*', UNKNOWN_VOXELS]),
         (
             'BEVContrast, nuScenes',
@@ -332,7 +330,7 @@ def test_notes_say_what_is_left_out(form, notes, tmp_path):
 
 def settings(folder: Path, state: dict, **others) -> dict | None:
     """What a converted file says about its voxels; its notes say so if it says nothing."""
-    _, notes = convert_checkpoint(saved(folder, state, **others), folder / 'out.pth')
+    _, notes = convert_checkpoint(saved(folder, dict(state_dict=state, **others)), folder / 'out.pth')
     found = torch.load(folder / 'out.pth', weights_only=True)['meta']['input_settings']
     assert (UNKNOWN_VOXELS in notes) == (found is None)
     return found
@@ -366,13 +364,26 @@ def test_config_in_a_checkpoint_is_not_run(tmp_path):
     assert not (tmp_path / 'ran').exists()
 
 
-def without(state: dict[str, Tensor], part: str) -> dict[str, Tensor]:
-    return {name: value for name, value in state.items() if part not in name}
+def test_networks_of_the_intensity_learned_it_divided(tmp_path):
+    state = spvnas(unet(1))
+    assert convert_checkpoint(saved(tmp_path, state), tmp_path / 'xyz.pth')[1][-2].startswith('its stem has one')
+    state['stem.0.kernel'] = state['stem.0.kernel'][:, :1]
+    _, notes = convert_checkpoint(saved(tmp_path, state), tmp_path / 'intensity.pth')
+    assert "it learned nuScenes' intensities divided by 255: set LoadPoints intensity_scale=255" in notes
+    features, none = (
+        torch.load(tmp_path / f'{name}.pth', weights_only=True)['meta']['input_features']
+        for name in ('intensity', 'xyz')
+    )
+    assert none is None and 'intensities up to 1, ' in other_intensities(features, [torch.full((2, 4), 200.0)])
+    assert other_intensities(features, [torch.full((2, 4), 0.8)]) is None
 
 
-def older(state: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Kernels of size 1 with three dimensions, as before MinkowskiEngine 0.5."""
-    return {n: v[None] if n.endswith('.kernel') and v.ndim == 2 else v for n, v in state.items()}
+@pytest.mark.skipif(Version(torch.__version__) < Version('2.6'), reason='older versions of torch read no EasyDict')
+def test_file_with_an_easydict(tmp_path):
+    with easydict_installed():
+        config = EasyDict(DATASET=EasyDict(VOXEL_SIZE=0.05))
+        found = settings(tmp_path, spvnas(unet(minkowski=True), 'encoder.', 'final'), config=config)
+    assert found['voxel_size'] == [0.05] * 3
 
 
 REFUSED = {
@@ -397,6 +408,18 @@ REFUSED = {
     'three convolutions': (
         lambda: {**spvnas(unet()), 'stem.6.kernel': KERNEL},
         r'conv_input\.2\.0\.weight is .* in the file and absent in the network',
+    ),
+    'kernel without dimensions': (
+        lambda: {**spvnas(unet()), 'stem.3.kernel': torch.tensor(1.0)},
+        r'stem\.3\.kernel is damaged: a kernel has 2 or 3 dimensions, it has 0',
+    ),
+    'head of one dimension': (
+        lambda: {**mmdet3d(unet()), 'decode_head.conv_seg.weight': torch.ones(12)},
+        r'decode_head\.conv_seg\.weight is \(12,\) in the file',
+    ),
+    'two networks': (
+        lambda: {**spvnas(unet(), 'a.'), **spvnas(unet(), 'b.')},
+        r'several networks \(a\.stem\.0\.kernel, b\.stem\.0\.kernel\)',
     ),
     'not a cube': (lambda: {**spvnas(unet()), 'stem.3.kernel': KERNEL[1:]}, r'stem\.3\.kernel has 26 offsets'),
     'MinkowskiEngine before 0.5': (lambda: older(spvnas(unet(minkowski=True))), 'before version 0.5'),

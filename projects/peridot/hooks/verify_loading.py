@@ -7,7 +7,7 @@ from mmengine.hooks import Hook
 from mmengine.logging import print_log
 from torch import nn
 
-from peridot.checkpoints import read_checkpoint
+from peridot.checkpoints import meta_of, read_checkpoint
 from peridot.errors import CheckpointError
 from peridot.registry import HOOKS
 from peridot.weights import LoadReport, other_intensities, unwrap
@@ -57,8 +57,8 @@ class VerifyLoadingHook(Hook):
     def before_train_iter(self, runner, batch_idx: int, data_batch: dict | None = None) -> None:
         """Compare the intensities of the first batch with those of pre-training."""
         if self._features is not None:
-            points = data_batch['inputs'].get('points') or []
-            text = other_intensities(self._features, points)
+            inputs = data_batch['inputs']
+            text = other_intensities(self._features, inputs.get('points', ()) if isinstance(inputs, Mapping) else ())
             if text:
                 print_log(text, 'current', logging.WARNING)
             self._features = None
@@ -81,8 +81,7 @@ class VerifyLoadingHook(Hook):
         if content is None and initial is not None:
             content = read_checkpoint(initial)
         if content is not None:
-            meta = content.get('meta')
-            self._features = meta.get('input_features') if isinstance(meta, Mapping) else None
+            self._features = meta_of(content).get('input_features')
             return verify_content(
                 unwrap(runner.model), content, str(runner._load_from or initial), self.min_fraction, self.settings
             )

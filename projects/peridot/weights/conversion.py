@@ -8,7 +8,8 @@ from torch import Tensor, nn
 from peridot.checkpoints import state_of
 from peridot.errors import CheckpointError
 
-UNKNOWN_VOXELS = 'the file does not say which voxels it was trained with: set those of its program'
+# parts of the names of a network that follows another one of the file as its average
+AVERAGES = {'ema', 'model_k'}
 
 
 @dataclass
@@ -19,7 +20,7 @@ class Conversion:
         state: Tensors under our names, sparse kernels as spconv 2 has them.
         network: Network of the same tensors, to compare them with.
         settings: Voxels and input columns that the file was trained with, as a student's `input_settings()`; None if
-            unknown.
+            unknown, empty for images.
         features: What it read from each point, as `input_features`; None if unknown.
         notes: What the user should know, one line each.
     """
@@ -31,18 +32,35 @@ class Conversion:
     notes: list[str] = field(default_factory=list)
 
 
-def network_of(state: Mapping[str, Tensor], stem: str) -> dict[str, Tensor]:
-    """Tensors of the network with the tensor `stem`, without what precedes it: `model_points.`, `encoder.`, ...
+def network_of(state: Mapping[str, Tensor], stem: str) -> tuple[dict[str, Tensor], list[str]]:
+    """The network with the tensor `stem`; of several the one that the others follow as its averages.
+
+    Returns:
+        Its tensors, without what precedes their names (`model_points.`, `encoder.`, ...), and the names of all others.
 
     Raises:
-        CheckpointError: No network has it.
+        CheckpointError: No network has it, or several that are no averages.
     """
     prefixes = [name.removesuffix(stem) for name in state if f'.{name}'.endswith(f'.{stem}')]
     if not prefixes:
         raise CheckpointError(f'it lacks the stem of its network: it has no {stem}')
-    # of two networks, one of which follows the other as its average, the trained one
-    prefix = min(prefixes, key=lambda prefix: ('model_q' not in prefix, len(prefix)))
-    return {name.removeprefix(prefix): value for name, value in state.items() if name.startswith(prefix)}
+    trained = [prefix for prefix in prefixes if AVERAGES.isdisjoint(prefix.split('.'))] or prefixes
+    if len(trained) > 1:
+        found = ', '.join(f'{prefix}{stem}' for prefix in trained)
+        raise CheckpointError(f'it has several networks ({found}): save the tensors of one of them alone')
+    prefix, averages = trained[0], tuple(other for other in prefixes if other not in trained)
+    own = [name for name in state if name.startswith(prefix) and not name.startswith(averages)]
+    return {name.removeprefix(prefix): state[name] for name in own}, [name for name in state if name not in own]
+
+
+def feature_columns(channels: int) -> list[int]:
+    """Columns of the points that a network with so many inputs reads: the intensity, or the first ones."""
+    return [3] if channels == 1 else list(range(channels))
+
+
+def nuscenes_intensity(normalization: str) -> dict:
+    """`input_features` of a network that reads the intensity of nuScenes alone."""
+    return dict(dataset='nuscenes', columns=['intensity'], intensity_range=[0, 255], normalization=normalization)
 
 
 def left_out(names: Iterable[str]) -> list[str]:

@@ -6,15 +6,16 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import torch
+from mmengine.logging import print_log
 from mmengine.registry import init_default_scope
 from torch import Tensor
 
-from peridot.checkpoints import read_checkpoint, state_of
-from peridot.errors import CheckpointError
+from peridot.checkpoints import meta_of, read_checkpoint, state_of
+from peridot.errors import CheckpointError, PeridotError
 from peridot.files import atomic_path
 from peridot.models.students import DetectorTrunk
-from peridot.weights.conversion import UNKNOWN_VOXELS, Conversion, left_out, network_of
-from peridot.weights.layout import LAYOUT, exported_state, sparse_kernels, to_spconv
+from peridot.weights.conversion import Conversion, left_out, network_of
+from peridot.weights.layout import LAYOUT, as_spconv, exported_state, sparse_kernels
 from peridot.weights.minkowski import res16unet
 from peridot.weights.report import conflicts, misfits
 from peridot.weights.segmenter import released_segmenter
@@ -22,6 +23,9 @@ from peridot.weights.torchsparse import spvnas_minkunet, superflow_minkunet, tor
 from peridot.weights.waffleiron import released_kind, scalr, segmenting_waffleiron
 
 SECOND = 'mmdet3d::second/second_hv_secfpn_8xb6-80e_kitti-3d-3class.py'
+UNKNOWN_VOXELS = 'the voxels it was trained with are not known: set those of its program'
+# part of the names of files that `loadable` keeps; a conversion that changes takes the next one
+FORMAT = 2
 
 
 def openpcdet_second(state: Mapping[str, Tensor], content: Mapping) -> Conversion:
@@ -29,31 +33,28 @@ def openpcdet_second(state: Mapping[str, Tensor], content: Mapping) -> Conversio
 
     Kernels may have the layout of spconv 2 or of spconv 1; other parts of the detector are left out.
     """
-    return _second(network_of(state, 'backbone_3d.conv_input.0.weight'), 'neck')
+    return _second(*network_of(state, 'backbone_3d.conv_input.0.weight'), 'neck')
 
 
 def slidr_voxelnet(state: Mapping[str, Tensor], content: Mapping) -> Conversion:
     """SLidR's VoxelNet: the sparse encoder of SECOND's trunk. It has no layers on the ground plane."""
-    state = network_of(state, 'conv_input.0.weight')
-    state = {f'backbone_3d.{name}' if name.startswith('conv') else name: value for name, value in state.items()}
-    conversion = _second(state, 'middle_encoder')
+    tensors, others = network_of(state, 'conv_input.0.weight')
+    tensors = {f'backbone_3d.{name}' if name.startswith('conv') else name: value for name, value in tensors.items()}
+    conversion = _second(tensors, others, 'middle_encoder')
     conversion.notes.append("it has no 2D layers: the detector's backbone and neck start from random weights")
     return conversion
 
 
-def _second(state: Mapping[str, Tensor], read_after: str) -> Conversion:
-    """SECOND's trunk, from tensors with OpenPCDet's names; `read_after` as in `DetectorTrunk`."""
+def _second(tensors: Mapping[str, Tensor], others: list[str], read_after: str) -> Conversion:
+    """SECOND's trunk from OpenPCDet's tensors; `others` are left out, `read_after` is that of `DetectorTrunk`."""
     init_default_scope('mmdet3d')
     trunk = DetectorTrunk(SECOND, read_after)
     wanted, kernels = trunk.state_dict(), sparse_kernels(trunk)
-    names = {name: _openpcdet_name(name) for name in state}
-    result = {}
-    for name, ours in names.items():
-        if ours is not None:
-            older = ours in kernels and state[name].shape != wanted[ours].shape
-            result[ours] = to_spconv(state[name]) if older else state[name]
-    notes = [*left_out(name for name in names if names[name] is None), UNKNOWN_VOXELS]
-    return Conversion(result, trunk, notes=notes)
+    names = {name: _openpcdet_name(name) for name in tensors}
+    result = {ours: tensors[name] for name, ours in names.items() if ours is not None}
+    for name in kernels & result.keys():
+        result[name] = as_spconv(result[name], wanted[name].shape)
+    return Conversion(result, trunk, notes=left_out([*(name for name in names if names[name] is None), *others]))
 
 
 def _openpcdet_name(name: str) -> str | None:
@@ -91,9 +92,8 @@ def write_openpcdet(source: str | Path, path: str | Path) -> None:
             f"{source} is not written for OpenPCDet: its {other} is not that of SECOND's trunk on KITTI; give a file "
             'of tools/export_backbone.py from a pre-training run of it'
         )
-    released = {
-        _to_openpcdet(name): to_spconv(state[name]).contiguous() if name in kernels else state[name] for name in wanted
-    }
+    native = {name: as_spconv(state[name], wanted[name].shape).contiguous() for name in kernels}
+    released = {_to_openpcdet(name): native.get(name, state[name]) for name in wanted}
     with atomic_path(path) as temporary:
         torch.save(dict(model_state=released), temporary)
 
@@ -122,31 +122,32 @@ OWN = "a checkpoint with mmdet3d's own names: give it to load_from as it is"
 # readable if the user knows what the file does not say
 DEPTH_CONTRAST = (
     "DepthContrast's Res16UNet, whose kernels have another order if a MinkowskiEngine before 0.5 wrote them; if it was "
-    'trained with 0.5, as by the authors of SLidR, set --kind res16unet'
+    'trained with 0.5, as by the authors of SLidR, convert it with tools/convert_checkpoint.py --kind res16unet'
 )
 
 # pattern of a tensor that only such a file has, and its kind or what to say about it; the first match counts
 SIGNATURES = (
     (r'^student\.', 'a checkpoint of a pre-training run of this package: use tools/export_backbone.py'),
-    (r'^backbone\..*\.bn\.running_mean$', "mmdet3d's MinkUNet on MinkowskiEngine, which is not supported"),
+    (r'^backbone\.conv_input\..*\.bn\.running_mean$', "mmdet3d's MinkUNet on MinkowskiEngine, which is not supported"),
     (r'(^|\.)point_transforms\.', 'an SPVCNN, whose point branch has no spconv form'),
     (r'^backbone\.conv_input\.0\.net\.0\.kernel$', 'mmdet3d-torchsparse'),
     (r'(^|\.)conv0\.0\.conv\.kernel$', 'superflow'),
-    (r'(^|\.)backbone_3d\.', 'also-second'),
+    (r'(^|\.)backbone_3d\.conv_input\.0\.weight$', 'also-second'),
     (r'^(model_points\.)?conv_input\.0\.weight$', 'slidr-voxelnet'),
     (r'^decoder\.proj_patch$', 'drive-and-segment'),
     (r'^waffleiron\.(spatial|channel)_mix\.', 'waffleiron'),
-    (r'^(module\.)?trunk\.2\.conv0p1s1\.kernel$', DEPTH_CONTRAST),
+    (r'(^|\.)trunk\.2\.conv0p1s1\.kernel$', DEPTH_CONTRAST),
     (r'(^|\.)conv0p1s1\.kernel$', 'res16unet'),
     (r'(^|\.)stem\.0\.kernel$', 'spvnas'),
-    (r'^(backbone|middle_encoder|pts_middle_encoder)\..*\.weight$', OWN),
+    (r'^(pts_)?(voxel_encoder|middle_encoder|backbone|neck)\.', OWN),
 )
 
 
 def convert_checkpoint(source: str | Path, path: str | Path, kind: str = 'auto') -> tuple[str, list[str]]:
     """Write the trunk of a foreign checkpoint for `load_from` or `init_cfg` of mmdet3d's configs.
 
-    A segmentation head is kept with it, a pre-training head beside the weights, under `heads`.
+    A head that a network here has is kept: one that segments with the trunk, one of pre-training beside the weights,
+    under `heads`.
 
     Args:
         source: Checkpoint of another program.
@@ -158,23 +159,31 @@ def convert_checkpoint(source: str | Path, path: str | Path, kind: str = 'auto')
 
     Raises:
         CheckpointError: The file cannot be read, is of another kind, or does not fit mmdet3d's network.
+        ConfigError: A package is missing, or no network here has the file's shapes.
     """
     content = read_checkpoint(source)
     state = state_of(content)
     kind = _kind(state, content, source, kind)
     try:
         conversion = KINDS[kind](state, content)
-    except CheckpointError as error:
-        raise CheckpointError(f'{source} is not converted: {error}') from None
-    found, network = conversion.state, conversion.network
-    wanted = network.state_dict()
-    first = next(iter([*conflicts(wanted, found), *misfits(network, found)]), None)
+    except PeridotError as error:
+        raise type(error)(f'{source} is not converted: {error}') from None
+    wanted, found = conversion.network.state_dict(), conversion.state
+    first = next(iter([*conflicts(wanted, found), *misfits(conversion.network, found)]), None)
     if first is not None:
         shapes = [str(tuple(side[first].shape)) if first in side else 'absent' for side in (found, wanted)]
         raise CheckpointError(
             f'{source} is not converted: taken for {kind}, but {first} is {shapes[0]} in the file and {shapes[1]} in '
             'the network'
         )
+    _write(conversion, kind, path)
+    if conversion.settings is None:
+        conversion.notes.append(UNKNOWN_VOXELS)
+    return kind, conversion.notes
+
+
+def _write(conversion: Conversion, kind: str, path: str | Path) -> None:
+    """Write what was converted from a kind of file as an exported one."""
     meta = dict(
         layout=LAYOUT,
         input_settings=conversion.settings,
@@ -182,51 +191,50 @@ def convert_checkpoint(source: str | Path, path: str | Path, kind: str = 'auto')
         source_config='',
         converted_from=kind,
     )
-    converted = exported_state(found, sparse_kernels(network))
+    state = exported_state(conversion.state, sparse_kernels(conversion.network))
     # pre-training heads are not part of a segmentor or detector that loads the file
-    heads = {name: converted.pop(name) for name in list(converted) if name.startswith('heads.')}
-    content = dict(meta=meta, state_dict=converted)
+    heads = {name.removeprefix('heads.'): state.pop(name) for name in list(state) if name.startswith('heads.')}
+    content = dict(meta=meta, state_dict=state)
     if heads:
-        content['heads'] = {name.removeprefix('heads.'): value for name, value in heads.items()}
+        content['heads'] = heads
     with atomic_path(path) as temporary:
         torch.save(content, temporary)
-    return kind, conversion.notes
 
 
 def loadable(source: str | Path, folder: str | Path) -> Path:
-    """A file that mmdet3d's configs can load: the given one, or what `convert_checkpoint` makes of it.
+    """A file that mmdet3d's configs can load: the given one, or what `convert_checkpoint` makes of it, with its notes.
 
     Args:
-        source: File of ours, of mmdet3d, or of another program.
+        source: File of ours, of mmdet3d, or of another program. One that is not recognized may have a network of the
+            user's own and stays as it is.
         folder: Where a converted file is kept, named by the content of its source; it is converted once.
 
     Raises:
         CheckpointError: The file cannot be read or converted.
     """
-    if _likeness(state_of(read_checkpoint(source))) == OWN:
+    content = read_checkpoint(source)
+    if 'layout' in meta_of(content) or _likeness(state_of(content)) in (OWN, None):
         return Path(source)
     digest = hashlib.sha256()
     with open(source, 'rb') as file:
         while chunk := file.read(2**20):
             digest.update(chunk)
-    converted = Path(folder) / f'{Path(source).stem}-{digest.hexdigest()[:12]}.pth'
+    converted = Path(folder) / f'{Path(source).stem}-{digest.hexdigest()[:12]}-{FORMAT}.pth'
     if not converted.is_file():
-        convert_checkpoint(source, converted)
+        kind, notes = convert_checkpoint(source, converted)
+        print_log('\n'.join([f'{source} converted: {converted} ({kind})', *notes]))
     return converted
 
 
-def _likeness(state: Mapping[str, Tensor]) -> str:
-    """Kind of a file by the names of its tensors, or what to say about it."""
-    return next(
-        (text for pattern, text in SIGNATURES if any(re.search(pattern, name) for name in state)),
-        f'something unknown, with tensors like {next(iter(state), "none at all")}',
-    )
+def _likeness(state: Mapping[str, Tensor]) -> str | None:
+    """Kind of a file by the names of its tensors, or what to say about it; None if unknown."""
+    return next((text for pattern, text in SIGNATURES if any(re.search(pattern, name) for name in state)), None)
 
 
 def _kind(state: Mapping[str, Tensor], content: Mapping, source: str | Path, kind: str) -> str:
     if kind not in ('auto', *KINDS):
         raise CheckpointError(f'kind {kind!r} is unknown: choose auto or one of {", ".join(KINDS)}')
-    likeness = _likeness(state)
+    likeness = _likeness(state) or f'something unknown, with tensors like {next(iter(state), "none at all")}'
     if likeness == DEPTH_CONTRAST and kind == 'res16unet':
         return kind
     if likeness == 'waffleiron':

@@ -96,7 +96,7 @@ def released_segmenter(state: Mapping[str, Tensor], content: Mapping) -> Convers
         elif part == 'decoder':
             transposed = rest in ('proj_patch', 'proj_classes')
             found[f'decode_head.{_renamed(rest, DECODER)}'] = value.T.contiguous() if transposed else value
-    return Conversion(found, _segmenter(found))
+    return Conversion(found, _segmenter(found), settings={})
 
 
 def _segmenter(found: Mapping[str, Tensor]) -> nn.Module:

@@ -9,28 +9,35 @@ from torch import Tensor, nn
 
 from peridot.errors import CheckpointError
 from peridot.models.backbones import Res16UNet
-from peridot.weights.conversion import UNKNOWN_VOXELS, Conversion, left_out, network_of
+from peridot.weights.conversion import Conversion, feature_columns, left_out, network_of, nuscenes_intensity
 from peridot.weights.layout import rows_to_spconv
 from peridot.weights.minkowski import from_minkowski
 from peridot.weights.printed_config import literal_config
 
 STEM = 'backbone.conv_input.0.0.weight'
+HEAD = 'decode_head.conv_seg'
 
 
 def torchsparse_minkunet(state: Mapping[str, Tensor], content: Mapping) -> Conversion:
-    """mmdet3d's MinkUNet on torchsparse.
+    """mmdet3d's MinkUNet on torchsparse, with its last layer: on spconv it has the same one.
 
     Raises:
         CheckpointError: It is a MinkUNetV2 or has bottleneck blocks.
     """
     found = {_spconv_name(name): from_torchsparse(name, v) for name, v in state.items() if name.startswith('backbone.')}
-    head = state.get('decode_head.conv_seg.weight')
-    if head is not None and head.shape[1] != _channels(found)['decoder_channels'][-1]:
+    head = {name: state[name] for name in (f'{HEAD}.weight', f'{HEAD}.bias') if name in state}
+    weight, width = head.get(f'{HEAD}.weight'), _channels(found)['decoder_channels'][-1]
+    if weight is not None and weight.shape[-1:] != (width,):
         raise CheckpointError(
             "it looks like mmdet3d's MinkUNetV2, whose point features mix several levels: it has no spconv form"
         )
-    rest = [name for name in state if not name.startswith('backbone.')]
-    return _conversion(found, rest, _printed_settings(content, found))
+    rest = [name for name in state if not name.startswith('backbone.') and name not in head]
+    conversion = _conversion(found, rest, _printed_settings(content, found))
+    if weight is not None:
+        conversion.state.update(head)
+        conversion.network.decode_head = nn.ModuleDict(dict(conv_seg=nn.Linear(width, len(weight), device='meta')))
+        conversion.notes.append(f'{HEAD} of {len(weight)} classes is kept')
+    return conversion
 
 
 def spvnas_minkunet(state: Mapping[str, Tensor], content: Mapping) -> Conversion:
@@ -39,13 +46,17 @@ def spvnas_minkunet(state: Mapping[str, Tensor], content: Mapping) -> Conversion
     Raises:
         CheckpointError: It lacks a part, or its kernels are those of a MinkowskiEngine before 0.5.
     """
-    state = network_of(state, 'stem.0.kernel')
-    trunk = {name: value for name, value in state.items() if re.match(r'(stem|stage\d|up\d)\.', name)}
+    tensors, others = network_of(state, 'stem.0.kernel')
+    trunk = {name: value for name, value in tensors.items() if re.match(r'(stem|stage\d|up\d)\.', name)}
     # MinkowskiEngine wraps a layer `bn` of torch
     read = from_minkowski if any('.bn.' in name for name in trunk) else from_torchsparse
     found = {_spconv_name(_mmdet3d_name(name)): read(name, value) for name, value in trunk.items()}
-    rest = [name for name in state if name not in trunk]
-    return _conversion(found, rest, _bevcontrast_settings(content, found))
+    rest = [name for name in tensors if name not in trunk]
+    conversion = _conversion(found, [*rest, *others], _bevcontrast_settings(content, found))
+    if found[STEM].shape[-1] == 1:
+        conversion.features = nuscenes_intensity('intensity / 255')
+        conversion.notes.append("it learned nuScenes' intensities divided by 255: set LoadPoints intensity_scale=255")
+    return conversion
 
 
 def superflow_minkunet(state: Mapping[str, Tensor], content: Mapping) -> Conversion:
@@ -54,10 +65,9 @@ def superflow_minkunet(state: Mapping[str, Tensor], content: Mapping) -> Convers
     Raises:
         CheckpointError: It lacks a part or has bottleneck blocks.
     """
-    trunk = network_of(state, 'conv0.0.conv.kernel')
+    trunk, others = network_of(state, 'conv0.0.conv.kernel')
     found = {_superflow_name(name): from_torchsparse(name, value) for name, value in trunk.items()}
-    rest = [name for name in state if name not in trunk and not name.startswith(('backbone.', 'backbone_3d.'))]
-    return _conversion(found, rest, _printed_settings(content, found))
+    return _conversion(found, others, _printed_settings(content, found))
 
 
 def from_torchsparse(name: str, value: Tensor) -> Tensor:
@@ -67,9 +77,9 @@ def from_torchsparse(name: str, value: Tensor) -> Tensor:
     and those of even ones with the last axis fastest.
 
     Raises:
-        CheckpointError: A kernel is no cube.
+        CheckpointError: A kernel is no cube, or it has another number of dimensions.
     """
-    return rows_to_spconv(name, value, first_fastest=len(value) % 2 == 1) if name.endswith('.kernel') else value
+    return rows_to_spconv(name, value, even_last_fastest=True) if name.endswith('.kernel') else value
 
 
 def _conversion(found: dict[str, Tensor], rest: Iterable[str], settings: dict | None) -> Conversion:
@@ -94,8 +104,6 @@ def _conversion(found: dict[str, Tensor], rest: Iterable[str], settings: dict | 
                 channels['encoder_blocks'] + channels['decoder_blocks'],
             )
             notes.append("its stem has one convolution, mmdet3d's has two: it fits peridot.Res16UNet")
-    if settings is None:
-        notes.append(UNKNOWN_VOXELS)
     return Conversion(found, network, settings, notes=notes)
 
 
@@ -176,7 +184,7 @@ def _printed_settings(content: Mapping, found: Mapping[str, Tensor]) -> dict | N
     except (AttributeError, KeyError, TypeError, ValueError):
         # older checkpoints and those of other programs do not have it
         return None
-    return dict(voxel_size=size, coordinates=coordinates, feature_columns=list(range(found[STEM].shape[-1])))
+    return dict(voxel_size=size, coordinates=coordinates, feature_columns=feature_columns(found[STEM].shape[-1]))
 
 
 def _bevcontrast_settings(content: Mapping, found: Mapping[str, Tensor]) -> dict | None:
@@ -187,6 +195,5 @@ def _bevcontrast_settings(content: Mapping, found: Mapping[str, Tensor]) -> dict
         return None
     if not isinstance(size, (int, float)):
         return None
-    channels = found[STEM].shape[-1]
-    columns = [3] if channels == 1 else list(range(channels))
+    columns = feature_columns(found[STEM].shape[-1])
     return dict(voxel_size=[size] * 3, coordinates='cartesian', feature_columns=columns)

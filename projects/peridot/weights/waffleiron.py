@@ -122,15 +122,14 @@ def _linear(name: str, value: Tensor) -> Tensor:
     return value.flatten(1) if value.ndim > 2 and '.ffn.' not in name else value
 
 
-def write_released(source: str | Path, path: str | Path) -> str:
-    """Write one of our WaffleIrons in the form that its released code reads.
+def write_released(source: str | Path, path: str | Path) -> None:
+    """Write one of our WaffleIrons in the form that its released code reads: under `net` with a head that segments.
+
+    Otherwise its weights are under `model_point`.
 
     Args:
         source: A file of `export_backbone` or `convert_checkpoint`, or a checkpoint of pre-training or fine-tuning.
         path: File to write (atomically).
-
-    Returns:
-        The entry of the file with the weights: `net` with a head that segments, otherwise `model_point`.
 
     Raises:
         CheckpointError: The file cannot be read or has no WaffleIron.
@@ -148,7 +147,6 @@ def write_released(source: str | Path, path: str | Path) -> str:
     key = SEGMENTING if 'decode_head.conv_seg.weight' in state else DISTILLED[0]
     with atomic_path(path) as temporary:
         torch.save({key: result}, temporary)
-    return key
 
 
 def _convolution(name: str, value: Tensor) -> Tensor:
