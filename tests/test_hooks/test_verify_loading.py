@@ -315,6 +315,16 @@ def test_run_from_random_weights_says_so(run, exported):
     assert 'starts from random' in log and 'init_cfg' not in log.split('starts from random')[1]
 
 
+def test_random_start_with_the_rates_of_a_pretrained_one(run):
+    protocol = dict(random_init_options={'optim_wrapper.optimizer.lr': 0.05, 'optim_wrapper.paramwise_cfg': None})
+    optimizer = dict(type='SGD', lr=0.02)
+    log = run(None, cfg=dict(protocol, optim_wrapper=dict(optimizer=optimizer, paramwise_cfg=dict(custom_keys={}))))
+    wanted = '--cfg-options optim_wrapper.optimizer.lr=0.05 optim_wrapper.paramwise_cfg=None'
+    assert f'random starts have other settings in this protocol: add {wanted}' in log
+    log = run(None, cfg=dict(protocol, optim_wrapper=dict(optimizer=dict(optimizer, lr=0.05), paramwise_cfg=None)))
+    assert 'random starts' not in log
+
+
 def test_test_of_weights_without_a_head(student, exported, tmp_path):
     """A test, unlike a training, wants the head from the file."""
 

@@ -3,12 +3,14 @@
 import logging
 from collections.abc import Mapping
 
+from mmengine.config import Config
 from mmengine.hooks import Hook
 from mmengine.logging import print_log
 from torch import nn
 
 from peridot.checkpoints import meta_of, read_checkpoint
 from peridot.errors import CheckpointError
+from peridot.options import value_at
 from peridot.registry import HOOKS
 from peridot.weights import LoadReport, other_intensities, unwrap
 from peridot.weights.verify import check_arguments, verify_content
@@ -89,6 +91,9 @@ class VerifyLoadingHook(Hook):
         if any(_is_pretrained(module) for module in runner.model.modules()):
             text = 'except where init_cfg names a file, which VerifyLoadingHook(checkpoint=FILE) would check'
             print_log(text, 'current', logging.WARNING)
+        elif other := other_settings_of_random_starts(runner.cfg):
+            text = f'random starts have other settings in this protocol: add --cfg-options {" ".join(other)}'
+            print_log(text, 'current', logging.WARNING)
         return None
 
     def _check_full(self, runner) -> None:
@@ -98,6 +103,12 @@ class VerifyLoadingHook(Hook):
                 f'{report.source} has no {report.missing[0]} and {len(report.missing) - 1} other tensors of the model: '
                 'a test needs a checkpoint of a training run'
             )
+
+
+def other_settings_of_random_starts(config: Config) -> list[str]:
+    """Those of a config's `random_init_options` that it does not have, as KEY=VALUE."""
+    wanted = config.get('random_init_options') or {}
+    return [f'{key}={value}' for key, value in wanted.items() if value_at(config, key) != value]
 
 
 def _is_pretrained(module: nn.Module) -> bool:
