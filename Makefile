@@ -12,5 +12,5 @@ test: env  ## lint, format and all tests
 	.venv/bin/ruff format --check .
 	.venv/bin/python -m pytest -n logical --maxprocesses 8 --dist worksteal
 
-env:  ## create .venv (first time on a machine: 11 minutes, then under 3)
+env:  ## create .venv (first time on a machine: 4 minutes, then under 3)
 	@$(PYTHON) tools/setup_env.py

@@ -1,7 +1,8 @@
 """Every config builds at its full size; every kind of them trains and evaluates at a small size.
 
 Two configs are of one kind when they have the same objectives, student, evaluation and kinds of data, whatever their
-widths, teachers and schedules. Every command and path of the documents exists.
+backbones, widths, teachers and schedules; one config of every backbone is trained. Every command and path of the
+documents exists.
 """
 
 import json
@@ -15,6 +16,7 @@ from mmdet3d.datasets import CBGSDataset
 from mmengine.config import Config
 from mmengine.registry import init_default_scope
 from peridot.catalog import CATALOG
+from peridot.datasets import splits
 from peridot.models.students.detector_trunk import detector_model
 from peridot.registry import MODELS
 from peridot.text import TextEmbeddings
@@ -41,6 +43,8 @@ METRICS = {
     'peridot.ZeroShotLoop': 'zero_shot/student/miou',
 }
 WAFFLEIRON = ('depth=3', 'channels=16')
+RES16UNET = ('stem_channels=8', 'channels=[8,8,16,16,16,16,8,8]', 'layers=[1,1,1,1,1,1,1,1]')
+NETWORKS = {'peridot.WaffleIron': WAFFLEIRON, 'peridot.Res16UNet': RES16UNET}
 MINKUNET = ('base_channels=8', 'encoder_channels=[8,8,16,16]', 'decoder_channels=[16,16,8,8]')
 ALL = {
     path.relative_to(REPO): Config.fromfile(path)
@@ -67,18 +71,24 @@ def data_of(content: Config) -> set[str]:
     }
 
 
+def network_of(path: Path) -> dict:
+    """Settings of the student, or of a network that is fine-tuned."""
+    return ALL[path].model.get('student', ALL[path].model)
+
+
 def kind_of(path: Path) -> str:
     """What makes a training run other than another one, apart from sizes."""
-    content = ALL[path]
+    content, student = ALL[path], network_of(path)
     model, loop = content.model, (content.get('val_cfg') or {}).get('type')
-    student = model.get('student', model)
-    network = [student.type, student.get('detector'), student.get('backbone', {}).get('type')]
+    network = [student.type, student.get('detector')]
     objectives = sorted(item.type for item in model.get('objectives', {}).values())
     return str([network, objectives, loop, sorted(data_of(content)), 'decode_head' in model and model.decode_head.type])
 
 
-# of each kind the last one, that of the demo where it has one
-TRAINED = set({kind_of(path): path for path in ALL if not has_fraction(path)}.values())
+# of each kind and of each backbone the last one, that of the demo where it has one
+WHOLE = [path for path in ALL if not has_fraction(path)]
+TRAINED = set({kind_of(path): path for path in WHOLE}.values())
+TRAINED |= set({network_of(path).get('backbone', {}).get('type'): path for path in WHOLE}.values())
 SMALL_FINETUNE = [
     'load_from=None',
     'train_dataloader.batch_size=1',
@@ -106,9 +116,17 @@ def moco_file(tmp_path_factory) -> Path:
     return path
 
 
+def innermost(dataset: dict, path: str) -> tuple[dict, str]:
+    """The dataset inside its wrappers, and its place in the config."""
+    while 'dataset' in dataset and isinstance(dataset.dataset, dict):
+        dataset, path = dataset.dataset, f'{path}.dataset'
+    return dataset, path
+
+
 def small_data(content: Config) -> list[str]:
     """One scan, the front camera, and maps that the test data have."""
-    datasets = {'train_dataloader.dataset': content.train_dataloader.dataset}
+    inner, place = innermost(content.train_dataloader.dataset, 'train_dataloader.dataset')
+    datasets = {place: inner}
     if content.train_dataloader.dataset.type == 'peridot.MixedDataset':
         parts = content.train_dataloader.dataset.datasets
         datasets = {f'train_dataloader.dataset.datasets.{i}': part for i, part in enumerate(parts)}
@@ -173,7 +191,8 @@ def small_model(config: Path, moco_file: Path, folder: Path) -> list[str]:
     if model.student.type == 'peridot.WaffleIronStudent':
         options += [f'model.student.backbone.{option}' for option in WAFFLEIRON]
     if model.student.type == 'peridot.SparseUNetStudent':
-        options += [f'model.student.backbone.{option}' for option in MINKUNET]
+        narrow = NETWORKS.get(model.student.backbone.type, MINKUNET)
+        options += [f'model.student.backbone.{option}' for option in narrow]
     if model.student.type == 'peridot.DetectorTrunk':
         options.append(f'model.student.detector={small_detector(model.student.detector, folder / "detector.py")}')
     if any('warmup' in scheduler for scheduler in content.param_scheduler):
@@ -189,7 +208,8 @@ def data_roots(content: Config, request) -> str:
     fixtures |= dict(kitti360='kitti360_root', once='once_root', argoverse2='argoverse2_root')
     fixtures |= dict(folder='superpixel_folder_root', demo_folder='superpixel_folder_root')
     fixtures |= dict(pandaset='pandaset_root', demo_semantickitti='semantickitti_root', demo_pandaset='pandaset_root')
-    parts = content.train_dataloader.dataset.get('datasets', [content.train_dataloader.dataset])
+    inner, _ = innermost(content.train_dataloader.dataset, '')
+    parts = inner.get('datasets', [inner])
     roots = {part.data_root.rstrip('/'): request.getfixturevalue(fixtures[Path(part.data_root).name]) for part in parts}
     return ','.join(f'{old}={new}' for old, new in roots.items())
 
@@ -204,7 +224,7 @@ def on_cpu(config: Path, content: Config, folder: Path) -> Path:
     return child
 
 
-@pytest.mark.parametrize('config', [path for path in ALL if not has_fraction(path)], ids=str)
+@pytest.mark.parametrize('config', [path for path in ALL if path in CONFIGS or not has_fraction(path)], ids=str)
 def test_config_builds_at_full_size(config, monkeypatch):
     """On the meta device, which holds no numbers; detectors compute with their grids while they are built."""
     monkeypatch.chdir(REPO)
@@ -243,11 +263,30 @@ def test_config_trains_and_evaluates(config, request, moco_file, tmp_path, run_t
     assert list((tmp_path / 'pictures').glob('*.png'))
 
 
-def innermost(dataset: dict, path: str) -> tuple[dict, str]:
-    """The dataset inside its wrappers, and its place in the config."""
-    while 'dataset' in dataset and isinstance(dataset.dataset, dict):
-        dataset, path = dataset.dataset, f'{path}.dataset'
-    return dataset, path
+def scene_name(root: str, sample: str) -> str:
+    """Name of the scene of a sample's token."""
+    samples, scenes = (json.loads(Path(root, 'v1.0-mini', f'{name}.json').read_text()) for name in ('sample', 'scene'))
+    token = next(item['scene_token'] for item in samples if item['token'] == sample)
+    return next(item['name'] for item in scenes if item['token'] == token)
+
+
+@pytest.mark.parametrize('config', [path for path in CONFIGS if has_fraction(path)], ids=str)
+def test_pretraining_on_some_scenes(config, request, moco_file, tmp_path, run_tool, monkeypatch):
+    """The published scenes: all but those that are held out, here one."""
+    root = request.getfixturevalue('labeled_root')
+    content = ALL[config]
+    whole = splits.make_splits('nuscenes', root, [100])[0]
+    monkeypatch.setattr(splits, 'VERIFYING_SCENES', {scene_name(root, whole.samples[0])})
+    path = Path(root, content.train_dataloader.dataset.split)
+    run_tool('make_splits', *splits._command_of_name(path).split()[2:])
+    expected = len(splits.read_split(path).samples)
+    assert 0 < expected < len(whole.samples)
+    data = [option for option in small_data(content) if not option.endswith('indices=1')]
+    options = [*SMALL, *data, *small_model(config, moco_file, tmp_path), 'val_cfg=None']
+    options += ['val_dataloader=None', 'val_evaluator=None', 'train_cfg.val_interval=100']
+    run_tool('train', config, '--data-root', root, '--work-dir', tmp_path, '--cfg-options', *options)
+    lines = [json.loads(line) for line in next(tmp_path.glob('*/vis_data/scalars.json')).read_text().splitlines()]
+    assert len(lines) == expected and lines[-1]['loss'] > 0
 
 
 @pytest.mark.parametrize('config', [path for path in FINETUNE if path in TRAINED or own_fraction(path)], ids=str)
@@ -259,10 +298,10 @@ def test_finetuning_trains_and_evaluates(config, request, tmp_path, run_tool, mo
     data = next(name for name in ('semantickitti', 'kitti', 'nuscenes') if dataset.ann_file.startswith(f'{name}_'))
     root = request.getfixturevalue({'nuscenes': 'objects_root'}.get(data, f'{data}_root'))
     options = [*SMALL_FINETUNE, f'{place}.indices=2', *['train_dataloader.dataset.split=None'] * own_fraction(config)]
-    if content.model.get('backbone', {}).get('type') == 'peridot.WaffleIron':
-        options += [*(f'model.backbone.{option}' for option in WAFFLEIRON), 'model.decode_head.channels=16']
-    elif 'decode_head' in content.model:
-        options += [*(f'model.backbone.{option}' for option in MINKUNET), 'model.decode_head.channels=8']
+    if 'decode_head' in content.model:
+        narrow = NETWORKS.get(content.model.backbone.type, MINKUNET)
+        options += [f'model.backbone.{option}' for option in narrow]
+        options.append(f'model.decode_head.channels={16 if narrow is WAFFLEIRON else 8}')
     for name in ('backbone', 'pts_backbone'):
         if 'layer_nums' in content.model.get(name, {}):
             options.append(f'model.{name}.layer_nums={[1] * len(content.model[name].layer_nums)}'.replace(' ', ''))

@@ -1,15 +1,23 @@
 """Small networks and batches that tests share."""
 
+import sys
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from types import ModuleType
+from unittest.mock import patch
+
 import torch
 from mmengine.config import Config
 from peridot.models.batch import EncodedBatch
 from peridot.models.students import DetectorTrunk, VoxelFeatures
 from peridot.registry import MODELS
 from peridot.structures import Frames, Pairs
-from torch import nn
+from torch import Tensor, nn
 
 SECOND = 'mmdet3d::second/second_hv_secfpn_8xb6-80e_kitti-3d-3class.py'
 CENTERPOINT = 'mmdet3d::centerpoint/centerpoint_voxel01_second_secfpn_8xb4-cyclic-20e_nus-3d.py'
+NARROW_RES16UNET = dict(stem_channels=4, channels=(4, 6, 8, 8, 8, 6, 6, 6), layers=(1, 1, 2, 1, 1, 1, 1, 1))
 SETTINGS = dict(voxel_size=(0.5, 0.5, 0.5), coordinates='cartesian', feature_columns=(3,))
 
 
@@ -106,3 +114,104 @@ def segmentor(network: dict | None = None, **settings) -> torch.nn.Module:
 def trunk_and_detector(path: str) -> tuple[DetectorTrunk, torch.nn.Module]:
     """A detector's trunk as student, random in every tensor, and the detector."""
     return randomize(DetectorTrunk(path)), MODELS.build(Config.fromstring(f'_base_ = {path!r}', '.py').model)
+
+
+def released_state(
+    columns: int | None = 8, layers: tuple = NARROW_RES16UNET['layers'], channels: tuple = NARROW_RES16UNET['channels']
+) -> dict[str, Tensor]:
+    """Random weights of a Res16UNet with the names and shapes of SLidR's code; `columns` are those of its head."""
+    generator = torch.Generator().manual_seed(0)
+    state = {}
+
+    def kernel(name: str, *shape: int) -> None:
+        state[f'{name}.kernel'] = torch.randn(shape, generator=generator)
+
+    def norm(name: str, width: int) -> None:
+        for key in ('weight', 'bias', 'running_mean', 'running_var'):
+            state[f'{name}.bn.{key}'] = torch.rand(width, generator=generator)
+        state[f'{name}.bn.num_batches_tracked'] = torch.tensor(7)
+
+    def blocks(name: str, width: int, out: int, number: int) -> None:
+        for j in range(number):
+            kernel(f'{name}.{j}.conv1', 27, width, out)
+            norm(f'{name}.{j}.norm1', out)
+            kernel(f'{name}.{j}.conv2', 27, out, out)
+            norm(f'{name}.{j}.norm2', out)
+            if width != out:
+                kernel(f'{name}.{j}.downsample.0', width, out)
+                norm(f'{name}.{j}.downsample.1', out)
+            width = out
+
+    kernel('conv0p1s1', 27, 1, 4)
+    norm('bn0', 4)
+    width = 4
+    for i in range(4):
+        kernel(f'conv{i + 1}p{2**i}s2', 8, width, width)
+        norm(f'bn{i + 1}', width)
+        blocks(f'block{i + 1}', width, channels[i], layers[i])
+        width = channels[i]
+    for i in range(4, 8):
+        kernel(f'convtr{i}p{2 ** (8 - i)}s2', 8, width, channels[i])
+        norm(f'bntr{i}', channels[i])
+        skip = channels[6 - i] if i < 7 else 4
+        blocks(f'block{i + 1}', channels[i] + skip, channels[i], layers[i])
+        width = channels[i]
+    if columns is not None:
+        kernel('final', width, columns)
+        state['final.bias'] = torch.randn(1, columns, generator=generator)
+    return state
+
+
+def saved(folder: Path, content: dict) -> Path:
+    """A file of another program."""
+    torch.save(content, folder / 'foreign.pth')
+    return folder / 'foreign.pth'
+
+
+def prefixed(state: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    """The same tensors with a longer name."""
+    return {prefix + name: value for name, value in state.items()}
+
+
+def without(state: dict[str, Tensor], part: str) -> dict[str, Tensor]:
+    """The tensors whose names lack a part."""
+    return {name: value for name, value in state.items() if part not in name}
+
+
+def older(state: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Kernels of size 1 with three dimensions, as before MinkowskiEngine 0.5."""
+    return {n: v[None] if n.endswith('.kernel') and v.ndim == 2 else v for n, v in state.items()}
+
+
+class EasyDict(dict):
+    """As easydict pickles it: the items twice, as those of a dict and as attributes."""
+
+    def __init__(self, **items):
+        for name, value in items.items():
+            self[name] = value
+            setattr(self, name, value)
+
+
+@contextmanager
+def easydict_installed(*others: type) -> Iterator[None]:
+    """Inside the block, `EasyDict` and other classes are pickled as those of the package easydict."""
+    module = ModuleType('easydict')
+    with ExitStack() as stack:
+        stack.enter_context(patch.dict(sys.modules, easydict=module))
+        for entry in (EasyDict, *others):
+            setattr(module, entry.__name__, entry)
+            stack.enter_context(patch.object(entry, '__module__', 'easydict'))
+        yield
+
+
+@torch.no_grad()
+def soften(network: nn.Module) -> nn.Module:
+    """Random weights and batch statistics of moderate size."""
+    generator = torch.Generator().manual_seed(0)
+    for name, value in network.state_dict().items():
+        if value.is_floating_point():
+            noise = torch.randn(value.shape, generator=generator)
+            fan_in = value[0].numel() if value.ndim > 1 else 1
+            positive = 'var' in name or (value.ndim == 1 and 'weight' in name)
+            value.copy_(noise.abs() * 0.3 + 0.5 if positive else noise / fan_in**0.5)
+    return network.eval()

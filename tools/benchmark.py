@@ -1,7 +1,8 @@
 #!/usr/bin/env python3
 """Fine-tune networks by protocols with several seeds, and compare them in one table.
 
-A network is `random` or NAME=FILE, a `backbone.pth`; `{seed}` in FILE stands for the seed.
+A network is `random` or NAME=FILE: a `backbone.pth`, or a file that tools/convert_checkpoint.py reads, which is
+converted on the way; `{seed}` in FILE stands for the seed.
 A protocol is a config of configs/finetune; minkunet34_nus/1pct.py gives the row minkunet34_nus_1pct. Results are kept:
 the same command continues interrupted runs and adds new ones. Writes results.json, table.md and plot.png.
 """
@@ -111,22 +112,37 @@ def parse_network(text: str) -> tuple[str, str | None]:
     return name, file or None
 
 
+def seed_file(file: str, seed: int) -> Path:
+    """The weights of a network for a seed."""
+    return Path(file.replace('{seed}', str(seed))).absolute()
+
+
 def plan(networks: list[tuple[str, str | None]], protocols: list[Path], seeds: list[int], out: Path) -> list[Run]:
     """List all runs; weights and configs must exist before the first one starts.
 
+    Weights of other programs are converted below `out`.
+
     Raises:
+        CheckpointError: Weights cannot be read or converted.
         ConfigError: A file is missing, or two runs have one work directory.
     """
+    # imported late: the help comes without mmdet3d
+    from peridot.weights import loadable
+
+    for protocol in protocols:
+        if not protocol.is_file():
+            raise ConfigError(f'protocol {protocol} not found: configs/finetune/ holds them')
+    paths = {seed_file(file, seed): name for seed in seeds for name, file in networks if file is not None}
+    for path, name in paths.items():
+        if not path.is_file():
+            raise ConfigError(f'network {name}: {path} does not exist (tools/train.py writes backbone.pth)')
+    converted = {path: loadable(path, out.absolute() / 'converted') for path in paths}
     runs = {}
     for seed in seeds:
         for protocol in protocols:
             for name, file in networks:
-                weights = None if file is None else Path(file.replace('{seed}', str(seed))).absolute()
-                if weights is not None and not weights.is_file():
-                    raise ConfigError(f'network {name}: {weights} does not exist (tools/train.py writes backbone.pth)')
-                if not protocol.is_file():
-                    raise ConfigError(f'protocol {protocol} not found: configs/finetune/ holds them')
                 folder = out.absolute() / config_name(protocol) / f'{name}_seed{seed}'
+                weights = None if file is None else converted[seed_file(file, seed)]
                 entry = Run(name, weights, protocol.absolute(), seed, folder)
                 if runs.setdefault(folder, entry) is not entry:
                     raise ConfigError(

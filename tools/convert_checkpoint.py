@@ -4,7 +4,10 @@
 import argparse
 
 from peridot.cli import run
-from peridot.weights import KINDS, convert_checkpoint, write_openpcdet, write_released
+from peridot.errors import ConfigError
+from peridot.weights import KINDS, convert_checkpoint, write_minkowski, write_openpcdet, write_released
+
+WRITERS = dict(waffleiron=write_released, openpcdet=write_openpcdet, minkowski=write_minkowski)
 
 
 def main() -> None:
@@ -16,27 +19,29 @@ def main() -> None:
         '--kind',
         default='auto',
         choices=['auto', *KINDS],
-        help="also-second: SECOND's trunk of OpenPCDet (ALSO, also for PV-RCNN); drive-and-segment: its Segmenter; "
-        "mmdet3d-torchsparse: mmdet3d's MinkUNet; scalr: network of ScaLR or ScaLR+ with its distillation head; "
+        help="also-second: SECOND's trunk of OpenPCDet (ALSO, BEVContrast; also for PV-RCNN); drive-and-segment: its "
+        "Segmenter; mmdet3d-torchsparse: mmdet3d's MinkUNet; res16unet: network of SLidR, PPKT, OLIVINE and their "
+        'relatives on MinkowskiEngine; scalr: network of ScaLR or ScaLR+ with its distillation head; slidr-voxelnet: '
+        "sparse encoder of SLidR and OLIVINE for detectors; spvnas: MinkUNet with SPVNAS' names (ALSO, BEVContrast); "
+        'superflow: MinkUNet of SuperFlow and LiMoE; '
         'waffleiron: one that segments; auto recognizes them, other values refuse everything else',
     )
     parser.add_argument(
         '--to',
         default='mmdet3d',
-        choices=['mmdet3d', 'waffleiron', 'openpcdet'],
+        choices=['mmdet3d', *WRITERS],
         help='waffleiron: write one of our WaffleIrons for the released code of ScaLR and WaffleIron; openpcdet: '
-        "write a trunk of SECOND for OpenPCDet's detectors",
+        "write a trunk of SECOND for OpenPCDet's detectors; minkowski: write one of our Res16UNets for SLidR's code",
     )
     args = parser.parse_args()
-    if args.to == 'waffleiron':
-        print(f'written: {args.out} (weights in {write_released(args.checkpoint, args.out)!r})')
-        return
-    if args.to == 'openpcdet':
-        write_openpcdet(args.checkpoint, args.out)
+    if args.to in WRITERS:
+        if args.kind != 'auto':
+            raise ConfigError(f'--kind {args.kind} is for files of other programs, --to {args.to} for ours: drop one')
+        WRITERS[args.to](args.checkpoint, args.out)
         print(f'written: {args.out}')
         return
-    kind = convert_checkpoint(args.checkpoint, args.out, args.kind)
-    print(f'written: {args.out} ({kind})')
+    kind, notes = convert_checkpoint(args.checkpoint, args.out, args.kind)
+    print('\n'.join([f'written: {args.out} ({kind})', *notes]))
 
 
 if __name__ == '__main__':

@@ -9,7 +9,8 @@ Differences from the released code:
 - the student is mmdet3d's MinkUNetBackbone on spconv: its stem has two 3x3x3 convolutions instead of one;
 - the intensity goes into the network as it is in the files (0 to 255), as in this package's other configs; the
   decoder's target is in [0, 1];
-- a random point of each voxel is kept (there: the first one);
+- a random point of each voxel is kept (there: the first one); these voxels are counted from the scan's minimum (there:
+  from zero, and those around zero are twice as wide);
 - the student's voxels lie on a grid that is the same for all scans, a point belongs to the one around it (there:
   coordinates are rounded and counted from the scan's minimum: a grid that is shifted by up to a voxel);
 - the 32 supports of a query are chosen at random (there: by a library, in the order of its search).

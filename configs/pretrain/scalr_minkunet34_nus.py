@@ -1,4 +1,6 @@
-"""ScaLR's teacher, samples and objective with the sparse U-Net of SLidR and OLIVINE. No published number was found.
+"""ScaLR's teacher, samples and objective with the sparse U-Net of SLidR and OLIVINE.
+
+LiMA's authors published numbers for this pair under their own settings (docs/model_zoo.md).
 
 The network reads the raw intensity, as with the other methods, so that its weights fit the same downstream configs.
 """

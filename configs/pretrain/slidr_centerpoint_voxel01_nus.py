@@ -1,6 +1,7 @@
 """SLidR on nuScenes for the full trunk of CenterPoint with voxels of 0.1 m: encoder, 2D backbone and neck.
 
-Nothing was published for this detector: the optimizer's settings are those for SECOND's encoder.
+Only results of others were published for this detector (docs/model_zoo.md): the optimizer's settings are those for
+SECOND's encoder.
 """
 
 _base_ = './slidr_second_kitti-voxels_nus.py'

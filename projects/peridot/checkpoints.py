@@ -1,12 +1,15 @@
 """Reads checkpoint files, whatever program wrote them and whatever their suffix."""
 
 import zipfile
-from collections import Counter
+from collections import Counter, OrderedDict
 from collections.abc import Iterable, Mapping
-from pathlib import Path
+from contextlib import AbstractContextManager, nullcontext
+from pathlib import Path, PurePosixPath
 from pickle import UnpicklingError
+from threading import Lock
 
 import torch
+from packaging.version import Version
 from safetensors.torch import load_file
 from torch import Tensor
 
@@ -16,10 +19,15 @@ from peridot.errors import CheckpointError
 STATES = ('state_dict', 'model_state', 'model_point', 'model_points', 'net', 'model', 'teacher')
 # parts of a tensor's name that come from wrappers: DataParallel and its relatives, torch.compile
 WRAPPERS = ('module', '_orig_mod')
+# what is read in place of classes that programs keep in a config beside the weights (BEVContrast): a dict and a path
+# that does not touch the disk
+STAND_INS = ((OrderedDict, 'easydict.EasyDict'), (PurePosixPath, 'pathlib.PosixPath'))
+# what torch may unpickle is a setting of the process: while one thread reads, another must not take the names away
+_READING = Lock()
 
 
 def read_checkpoint(path: str | Path, what: str = 'checkpoint', hint: str = 'check the path') -> dict:
-    """Read a checkpoint, on the CPU; only tensors and plain values are unpickled.
+    """Read a checkpoint, on the CPU; only tensors, plain values and configs of `STAND_INS` are unpickled.
 
     Args:
         path: File of torch or safetensors; the content tells them apart, not the suffix.
@@ -33,13 +41,11 @@ def read_checkpoint(path: str | Path, what: str = 'checkpoint', hint: str = 'che
     if not path.is_file():
         raise CheckpointError(f'{what} {path} not found: {hint}')
     try:
-        content = _read(path)
+        with _READING, _stand_ins():
+            content = _read(path)
+        _drop_attributes(content)
     except UnpicklingError as error:
-        # torch's own message advises to unpickle everything
-        fix = 'save its state dict alone (it holds Python objects beside tensors)'
-        if not _is_pickle(path):
-            fix = 'get the file again (it is neither of torch nor of safetensors)'
-        raise CheckpointError(f'{what} {path} cannot be read, {fix}') from error
+        raise CheckpointError(f'{what} {path} cannot be read, {_cure(path, str(error))}') from error
     except Exception as error:  # of torch, zip or safetensors
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise CheckpointError(f'{what} {path} cannot be read, get the file again ({reason})') from error
@@ -67,6 +73,12 @@ def state_of(content: Mapping, names: Iterable[str] = ()) -> dict[str, Tensor]:
     state = {name: value for name, value in state.items() if isinstance(value, Tensor)}
     new = unwrapped_names(state, names)
     return {new[name]: value for name, value in state.items()}
+
+
+def meta_of(content: Mapping) -> Mapping:
+    """What a checkpoint says about itself (`meta`); empty if it has none."""
+    meta = content.get('meta')
+    return meta if isinstance(meta, Mapping) else {}
 
 
 def unwrapped_names(found: Iterable[str], wanted: Iterable[str] = ()) -> dict[str, str]:
@@ -97,6 +109,39 @@ def _read(path: Path) -> object:
     # opened here, because torch judges a path by its suffix
     with open(path, 'rb') as file:
         return torch.load(file, map_location='cpu', weights_only=True)
+
+
+def _drop_attributes(value: object) -> None:
+    """Remove attributes of dicts, at any depth: those of an EasyDict are its items, which may hide methods."""
+    if isinstance(value, dict):
+        attributes = getattr(value, '__dict__', {})
+        # of state dicts: spconv's versions
+        for name in attributes.keys() - {'_metadata'}:
+            del attributes[name]
+    if isinstance(value, (dict, list, tuple)):
+        for item in value.values() if isinstance(value, dict) else value:
+            _drop_attributes(item)
+
+
+def _cure(path: Path, reason: str) -> str:
+    """What to do about a file that torch does not unpickle."""
+    if not _is_pickle(path):
+        return 'get the file again (it is neither of torch nor of safetensors)'
+    if any(name in reason for _, name in STAND_INS):
+        return 'use torch 2.6 or newer (its config has a class that older versions refuse)'
+    save = f"torch.save(torch.load('{path}', weights_only=False)['state_dict'], 'NEW.pth')"
+    return (
+        'it holds Python objects beside tensors: if you trust the file, save its tensors alone where the program that '
+        f'wrote it is installed: python -c "import torch; {save}", with the key that holds them'
+    )
+
+
+def _stand_ins() -> AbstractContextManager:
+    """Names of foreign classes that may stand in a pickle, each read as a harmless class of another name."""
+    if Version(torch.__version__) < Version('2.6'):
+        # older versions know no other names: they refuse such files
+        return nullcontext()
+    return torch.serialization.safe_globals(list(STAND_INS))
 
 
 def _is_pickle(path: Path) -> bool:

@@ -25,7 +25,7 @@ BRACKETS = {'[': ']', '(': ')'}
 QUOTES = ('"', "'")
 # a quoted item, from comma to comma, or any sign
 _TOKEN = re.compile(r"""(?:^|(?<=[\[(,]))\s*(["']).*?\1(?=\s*(?:[,\])]|$))|.""", re.DOTALL)
-_ABSENT = object()
+ABSENT = object()
 
 
 class KeyValues(argparse.Action):
@@ -145,7 +145,7 @@ def _value_for(config: Config, key: str, text: str) -> Any:
         near = difflib.get_close_matches(first, [*config, *RUNNER_KEYS], 1)
         hint = f'did you mean {near[0]}?' if near else 'check the key'
         raise ConfigError(f'--cfg-options {key}={text}: {config.filename or "the config"} has no {first!r}: {hint}')
-    old = _current(config._cfg_dict, key)
+    old = value_at(config, key)
     if isinstance(old, str) or key in TEXTS:
         return _in_place_of_text(text)
     new = parse_value(text, f'--cfg-options {key}')
@@ -176,13 +176,14 @@ def _wrong_kind(old: Any, new: Any) -> str | None:
     return None
 
 
-def _current(settings: Any, key: str) -> Any:
-    """The value that a key leads to now, `_ABSENT` if there is none."""
+def value_at(config: Config, key: str) -> Any:
+    """The value that a key like `optim_wrapper.optimizer.lr` leads to now, `ABSENT` if there is none."""
+    settings = config._cfg_dict
     for part in key.split('.'):
         if isinstance(settings, (list, tuple)) and part.isdigit() and int(part) < len(settings):
             settings = settings[int(part)]
         elif isinstance(settings, dict) and part in settings:
             settings = settings[part]
         else:
-            return _ABSENT
+            return ABSENT
     return settings

@@ -85,11 +85,6 @@ def test_tiny_scans_forward_and_backward(count, training):
     assert (features.grad.abs().sum(1) > 0).all()
 
 
-def test_shape_is_a_whole_number_of_strides():
-    assert minkunet_shape.padded_shape(torch.tensor([1, 16, 17]), 16) == [16, 16, 32]
-    assert minkunet_shape.padded_shape([5, 8], 1) == [5, 8]
-
-
 def test_repair_is_made_once():
     repaired = MinkUNetBackbone.forward
     minkunet_shape._repair(minkunet_backbone)

@@ -12,7 +12,7 @@ from peridot.errors import CheckpointError, ConfigError
 from peridot.hooks import VerifyLoadingHook, export_backbone
 from peridot.models.students import DetectorTrunk, SparseUNetStudent
 from peridot.registry import HOOKS, MODELS
-from peridot.weights import sparse_kernels, verify_loading
+from peridot.weights import other_intensities, sparse_kernels, verify_loading
 from safetensors.torch import save_file
 from tiny import CENTERPOINT, SECOND, SETTINGS, backbone, randomize, segmentor, trunk_and_detector
 
@@ -239,6 +239,55 @@ def test_run_from_weights_and_its_resumption(run, exported, tmp_path):
     assert 'compared by value' not in run(str(tmp_path / 'run1' / 'epoch_1.pth'), resume=True, epochs=2)
 
 
+@pytest.mark.parametrize('learned, warned', [((0, 255), True), ((0, 1), True), ((0, 10), False), (None, False)])
+def test_run_on_intensities_of_another_scale(student, run, learned, warned, tmp_path):
+    """The clouds have intensities up to 9."""
+    features = dict(dataset='x', columns=['intensity'], intensity_range=learned, normalization='none, as in the files')
+    export_backbone(student, tmp_path / 'backbone.pth', '', features)
+    log = run(str(tmp_path / 'backbone.pth'), epochs=2)
+    assert log.count('the largest of the first batch is') == warned
+    assert log.count('scale them (LoadPoints intensity_scale)') == warned
+
+
+FEATURES = dict(columns=['x', 'intensity'], intensity_range=[0, 255], normalization='none, values as in the files')
+
+
+@pytest.mark.parametrize(
+    'features, points, end',
+    [
+        (FEATURES, [torch.ones(2, 4)], 255),
+        (FEATURES, torch.ones(3, 2, 4), 255),
+        (FEATURES | dict(normalization='intensity / 255'), [torch.full((2, 4), 200.0)], 1),
+        (FEATURES | dict(normalization='intensity / 255'), [torch.ones(2, 4)], None),
+        (FEATURES | dict(normalization='intensity / 0.00392157'), [torch.ones(2, 4)], 65025),
+        (FEATURES | dict(normalization='tanh(intensity / 255)'), [torch.full((2, 4), 200.0)], None),
+        (FEATURES | dict(columns=['x', 'y', 'z']), [torch.ones(2, 4)], None),
+        (FEATURES, [torch.ones(2, 3)], None),
+        (FEATURES, [torch.ones(0, 4)], None),
+        (FEATURES, [torch.ones(0, 4), torch.ones(2, 4)], 255),
+        (FEATURES, (), None),
+        (dict(datasets=[FEATURES]), [torch.ones(2, 4)], None),
+        (None, [torch.ones(2, 4)], None),
+    ],
+)
+def test_scale_of_intensities(features, points, end):
+    text = other_intensities(features, points)
+    assert text is None if end is None else f'intensities up to {end}, ' in text
+
+
+@pytest.mark.parametrize(
+    'inputs, warned',
+    [(dict(points=torch.ones(2, 3, 4)), 1), (dict(points=[]), 0), (dict(img=[]), 0), ([torch.ones(3, 4)], 0)],
+)
+def test_batches_of_other_forms(inputs, warned, monkeypatch):
+    lines = []
+    monkeypatch.setattr('peridot.hooks.verify_loading.print_log', lambda *args: lines.append(args))
+    hook = VerifyLoadingHook()
+    hook._features = FEATURES
+    hook.before_train_iter(None, 0, dict(inputs=inputs))
+    assert len(lines) == warned and hook._features is None
+
+
 def test_run_from_safetensors(run, exported, tmp_path):
     path = tmp_path / 'backbone.pth'
     save_file(torch.load(exported)['state_dict'], path)
@@ -264,6 +313,16 @@ def test_run_from_init_cfg(run, exported, trap):
 def test_run_from_random_weights_says_so(run, exported):
     log = run(None)
     assert 'starts from random' in log and 'init_cfg' not in log.split('starts from random')[1]
+
+
+def test_random_start_with_the_rates_of_a_pretrained_one(run):
+    protocol = dict(random_init_options={'optim_wrapper.optimizer.lr': 0.05, 'optim_wrapper.paramwise_cfg': None})
+    optimizer = dict(type='SGD', lr=0.02)
+    log = run(None, cfg=dict(protocol, optim_wrapper=dict(optimizer=optimizer, paramwise_cfg=dict(custom_keys={}))))
+    wanted = '--cfg-options optim_wrapper.optimizer.lr=0.05 optim_wrapper.paramwise_cfg=None'
+    assert f'random starts have other settings in this protocol: add {wanted}' in log
+    log = run(None, cfg=dict(protocol, optim_wrapper=dict(optimizer=dict(optimizer, lr=0.05), paramwise_cfg=None)))
+    assert 'random starts' not in log
 
 
 def test_test_of_weights_without_a_head(student, exported, tmp_path):

@@ -41,6 +41,21 @@ def test_voxelize_groups_points_as_a_loop_does(coordinates):
         assert int(voxels.first[voxel]) == int((voxels.inverse == voxel).nonzero()[0])
 
 
+@pytest.mark.parametrize('coordinates, size', [('cylindrical', (0.1, 1.0, 0.1)), ('cartesian', (0.1, 0.1, 0.1))])
+def test_voxels_are_those_of_slidr(golden, coordinates, size):
+    """Its voxels are in the order in which their first points come."""
+    arrays = golden('slidr_voxelisation')
+    points = torch.from_numpy(arrays['points'])
+    voxels = voxelize([points], size, coordinates)
+    theirs = {name: torch.from_numpy(arrays[f'{coordinates}::{name}']) for name in ('coordinates', 'index', 'inverse')}
+    order = voxels.first.argsort()
+    assert voxels.first[order].tolist() == theirs['index'].tolist()
+    assert order.argsort()[voxels.inverse].tolist() == theirs['inverse'].tolist()
+    shift = voxels.coords[order][:, 1:] - theirs['coordinates']
+    assert (shift == shift[0]).all() and (shift[0] % 16 == 0).all()
+    torch.testing.assert_close(points[voxels.first[order], 3:4], torch.from_numpy(arrays[f'{coordinates}::features']))
+
+
 def test_voxels_are_unique_and_sorted_by_scan():
     voxels = voxelize([cloud(500, 2), cloud(10, 3)], (0.5, 0.5, 0.5), 'cartesian')
     assert len(torch.unique(voxels.coords, dim=0)) == len(voxels.coords)

@@ -6,9 +6,10 @@ from pathlib import Path
 
 import pytest
 import torch
-from peridot.errors import ConfigError
+from peridot.errors import CheckpointError, ConfigError
 from peridot.hooks import export_backbone
 from peridot.registry import MODELS
+from tiny import released_state
 
 REPO = Path(__file__).resolve().parents[2]
 PROTOCOL = REPO / 'configs' / 'demo' / 'minkunet18_linear-probe_demo.py'
@@ -105,12 +106,45 @@ def test_missing_weights_end_it_before_the_first_run(tool, tmp_path):
         tool['plan']([('random', None), ('slidr', f'{tmp_path}/none{{seed}}.pth')], [PROTOCOL], [3], tmp_path)
 
 
+def test_weights_of_other_programs_are_converted_once(tool, tmp_path):
+    foreign, out = tmp_path / 'slidr.pt', tmp_path / 'out'
+    torch.save(dict(model_points=released_state()), foreign)
+    networks = [('slidr', str(foreign))]
+    (first,) = tool['plan'](networks, [PROTOCOL], [0], out)
+    assert first.weights.parent == out / 'converted'
+    written = first.weights.stat().st_mtime_ns
+    (again,) = tool['plan'](networks, [PROTOCOL], [0], out)
+    assert again.weights == first.weights and again.weights.stat().st_mtime_ns == written
+    torch.save(dict(model_points=released_state(columns=None)), foreign)
+    (other,) = tool['plan'](networks, [PROTOCOL], [0], out)
+    assert other.weights != first.weights
+    torch.save({'student.backbone.x': torch.ones(1)}, foreign)
+    with pytest.raises(CheckpointError, match=r'tools/export_backbone\.py'):
+        tool['plan'](networks, [PROTOCOL], [0], out)
+
+
+def test_weights_are_read_once_and_after_all_files_are_found(tool, tmp_path, monkeypatch):
+    calls = []
+    monkeypatch.setattr('peridot.weights.loadable', lambda path, folder: calls.append(path) or path)
+    torch.save({}, tmp_path / 'a0.pth')
+    networks = [('random', None), ('a', f'{tmp_path}/a{{seed}}.pth')]
+    for protocol, seeds in ((tmp_path / 'none.py', [0]), (PROTOCOL, [0, 1])):
+        with pytest.raises(ConfigError, match=r'none\.py not found|a1\.pth does not exist'):
+            tool['plan'](networks, [PROTOCOL, protocol], seeds, tmp_path)
+    assert calls == []
+    torch.save({}, tmp_path / 'a1.pth')
+    protocols = [REPO / f'configs/finetune/minkunet34_{data}/1pct.py' for data in ('nus', 'semantickitti')]
+    runs = tool['plan'](networks, protocols, [0, 1], tmp_path)
+    assert len(runs) == 8 and calls == [tmp_path / 'a0.pth', tmp_path / 'a1.pth']
+    assert [entry.weights for entry in runs[:2]] == [None, tmp_path / 'a0.pth']
+
+
 def test_runs_of_one_name_do_not_share_a_folder(tool, tmp_path):
     """The second would continue the first and take over its values."""
     files = [tmp_path / name for name in ('a.pth', 'b.pth', 'a/p.py', 'b/p.py')]
     for file in files:
         file.parent.mkdir(exist_ok=True)
-        file.touch()
+        torch.save({'backbone.conv.weight': torch.ones(1)}, file)
     one, two, first, second = files
     cases = [
         ([('ours', str(one)), ('ours', str(two))], [PROTOCOL], [0], (one, two)),

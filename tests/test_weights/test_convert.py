@@ -3,203 +3,22 @@
 The networks here are slow and naive; their parameters carry the names and the layout of the foreign programs.
 """
 
-from itertools import product
+import json
+import re
 from pathlib import Path
 
 import numpy as np
 import pytest
 import spconv.pytorch as spconv
 import torch
-from mmdet3d.models import MinkUNetBackbone
-from mmengine.config import Config
 from mmengine.runner.checkpoint import load_checkpoint
 from peridot.errors import CheckpointError
+from peridot.hooks import export_backbone
 from peridot.models.students import DetectorTrunk
-from peridot.weights import convert_checkpoint, literal_config, verify_loading, write_openpcdet
-from tiny import SECOND
+from peridot.weights import convert, convert_checkpoint, loadable, verify_loading, write_openpcdet
+from peridot.weights.conversion import network_of
+from tiny import CENTERPOINT, SECOND, released_state, saved, soften
 from torch import Tensor, nn
-
-REPO = Path(__file__).resolve().parents[2]
-
-
-def soften(network: nn.Module) -> nn.Module:
-    """Random weights and batch statistics of moderate size."""
-    generator = torch.Generator().manual_seed(0)
-    for name, value in network.state_dict().items():
-        if value.is_floating_point():
-            noise = torch.randn(value.shape, generator=generator)
-            fan_in = value[0].numel() if value.ndim > 1 else 1
-            positive = 'var' in name or (value.ndim == 1 and 'weight' in name)
-            value.copy_(noise.abs() * 0.3 + 0.5 if positive else noise / fan_in**0.5)
-    return network.eval()
-
-
-# torchsparse: tensors are pairs of features (N, C) and coordinates, a list of (scan, x, y, z)
-
-
-def offsets(size: int) -> list[tuple[int, int, int]]:
-    """torchsparse's order of the offsets of a kernel."""
-    if size % 2:
-        return [(x, y, z) for z in range(-1, 2) for y in range(-1, 2) for x in range(-1, 2)]
-    return [(x, y, z) for x in range(2) for y in range(2) for z in range(2)]
-
-
-class Conv3d(nn.Module):
-    def __init__(self, inputs: int, outputs: int, size: int) -> None:
-        super().__init__()
-        self.size = size
-        self.kernel = nn.Parameter(torch.zeros(size**3, inputs, outputs) if size > 1 else torch.zeros(inputs, outputs))
-
-    def forward(self, features: Tensor, pairs: list[tuple[int, int, int]], rows: int) -> Tensor:
-        """Sum over pairs (kernel offset, row of the input, row of the output)."""
-        if self.size == 1:
-            return features @ self.kernel
-        out = features.new_zeros(rows, self.kernel.shape[-1])
-        for k, i, o in pairs:
-            out[o] += features[i] @ self.kernel[k]
-        return out
-
-
-class ConvModule(nn.Module):
-    def __init__(self, inputs: int, outputs: int, size: int) -> None:
-        super().__init__()
-        self.net = nn.Sequential(Conv3d(inputs, outputs, size), nn.BatchNorm1d(outputs), nn.ReLU())
-
-    def forward(self, features: Tensor, pairs: list, rows: int) -> Tensor:
-        conv, norm, act = self.net
-        return act(norm(conv(features, pairs, rows)))
-
-
-class BasicBlock(nn.Module):
-    def __init__(self, inputs: int, outputs: int) -> None:
-        super().__init__()
-        conv, norm = Conv3d(inputs, outputs, 3), nn.BatchNorm1d(outputs)
-        self.net = nn.Sequential(conv, norm, nn.ReLU(), Conv3d(outputs, outputs, 3), nn.BatchNorm1d(outputs))
-        self.downsample = nn.Identity()
-        if inputs != outputs:
-            self.downsample = nn.Sequential(Conv3d(inputs, outputs, 1), nn.BatchNorm1d(outputs))
-
-    def forward(self, features: Tensor, pairs: list, rows: int) -> Tensor:
-        first, norm1, act, second, norm2 = self.net
-        out = norm2(second(act(norm1(first(features, pairs, rows))), pairs, rows))
-        short = features
-        if not isinstance(self.downsample, nn.Identity):
-            short = self.downsample[1](self.downsample[0](features, pairs, rows))
-        return torch.relu(out + short)
-
-
-class TorchSparseUNet(nn.Module):
-    """mmdet3d's MinkUNetBackbone as torchsparse computes it, with different numbers of channels everywhere."""
-
-    encoder_channels, decoder_channels = [5, 6, 7, 8], [9, 10, 11, 12]
-    encoder_blocks, decoder_blocks = [2, 1, 1, 1], [1, 2, 1, 1]
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.conv_input = nn.Sequential(ConvModule(3, 4, 3), ConvModule(4, 4, 3))
-        wide, narrow = [4, *self.encoder_channels], [self.encoder_channels[-1], *self.decoder_channels]
-        self.encoder, self.decoder = nn.ModuleList(), nn.ModuleList()
-        for i in range(4):
-            blocks = [BasicBlock(wide[i + (j > 0)], wide[i + 1]) for j in range(self.encoder_blocks[i])]
-            self.encoder.append(nn.Sequential(ConvModule(wide[i], wide[i], 2), *blocks))
-            joined = narrow[i + 1] + wide[-2 - i]
-            blocks = [
-                BasicBlock(joined if j == 0 else narrow[i + 1], narrow[i + 1]) for j in range(self.decoder_blocks[i])
-            ]
-            self.decoder.append(nn.ModuleList([ConvModule(narrow[i], narrow[i + 1], 2), nn.Sequential(*blocks)]))
-
-    def forward(self, x: Tensor, coords: list[tuple[int, ...]]) -> Tensor:
-        levels, same, down = [coords], [], []
-        for level in range(5):
-            own, stride = levels[level], 2**level
-            row = {c: i for i, c in enumerate(own)}
-            around = [(k, [stride * d for d in offset]) for k, offset in enumerate(offsets(3))]
-            near = [(k, (c[0], c[1] + d[0], c[2] + d[1], c[3] + d[2]), o) for o, c in enumerate(own) for k, d in around]
-            same.append([(k, row[c], o) for k, c, o in near if c in row])
-            parents = sorted({(c[0], *(v // (2 * stride) * 2 * stride for v in c[1:])) for c in own})
-            inside = [(k, [stride * d for d in offset]) for k, offset in enumerate(offsets(2))]
-            near = [
-                (k, (c[0], c[1] + d[0], c[2] + d[1], c[3] + d[2]), o) for o, c in enumerate(parents) for k, d in inside
-            ]
-            down.append([(k, row[c], o) for k, c, o in near if c in row])
-            levels.append(parents)
-        for module in self.conv_input:
-            x = module(x, same[0], len(coords))
-        laterals = [x]
-        for i, (first, *blocks) in enumerate(self.encoder):
-            x = first(x, down[i], len(levels[i + 1]))
-            for block in blocks:
-                x = block(x, same[i + 1], len(levels[i + 1]))
-            laterals.append(x)
-        for i, (first, blocks) in enumerate(self.decoder):
-            level = 3 - i
-            x = first(x, [(k, o, n) for k, n, o in down[level]], len(levels[level]))
-            x = torch.cat((x, laterals[level]), dim=1)
-            for block in blocks:
-                x = block(x, same[level], len(levels[level]))
-        return x
-
-
-@pytest.fixture(scope='module')
-def torchsparse_unet() -> TorchSparseUNet:
-    return soften(TorchSparseUNet())
-
-
-def saved(tmp_path: Path, state: dict, **others) -> Path:
-    torch.save(dict(state_dict=state, **others), tmp_path / 'foreign.pth')
-    return tmp_path / 'foreign.pth'
-
-
-def torchsparse_state(network: nn.Module, head: int = 12) -> dict:
-    state = {f'backbone.{name}': value for name, value in network.state_dict().items()}
-    return {**state, 'decode_head.conv_seg.weight': torch.ones(19, head), 'decode_head.conv_seg.bias': torch.ones(19)}
-
-
-@torch.no_grad()
-def test_torchsparse_minkunet_gives_the_same_features(torchsparse_unet, tmp_path):
-    source = saved(tmp_path, torchsparse_state(torchsparse_unet))
-    assert convert_checkpoint(source, tmp_path / 'backbone.pth') == 'mmdet3d-torchsparse'
-    model = nn.Module()
-    model.backbone = MinkUNetBackbone(
-        in_channels=3,
-        base_channels=4,
-        encoder_channels=TorchSparseUNet.encoder_channels,
-        encoder_blocks=TorchSparseUNet.encoder_blocks,
-        decoder_channels=TorchSparseUNet.decoder_channels,
-        decoder_blocks=TorchSparseUNet.decoder_blocks,
-        sparseconv_backend='spconv',
-    ).eval()
-    load_checkpoint(model, str(tmp_path / 'backbone.pth'), map_location='cpu')
-    assert verify_loading(model, tmp_path / 'backbone.pth').fraction == 1
-
-    rng = np.random.default_rng(0)
-    # about half of the cells of a flat box: nearly every offset of every kernel occurs, and no two axes are alike
-    cells = [(scan, *cell) for scan in range(2) for cell in product(range(6), range(5), range(3))]
-    cells = [cell for cell in cells if rng.random() < 0.5]
-    features = torch.rand(len(cells), 3, generator=torch.Generator().manual_seed(0))
-    expected = torchsparse_unet(features, cells)
-    assert (expected.std(0) > 1e-3).sum() >= 10
-    torch.testing.assert_close(
-        model.backbone(features, torch.tensor(cells, dtype=torch.int32)), expected, rtol=1e-3, atol=1e-4
-    )
-
-
-def test_settings_are_read_from_the_config_in_a_checkpoint(torchsparse_unet, tmp_path):
-    name = 'mmdet3d::minkunet/minkunet18_w32_torchsparse_8xb2-amp-15e_semantickitti.py'
-    text = Config.fromstring(f'_base_ = {name!r}', '.py').pretty_text
-    convert_checkpoint(saved(tmp_path, torchsparse_state(torchsparse_unet), meta=dict(cfg=text)), tmp_path / 'out.pth')
-    meta = torch.load(tmp_path / 'out.pth', weights_only=True)['meta']
-    assert meta['input_settings'] == dict(voxel_size=[0.05] * 3, coordinates='cartesian', feature_columns=[0, 1, 2])
-
-
-def test_config_in_a_checkpoint_is_not_run(torchsparse_unet, tmp_path):
-    text = f"model = open('{tmp_path}/ran', 'w')"
-    with pytest.raises(ValueError, match='calls a function'):
-        literal_config(text)
-    convert_checkpoint(saved(tmp_path, torchsparse_state(torchsparse_unet), meta=dict(cfg=text)), tmp_path / 'out.pth')
-    assert not (tmp_path / 'ran').exists()
-    assert torch.load(tmp_path / 'out.pth', weights_only=True)['meta']['input_settings'] is None
-
 
 # OpenPCDet
 
@@ -272,14 +91,13 @@ def pcdet_file(network: nn.Module, path: Path, form: str) -> Path:
         state = {k: v.permute(1, 2, 3, 4, 0).contiguous() if v.ndim == 5 else v for k, v in state.items()}
     if form == 'also':
         state = {f'model.{name}': value for name, value in state.items()}
-    torch.save(state if form == 'also' else dict(model_state=state), path / 'foreign.pth')
-    return path / 'foreign.pth'
+    return saved(path, state if form == 'also' else dict(model_state=state))
 
 
 @pytest.mark.parametrize('form', ['spconv1', 'spconv2', 'also'])
 @torch.no_grad()
 def test_openpcdet_second_gives_the_same_map(form, pcdet_second, tmp_path):
-    assert convert_checkpoint(pcdet_file(pcdet_second, tmp_path, form), tmp_path / 'backbone.pth') == 'also-second'
+    assert convert_checkpoint(pcdet_file(pcdet_second, tmp_path, form), tmp_path / 'backbone.pth')[0] == 'also-second'
     model = DetectorTrunk(SECOND).eval()
     load_checkpoint(model, str(tmp_path / 'backbone.pth'), map_location='cpu')
     assert verify_loading(model, tmp_path / 'backbone.pth').fraction == 1
@@ -301,6 +119,13 @@ def test_trunk_goes_back_to_openpcdet(pcdet_second, tmp_path):
     wanted, found = (torch.load(path)['model_state'] for path in (source, tmp_path / 'openpcdet.pth'))
     assert found.keys() == {name for name in wanted if name.startswith('backbone_')}
     assert all(torch.equal(found[name], wanted[name]) for name in found)
+    # a fine-tuned checkpoint, whose kernels have the layout of spconv
+    native = DetectorTrunk(SECOND)
+    load_checkpoint(native, str(tmp_path / 'backbone.pth'), map_location='cpu')
+    torch.save(dict(state_dict=native.state_dict()), tmp_path / 'epoch_1.pth')
+    write_openpcdet(tmp_path / 'epoch_1.pth', tmp_path / 'again.pth')
+    again = torch.load(tmp_path / 'again.pth')['model_state']
+    assert again.keys() == found.keys() and all(torch.equal(again[name], wanted[name]) for name in again)
     content = torch.load(tmp_path / 'backbone.pth')
     del content['state_dict']['neck.deblocks.0.0.weight']
     torch.save(content, tmp_path / 'part.pth')
@@ -308,15 +133,102 @@ def test_trunk_goes_back_to_openpcdet(pcdet_second, tmp_path):
         write_openpcdet(tmp_path / 'part.pth', tmp_path / 'out.pth')
 
 
-def test_openpcdet_trunk_of_another_detector(pcdet_second, tmp_path):
-    state = dict(pcdet_second.state_dict())
-    state['backbone_3d.conv4.1.0.weight'] = torch.ones(128, 3, 3, 3, 64)
-    torch.save(dict(model_state=state), tmp_path / 'foreign.pth')
+@pytest.mark.parametrize('kernel, shape', [(torch.ones(128, 3, 3, 3, 64), '128, 3, 3, 3, 64'), (torch.tensor(1.0), '')])
+def test_openpcdet_trunk_of_another_detector(kernel, shape, pcdet_second, tmp_path):
+    source = saved(tmp_path, dict(model_state={**pcdet_second.state_dict(), 'backbone_3d.conv4.1.0.weight': kernel}))
     with pytest.raises(
-        CheckpointError, match=r'encoder_layer4\.1\.0\.weight is .* in the file and \(64, 3, 3, 3, 64\)'
+        CheckpointError, match=rf'encoder_layer4\.1\.0\.weight is \({shape}\) in the file and \(64, 3, 3, 3, 64\)'
     ):
-        convert_checkpoint(tmp_path / 'foreign.pth', tmp_path / 'backbone.pth')
+        convert_checkpoint(source, tmp_path / 'backbone.pth')
     assert not (tmp_path / 'backbone.pth').exists()
+
+
+def released_voxelnet(golden) -> tuple[dict[str, np.ndarray], dict[str, Tensor]]:
+    """BEVContrast's VoxelNet: inputs and outputs of the released code, and its weights by the formula in them."""
+    arrays = golden('bevcontrast_voxelnet')
+    seed, state = json.loads(str(arrays['settings']))['seed'], {}
+    for k, (name, shape) in enumerate(zip(arrays['names'], arrays['shapes'])):
+        shape = [int(number) for number in re.findall(r'\d+', str(shape))]
+        u = np.random.RandomState(seed + k).uniform(-1, 1, shape)
+        one_dimension, kind = len(shape) == 1, str(name).rpartition('.')[2]
+        if kind == 'num_batches_tracked':
+            state[name] = torch.tensor(0)
+            continue
+        norm = f'{str(name).rpartition(".")[0]}.running_var' in arrays['names']
+        fan = shape[0] if 'deblocks' in name else np.prod(shape[1:])
+        scaled = dict(running_mean=0.1 * u, running_var=1 + 0.5 * u, bias=(0.2 if norm else 0.1) * u)
+        scaled['weight'] = 1 + 0.4 * u if norm and one_dimension else u * np.sqrt(6 / fan)
+        state[str(name)] = torch.from_numpy(np.asarray(scaled[kind])).float()
+    return arrays, state
+
+
+@torch.no_grad()
+def test_bevcontrast_voxelnet_gives_the_released_maps(golden, tmp_path):
+    arrays, state = released_voxelnet(golden)
+    source = saved(tmp_path, dict(state_dict=state, optimizer=dict(state={}), iters=7))
+    kind, notes = convert_checkpoint(source, tmp_path / 'backbone.pth')
+    assert kind == 'also-second' and notes[0] == 'left out: final.*'
+    model = DetectorTrunk(SECOND).eval()
+    load_checkpoint(model, str(tmp_path / 'backbone.pth'), map_location='cpu')
+    assert len(verify_loading(model, tmp_path / 'backbone.pth').arrived) == 156
+    model.middle_encoder.sparse_shape = json.loads(str(arrays['settings']))['spatial_shape']
+    coords, features = torch.from_numpy(arrays['coordinates']), torch.from_numpy(arrays['features'])
+    encoded = model.middle_encoder(features, coords, int(coords[:, 0].max()) + 1)
+    maps = dict(encoded=encoded, neck=model.neck(model.backbone(encoded))[0])
+    for name, found in maps.items():
+        scan, row, column = torch.from_numpy(arrays['occupied'])[: len(arrays[name])].T
+        wanted = torch.from_numpy(arrays[name])
+        torch.testing.assert_close(found[scan, :, row, column], wanted, rtol=1e-4, atol=1e-4)
+
+
+# SLidR
+
+
+def slidr_state(network: OpenPCDetSECOND) -> dict[str, Tensor]:
+    """VoxelNet is OpenPCDet's sparse encoder under names without its prefix, and a convolution of size 1."""
+    state = {name.removeprefix('backbone_3d.'): v for name, v in network.state_dict().items() if '_3d.' in name}
+    return {**state, 'final.weight': torch.ones(64, 1, 1, 1, 128)}
+
+
+@pytest.mark.parametrize('form', ['SLidR', 'Lightning'])
+@torch.no_grad()
+def test_slidr_voxelnet_gives_the_same_map(form, pcdet_second, tmp_path):
+    state = slidr_state(pcdet_second)
+    if form == 'SLidR':
+        content = dict(model_points=state, model_images={'decoder.weight': torch.ones(2)}, config=dict(voxel_size=0.1))
+    else:
+        content = dict(state_dict={f'model_points.{n}': v for n, v in state.items()} | {'model_images.x': KERNEL})
+    kind, notes = convert_checkpoint(saved(tmp_path, content), tmp_path / 'backbone.pth')
+    assert kind == 'slidr-voxelnet' and notes == [
+        'left out: final.*' + (', model_images.*' if form == 'Lightning' else ''),
+        "it has no 2D layers: the detector's backbone and neck start from random weights",
+        convert.UNKNOWN_VOXELS,
+    ]
+    model = DetectorTrunk(SECOND).eval()
+    load_checkpoint(model, str(tmp_path / 'backbone.pth'), map_location='cpu')
+    report = verify_loading(model, tmp_path / 'backbone.pth')
+    assert len(report.arrived) == len(state) - 1 == 72 and report.fraction == 1
+
+    # SLidR's grid is 40 voxels high, without OpenPCDet's additional one: a single layer remains
+    generator = torch.Generator().manual_seed(0)
+    shape = model.middle_encoder.sparse_shape = [40, 32, 48]
+    coords = torch.nonzero(torch.rand(2, *shape, generator=generator) < 0.003).int()
+    features = torch.rand(len(coords), 4, generator=generator)
+    x = spconv.SparseConvTensor(features, coords, shape, 2)
+    for _, module in pcdet_second.backbone_3d.named_children():
+        x = module(x)
+    expected = x.dense().flatten(1, 2)
+    found = model.middle_encoder(features, coords, 2)
+    assert found.shape == (2, 128, 4, 6) and expected.std() > 1e-3
+    torch.testing.assert_close(found, expected, rtol=1e-3, atol=1e-4)
+
+
+def test_other_voxelnets_are_refused(pcdet_second, tmp_path):
+    state = slidr_state(pcdet_second)
+    state['conv4.1.0.weight'] = torch.ones(128, 3, 3, 3, 64)
+    source = saved(tmp_path, dict(model_points=state))
+    with pytest.raises(CheckpointError, match=r'taken for slidr-voxelnet, but middle_encoder.*layer4\.1\.0\.weight is'):
+        convert_checkpoint(source, tmp_path / 'backbone.pth')
 
 
 KERNEL = torch.ones(27, 4, 4)
@@ -328,8 +240,9 @@ KERNEL = torch.ones(27, 4, 4)
         ({'student.backbone.x': KERNEL}, r'tools/export_backbone\.py'),
         ({'backbone.conv_input.0.net.1.bn.running_mean': KERNEL}, 'MinkowskiEngine'),
         ({'backbone.point_transforms.0.0.weight': KERNEL}, 'SPVCNN'),
-        ({'conv0p1s1.kernel': KERNEL}, 'SLidR'),
-        ({'module.stem.0.kernel': KERNEL}, 'SPVNAS'),
+        ({'pts_neck.deblocks.0.1.bias': KERNEL}, 'load_from as it is'),
+        ({'model.trunk.2.conv0p1s1.kernel': KERNEL}, r'tools/convert_checkpoint\.py --kind res16unet'),
+        ({'module.stem.0.kernel': KERNEL}, r'MinkUNet of another shape: it has no backbone\.encoder\.0'),
         ({'backbone.conv_input.0.0.weight': KERNEL}, 'load_from as it is'),
         ({'encoder.weight': KERNEL}, r'something unknown, with tensors like encoder\.weight'),
         ({'backbone.conv_input.0.net.0.kernel': KERNEL}, 'MinkUNet of another shape'),
@@ -338,34 +251,77 @@ KERNEL = torch.ones(27, 4, 4)
 )
 def test_unsupported_file_is_named(state, text, tmp_path):
     with pytest.raises(CheckpointError, match=text) as error:
-        convert_checkpoint(saved(tmp_path, state), tmp_path / 'backbone.pth')
+        convert_checkpoint(saved(tmp_path, dict(state_dict=state)), tmp_path / 'backbone.pth')
     assert '\n' not in str(error.value) and 'foreign.pth is not converted' in str(error.value)
     assert not (tmp_path / 'backbone.pth').exists()
 
 
-def test_relatives_of_the_torchsparse_minkunet_are_refused(torchsparse_unet, tmp_path):
-    with pytest.raises(CheckpointError, match='MinkUNetV2'):
-        convert_checkpoint(saved(tmp_path, torchsparse_state(torchsparse_unet, head=30)), tmp_path / 'out.pth')
-    state = torchsparse_state(torchsparse_unet)
-    state['backbone.encoder.0.1.net.6.kernel'] = KERNEL
-    with pytest.raises(CheckpointError, match='bottleneck'):
-        convert_checkpoint(saved(tmp_path, state), tmp_path / 'out.pth')
-    state = torchsparse_state(torchsparse_unet)
-    del state['backbone.decoder.2.1.0.net.4.running_var']
-    with pytest.raises(CheckpointError, match=r'decoder\.2\.1\.0\.bn2\.running_var is absent in the file'):
-        convert_checkpoint(saved(tmp_path, state), tmp_path / 'out.pth')
+def test_file_of_another_kind_than_asked_for(pcdet_second, tmp_path):
+    source = pcdet_file(pcdet_second, tmp_path, 'also')
+    with pytest.raises(CheckpointError, match='looks like also-second; supported: spvnas'):
+        convert_checkpoint(source, tmp_path / 'out.pth', 'spvnas')
 
 
-def test_file_of_another_kind_than_asked_for(torchsparse_unet, tmp_path):
-    with pytest.raises(CheckpointError, match='looks like mmdet3d-torchsparse; supported: also-second'):
-        convert_checkpoint(saved(tmp_path, torchsparse_state(torchsparse_unet)), tmp_path / 'out.pth', 'also-second')
-
-
-def test_tool(torchsparse_unet, tmp_path, run_tool, capsys):
-    source, out = saved(tmp_path, torchsparse_state(torchsparse_unet)), tmp_path / 'out.pth'
+def test_tool(pcdet_second, tmp_path, run_tool, capsys):
+    source, out = pcdet_file(pcdet_second, tmp_path, 'spconv2'), tmp_path / 'out.pth'
     run_tool('convert_checkpoint', source, '--out', out)
-    assert capsys.readouterr().out == f'written: {out} (mmdet3d-torchsparse)\n' and out.is_file()
-    saved(tmp_path, {'stem.0.kernel': KERNEL})
+    assert capsys.readouterr().out == (
+        f'written: {out} (also-second)\nleft out: dense_head.*\nthe voxels it was trained with are not known: set '
+        'those of its program\n'
+    )
+    assert out.is_file()
+    with pytest.raises(SystemExit, match='--kind spvnas is for files of other programs, --to openpcdet for ours'):
+        run_tool('convert_checkpoint', out, '--out', tmp_path / 'again.pth', '--to', 'openpcdet', '--kind', 'spvnas')
+    saved(tmp_path, {'point_transforms.0.weight': KERNEL})
     with pytest.raises(SystemExit) as end:
         run_tool('convert_checkpoint', source, '--out', out)
-    assert str(end.value).startswith(f'error: {source} is not converted: it looks like a MinkUNet of torchsparse')
+    assert str(end.value).startswith(f'error: {source} is not converted: it looks like an SPVCNN')
+
+
+def test_the_trained_one_of_several_networks():
+    one = torch.ones(1)
+    tensors, others = network_of({'a.model_k.x.w': one, 'a.model_q.x.w': one, 'a.model_q.y': one, 'z': one}, 'x.w')
+    assert list(tensors) == ['x.w', 'y'] and others == ['a.model_k.x.w', 'z']
+    tensors, others = network_of({'ema.model.x.w': 2 * one, 'model.x.w': one}, 'x.w')
+    assert tensors == {'x.w': one} and others == ['ema.model.x.w']
+    tensors, others = network_of({'ema.x.w': 2 * one, 'x.w': one}, 'x.w')
+    assert tensors == {'x.w': one} and others == ['ema.x.w']
+    assert network_of({'ema.x.w': one}, 'x.w') == ({'x.w': one}, [])
+    with pytest.raises(
+        CheckpointError, match=r'several networks \(a\.x\.w, b\.x\.w\): save the tensors of one of them'
+    ):
+        network_of({'a.x.w': one, 'b.x.w': one}, 'x.w')
+
+
+PILLARS = CENTERPOINT.replace('voxel01', 'pillar02')
+
+
+def test_what_needs_no_conversion_stays_as_it_is(tmp_path):
+    trunk = DetectorTrunk(PILLARS)
+    export_backbone(trunk, tmp_path / 'backbone.pth', '')
+    states = [
+        trunk.state_dict(),
+        {'backbone.layers.0.0.bn.running_mean': KERNEL, 'neck.weight': KERNEL},
+        {'my_own.linear.weight': KERNEL},
+    ]
+    for source in (tmp_path / 'backbone.pth', *(saved(tmp_path, dict(state_dict=state)) for state in states)):
+        assert loadable(source, tmp_path / 'converted') == source
+    assert not (tmp_path / 'converted').exists()
+
+
+def test_own_file_with_the_names_of_another_program(tmp_path):
+    source = saved(tmp_path, dict(state_dict={'net.stem.0.kernel': KERNEL}, meta=dict(layout='')))
+    assert loadable(source, tmp_path) == source
+
+
+def test_converted_files_are_kept_until_conversions_change(tmp_path, monkeypatch, capsys):
+    source = saved(tmp_path, dict(model_points=released_state(), model_images={}))
+    first = loadable(source, tmp_path)
+    assert capsys.readouterr().out.splitlines() == [
+        f'{source} converted: {first} (res16unet)',
+        'final.* of 8 columns is kept as heads.instance.student',
+        convert.UNKNOWN_VOXELS,
+    ]
+    assert loadable(source, tmp_path) == first and capsys.readouterr().out == ''
+    monkeypatch.setattr(convert, 'FORMAT', convert.FORMAT + 1)
+    assert loadable(source, tmp_path) != first

@@ -82,7 +82,7 @@ def ours(repo) -> nn.Module:
 
 def test_released_weights_give_the_same_scores(released, tmp_path, request):
     model, path = released
-    assert convert_checkpoint(path, tmp_path / 'ours.pth') == 'drive-and-segment'
+    assert convert_checkpoint(path, tmp_path / 'ours.pth') == ('drive-and-segment', [])
     network = ours(request.config.rootpath)
     network.load_state_dict(read_checkpoint(tmp_path / 'ours.pth')['state_dict'])
     images = torch.randn(2, 3, SIDE, SIDE)

@@ -4,7 +4,8 @@ Published mIoU on the validation set: random 74.66, PPKT 74.52, SLidR 74.79, OLI
 Learning rates for this fraction were not published; those for 1 % are used.
 
 Differences from the released code: batch normalization has momentum 0.1 (there 0.02), and the network's stem has two
-convolutions (there one).
+convolutions (there one); the last batch of an epoch is used even if it is not full; the head has no output for
+unlabeled points (there: one of 17, which the losses count) and starts from smaller weights.
 """
 
 _base_ = ['../../_base_/finetune/minkunet34.py', '../../_base_/datasets/nus_seg.py']

@@ -4,7 +4,8 @@ One learning rate for backbone and head, AdamW, cosine, cross-entropy alone, the
 pre-training. ALSO takes 600 of the scenes (also-100pct.py).
 
 Differences from the released code: points are not sub-sampled to 16384, and the evaluation is on all original points
-through their voxels (there: sub-sampled points, copied to the nearest originals).
+through their voxels (there: sub-sampled points, copied to the nearest originals). Voxels and the intensity of 0 to 255
+are those of configs/pretrain/also_nus.py, which names their differences. The head has no output for unlabeled points.
 """
 
 _base_ = './100pct.py'

@@ -12,22 +12,18 @@ Delete when: mmdet3d pads the shape.
 """
 
 import functools
-from collections.abc import Sequence
 from contextvars import ContextVar
 from types import ModuleType
 
 from torch import Tensor
+
+from peridot.voxel_grid import padded_shape
 
 from .post_import import after_import
 from .records import note
 
 # Total stride of the backbone that is running.
 _stride: ContextVar[int] = ContextVar('minkunet_stride', default=1)
-
-
-def padded_shape(shape: Sequence[int] | Tensor, stride: int) -> list[int]:
-    """Each size rounded up to a multiple of `stride`."""
-    return [-(-int(size) // stride) * stride for size in shape]
 
 
 def _repair(module: ModuleType) -> None:

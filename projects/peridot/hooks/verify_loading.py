@@ -3,15 +3,17 @@
 import logging
 from collections.abc import Mapping
 
+from mmengine.config import Config
 from mmengine.hooks import Hook
 from mmengine.logging import print_log
 from torch import nn
 
-from peridot.checkpoints import read_checkpoint
+from peridot.checkpoints import meta_of, read_checkpoint
 from peridot.errors import CheckpointError
+from peridot.options import value_at
 from peridot.registry import HOOKS
-from peridot.weights import LoadReport, unwrap
-from peridot.weights.verify import check_arguments, verify_content, verify_loading
+from peridot.weights import LoadReport, other_intensities, unwrap
+from peridot.weights.verify import check_arguments, verify_content
 
 
 @HOOKS.register_module()
@@ -37,6 +39,8 @@ class VerifyLoadingHook(Hook):
         self._done = False
         # content of load_from, kept until it is checked
         self._loaded: Mapping | None = None
+        # what the weights were pre-trained on, until the first batch is compared with it
+        self._features: Mapping | None = None
 
     def before_run(self, runner) -> None:
         """Read local files before mmengine does, so that an absent or damaged one gives a one-line error."""
@@ -51,6 +55,15 @@ class VerifyLoadingHook(Hook):
     def before_train(self, runner) -> None:
         """Check before the first iteration."""
         self._check(runner, self.checkpoint)
+
+    def before_train_iter(self, runner, batch_idx: int, data_batch: dict | None = None) -> None:
+        """Compare the intensities of the first batch with those of pre-training."""
+        if self._features is not None:
+            inputs = data_batch['inputs']
+            text = other_intensities(self._features, inputs.get('points', ()) if isinstance(inputs, Mapping) else ())
+            if text:
+                print_log(text, 'current', logging.WARNING)
+            self._features = None
 
     def before_val(self, runner) -> None:
         """Check a validation without training."""
@@ -67,15 +80,19 @@ class VerifyLoadingHook(Hook):
         content, self._loaded = self._loaded, None
         if runner._resume and content is not None:
             return None
+        if content is None and initial is not None:
+            content = read_checkpoint(initial)
         if content is not None:
+            self._features = meta_of(content).get('input_features')
             return verify_content(
-                unwrap(runner.model), content, str(runner._load_from), self.min_fraction, self.settings
+                unwrap(runner.model), content, str(runner._load_from or initial), self.min_fraction, self.settings
             )
-        if initial is not None:
-            return verify_loading(runner.model, initial, self.min_fraction, self.settings)
         print_log('no weights were loaded: the network starts from random ones', 'current')
         if any(_is_pretrained(module) for module in runner.model.modules()):
             text = 'except where init_cfg names a file, which VerifyLoadingHook(checkpoint=FILE) would check'
+            print_log(text, 'current', logging.WARNING)
+        elif other := other_settings_of_random_starts(runner.cfg):
+            text = f'random starts have other settings in this protocol: add --cfg-options {" ".join(other)}'
             print_log(text, 'current', logging.WARNING)
         return None
 
@@ -86,6 +103,12 @@ class VerifyLoadingHook(Hook):
                 f'{report.source} has no {report.missing[0]} and {len(report.missing) - 1} other tensors of the model: '
                 'a test needs a checkpoint of a training run'
             )
+
+
+def other_settings_of_random_starts(config: Config) -> list[str]:
+    """Those of a config's `random_init_options` that it does not have, as KEY=VALUE."""
+    wanted = config.get('random_init_options') or {}
+    return [f'{key}={value}' for key, value in wanted.items() if value_at(config, key) != value]
 
 
 def _is_pretrained(module: nn.Module) -> bool:

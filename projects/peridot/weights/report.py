@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor, nn
 
-from peridot.weights.layout import sparse_kernels, to_spconv
+from peridot.weights.layout import as_spconv, sparse_kernels, to_spconv
 
 
 @dataclass(frozen=True)
@@ -129,9 +129,9 @@ def conflicts(
     """
     result = {}
     for name in wanted.keys() & found.keys():
-        ours, theirs = tuple(found[name].shape), tuple(wanted[name].shape)
-        if ours != theirs and not (name in kernels and (*ours[-1:], *ours[:-1]) == theirs):
-            result[name] = (ours, theirs)
+        value, shape = found[name], wanted[name].shape
+        if (as_spconv(value, shape) if name in kernels else value).shape != shape:
+            result[name] = (tuple(value.shape), tuple(shape))
     return {name: result[name] for name in wanted if name in result}
 
 

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from peridot.errors import CheckpointError
 from peridot.models.teachers.weights import PREFIXES, find_weights, read_weights
 from peridot.optional import import_package
+from peridot.weights.conversion import Conversion
 
 if TYPE_CHECKING:
     from mmseg.models.backbones import VisionTransformer
@@ -80,7 +81,7 @@ def _on_grid(backbone: VisionTransformer, positions: Tensor) -> Tensor:
     return backbone.resize_pos_embed(positions, grid, (side, side), backbone.interpolate_mode)
 
 
-def released_segmenter(state: Mapping[str, Tensor], content: Mapping) -> tuple[dict[str, Tensor], nn.Module, None]:
+def released_segmenter(state: Mapping[str, Tensor], content: Mapping) -> Conversion:
     """Drive&Segment's released Segmenter (encoder of DINO, decoder with class tokens) under mmsegmentation's names.
 
     Raises:
@@ -95,7 +96,7 @@ def released_segmenter(state: Mapping[str, Tensor], content: Mapping) -> tuple[d
         elif part == 'decoder':
             transposed = rest in ('proj_patch', 'proj_classes')
             found[f'decode_head.{_renamed(rest, DECODER)}'] = value.T.contiguous() if transposed else value
-    return found, _segmenter(found), None
+    return Conversion(found, _segmenter(found), settings={})
 
 
 def _segmenter(found: Mapping[str, Tensor]) -> nn.Module:

@@ -1,7 +1,8 @@
 """Input settings of networks, which must be the same in pre-training and downstream."""
 
 import math
-from collections.abc import Mapping
+import re
+from collections.abc import Iterable, Mapping
 from numbers import Number
 
 from torch import Tensor, nn
@@ -58,6 +59,36 @@ def _dataset_features(dataset: Mapping, student: nn.Module) -> dict | None:
 def _transform(dataset: Mapping, name: str) -> Mapping | None:
     """The settings of a transform of the pipeline."""
     return next((step for step in dataset.get('pipeline', []) if name in str(step.get('type'))), None)
+
+
+def other_intensities(features: Mapping | None, points: Iterable[Tensor]) -> str | None:
+    """What to say of clouds whose intensities have another scale than those that a network was pre-trained on.
+
+    Args:
+        features: `input_features` of the weights.
+        points: Clouds (N, C) as the network gets them, intensity in the fourth column; a tensor (B, N, C) will do.
+
+    Returns:
+        One line, or None where the scales agree or are not known.
+    """
+    end = _largest_intensity(features or {})
+    found = [float(cloud[:, 3].max()) for cloud in points if len(cloud) and cloud.shape[1] > 3]
+    # the brightest points of a scan seldom reach the end of the range, but never stay this far below
+    if end is None or not found or end / 20 < max(found) < end * 2:
+        return None
+    return (
+        f'the weights were pre-trained on intensities up to {end:g}, and the largest of the first batch is '
+        f'{max(found):.3g}: scale them (LoadPoints intensity_scale), unless the published protocol does not'
+    )
+
+
+def _largest_intensity(features: Mapping) -> float | None:
+    """End of the range of intensities that a network got in pre-training; None if it got none, or if unknown."""
+    limits = features.get('intensity_range')
+    if not limits or 'intensity' not in features.get('columns', ()):
+        return None
+    linear = re.match(r'none|intensity / (\d+(?:\.\d+)?(?:e[+-]\d+)?)$', str(features.get('normalization')))
+    return limits[1] / float(linear[1] or 1) if linear else None
 
 
 def network_settings(network: nn.Module) -> dict[str, tuple[object, str]]:

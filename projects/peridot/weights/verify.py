@@ -8,7 +8,7 @@ from mmengine.logging import print_log
 from mmengine.model import BaseTTAModel, is_model_wrapper
 from torch import nn
 
-from peridot.checkpoints import read_checkpoint, state_of
+from peridot.checkpoints import meta_of, read_checkpoint, state_of
 from peridot.errors import CheckpointError, ConfigError
 from peridot.weights.report import LoadReport, compare, conflicts
 from peridot.weights.settings import settings_differences
@@ -55,8 +55,7 @@ def verify_content(model: nn.Module, content: Mapping, source: str, min_fraction
     """`verify_loading` of a checkpoint that was read already, in an unwrapped model; `source` names it in errors."""
     report = compare(model, state_of(content, model.state_dict()), source)
     print_log(report.table(), 'current')
-    meta = content.get('meta')
-    meta = meta if isinstance(meta, Mapping) else {}
+    meta = meta_of(content)
     differences = settings_differences(meta.get('input_settings') or {}, model)
     if report.fraction < min_fraction or not report.total:
         raise CheckpointError('; '.join([report.problem(), *differences]))

@@ -7,10 +7,11 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from peridot.checkpoints import read_checkpoint, state_of
+from peridot.checkpoints import read_checkpoint
 from peridot.errors import CheckpointError
 from peridot.files import atomic_path
 from peridot.models.backbones import WaffleIron
+from peridot.weights.conversion import Conversion, own_tensors
 
 # keys of the weights in ScaLR's files: distilled networks, and networks that segment
 DISTILLED, SEGMENTING = ('model_point', 'model_points'), 'net'
@@ -39,7 +40,7 @@ def released_kind(state: Mapping[str, Tensor], content: Mapping) -> str:
     return 'waffleiron' if segments else 'scalr'
 
 
-def scalr(state: Mapping[str, Tensor], content: Mapping) -> tuple[dict[str, Tensor], nn.Module, dict]:
+def scalr(state: Mapping[str, Tensor], content: Mapping) -> Conversion:
     """A network of ScaLR (linear head) or ScaLR+ (hidden layer, GELU) and its distillation head.
 
     Raises:
@@ -63,10 +64,10 @@ def scalr(state: Mapping[str, Tensor], content: Mapping) -> tuple[dict[str, Tens
         num_neighbors=16,
         activation='gelu' if len(linear) == 2 else 'relu',
     )
-    return found, network, settings
+    return Conversion(found, network, settings)
 
 
-def segmenting_waffleiron(state: Mapping[str, Tensor], content: Mapping) -> tuple[dict[str, Tensor], nn.Module, dict]:
+def segmenting_waffleiron(state: Mapping[str, Tensor], content: Mapping) -> Conversion:
     """A WaffleIron that segments, with its head: stand-alone or fine-tuned after ScaLR.
 
     Its file gives neither the size of cells nor whether it has ReLU or GELU.
@@ -88,7 +89,8 @@ def segmenting_waffleiron(state: Mapping[str, Tensor], content: Mapping) -> tupl
         if name.startswith('classif.'):
             ours = name.replace(f'{layer}.', 'decode_head.conv_seg.').replace('classif.0.', 'decode_head.norm.')
             found[ours] = _linear(name, value)
-    return found, network, dict(voxel_size=0.1, feature_columns=[3, 4, 5, 6, 7], num_neighbors=16)
+    settings = dict(voxel_size=0.1, feature_columns=[3, 4, 5, 6, 7], num_neighbors=16)
+    return Conversion(found, network, settings)
 
 
 def _trunk(state: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], nn.Module]:
@@ -120,22 +122,20 @@ def _linear(name: str, value: Tensor) -> Tensor:
     return value.flatten(1) if value.ndim > 2 and '.ffn.' not in name else value
 
 
-def write_released(source: str | Path, path: str | Path) -> str:
-    """Write one of our WaffleIrons in the form that its released code reads.
+def write_released(source: str | Path, path: str | Path) -> None:
+    """Write one of our WaffleIrons in the form that its released code reads: under `net` with a head that segments.
+
+    Otherwise its weights are under `model_point`.
 
     Args:
         source: A file of `export_backbone` or `convert_checkpoint`, or a checkpoint of pre-training or fine-tuning.
         path: File to write (atomically).
 
-    Returns:
-        The entry of the file with the weights: `net` with a head that segments, otherwise `model_point`.
-
     Raises:
         CheckpointError: The file cannot be read or has no WaffleIron.
     """
     content = read_checkpoint(source)
-    state = {name.removeprefix('student.'): value for name, value in state_of(content).items()}
-    state.update({f'heads.{name}': value for name, value in content.get('heads', {}).items()})
+    state = own_tensors(content)
     if 'backbone.embed.conv1.weight' not in state:
         raise CheckpointError(f'{source} has no WaffleIron (backbone.embed.conv1.weight is absent): give one of ours')
     names = NAMES + SEGMENTATION_HEADS['decode_head.norm.weight' in state]
@@ -147,7 +147,6 @@ def write_released(source: str | Path, path: str | Path) -> str:
     key = SEGMENTING if 'decode_head.conv_seg.weight' in state else DISTILLED[0]
     with atomic_path(path) as temporary:
         torch.save({key: result}, temporary)
-    return key
 
 
 def _convolution(name: str, value: Tensor) -> Tensor:

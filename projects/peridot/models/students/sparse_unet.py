@@ -1,4 +1,4 @@
-"""Student on voxels: a sparse U-Net of mmdet3d."""
+"""Student on voxels: a sparse U-Net."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -7,8 +7,15 @@ from functools import partial
 import torch
 from torch import Tensor, nn
 
+from peridot.errors import ConfigError
 from peridot.models.students.features import PointFeatures
-from peridot.models.students.voxelize import Voxels, collapses_to_one_voxel, running_statistics, voxelize
+from peridot.models.students.voxelize import (
+    STRIDE,
+    Voxels,
+    collapses_to_one_voxel,
+    running_statistics,
+    voxelize,
+)
 from peridot.registry import MODELS
 
 
@@ -38,11 +45,14 @@ class SparseUNetStudent(nn.Module):
 
     Args:
         backbone: Config of a backbone called as `backbone(voxel_features, coords)` that returns (M, C),
-            such as mmdet3d's `MinkUNetBackbone` with `sparseconv_backend='spconv'`.
+            `peridot.Res16UNet` or mmdet3d's `MinkUNetBackbone` with `sparseconv_backend='spconv'`.
         voxel_size: Voxel size along the three coordinates (meters; degrees for azimuth).
         coordinates: 'cylindrical' as published for SLidR and OLIVINE, or 'cartesian'.
         feature_columns: Columns of the points that become voxel features, taken from the first point of
             each voxel; their number is the backbone's `in_channels`.
+
+    Raises:
+        ConfigError: The backbone has another number of stages than four.
     """
 
     def __init__(
@@ -54,8 +64,14 @@ class SparseUNetStudent(nn.Module):
     ) -> None:
         super().__init__()
         self.backbone = MODELS.build(backbone)
-        # the network keeps no such number; 96 is the default of MinkUNetBackbone
-        self.out_channels = backbone.get('decoder_channels', [96])[-1]
+        stride = 2 ** getattr(self.backbone, 'num_stages', 4)
+        if stride != STRIDE:
+            raise ConfigError(
+                f'SparseUNetStudent: the backbone has a total stride of {stride}, but voxels are shifted by multiples '
+                f'of {STRIDE}: set num_stages=4'
+            )
+        # mmdet3d's MinkUNetBackbone keeps no such number; 96 is its default
+        self.out_channels = getattr(self.backbone, 'out_channels', backbone.get('decoder_channels', [96])[-1])
         self.voxel_size = tuple(voxel_size)
         self.coordinates = coordinates
         self.feature_columns = list(feature_columns)
@@ -76,9 +92,7 @@ class SparseUNetStudent(nn.Module):
         Returns:
             By name, `encoder0`, ..., `decoder0`, ...; the last are the student's features.
         """
-        stages = {f'encoder{i}': stage for i, stage in enumerate(self.backbone.encoder)}
-        stages |= {f'decoder{i}': stage[-1] for i, stage in enumerate(self.backbone.decoder)}
-        outputs = {}
+        stages, outputs = _stages(self.backbone), {}
         hooks = [m.register_forward_hook(partial(_record, outputs, name)) for name, m in stages.items()]
         voxels = voxelize(points, self.voxel_size, self.coordinates)
         try:
@@ -105,6 +119,14 @@ class SparseUNetStudent(nn.Module):
             coordinates=self.coordinates,
             feature_columns=self.feature_columns,
         )
+
+
+def _stages(backbone: nn.Module) -> dict[str, nn.Module]:
+    """Modules whose outputs are the stages of `peridot.Res16UNet` or of mmdet3d's `MinkUNetBackbone`."""
+    if callable(getattr(type(backbone), 'stages', None)):
+        return backbone.stages()
+    stages = {f'encoder{i}': stage for i, stage in enumerate(backbone.encoder)}
+    return stages | {f'decoder{i}': stage[-1] for i, stage in enumerate(backbone.decoder)}
 
 
 def _record(outputs: dict, name: str, layer: nn.Module, inputs: tuple, output) -> None:

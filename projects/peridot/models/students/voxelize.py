@@ -6,12 +6,13 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from peridot.errors import ConfigError, DataError
+from peridot.voxel_grid import shifted_to_grid
 
-# Strided convolutions group voxels by floor(c / 2) in absolute coordinates; shifting by a multiple of
-# 2**(number of stages) keeps those groups, shifting by the cloud's own minimum would not.
-ALIGNMENT = 16
+# total stride of the networks: they have four stages
+STRIDE = 16
 
 
 class Voxels(NamedTuple):
@@ -61,7 +62,7 @@ def voxelize(points: list[Tensor], voxel_size: tuple[float, float, float], coord
         torch.tensor([len(p) for p in points], device=xyz.device),
     )
     coords = torch.floor(COORDINATES[coordinates](xyz) / xyz.new_tensor(voxel_size)).long()
-    coords -= torch.floor_divide(coords.amin(0), ALIGNMENT) * ALIGNMENT
+    coords = shifted_to_grid(coords, STRIDE)
     extent = coords.amax(0) + 1
     if float(extent.double().prod()) * len(points) >= 2**62:
         raise DataError('points span too many voxels: check for outliers or non-finite coordinates')
@@ -74,13 +75,13 @@ def voxelize(points: list[Tensor], voxel_size: tuple[float, float, float], coord
 
 def collapses_to_one_voxel(coords: Tensor) -> bool:
     """True if all voxels, Int (M, 4) with the scan first, fall into one after the strides of a network."""
-    coarse = torch.cat((coords[:, :1], coords[:, 1:] // ALIGNMENT), dim=1)
+    coarse = torch.cat((coords[:, :1], coords[:, 1:] // STRIDE), dim=1)
     return bool((coarse == coarse[:1]).all())
 
 
 @contextmanager
 def running_statistics(module: nn.Module, when: bool) -> Iterator[None]:
-    """Normalize by running statistics inside the block; afterwards every child has the mode that it had.
+    """Normalize by running statistics inside the block; afterwards every normalization has the mode that it had.
 
     A handful of points has no batch statistics at the deepest level of a network.
 
@@ -88,7 +89,9 @@ def running_statistics(module: nn.Module, when: bool) -> Iterator[None]:
         module: The network.
         when: False leaves the network as it is.
     """
-    training = [child for child in module.modules() if child.training] if when else []
+    # convolutions of spconv compute no gradients on GPUs in evaluation mode: they keep theirs
+    norms = [child for child in module.modules() if isinstance(child, _BatchNorm)] if when else []
+    training = [norm for norm in norms if norm.training]
     try:
         for child in training:
             child.training = False
