@@ -208,6 +208,18 @@ def test_voxels_and_intensity_come_from_the_files_config(tmp_path):
     assert notes[-1] == UNKNOWN_VOXELS
 
 
+def test_cylindrical_weights_do_not_go_into_cartesian_voxels(tmp_path):
+    convert_checkpoint(saved(tmp_path, dict(model_points=released_state(), config=CONFIG)), tmp_path / 'ours.pth')
+    network = segmentor()
+    load_checkpoint(network, str(tmp_path / 'ours.pth'))
+    network.data_preprocessor = MODELS.build(
+        dict(type='peridot.SegPreprocessor', voxel_size=(0.1, 0.1, 0.1), coordinates='cartesian', feature_columns=(3,))
+    )
+    with pytest.raises(CheckpointError, match='coordinates was cylindrical in pre-training and is cartesian here'):
+        verify_loading(network, tmp_path / 'ours.pth')
+    assert verify_loading(network, tmp_path / 'ours.pth', settings='warn').fraction == 1
+
+
 def test_further_heads_are_named_and_left_out(tmp_path):
     heads = {
         'final_class_level.kernel': torch.ones(6, 8),
