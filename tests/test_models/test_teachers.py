@@ -1,6 +1,5 @@
 import warnings
 from functools import partial
-from pathlib import Path
 
 import pytest
 import timm
