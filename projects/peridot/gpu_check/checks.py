@@ -8,6 +8,8 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from mmengine.registry import init_default_scope
+
 from peridot.cli import last_line
 from peridot.errors import PeridotError
 
@@ -90,8 +92,8 @@ def run_part(part: str, checks: Callable[[Setup], Checks], setup: Setup) -> Iter
         setup: For the checks.
     """
     begin = time.perf_counter()
-    found = _guarded(checks, setup)
-    for name, check in found:
+    init_default_scope('mmdet3d')
+    for name, check in _guarded(checks, setup):
         if time.perf_counter() - begin > setup.seconds:
             yield Row(part, name, 'left out', error=f'the {setup.seconds:g} s of this part were over (--seconds)')
         else:

@@ -24,7 +24,8 @@ class Case:
         inputs: On the CPU. Those that require a gradient get one.
         module: Its parameters get gradients.
         values: Largest relative difference of floating-point results, see `relative_difference`.
-        gradients: The same of gradients.
+        gradients: Largest relative length of the difference of a gradient, see `relative_length`: where a rounding
+            switches a ReLU or a maximum, single entries change a lot.
         unequal: Largest ratio of integers and booleans that differ: a place on the border of a cell may fall to
             either side.
     """
@@ -52,7 +53,7 @@ def compare(case: Case, device: str) -> dict:
     found, worst = {}, {}
     for name, value in reference.items():
         kind = _kind(name, value)
-        difference = relative_difference(ours[name], value) if kind != 'unequal' else _unequal(ours[name], value)
+        difference = MEASURES[kind](ours[name], value)
         if difference >= found.get(kind, 0.0):
             found[kind], worst[kind] = difference, name
     check_limits(found, limits, worst)
@@ -111,13 +112,33 @@ def relative_difference(ours: Tensor, reference: Tensor) -> float:
         ours: Float, of any device.
         reference: Float of the same shape.
     """
-    if ours.shape != reference.shape:
+    if ours.shape != reference.shape or not ours.isfinite().all():
         return float('inf')
     ours, reference = ours.detach().cpu().double(), reference.detach().cpu().double()
-    if not reference.numel() or torch.equal(ours, reference):
-        return 0.0
-    largest = float((ours - reference).abs().max() / reference.abs().max().clamp(min=1e-30))
-    return largest if ours.isfinite().all() else float('inf')
+    return float((ours - reference).abs().max() / reference.abs().max().clamp(min=1e-30)) if ours.numel() else 0.0
+
+
+def relative_length(ours: Tensor, reference: Tensor) -> float:
+    """Length of the difference in relation to that of the reference; infinite unless ours is finite.
+
+    Args:
+        ours: Float, of any device.
+        reference: Float of the same shape.
+    """
+    if ours.shape != reference.shape or not ours.isfinite().all():
+        return float('inf')
+    ours, reference = ours.detach().cpu().double(), reference.detach().cpu().double()
+    return float((ours - reference).norm() / reference.norm().clamp(min=1e-30))
+
+
+def ratio_unequal(ours: Tensor, reference: Tensor) -> float:
+    """Ratio of the entries that are not equal."""
+    if ours.shape != reference.shape:
+        return float('inf')
+    return float((ours != reference).double().mean()) if reference.numel() else 0.0
+
+
+MEASURES = dict(values=relative_difference, gradients=relative_length, unequal=ratio_unequal)
 
 
 @contextmanager
@@ -141,9 +162,3 @@ def _kind(name: str, value: Tensor) -> str:
     if not value.is_floating_point():
         return 'unequal'
     return 'gradients' if name.startswith('gradient of ') else 'values'
-
-
-def _unequal(ours: Tensor, reference: Tensor) -> float:
-    if ours.shape != reference.shape:
-        return float('inf')
-    return float((ours != reference).double().mean()) if reference.numel() else 0.0

@@ -147,9 +147,6 @@ def _checks_of(module: str) -> Callable[[Setup], Checks]:
     """The checks of a module, which is imported when they are asked for: an error of the import is the part's."""
 
     def checks(setup: Setup) -> Checks:
-        from mmengine.registry import init_default_scope
-
-        init_default_scope('mmdet3d')
         return import_module(module).checks(setup)
 
     return checks

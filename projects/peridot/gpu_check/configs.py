@@ -1,0 +1,116 @@
+"""Configs of the repository, ready for made-up weights and, for a dry run, small."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from mmengine.config import Config, ConfigDict
+
+from peridot.gpu_check.checks import Setup
+from peridot.models.students.detector_trunk import detector_model
+from peridot.walk import dicts_of
+
+MINKUNET = dict(
+    base_channels=8,
+    encoder_channels=[8, 8, 16, 16],
+    decoder_channels=[16, 16, 8, 8],
+    encoder_blocks=[1] * 4,
+    decoder_blocks=[1] * 4,
+)
+# settings of narrow networks by type
+NARROW = {
+    'peridot.WaffleIron': dict(depth=3, channels=16, checkpointing=False),
+    'peridot.Res16UNet': dict(stem_channels=8, channels=(8, 8, 16, 16, 16, 16, 8, 8), layers=(1,) * 8),
+    'MinkUNetBackbone': MINKUNET,
+}
+# teachers whose small relatives do as well
+SMALL_TEACHERS = {'vit_large_patch14_dinov2.lvd142m': 'vit_small_patch14_dinov2.lvd142m'}
+# half the range of the detectors
+REACH = 25.6
+
+
+def pretraining_configs(setup: Setup) -> list[Path]:
+    """All configs of pre-training; those that bring a new kind of network, objective or data come first."""
+    paths = sorted((setup.configs / 'pretrain').glob('*.py'))
+    seen, first = set(), []
+    for path in paths:
+        kinds = kinds_of(Config.fromfile(path))
+        if not kinds <= seen:
+            seen |= kinds
+            first.append(path)
+    return first if setup.small else first + [path for path in paths if path not in first]
+
+
+def kinds_of(config: Config) -> set[str]:
+    """Types of student, backbone, teacher, heads, objectives and datasets of a config."""
+    model = config.model
+    kinds = {part['type'] for part in dicts_of([model.heads, model.objectives]) if 'type' in part}
+    kinds |= {
+        part['type'] + str(part.get('dataset')) for part in dicts_of(config.train_dataloader) if 'pipeline' in part
+    }
+    teacher, student = model.get('teacher') or {}, model.student
+    kinds.add(str((teacher.get('type'), teacher.get('model'))))
+    kinds.add(str((student.type, student.get('backbone', {}).get('type'), student.get('detector'))))
+    return kinds
+
+
+def load_config(path: Path | str, setup: Setup) -> Config:
+    """A config with a teacher of random weights; small ones have narrow networks and one sample a batch."""
+    config = Config.fromfile(path)
+    model = config.model
+    if model.get('teacher'):
+        model.teacher.weights = None
+    if 'vmf' in model.get('objectives', {}):
+        # the loss begins with the second step
+        model.objectives.vmf.update(warmup_steps=1, momentum=0.9)
+    if setup.small:
+        config.train_dataloader.batch_size = 1
+        shrink(model, setup.folder)
+    return config
+
+
+def shrink(model: ConfigDict, folder: Path) -> None:
+    """Make the networks of a model small.
+
+    Args:
+        model: Settings, changed in place.
+        folder: For the config of a small detector.
+    """
+    for part in dicts_of(model):
+        part.update(NARROW.get(part.get('type'), {}))
+        part['model'] = SMALL_TEACHERS.get(part.get('model'), part.get('model'))
+        if part['model'] is None:
+            part.pop('model')
+        if 'layer_nums' in part:
+            part['layer_nums'] = [1] * len(part['layer_nums'])
+        if part.get('type') == 'peridot.DetectorTrunk':
+            part['detector'] = str(small_detector(part['detector'], folder))
+
+
+def small_detector(detector: str, folder: Path) -> Path:
+    """Write the config of a detector with a short range and one layer in each block of its 2D backbone."""
+    model = detector_model(detector)
+    prefix = 'pts_' if 'pts_backbone' in model else ''
+    layer, encoder = model.data_preprocessor.voxel_layer, model[f'{prefix}middle_encoder']
+    x, _, low, _, _, high = layer.point_cloud_range
+    x = max(x, -REACH)
+    layer.point_cloud_range = [x, -REACH, low, x + 2 * REACH, REACH, high]
+    cells = round(2 * REACH / layer.voxel_size[0])
+    if 'output_shape' in encoder:
+        encoder.output_shape = (cells, cells)
+        model[f'{prefix}voxel_encoder'].point_cloud_range = layer.point_cloud_range
+    else:
+        encoder.sparse_shape = [encoder.sparse_shape[0], cells, cells]
+    backbone = model[f'{prefix}backbone']
+    backbone.layer_nums = [1] * len(backbone.layer_nums)
+    path = folder / f'{Path(detector.replace("::", "/")).stem}.py'
+    path.write_text(f'model = {_plain(model)!r}\n')
+    return path
+
+
+def _plain(value):
+    """Settings as plain dicts, whose text is Python."""
+    if isinstance(value, Mapping):
+        return {key: _plain(item) for key, item in value.items()}
+    return type(value)(_plain(item) for item in value) if isinstance(value, (list, tuple)) else value
