@@ -25,13 +25,16 @@ NARROW = {
     'MinkUNetBackbone': MINKUNET,
 }
 # teachers whose small relatives do as well
-SMALL_TEACHERS = {'vit_large_patch14_dinov2.lvd142m': 'vit_small_patch14_dinov2.lvd142m'}
+SMALL_TEACHERS = {
+    'resnet50': dict(model='resnet18', output_stride=32),
+    'vit_large_patch14_dinov2.lvd142m': dict(model='vit_small_patch14_dinov2.lvd142m'),
+}
 # half the range of the detectors
 REACH = 25.6
 
 
 def pretraining_configs(setup: Setup) -> list[Path]:
-    """All configs of pre-training; those that bring a new kind of network, objective or data come first."""
+    """Configs of pre-training: those that bring a new kind of network or objective, then, unless small, the others."""
     paths = sorted((setup.configs / 'pretrain').glob('*.py'))
     seen, first = set(), []
     for path in paths:
@@ -43,16 +46,11 @@ def pretraining_configs(setup: Setup) -> list[Path]:
 
 
 def kinds_of(config: Config) -> set[str]:
-    """Types of student, backbone, teacher, heads, objectives and datasets of a config."""
+    """Types of student, backbone, teacher, heads and objectives of a config."""
     model = config.model
     kinds = {part['type'] for part in dicts_of([model.heads, model.objectives]) if 'type' in part}
-    kinds |= {
-        part['type'] + str(part.get('dataset')) for part in dicts_of(config.train_dataloader) if 'pipeline' in part
-    }
-    teacher, student = model.get('teacher') or {}, model.student
-    kinds.add(str((teacher.get('type'), teacher.get('model'))))
-    kinds.add(str((student.type, student.get('backbone', {}).get('type'), student.get('detector'))))
-    return kinds
+    kinds.add(str((model.get('teacher') or {}).get('type')))
+    return kinds | {f'{model.student.type} {model.student.get("backbone", {}).get("type")}'}
 
 
 def load_config(path: Path | str, setup: Setup) -> Config:
@@ -79,9 +77,8 @@ def shrink(model: ConfigDict, folder: Path) -> None:
     """
     for part in dicts_of(model):
         part.update(NARROW.get(part.get('type'), {}))
-        part['model'] = SMALL_TEACHERS.get(part.get('model'), part.get('model'))
-        if part['model'] is None:
-            part.pop('model')
+        if isinstance(part.get('model'), str):
+            part.update(SMALL_TEACHERS.get(part['model'], {}))
         if 'layer_nums' in part:
             part['layer_nums'] = [1] * len(part['layer_nums'])
         if part.get('type') == 'peridot.DetectorTrunk':

@@ -24,12 +24,12 @@ from peridot.gpu_check.table import print_row, print_summary
 
 # module of each part, which lists its checks, and its budget in seconds
 PARTS = {
-    'convolutions': ('peridot.gpu_check.convolutions', 30),
-    'functions': ('peridot.gpu_check.functions', 45),
+    'convolutions': ('peridot.gpu_check.convolutions', 20),
+    'functions': ('peridot.gpu_check.functions', 40),
     'pretraining': ('peridot.gpu_check.pretraining', 100),
-    'processes': ('peridot.gpu_check.processes', 30),
-    'finetuning': ('peridot.gpu_check.finetuning', 35),
-    'throughput': ('peridot.gpu_check.throughput', 75),
+    'processes': ('peridot.gpu_check.processes', 40),
+    'finetuning': ('peridot.gpu_check.finetuning', 30),
+    'throughput': ('peridot.gpu_check.throughput', 70),
 }
 # beyond its budget a part may import packages and end the check that it has begun
 GRACE = 60
