@@ -79,15 +79,25 @@ def shrink(model: ConfigDict, folder: Path) -> None:
         part.update(NARROW.get(part.get('type'), {}))
         if isinstance(part.get('model'), str):
             part.update(SMALL_TEACHERS.get(part['model'], {}))
-        if 'layer_nums' in part:
-            part['layer_nums'] = [1] * len(part['layer_nums'])
         if part.get('type') == 'peridot.DetectorTrunk':
             part['detector'] = str(small_detector(part['detector'], folder))
+    if 'decode_head' in model:
+        model.decode_head.channels = MINKUNET['base_channels']
+    if 'voxel_layer' in model.get('data_preprocessor', {}):
+        shorten(model)
 
 
 def small_detector(detector: str, folder: Path) -> Path:
-    """Write the config of a detector with a short range and one layer in each block of its 2D backbone."""
+    """Write the config of a detector that `shorten` made small."""
     model = detector_model(detector)
+    shorten(model)
+    path = folder / f'{Path(detector.replace("::", "/")).stem}.py'
+    path.write_text(f'model = {_plain(model)!r}\n')
+    return path
+
+
+def shorten(model: ConfigDict) -> None:
+    """Give a detector a short range and one layer in each block of its 2D backbone; changed in place."""
     prefix = 'pts_' if 'pts_backbone' in model else ''
     layer, encoder = model.data_preprocessor.voxel_layer, model[f'{prefix}middle_encoder']
     x, _, low, _, _, high = layer.point_cloud_range
@@ -101,9 +111,9 @@ def small_detector(detector: str, folder: Path) -> Path:
         encoder.sparse_shape = [encoder.sparse_shape[0], cells, cells]
     backbone = model[f'{prefix}backbone']
     backbone.layer_nums = [1] * len(backbone.layer_nums)
-    path = folder / f'{Path(detector.replace("::", "/")).stem}.py'
-    path.write_text(f'model = {_plain(model)!r}\n')
-    return path
+    if settings := (model.get('train_cfg') or {}).get('pts'):
+        settings.grid_size[:2] = [cells, cells]
+        settings.point_cloud_range = layer.point_cloud_range
 
 
 def _plain(value):

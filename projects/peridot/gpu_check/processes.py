@@ -33,7 +33,7 @@ LIMITS = dict(loss=1e-4, gradients=1e-3, statistics=1e-4)
 # configs whose whole model is trained by DDP: both kinds of networks with batch normalization
 CONFIGS = ('olivine_nus', 'scalr_wi48x256_nus')
 # until processes that wait for each other are ended
-SECONDS = 120
+SECONDS = 60
 
 
 def checks(setup: Setup) -> Checks:
@@ -236,8 +236,9 @@ def process_group(rank: int, folder: Path, backend: str, count: int, setup: Setu
     torch.set_num_threads(1)
     device = setup.device
     if setup.on_gpu:
-        device = f'cuda:{rank}' if backend == 'nccl' and count > 1 else device
-        torch.cuda.set_device(device)
+        number = rank if backend == 'nccl' and count > 1 else torch.device(device).index or 0
+        torch.cuda.set_device(number)
+        device = f'cuda:{number}'
     dist.init_process_group(backend, init_method=f'file://{folder}/rendezvous', rank=rank, world_size=count)
     yield device
     dist.barrier()

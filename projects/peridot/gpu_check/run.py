@@ -16,6 +16,7 @@ from multiprocessing.process import BaseProcess
 from pathlib import Path
 
 import torch
+from mmengine.logging import MMLogger
 
 from peridot.errors import ConfigError
 from peridot.files import write_bytes
@@ -135,6 +136,7 @@ def _work(part: str, module: str, setup: Setup, lines: Path) -> None:
     """Run a part; every row is printed and written as soon as it is known."""
     # a group of its own, which ends together with the processes that the part starts
     os.setsid()
+    MMLogger.get_instance('check_gpu', log_level='WARNING')
     checks: Callable[[Setup], Checks] = _checks_of(module)
     with lines.open('a') as file:
         for row in run_part(part, checks, setup):
@@ -157,6 +159,7 @@ def _end(process: BaseProcess) -> None:
     if process.is_alive():
         with suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)
+        process.kill()
         process.join()
 
 
