@@ -27,10 +27,10 @@ from peridot.gpu_check.table import print_row, print_summary
 PARTS = {
     'convolutions': ('peridot.gpu_check.convolutions', 20),
     'functions': ('peridot.gpu_check.functions', 40),
-    'pretraining': ('peridot.gpu_check.pretraining', 100),
+    'pretraining': ('peridot.gpu_check.pretraining', 90),
     'processes': ('peridot.gpu_check.processes', 40),
     'finetuning': ('peridot.gpu_check.finetuning', 30),
-    'throughput': ('peridot.gpu_check.throughput', 70),
+    'throughput': ('peridot.gpu_check.throughput', 90),
 }
 # beyond its budget a part may import packages and end the check that it has begun
 GRACE = 60
