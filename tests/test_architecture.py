@@ -21,7 +21,7 @@ FLOORS = (
     ('weights',),
     ('visualization',),
     ('evaluation', 'hooks'),
-    ('preflight',),
+    ('preflight', 'gpu_check'),
     ('labels',),
     ('drive_and_segment',),
     ('demo',),

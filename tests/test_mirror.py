@@ -34,6 +34,10 @@ ELSEWHERE = {
     'test_drive_and_segment/test_drive_and_segment_transforms.py': 'datasets.camera_images',
     'test_drive_and_segment/test_segmentor_training.py': 'drive_and_segment.segmentor.teacher_labels hooks.ema_teacher',
     'test_evaluation/test_discovery.py': 'evaluation.foreground_metric evaluation.found visualization.foreground',
+    'test_gpu_check/test_functions.py': 'gpu_check.draws gpu_check.geometry gpu_check.networks gpu_check.objectives',
+    'test_gpu_check/test_gpu_check_run.py': 'gpu_check.table',
+    'test_gpu_check/test_pretraining.py': 'gpu_check.clouds gpu_check.configs gpu_check.measure gpu_check.samples '
+    'gpu_check.steps',
     'test_hooks/test_export_backbone.py': 'hooks.check_checkpoint',
     'test_hooks/test_verify_loading.py': 'weights.layout weights.report weights.settings weights.verify',
     'test_labels/test_make_features.py': 'maps.teacher_features models.teachers.stored_teacher',
