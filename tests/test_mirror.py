@@ -46,11 +46,12 @@ ELSEWHERE = {
     'test_labels/test_runner.py': 'labels.distributed labels.generator labels.job labels.parallel labels.training_maps '
     'maps.images',
     'test_maps/test_folder.py': 'maps.base maps.manifest maps.tools',
-    'test_models/test_objectives.py': 'models.batch models.objectives.contrast models.objectives.labels '
+    'test_models/test_objectives.py': 'models.batch models.objectives.contrast '
     'models.objectives.point_pixel_infonce models.objectives.superpixel_infonce models.objectives.vmf_consistency '
     'models.objectives.weakly_supervised_contrast',
     'test_models/test_objectives_distributed.py': 'models.functional.distributed',
     'test_models/test_occupancy.py': 'models.students.features',
+    'test_models/test_synchronizations.py': 'models.counter models.functional.counting',
     'test_models/test_pretrainer.py': 'models.heads models.objectives.objective',
     'test_models/test_segmentors.py': 'models.segmentors.linear_probe models.segmentors.point_seg_head '
     'models.segmentors.preprocessor',

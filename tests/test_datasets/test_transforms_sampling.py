@@ -16,6 +16,7 @@ from peridot.datasets.transforms import (
 )
 from peridot.errors import ConfigError, DataError
 from peridot.models.batch import EncodedBatch
+from peridot.models.counter import Counter
 from peridot.models.objectives import Objective
 from peridot.models.pretrainer import Pretrainer
 from peridot.structures import Pairs
@@ -245,7 +246,7 @@ def test_training_logs_how_many_samples_were_skipped(tiny):
     torch.nn.Module.__init__(model)
     model.objectives = torch.nn.ModuleDict({'zero': Zero('none')})
     model.heads = torch.nn.ModuleDict()
-    model.iteration = torch.zeros((), dtype=torch.int64)
+    model.iteration = Counter()
     model.encode = lambda inputs, _: make_batch(torch.cat(inputs['points']), torch.cat(inputs['points']), heads={})
     for batch in batches:
         logged = model.loss(batch['inputs'], batch['data_samples'])

@@ -68,7 +68,7 @@ def test_loss_is_the_distance_of_point_and_upsampled_pixel(distance, hidden):
 
 def test_a_point_in_several_images_counts_once():
     point = torch.tensor([3, 5, 3, 3, 7])
-    torch.testing.assert_close(point_weights(point), torch.tensor([1 / 9, 1 / 3, 1 / 9, 1 / 9, 1 / 3]))
+    torch.testing.assert_close(point_weights(point, 50), torch.tensor([1 / 9, 1 / 3, 1 / 9, 1 / 9, 1 / 3]))
     batch = make_pairs_batch(num_pairs=5, point=point)
     each = feature_distance(*batch.embed('distill', torch.arange(5)))
     expected = (each[[0, 2, 3]].mean() + each[1] + each[4]) / 3

@@ -95,13 +95,15 @@ def test_missing_labels_are_a_config_error(objective):
         objective(batch)
 
 
-@pytest.mark.parametrize('objective', objectives()[2:], ids=lambda o: type(o).__name__)
 @pytest.mark.parametrize('wrong', [CLASSES, 254])
-def test_label_outside_the_classes_is_a_data_error(objective, wrong):
+def test_label_outside_the_classes_is_a_data_error(wrong):
+    """Maps without a declared number of classes: those of ours are checked where they are read."""
     labels = torch.zeros(10, dtype=torch.int64)
     labels[3] = wrong
+    batch = make_pairs_batch(10, labels=labels, label_classes=None)
+    (objective,) = (o for o in objectives() if isinstance(o, VMFConsistency))
     with pytest.raises(DataError, match=rf'weak label {wrong} .* {CLASSES} classes'):
-        objective(make_pairs_batch(10, labels=labels))
+        objective(batch)
 
 
 def test_info_nce_over_all_pairs_equals_cross_entropy():
@@ -202,7 +204,7 @@ def test_vmf_follows_a_hand_loop_through_warm_up_and_freeze():
             assert results['loss'].item() == pytest.approx(2 * hand.loss(batch).item(), abs=2e-3, rel=1e-3)
         torch.testing.assert_close(objective.average.double(), torch.stack(hand.z), atol=1e-6, rtol=0)
     assert objective.updates.tolist() == [5, 5, 5, 3]
-    assert objective.steps.item() == 8
+    assert int(objective.steps) == 8
 
 
 def test_vmf_gradient_is_minus_kappa_mu_over_the_size_of_the_class():
@@ -282,7 +284,7 @@ def test_vmf_class_first_seen_after_warm_up_takes_no_part():
 def test_vmf_does_not_learn_in_evaluation():
     objective = connected(VMFConsistency(CLASSES, warmup_steps=10001), DIM).eval()
     objective(make_pairs_batch())
-    assert objective.steps.item() == 0
+    assert int(objective.steps) == 0
     assert not objective.average.any()
 
 
@@ -385,13 +387,6 @@ def test_superpixel_infonce_equals_loops_over_images_and_ids():
     results = SuperpixelInfoNCE()(batch)
     torch.testing.assert_close(results['loss'], expected)
     assert results['superpixels'] == len(k)
-
-
-def test_superpixel_ids_beyond_the_declared_maximum_are_refused():
-    batch = make_pairs_batch()
-    batch.map_ids['superpixels'] = SUPERPIXELS - 1
-    with pytest.raises(DataError, match=r'declares 11.*make_superpixels'):
-        SuperpixelInfoNCE()(batch)
 
 
 def test_superpixel_infonce_without_maps_says_what_to_add():

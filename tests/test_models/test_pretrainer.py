@@ -135,7 +135,7 @@ def test_same_seed_and_step_draw_the_same_pairs():
     a = [float(total(losses(first, samples))) for _ in range(3)]
     b = [float(total(losses(second, samples))) for _ in range(3)]
     assert a == b
-    second.iteration.zero_()
+    second.iteration.set(0)
     c = float(losses(second, samples)['infonce/loss'])
     assert c == pytest.approx(float(losses(build(num_pairs=20), samples)['infonce/loss']))
     assert len(set(a)) == 3
@@ -147,8 +147,8 @@ def test_counters_follow_epochs_of_another_length(warmup, steps):
     settings = config()
     settings['objectives']['vmf']['warmup_steps'] = warmup
     model = MODELS.build(settings)
-    model.iteration.fill_(28)
-    model.objectives.vmf.steps.fill_(28)
+    model.iteration.set(28)
+    model.objectives.vmf.steps.set(28)
     model.rescale_steps(0.5)
     assert (int(model.iteration), int(model.objectives.vmf.steps)) == (14, steps)
 

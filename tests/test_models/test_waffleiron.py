@@ -57,7 +57,7 @@ def padded(net: WaffleIron, features: Tensor, coords: Tensor) -> tuple[nn.Module
     sizes = torch.bincount(coords[:, 0].long()).tolist()
     longest = max(sizes)
     neighbors = packed_neighbors(coords, net.num_neighbors).split(sizes)
-    planes = project_to_planes(coords, RANGE, list(GRID), whole=True)
+    planes = project_to_planes(coords, int(coords[:, 0].max()) + 1, RANGE, list(GRID), whole=True)
     cells = torch.stack([plane.cell % (plane.shape[1] * plane.shape[2]) for plane in planes], dim=1)
     x = torch.zeros(len(sizes), longest, 5)
     rows = torch.full((len(sizes), longest, net.num_neighbors), longest - 1)

@@ -108,7 +108,7 @@ def test_moved_run_continues_with_another_batch_size(labeled_root, tmp_path, run
     again = logged_losses(tmp_path / 'b', 'lr')
     assert {step: again[step] for step in (3, 4, 5, 6)} == {step: expected[step] for step in (3, 4, 5, 6)}
     state = torch.load(tmp_path / 'b' / 'epoch_3.pth')['state_dict']
-    assert int(state['iteration']) == int(state['objectives.vmf.steps']) == 6
+    assert int(state['iteration.count']) == int(state['objectives.vmf.steps.count']) == 6
     assert not (tmp_path / 'a').exists()
 
 

@@ -7,7 +7,7 @@ from functools import cached_property
 import torch
 from torch import Tensor, nn
 
-from peridot.errors import ConfigError, DataError
+from peridot.errors import ConfigError
 from peridot.models.functional import read_at
 from peridot.models.students.features import PointFeatures, Supports
 from peridot.structures import Frames, Pairs, Queries
@@ -78,12 +78,26 @@ class EncodedBatch:
         """Support points: places that have a feature and describe the space around them."""
         return self.student.supports(self.points[:, :3], self.scan)
 
+    @cached_property
+    def labeled_pairs(self) -> tuple[Tensor, Tensor]:
+        """Rows of `pairs` that have a weak label, Int64 (P',), and their labels, Int64 (P',).
+
+        Raises:
+            ConfigError: The pairs carry no labels.
+        """
+        if 'label' not in self.pairs:
+            raise ConfigError(
+                'the pairs have no weak labels: load label maps in the pipeline (tools/make_weak_labels.py makes '
+                'them) or take the objectives that need labels out of model.objectives'
+            )
+        index = (self.pairs.label >= 0).nonzero()[:, 0]
+        return index, self.pairs.label[index]
+
     def view_map(self, name: str) -> tuple[Tensor, int]:
         """The named maps (images, H, W) and their number of ids.
 
         Raises:
             ConfigError: The pipeline loads no maps of this name.
-            DataError: An id is not below the declared number: ids >= num_ids would collide with the next image's.
         """
         if name not in self.maps:
             raise ConfigError(
@@ -91,13 +105,7 @@ class EncodedBatch:
                 f'dict(type="peridot.LoadViewMaps", names=["{name}"]) to its pipeline after ProjectPoints '
                 '(tools/make_superpixels.py makes the maps)'
             )
-        ids, num_ids = self.maps[name], self.map_ids[name]
-        if ids.numel() and int(ids.max()) >= num_ids:
-            raise DataError(
-                f'{name} maps hold id {int(ids.max())}, but their manifest declares {num_ids}: '
-                'remake them with tools/make_superpixels.py --overwrite'
-            )
-        return ids, num_ids
+        return self.maps[name], self.map_ids[name]
 
     def xyz(self, index: Tensor) -> Tensor:
         """Coordinates (M, 3) in meters of the points of the pairs `index` (M,)."""

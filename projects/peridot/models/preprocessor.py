@@ -21,14 +21,16 @@ class PairedDataPreprocessor(BaseDataPreprocessor):
 
     def forward(self, data: dict, training: bool = False) -> dict:
         """Join the lists that mmengine's `pseudo_collate` made."""
+        # read before they are on the device
+        samples = data['inputs']['frames']
+        num_images = [int(frames.num_images.sum()) for frames in samples]
+        num_points = [number for frames in samples for number in frames.num_points.tolist()]
         data = self.cast_data(data)
         inputs = dict(data['inputs'])
-        samples = inputs['frames']
-        inputs['frames'] = Frames.batch(samples)
+        inputs['frames'] = Frames.batch(inputs['frames'])
         if 'pairs' in inputs:
-            num_images = [int(frames.num_images.sum()) for frames in samples]
             inputs['pairs'] = Pairs.batch(inputs['pairs'], [len(p) for p in inputs['points']], num_images)
-        inputs['points'] = list(torch.cat(list(inputs['points'])).split(inputs['frames'].num_points.tolist()))
+        inputs['points'] = list(torch.cat(list(inputs['points'])).split(num_points))
         if 'queries' in inputs:
             inputs['queries'] = Queries.batch(inputs['queries'], [len(frames.frame) for frames in samples])
         if 'images' in inputs:

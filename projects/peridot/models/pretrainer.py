@@ -1,5 +1,6 @@
 """The pre-training model of all methods."""
 
+import math
 from collections.abc import Callable
 
 import torch
@@ -9,7 +10,8 @@ from torch import Tensor, nn
 
 from peridot.errors import ConfigError, PeridotError
 from peridot.models.batch import EncodedBatch
-from peridot.models.functional import reduce_sum
+from peridot.models.counter import Counter
+from peridot.models.functional import reduce_sum, scans_of
 from peridot.models.students.features import PointFeatures
 from peridot.registry import MODELS
 
@@ -64,7 +66,7 @@ class Pretrainer(BaseModel):
         if unused:
             raise ConfigError(f'no objective uses the head {unused[0]!r}: take it out of model.heads')
         # counts training steps; with the run's seed it determines every random draw of a step
-        self.register_buffer('iteration', torch.zeros((), dtype=torch.int64))
+        self.iteration = Counter()
 
     def forward(self, inputs: dict, data_samples: list | None = None, mode: str = 'tensor'):
         """Run the student on a batch.
@@ -116,19 +118,30 @@ class Pretrainer(BaseModel):
                 results[f'{name}/{key}'] = value
         first = next(name for name in results if 'loss' in name)
         results[first] = results[first] + self._graph_zero(batch)
-        results.update(_data_counts(data_samples))
-        bad = _not_finite(results)
+        self._on_host = _on_host(results)
+        bad = {name: value for name, value in self._on_host.items() if 'loss' in name and not math.isfinite(value)}
         if not self.skips_overflow:
             self._stop_at(bad, data_samples)
         elif reduce_sum(batch.log(len(bad))):
             results[first] = results[first] * torch.nan
+            self._on_host[first] = math.nan
             self._restore(before)
-        self.iteration += 1
+        results.update(_data_counts(data_samples))
+        self.iteration.advance()
         return results
+
+    def parse_losses(self, losses: dict[str, Tensor]) -> tuple[Tensor, dict[str, Tensor | float]]:
+        """The sum of the losses, and all numbers for the log: those that `loss` has brought to the host as floats.
+
+        mmengine would wait for the device once for every number.
+        """
+        total, log = super().parse_losses(losses)
+        known = dict(self._on_host, loss=sum(value for name, value in self._on_host.items() if 'loss' in name))
+        return total, {name: known.get(name, value) for name, value in log.items()}
 
     def rescale_steps(self, ratio: float) -> None:
         """Continue in epochs of another length: multiply what counts steps by `ratio`."""
-        self.iteration.fill_(round(int(self.iteration) * ratio))
+        self.iteration.set(round(int(self.iteration) * ratio))
         for objective in self.objectives.values():
             objective.rescale_steps(ratio)
 
@@ -140,7 +153,7 @@ class Pretrainer(BaseModel):
             pairs = pairs[student.inside[pairs.point]]
         return EncodedBatch(
             points=torch.cat(points),
-            scan=scan_of_points(points),
+            scan=scans_of([len(cloud) for cloud in points], points[0].device),
             student=student,
             frames=inputs['frames'],
             pairs=pairs,
@@ -195,6 +208,9 @@ class Pretrainer(BaseModel):
             if name in values:
                 # `data`, because the backward pass would refuse statistics that were changed
                 buffer.data.copy_(values[name])
+        for module in self.modules():
+            if isinstance(module, Counter):
+                module.read()
 
     def _stop_at(self, bad: dict[str, float], data_samples: list) -> None:
         """Stop before the optimizer spoils the weights."""
@@ -207,18 +223,9 @@ class Pretrainer(BaseModel):
             )
 
 
-def _not_finite(results: dict[str, Tensor]) -> dict[str, float]:
-    """Those of the losses that are infinite or not a number; one transfer to the CPU if there is none."""
-    losses = {name: value.detach().float().mean() for name, value in results.items() if 'loss' in name}
-    if torch.stack(list(losses.values())).isfinite().all():
-        return {}
-    return {name: float(value) for name, value in losses.items() if not value.isfinite()}
-
-
-def scan_of_points(points: list[Tensor]) -> Tensor:
-    """Int64 (N,), scan of every point of the concatenated clouds."""
-    lengths = torch.tensor([len(cloud) for cloud in points], device=points[0].device)
-    return torch.arange(len(points), device=lengths.device).repeat_interleave(lengths)
+def _on_host(results: dict[str, Tensor]) -> dict[str, float]:
+    """Losses and logged numbers, in one transfer: the only time that a step waits for its results."""
+    return dict(zip(results, torch.stack([value.detach().float().mean() for value in results.values()]).tolist()))
 
 
 def _by_scan(features: PointFeatures, points: list[Tensor], embed: Callable | None = None) -> list[Tensor]:

@@ -59,7 +59,9 @@ class Frames(InstanceData):
         """Concatenate the scans of several samples."""
         joined = cls.cat(list(frames))
         lengths = torch.tensor([len(f.frame) for f in frames], device=joined.frame.device)
-        joined.sample = torch.arange(len(frames), device=lengths.device).repeat_interleave(lengths)
+        joined.sample = torch.arange(len(frames), device=lengths.device).repeat_interleave(
+            lengths, output_size=len(joined.frame)
+        )
         return joined
 
     @property

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import accumulate
 
 import numpy as np
 import torch
@@ -136,15 +137,10 @@ class Pairs(InstanceData):
             num_points: Points of every sample.
             num_cameras: Images of every sample.
         """
-        first_point = torch.tensor([0, *num_points]).cumsum(0)
-        first_camera = torch.tensor([0, *num_cameras]).cumsum(0)
+        starts = zip(accumulate(num_points, initial=0), accumulate(num_cameras, initial=0))
         moved = [
-            {
-                'point': p.point + int(first_point[i]),
-                'camera': p.camera + int(first_camera[i]),
-                'position': p.position,
-            }
-            for i, p in enumerate(pairs)
+            {'point': p.point + first_point, 'camera': p.camera + first_camera, 'position': p.position}
+            for p, (first_point, first_camera) in zip(pairs, starts)
         ]
         if any('label' in p for p in pairs):
             for fields, p in zip(moved, pairs):

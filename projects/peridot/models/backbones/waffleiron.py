@@ -6,6 +6,7 @@ it is the network of ScaLR, Puy et al., "Three Pillars Improving Vision Foundati
 """
 
 from collections.abc import Sequence
+from itertools import accumulate
 
 import torch
 import torch.nn.functional as F
@@ -103,11 +104,12 @@ class WaffleIron(BaseModule):
             DataError: A scan has too few tokens for the neighbors of a token.
         """
         coords = coords.float()
-        neighbors = packed_neighbors(coords, self.num_neighbors)
         scan = coords[:, 0].long()
+        sizes = torch.bincount(scan).tolist()
+        neighbors = packed_neighbors(coords, self.num_neighbors, sizes)
         padded = self.training and self.reference_padding
         # padding lies in the first cell of the whole grid
-        planes = project_to_planes(coords, self.point_cloud_range, self.grid_size, whole=padded)
+        planes = project_to_planes(coords, len(sizes), self.point_cloud_range, self.grid_size, whole=padded)
         if padded:
             return self.encode(*with_padding(features, scan, neighbors, planes))[: len(features)]
         return self.encode(features, scan, neighbors, planes)
@@ -281,12 +283,13 @@ def _is_synchronized(norm: nn.Module) -> bool:
     return isinstance(norm, nn.SyncBatchNorm)
 
 
-def packed_neighbors(coords: Tensor, k: int) -> Tensor:
+def packed_neighbors(coords: Tensor, k: int, sizes: list[int] | None = None) -> Tensor:
     """Nearest other tokens of the same scan.
 
     Args:
         coords: Float (M, 4), scan index, x, y, z in meters; sorted by scan.
         k: Number of neighbors.
+        sizes: Tokens of every scan, if they are known.
 
     Returns:
         Int64 (M, k) rows of `coords`.
@@ -294,7 +297,7 @@ def packed_neighbors(coords: Tensor, k: int) -> Tensor:
     Raises:
         DataError: A scan has too few tokens.
     """
-    sizes = torch.bincount(coords[:, 0].long()).tolist()
+    sizes = sizes or torch.bincount(coords[:, 0].long()).tolist()
     for scan, size in enumerate(sizes):
         if size <= k:
             raise DataError(
@@ -302,7 +305,7 @@ def packed_neighbors(coords: Tensor, k: int) -> Tensor:
                 f'or more ({k} neighbors): leave it out, or check the range filters of the pipeline and '
                 'point_cloud_range'
             )
-    starts = torch.tensor([0, *sizes]).cumsum(0).tolist()
+    starts = accumulate(sizes, initial=0)
     parts = coords[:, 1:].detach().contiguous().split(sizes)
     return torch.cat([nearest_others(xyz, k) + start for xyz, start in zip(parts, starts)])
 

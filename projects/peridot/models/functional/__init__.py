@@ -7,11 +7,13 @@ from peridot.models.functional.contrast import (
     similarity,
     weakly_supervised_contrastive,
 )
+from peridot.models.functional.counting import histogram, scans_of
 from peridot.models.functional.distributed import gather_across_processes, reduce_sum, sizes_of_processes
 from peridot.models.functional.pairs_in_radius import cells_in_radius, draw_neighbors, pairs_in_radius
 from peridot.models.functional.pooling import group_mean, superpixel_mean
 from peridot.models.functional.reading import bilinear_corners, read_at
 from peridot.models.functional.sampling import (
+    MAX_LABELS,
     density_category_sampling,
     density_category_weights,
     range_bins,
@@ -22,6 +24,7 @@ from peridot.models.functional.sampling import (
 from peridot.models.functional.vmf import vmf_concentration, vmf_log_normalizer
 
 __all__ = [
+    'MAX_LABELS',
     'Similarity',
     'bilinear_corners',
     'cells_in_radius',
@@ -30,6 +33,7 @@ __all__ = [
     'draw_neighbors',
     'gather_across_processes',
     'group_mean',
+    'histogram',
     'info_nce',
     'pairs_in_radius',
     'range_bins',
@@ -39,6 +43,7 @@ __all__ = [
     'retrieval_accuracy',
     'sample_uniformly',
     'sample_without_replacement',
+    'scans_of',
     'similarity',
     'sizes_of_processes',
     'superpixel_mean',

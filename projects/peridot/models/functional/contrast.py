@@ -109,29 +109,19 @@ def weakly_supervised_contrastive(
     similar = similarity(k, q, temperature, gather_negatives)
     candidate_labels = gather_across_processes(labels, similar.sizes) if gather_negatives else labels
     attract = _attraction_inside if reduction == 'sup_in' else _attraction_outside
+    positive = labels[:, None] == candidate_labels
     with torch.autocast(k.device.type, enabled=False):
         own = (similar.anchors * similar.candidates[similar.target]).sum()
-        attraction = attract(similar.anchors, similar.candidates, labels, candidate_labels)
         # cross entropy is log-sum-exp over all candidates minus the own similarity
         repulsion = F.cross_entropy(similar.logits, similar.target, reduction='sum') + own
-        return similar.scale * (repulsion - attraction)
+        return similar.scale * (repulsion - attract(similar.logits, positive).sum())
 
 
-def _attraction_inside(anchors: Tensor, candidates: Tensor, labels: Tensor, candidate_labels: Tensor) -> Tensor:
-    """Sum over anchors of the log-sum-exp over their positives.
-
-    Class by class: together the blocks of the classes have far fewer entries than the full matrix with a mask.
-    """
-    total = anchors.new_zeros(())
-    for label in labels.unique():
-        block = anchors[labels == label] @ candidates[candidate_labels == label].T
-        total = total + block.logsumexp(1).sum()
-    return total
+def _attraction_inside(logits: Tensor, positive: Tensor) -> Tensor:
+    """Log-sum-exp (M,) of the similarities (M, N) to the positives, of which every row has one."""
+    return logits.masked_fill(~positive, float('-inf')).logsumexp(1)
 
 
-def _attraction_outside(anchors: Tensor, candidates: Tensor, labels: Tensor, candidate_labels: Tensor) -> Tensor:
-    """Sum over anchors of the mean similarity to their positives, which is that to the mean positive."""
-    classes, place = candidate_labels.unique(return_inverse=True)
-    sums = candidates.new_zeros(len(classes), candidates.shape[1]).index_add(0, place, candidates)
-    means = sums / torch.bincount(place, minlength=len(classes))[:, None]
-    return (anchors * means[torch.searchsorted(classes, labels)]).sum()
+def _attraction_outside(logits: Tensor, positive: Tensor) -> Tensor:
+    """Mean (M,) of the similarities (M, N) to the positives."""
+    return logits.masked_fill(~positive, 0).sum(1) / positive.sum(1)

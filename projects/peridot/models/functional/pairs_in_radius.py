@@ -6,6 +6,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from peridot.models.functional.counting import histogram
+
 # width of the strips along y and z, in radii
 STRIP = (0.5, 1.0)
 # candidates are examined in blocks of consecutive sorted supports, without an index for each of them
@@ -193,7 +195,7 @@ def draw_neighbors(query: Tensor, num_queries: int, limit: int | None, generator
     everything = torch.arange(len(query), device=query.device)
     if limit is None or not len(query):
         return everything
-    count = torch.bincount(query, minlength=num_queries)
+    count = histogram(query, num_queries)
     crowded = (count > limit).nonzero()[:, 0]
     if not len(crowded):
         return everything

@@ -1,9 +1,12 @@
 """Tokens in the cells of planes: assignment to cells, means over cells, and reading cells at tokens."""
 
+import math
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
+
+from peridot.models.functional.counting import histogram
 
 # a plane keeps two axes: z is dropped first, then y, then x
 PLANE_AXES = ((0, 1), (0, 2), (1, 2))
@@ -25,12 +28,12 @@ class Plane(NamedTuple):
 
 def make_plane(cell: Tensor, shape: tuple[int, int, int]) -> Plane:
     """A plane from the cells (M,) of its tokens, each with one over the number of tokens in its cell."""
-    counts = torch.bincount(cell)
+    counts = histogram(cell, math.prod(shape))
     return Plane(cell, counts[cell].float().reciprocal(), shape)
 
 
 def project_to_planes(
-    coords: Tensor, point_cloud_range: list[float], grid_size: list[int], whole: bool = False
+    coords: Tensor, scans: int, point_cloud_range: list[float], grid_size: list[int], whole: bool = False
 ) -> list[Plane]:
     """Planes (x, y), (x, z) and (y, z) of a batch.
 
@@ -40,6 +43,7 @@ def project_to_planes(
 
     Args:
         coords: Float (M, 4), scan index, x, y, z in meters.
+        scans: Number of scans.
         point_cloud_range: Lower and upper bounds of x, y, z in meters; tokens beyond them count for the outermost cell.
         grid_size: Number of cells along x, y and z.
         whole: Keep the whole grid.
@@ -49,9 +53,9 @@ def project_to_planes(
     cells = ((coords[:, 1:] - low) / ((high - low) / grid)).long().clamp(min=0).minimum(grid - 1)
     scan = coords[:, 0].long()
     if whole:
-        scans, sizes = int(scan.max()) + 1, list(grid_size)
+        sizes = list(grid_size)
     else:
-        cells, (scans, *sizes) = _windows(cells, scan, grid)
+        cells, sizes = _windows(cells, scan, scans, grid)
     planes = []
     for a, b in PLANE_AXES:
         cell = (scan * sizes[a] + cells[:, a]) * sizes[b] + cells[:, b]
@@ -59,15 +63,14 @@ def project_to_planes(
     return planes
 
 
-def _windows(cells: Tensor, scan: Tensor, grid: Tensor) -> tuple[Tensor, list[int]]:
-    """Cells (M, 3) in the window of their scan, and the number of scans with the window's sizes."""
-    scans = int(scan.max()) + 1
+def _windows(cells: Tensor, scan: Tensor, scans: int, grid: Tensor) -> tuple[Tensor, list[int]]:
+    """Cells (M, 3) in the window of their scan, and the sizes of the windows."""
     index = scan[:, None].expand(-1, 3)
     first = grid.expand(scans, 3).scatter_reduce(0, index, cells, 'amin')
     last = torch.zeros_like(first).scatter_reduce(0, index, cells, 'amax')
     size = torch.minimum((last - first).amax(0) + 3, grid)
     start = torch.minimum((first - 1).clamp(min=0), grid - size)
-    return cells - start[scan], [scans, *size.tolist()]
+    return cells - start[scan], size.tolist()
 
 
 def cell_means(tokens: Tensor, plane: Plane) -> Tensor:

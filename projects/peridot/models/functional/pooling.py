@@ -3,6 +3,7 @@
 import torch
 from torch import Tensor
 
+from peridot.models.functional.counting import histogram
 from peridot.models.functional.reading import bilinear_neighbors
 
 NORM_MARGIN = 1e-12  # smallest length that a feature is divided by, as in torch.nn.functional.normalize
@@ -21,7 +22,7 @@ def group_mean(rows: Tensor, group: Tensor, num_groups: int) -> tuple[Tensor, Te
     """
     group = torch.where((group < 0) | (group >= num_groups), num_groups, group)
     sums = rows.new_zeros(num_groups + 1, rows.shape[1]).index_add(0, group, rows)[:num_groups]
-    counts = torch.bincount(group, minlength=num_groups + 1)[:num_groups]
+    counts = histogram(group, num_groups + 1)[:num_groups]
     return sums / counts.clamp(min=1)[:, None], counts
 
 
@@ -58,7 +59,7 @@ def superpixel_mean(
             weight = (down[:, None] * across).expand(ids.shape)
             weights.index_add_(0, index.flatten(), (weight if scale is None else weight * scale).flatten())
     weights = weights.view(maps, num_ids + 1, height * width)[:, :num_ids]
-    counts = torch.bincount(group.flatten(), minlength=maps * (num_ids + 1)).view(maps, num_ids + 1)[:, :num_ids]
+    counts = histogram(group, maps * (num_ids + 1)).view(maps, num_ids + 1)[:, :num_ids]
     sums = weights @ features.flatten(2).transpose(1, 2)
     return sums / counts.clamp(min=1)[..., None], counts
 

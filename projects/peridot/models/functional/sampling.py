@@ -5,7 +5,10 @@ import math
 import torch
 from torch import Tensor
 
+from peridot.models.functional.counting import histogram
+
 MAX_BINS = 1 << 16  # 6.5 km in bins of 0.1 m: all points beyond are in the last bin
+MAX_LABELS = 1 << 16  # label maps have 16 bits at most
 
 
 def range_bins(xyz: Tensor, size: float) -> Tensor:
@@ -31,7 +34,7 @@ def range_density(bins: Tensor) -> Tensor:
     counts: a kernel matrix (U, U) times the histogram, which for evenly spaced bins is a convolution.
 
     Args:
-        bins: Int64 (N,), range bins, see `range_bins`.
+        bins: Int64 (N,), range bins below `MAX_BINS`, see `range_bins`.
 
     Returns:
         Float32 (N,); 1 if the density is not defined, that is with fewer than two different ranges.
@@ -39,32 +42,30 @@ def range_density(bins: Tensor) -> Tensor:
     ones = torch.ones(len(bins), device=bins.device)
     if len(bins) < 2:
         return ones
-    bins = (bins - bins.min()).clamp(max=MAX_BINS - 1)
-    counts = torch.bincount(bins).double()
+    bins = bins.clamp(max=MAX_BINS - 1)
+    counts = histogram(bins, MAX_BINS).double()
     place = torch.arange(len(counts), dtype=counts.dtype, device=bins.device)
     mean = (counts * place).sum() / len(bins)
     std = ((counts * (place - mean).square()).sum() / (len(bins) - 1)).sqrt()
-    if std == 0:
-        return ones
-    bandwidth = 1.06 * std * len(bins) ** -0.2
+    bandwidth = (1.06 * std * len(bins) ** -0.2).clamp(min=torch.finfo(std.dtype).tiny)
     kernel = torch.exp(-0.5 * (place / bandwidth).square())
     density = _convolve_even(counts, kernel) / (len(bins) * bandwidth * math.sqrt(2 * math.pi))
-    return density.float()[bins]
+    return torch.where(std > 0, density.float()[bins], ones)
 
 
 def density_category_weights(bins: Tensor, labels: Tensor) -> Tensor:
     """Sampling weight 1 / (d(r_i) n_{y_i}): inverse range density by inverse frequency of the label.
 
     Args:
-        bins: Int64 (N,), range bins.
-        labels: Int64 (N,), labels, >= 0.
+        bins: Int64 (N,), range bins below `MAX_BINS`.
+        labels: Int64 (N,), labels from 0 to `MAX_LABELS` - 1.
 
     Returns:
         Float32 (N,), not normalized.
     """
     if not len(bins):
         return torch.ones(0, device=bins.device)
-    return 1 / (range_density(bins) * torch.bincount(labels)[labels])
+    return 1 / (range_density(bins) * histogram(labels, MAX_LABELS)[labels])
 
 
 def density_category_sampling(bins: Tensor, labels: Tensor, num_samples: int, generator) -> Tensor:
@@ -79,7 +80,8 @@ def density_category_sampling(bins: Tensor, labels: Tensor, num_samples: int, ge
     Returns:
         Int64 (min(num_samples, N),) indices.
     """
-    return sample_without_replacement(density_category_weights(bins, labels), num_samples, generator)
+    # all weights are positive
+    return _largest(density_category_weights(bins, labels).log(), min(num_samples, len(bins)), generator)
 
 
 def sample_without_replacement(weights: Tensor, num_samples: int, generator) -> Tensor:
@@ -98,11 +100,15 @@ def sample_without_replacement(weights: Tensor, num_samples: int, generator) -> 
         Int64 indices; fewer than `num_samples` if fewer can be drawn.
     """
     usable = weights.isfinite() & (weights > 0)
-    log_weights = torch.where(usable, weights, 1.0).log()
-    # the negative logarithm of an exponential variable is Gumbel noise
+    log_weights = torch.where(usable, weights, 0.0).log()
+    return _largest(log_weights, min(num_samples, int(usable.sum())), generator)
+
+
+def _largest(log_weights: Tensor, number: int, generator) -> Tensor:
+    """Indices (number,) of the largest log weights plus Gumbel noise."""
+    # the negative logarithm of an exponential variable
     noise = torch.empty_like(log_weights).exponential_(generator=generator).log()
-    keys = torch.where(usable, log_weights - noise, float('-inf'))
-    return keys.topk(min(num_samples, int(usable.sum())), sorted=False).indices
+    return (log_weights - noise).topk(number, sorted=False).indices
 
 
 def sample_uniformly(size: int, num_samples: int, generator, device: torch.device) -> Tensor:

@@ -5,6 +5,7 @@ from torch import Tensor
 
 from peridot.errors import ConfigError
 from peridot.models.batch import EncodedBatch
+from peridot.models.functional import histogram
 from peridot.models.objectives.objective import Objective
 from peridot.registry import MODELS
 
@@ -50,7 +51,7 @@ class FeatureDistance(Objective):
         if not batch.num_pairs:
             return {'loss': batch.log(0), 'cosine': batch.log(0), 'pairs': pairs}
         u, v = batch.embed(self.head, torch.arange(batch.num_pairs, device=batch.device))
-        weight = point_weights(batch.pairs.point)
+        weight = point_weights(batch.pairs.point, len(batch.points))
         # no matrix product: autocast would halve its precision
         loss = (weight * feature_distance(u, v, self.distance)).sum()
         cosine = (weight * (u.detach() * v).sum(1)).sum()
@@ -76,14 +77,15 @@ def feature_distance(u: Tensor, v: Tensor, distance: str = 'l2') -> Tensor:
     return squared if distance == 'squared' else squared / 2
 
 
-def point_weights(point: Tensor) -> Tensor:
+def point_weights(point: Tensor, num_points: int) -> Tensor:
     """Weights that make the sum over pairs the mean over points of the mean over a point's pairs.
 
     Args:
         point: Int64 (P,), point of every pair, P > 0.
+        num_points: Number of points of the batch.
 
     Returns:
         Float32 (P,), sums to one.
     """
-    _, own, count = point.unique(return_inverse=True, return_counts=True)
-    return 1.0 / (count[own] * len(count)).float()
+    count = histogram(point, num_points)
+    return 1.0 / (count[point] * (count > 0).sum()).float()

@@ -10,7 +10,7 @@ from torch.utils.checkpoint import checkpoint
 
 from peridot.errors import ConfigError
 from peridot.models.batch import EncodedBatch
-from peridot.models.functional import draw_neighbors
+from peridot.models.functional import draw_neighbors, histogram
 from peridot.models.objectives.objective import Objective
 from peridot.models.students.features import Supports
 from peridot.registry import MODELS
@@ -108,7 +108,7 @@ class OccupancyReconstruction(Objective):
         self.max_neighbors = max_neighbors
         self.occupancy_weight = occupancy_weight
         self.intensity_weight = intensity_weight
-        self._warned = False
+        self._looked = False
 
     def connect(self, channels: int) -> None:
         """Make the decoder, for latent vectors of the head's width."""
@@ -136,14 +136,13 @@ class OccupancyReconstruction(Objective):
         self._warn_without_intensity(queries)
         logit, intensity = predicted.unbind(1)
         occupied, known = queries.occupied[query], queries.has_intensity[query]
-        error = (intensity - queries.intensity[query]).abs()[known]
+        error = (intensity - queries.intensity[query]).abs()
         pooled = mean_logits(query, logit.detach(), len(queries.position))
-        seen = ~pooled.isnan()
         return dict(
             loss_occupancy=self.occupancy_weight * _mean(_cross_entropy(logit, occupied)),
-            loss_intensity=self.intensity_weight * _mean(error),
+            loss_intensity=self.intensity_weight * (error * known).sum() / known.sum().clamp(min=1),
             iou=occupancy_iou(logit > 0, occupied),
-            query_iou=occupancy_iou(pooled[seen] > 0, queries.occupied[seen]),
+            query_iou=occupancy_iou(pooled > 0, queries.occupied, ~pooled.isnan()),
             pairs=batch.log(len(query)),
         )
 
@@ -169,10 +168,12 @@ class OccupancyReconstruction(Objective):
         return query, self.decoder(supports.read(used, latents), own, supports.offset(position[query], support))
 
     def _warn_without_intensity(self, queries: Queries) -> None:
-        if self._warned or not len(queries.position) or queries.has_intensity.any():
+        if self._looked or not len(queries.position):
             return
-        self._warned = True
-        print_log('points have no intensity: occupancy is learned without it', 'current', logging.WARNING)
+        # at the first batch alone: the answer makes the step wait
+        self._looked = True
+        if not queries.has_intensity.any():
+            print_log('points have no intensity: occupancy is learned without it', 'current', logging.WARNING)
 
 
 def _cross_entropy(logit: Tensor, occupied: Tensor) -> Tensor:
@@ -193,12 +194,21 @@ def mean_logits(query: Tensor, logit: Tensor, num_queries: int) -> Tensor:
         num_queries: M.
     """
     total = logit.new_zeros(num_queries).index_add_(0, query, logit)
-    return total / torch.bincount(query, minlength=num_queries)
+    return total / histogram(query, num_queries)
 
 
-def occupancy_iou(predicted: Tensor, occupied: Tensor) -> Tensor:
-    """Mean of the IoU of free and occupied over bool (P,); a class that does not occur is left out. 0 if P = 0."""
-    counts = torch.bincount(2 * occupied.long() + predicted.long(), minlength=4).view(2, 2).float()
+def occupancy_iou(predicted: Tensor, occupied: Tensor, counted: Tensor | None = None) -> Tensor:
+    """Mean of the IoU of free and occupied over bool (P,); a class that does not occur is left out. 0 if P = 0.
+
+    Args:
+        predicted: Bool (P,).
+        occupied: Bool (P,).
+        counted: Bool (P,), those that count; by default all.
+    """
+    kind = 2 * occupied.long() + predicted.long()
+    if counted is not None:
+        kind = torch.where(counted, kind, 4)
+    counts = histogram(kind, 5)[:4].view(2, 2).float()
     union = counts.sum(0) + counts.sum(1) - counts.diag()
     iou, present = counts.diag() / union.clamp(min=1), counts.sum(1) > 0
     return (iou * present).sum() / present.sum().clamp(min=1)

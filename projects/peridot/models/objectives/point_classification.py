@@ -1,5 +1,6 @@
 """Supervision by the classes of points."""
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor
 
@@ -49,10 +50,11 @@ class PointClassification(Objective):
         if batch.student.inside is not None:
             rows = rows[batch.student.inside[rows]]
         logits, labels = batch.embed_points(self.head, rows).float(), batch.labels[rows]
-        if len(labels) and not 0 <= int(labels.min()) <= int(labels.max()) < logits.shape[1]:
+        low, high = torch.stack(labels.aminmax()).tolist() if len(labels) else (0, 0)
+        if low < 0 or high >= logits.shape[1]:
             raise DataError(
-                f'classes of points reach from {int(labels.min())} to {int(labels.max())}, but the head '
-                f'{self.head!r} has {logits.shape[1]}: set its channels, or ignore_index'
+                f'classes of points reach from {low} to {high}, but the head {self.head!r} has {logits.shape[1]}: set '
+                'its channels, or ignore_index'
             )
         right = (logits.argmax(1) == labels).float().sum() / max(len(labels), 1)
         logged = dict(accuracy=batch.log(right), points=batch.log(len(labels)))

@@ -1,5 +1,6 @@
 """Superpixel-driven InfoNCE."""
 
+import torch
 from torch import Tensor
 
 from peridot.models.batch import EncodedBatch
@@ -50,9 +51,9 @@ class SuperpixelInfoNCE(Contrast):
         return {**result, 'superpixels': batch.log(len(filled))}
 
     def _points(self, batch: EncodedBatch, ids: Tensor, num_ids: int) -> tuple[Tensor, Tensor]:
-        """Student embeddings (P', D) of the pairs that lie in a superpixel, and its number in the batch (P',)."""
+        """Student embeddings (P, D) of the pairs, and the number in the batch (P,) of their superpixel, -1 for none."""
         camera = batch.pairs.camera
         row, column = batch.pairs.position.round().long().unbind(1)
         own = ids[camera, row.clamp(0, ids.shape[1] - 1), column.clamp(0, ids.shape[2] - 1)]
-        index = (own >= 0).nonzero()[:, 0]
-        return batch.embed_student(self.head, index), (camera * num_ids + own)[index]
+        embeddings = batch.embed_student(self.head, torch.arange(batch.num_pairs, device=batch.device))
+        return embeddings, torch.where(own >= 0, camera * num_ids + own, -1)

@@ -8,10 +8,10 @@ from mmengine.dist import get_world_size
 from mmengine.logging import MessageHub
 from torch import Tensor
 
-from peridot.errors import ConfigError
+from peridot.errors import ConfigError, DataError
 from peridot.models.batch import EncodedBatch
+from peridot.models.counter import Counter
 from peridot.models.functional import reduce_sum, vmf_concentration, vmf_log_normalizer
-from peridot.models.objectives.labels import labeled_pairs
 from peridot.models.objectives.objective import Objective
 from peridot.registry import MODELS
 
@@ -95,12 +95,12 @@ class VMFConsistency(Objective):
         self.channels = channels
         self.register_buffer('average', torch.zeros(self.num_classes, channels))
         self.register_buffer('updates', torch.zeros(self.num_classes))
-        self.register_buffer('steps', torch.zeros((), dtype=torch.int64))
+        self.steps = Counter()
 
     def rescale_steps(self, ratio: float) -> None:
         """See `Objective`; `warmup_steps` of the config count steps that were made, whatever their size."""
         if self._is_share:
-            self.steps.fill_(round(int(self.steps) * ratio))
+            self.steps.set(round(int(self.steps) * ratio))
 
     @property
     def warmup_steps(self) -> int:
@@ -122,13 +122,13 @@ class VMFConsistency(Objective):
             are in the joint batch.
         """
         self._check_classes(batch)
-        index, labels = labeled_pairs(batch, self.num_classes)
+        index, labels = batch.labeled_pairs
         warming_up = int(self.steps) < self.warmup_steps
         with torch.set_grad_enabled(torch.is_grad_enabled() and not warming_up):
             local = self._sums_and_counts(batch.embed_student(self.head, index), labels)
         joint = reduce_sum(local)
         if self.training:
-            self.steps += 1
+            self.steps.advance()
             if warming_up or not self.freeze_after_warmup:
                 self._update(joint)
         mean, kappa, known = self.distributions()
@@ -156,6 +156,12 @@ class VMFConsistency(Objective):
             raise ConfigError(
                 f'VMFConsistency: num_classes={self.num_classes} in the config, but the label maps have '
                 f'{batch.label_classes} classes: set num_classes={batch.label_classes}'
+            )
+        # labels of a number of classes that is not known: the only ones that are looked at, as it makes the step wait
+        labels = batch.labeled_pairs[1]
+        if batch.label_classes is None and len(labels) and (high := int(labels.max())) >= self.num_classes:
+            raise DataError(
+                f'weak label {high} is none of the {self.num_classes} classes: set num_classes of VMFConsistency'
             )
 
     def _sums_and_counts(self, z: Tensor, labels: Tensor) -> Tensor:

@@ -5,13 +5,14 @@ from torch import Tensor
 from peridot.errors import ConfigError
 from peridot.models.batch import EncodedBatch
 from peridot.models.functional import (
+    MAX_LABELS,
     density_category_sampling,
+    histogram,
     range_bins,
     sample_uniformly,
     weakly_supervised_contrastive,
 )
 from peridot.models.objectives.contrast import Contrast
-from peridot.models.objectives.labels import labeled_pairs
 from peridot.registry import MODELS
 
 
@@ -57,10 +58,10 @@ class WeaklySupervisedContrast(Contrast):
         Returns:
             `loss`; `pairs` drawn; `classes`, how many weak classes are among them.
         """
-        index, labels = labeled_pairs(batch, batch.label_classes)
+        index, labels = batch.labeled_pairs
         drawn = self._draw(batch, index, labels)
         index, labels = index[drawn], labels[drawn]
-        logged = {'pairs': batch.log(len(index)), 'classes': batch.log(len(labels.unique()))}
+        logged = {'pairs': batch.log(len(index)), 'classes': batch.log((histogram(labels, MAX_LABELS) > 0).sum())}
         if self.can_skip(len(index)):
             return {'loss': batch.log(0), **logged}
         k, q = batch.embed(self.head, index)

@@ -10,7 +10,7 @@ from mmengine.config import Config, ConfigDict
 from torch import Tensor, nn
 
 from peridot.errors import ConfigError, DataError
-from peridot.models.functional import bilinear_corners
+from peridot.models.functional import bilinear_corners, scans_of
 from peridot.models.students.features import CellSupports, PointFeatures, Supports
 from peridot.models.students.voxelize import collapses_to_one_voxel, running_statistics
 from peridot.registry import MODELS
@@ -135,11 +135,10 @@ class DetectorTrunk(nn.Module):
     def _features(self, bev: Tensor, points: list[Tensor]) -> BEVFeatures:
         xyz = torch.cat([p[:, :3] for p in points])
         limits = xyz.new_tensor(self.voxel_layer.point_cloud_range)
-        lengths = torch.tensor([len(p) for p in points], device=xyz.device)
         cell = (limits[3:5] - limits[:2]) / limits.new_tensor(bev.shape[:1:-1])
         return BEVFeatures(
             bev=bev,
-            scan=torch.repeat_interleave(torch.arange(len(points), device=xyz.device), lengths),
+            scan=scans_of([len(p) for p in points], xyz.device),
             position=((xyz[:, :2] - limits[:2]) / cell).flip(1),
             lower=limits[:2],
             cell=cell,

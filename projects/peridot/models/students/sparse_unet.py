@@ -12,7 +12,6 @@ from peridot.models.students.features import PointFeatures
 from peridot.models.students.voxelize import (
     STRIDE,
     Voxels,
-    collapses_to_one_voxel,
     running_statistics,
     voxelize,
 )
@@ -108,7 +107,7 @@ class SparseUNetStudent(nn.Module):
 
     def _encode(self, points: list[Tensor], voxels: Voxels) -> VoxelFeatures:
         inputs = torch.cat(points)[:, self.feature_columns][voxels.first]
-        with running_statistics(self.backbone, when=self.training and collapses_to_one_voxel(voxels.coords)):
+        with running_statistics(self.backbone, when=self.training and voxels.collapsed):
             features = self.backbone(inputs, voxels.coords)
         return VoxelFeatures(features, voxels.inverse)
 

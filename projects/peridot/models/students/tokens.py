@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from peridot.errors import DataError
+from peridot.models.functional.counting import histogram, scans_of
 from peridot.models.functional.neighbors import nearest
 from peridot.models.students.voxelize import voxelize
 
@@ -45,14 +46,14 @@ def tokenize(points: list[Tensor], point_cloud_range: Sequence[float], voxel_siz
     """
     sizes = [len(cloud) for cloud in points]
     xyz = torch.cat([cloud[:, :3] for cloud in points]).float()
-    scan = torch.arange(len(points), device=xyz.device).repeat_interleave(torch.tensor(sizes, device=xyz.device))
+    scan = scans_of(sizes, xyz.device)
     low, high = xyz.new_tensor(point_cloud_range).view(2, 3)
     inside = ((xyz > low + MARGIN) & (xyz < high - MARGIN)).all(1)
     candidates = torch.arange(len(xyz), device=xyz.device)
     if voxel_size is not None:
         candidates = voxelize(points, (voxel_size,) * 3, 'cartesian').first.sort().values
     first = candidates[inside[candidates]]
-    counts = torch.bincount(scan[first], minlength=len(points)).tolist()
+    counts = histogram(scan[first], len(points)).tolist()
     if 0 in counts:
         raise DataError(
             f'scan {counts.index(0)} of the batch has no point within {list(point_cloud_range)} m: check the range '

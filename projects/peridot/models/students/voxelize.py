@@ -1,5 +1,6 @@
 """Points to voxels and back."""
 
+import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import NamedTuple
@@ -9,6 +10,7 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from peridot.errors import ConfigError, DataError
+from peridot.models.functional.counting import scans_of
 from peridot.voxel_grid import shifted_to_grid
 
 # total stride of the networks: they have four stages
@@ -22,11 +24,13 @@ class Voxels(NamedTuple):
         coords: Int32 (M, 4), scan index, then three non-negative voxel indices; sorted by scan.
         first: Int64 (M,), row of the voxel's first point in the concatenated clouds.
         inverse: Int64 (N,), voxel of every point of the concatenated clouds.
+        collapsed: Whether all voxels fall into one after the strides of a network.
     """
 
     coords: Tensor
     first: Tensor
     inverse: Tensor
+    collapsed: bool
 
 
 def cylindrical(xyz: Tensor) -> Tensor:
@@ -57,20 +61,18 @@ def voxelize(points: list[Tensor], voxel_size: tuple[float, float, float], coord
     if any(len(p) == 0 for p in points):
         raise DataError('a scan without points reached the student: check the range filters of the pipeline')
     xyz = torch.cat([p[:, :3] for p in points]).float()
-    scan = torch.repeat_interleave(
-        torch.arange(len(points), device=xyz.device),
-        torch.tensor([len(p) for p in points], device=xyz.device),
-    )
+    scan = scans_of([len(p) for p in points], xyz.device)
     coords = torch.floor(COORDINATES[coordinates](xyz) / xyz.new_tensor(voxel_size)).long()
     coords = shifted_to_grid(coords, STRIDE)
-    extent = coords.amax(0) + 1
-    if float(extent.double().prod()) * len(points) >= 2**62:
+    extent = (coords.amax(0) + 1).tolist()
+    if math.prod(extent) * len(points) >= 2**62:
         raise DataError('points span too many voxels: check for outliers or non-finite coordinates')
     key = ((scan * extent[0] + coords[:, 0]) * extent[1] + coords[:, 1]) * extent[2] + coords[:, 2]
     unique, inverse = torch.unique(key, return_inverse=True)
     order = torch.arange(len(key), device=key.device)
     first = torch.full_like(unique, len(key)).scatter_reduce_(0, inverse, order, 'amin')
-    return Voxels(torch.cat((scan[first, None], coords[first]), dim=1).int(), first, inverse)
+    collapsed = len(points) == 1 and max(extent) <= STRIDE
+    return Voxels(torch.cat((scan[first, None], coords[first]), dim=1).int(), first, inverse, collapsed)
 
 
 def collapses_to_one_voxel(coords: Tensor) -> bool:
