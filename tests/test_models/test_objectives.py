@@ -101,7 +101,7 @@ def test_label_outside_the_classes_is_a_data_error(wrong):
     labels = torch.zeros(10, dtype=torch.int64)
     labels[3] = wrong
     batch = make_pairs_batch(10, labels=labels, label_classes=None)
-    (objective,) = (o for o in objectives() if isinstance(o, VMFConsistency))
+    objective = connected(VMFConsistency(CLASSES, warmup_steps=2), DIM)
     with pytest.raises(DataError, match=rf'weak label {wrong} .* {CLASSES} classes'):
         objective(batch)
 

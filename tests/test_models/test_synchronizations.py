@@ -26,8 +26,8 @@ MINKUNET, RES16UNET = VOXELS + 2, VOXELS + 1
 # tokens within the range and their number in every scan; scans and their tokens again, and the sizes of the planes;
 # the pairs of those tokens
 WAFFLEIRON = 6
-# mmdet3d's voxelization (3) and sparse encoder (3), one voxel or several, the cells around the pairs' points (twice), the
-# pairs within the range
+# mmdet3d's voxelization (3) and sparse encoder (3), one voxel or several, the cells around the pairs' points (twice),
+# the pairs within the range
 CENTERPOINT = 10
 # all losses and numbers for the log, in one copy
 LOG = 1

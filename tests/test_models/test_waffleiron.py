@@ -172,7 +172,7 @@ def test_cells_are_those_of_the_specification_and_windows_change_nothing():
     _, coords = inputs(300, 200, seed=3)
     coords[200:, 1:] = coords[200:, 1:] * 0.3 + torch.tensor([3.0, -2.5, 0.9])
     low, size = torch.tensor(RANGE[:3]), torch.tensor([0.5, 0.5, 0.5])
-    planes = project_to_planes(coords, RANGE, list(GRID), whole=True)
+    planes = project_to_planes(coords, 2, RANGE, list(GRID), whole=True)
     for (a, b), plane in zip(PLANE_AXES, planes):
         for row in range(0, 500, 7):
             i, j = (int((coords[row, 1 + c] - low[c]) / size[c]) for c in (a, b))
@@ -182,11 +182,12 @@ def test_cells_are_those_of_the_specification_and_windows_change_nothing():
     tokens = torch.randn(500, 8)
     far, narrow = (
         inputs(300, 200, seed=3)[1],
-        project_to_planes(coords[300:] * torch.tensor([0.0, 1, 1, 1]), RANGE, GRID),
+        project_to_planes(coords[300:] * torch.tensor([0.0, 1, 1, 1]), 1, RANGE, GRID),
     )
     assert narrow[0].shape[1] < GRID[0] and narrow[0].shape[2] < GRID[1]
     for points in (coords, far, coords[300:] * torch.tensor([0.0, 1, 1, 1])):
-        for whole, window in zip(project_to_planes(points, RANGE, GRID, True), project_to_planes(points, RANGE, GRID)):
+        grid = (points, int(points[:, 0].max()) + 1, RANGE, GRID)
+        for whole, window in zip(project_to_planes(*grid, whole=True), project_to_planes(*grid)):
             values = tokens[: len(points)]
             torch.testing.assert_close(mix(values, window), mix(values, whole))
 
@@ -194,7 +195,7 @@ def test_cells_are_those_of_the_specification_and_windows_change_nothing():
 def test_points_beyond_the_range_count_for_the_outermost_cell():
     _, coords = inputs(30)
     coords[0, 1:], coords[1, 1:] = torch.tensor([-50.0, 0.1, 9.0]), torch.tensor([-4.9, 0.1, 1.4])
-    for plane in project_to_planes(coords, RANGE, GRID):
+    for plane in project_to_planes(coords, 1, RANGE, GRID):
         assert plane.cell[0] == plane.cell[1]
 
 
