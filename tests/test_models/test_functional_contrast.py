@@ -4,6 +4,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from peridot.models.functional import (
+    contrast,
     info_nce,
     retrieval_accuracy,
     similarity,
@@ -52,6 +53,16 @@ def test_weakly_supervised_equals_double_loop(reduction):
     labels = torch.tensor([0, 1, 1, 2, 0, 7, 2, 2, 1, 0, 2])
     loss = weakly_supervised_contrastive(k, q, labels, 0.07, reduction)
     assert loss.item() == pytest.approx(naive_weakly_supervised(k, q, labels.tolist(), 0.07, reduction), rel=1e-5)
+
+
+def test_the_way_of_a_gpu_gives_the_same(monkeypatch):
+    results = []
+    for devices in ({'cpu'}, set()):
+        monkeypatch.setattr(contrast, 'BY_CLASS', devices)
+        k, q = embeddings(50)
+        loss = weakly_supervised_contrastive(k, q, torch.arange(50) % 7, 0.07)
+        results.append((loss.detach(), *torch.autograd.grad(loss, (k, q))))
+    torch.testing.assert_close(*results)
 
 
 @pytest.mark.parametrize('reduction', ['sup_in', 'sup_out'])

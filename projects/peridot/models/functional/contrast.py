@@ -9,6 +9,10 @@ from torch import Tensor
 
 from peridot.models.functional.distributed import gather_across_processes, sizes_of_processes
 
+# devices on which the log-sum-exp over positives is taken class by class: the blocks of the classes have far fewer
+# entries than the full matrix with a mask, but each would make a GPU wait
+BY_CLASS = {'cpu'}
+
 
 class Similarity(NamedTuple):
     """Scaled similarities of the local anchors with all candidates.
@@ -108,20 +112,27 @@ def weakly_supervised_contrastive(
         raise ValueError(f"reduction is 'sup_in' or 'sup_out', not {reduction!r}")
     similar = similarity(k, q, temperature, gather_negatives)
     candidate_labels = gather_across_processes(labels, similar.sizes) if gather_negatives else labels
-    attract = _attraction_inside if reduction == 'sup_in' else _attraction_outside
-    positive = labels[:, None] == candidate_labels
     with torch.autocast(k.device.type, enabled=False):
         own = (similar.anchors * similar.candidates[similar.target]).sum()
         # cross entropy is log-sum-exp over all candidates minus the own similarity
         repulsion = F.cross_entropy(similar.logits, similar.target, reduction='sum') + own
-        return similar.scale * (repulsion - attract(similar.logits, positive).sum())
+        return similar.scale * (repulsion - _attraction(similar, labels, candidate_labels, reduction))
 
 
-def _attraction_inside(logits: Tensor, positive: Tensor) -> Tensor:
-    """Log-sum-exp (M,) of the similarities (M, N) to the positives, of which every row has one."""
-    return logits.masked_fill(~positive, float('-inf')).logsumexp(1)
+def _attraction(similar: Similarity, labels: Tensor, candidate_labels: Tensor, reduction: str) -> Tensor:
+    """Sum over anchors of the log-sum-exp over their positives ('sup_in'), or of the mean over them ('sup_out')."""
+    positive = labels[:, None] == candidate_labels
+    if reduction == 'sup_out':
+        return (similar.logits.masked_fill(~positive, 0).sum(1) / positive.sum(1)).sum()
+    if labels.device.type in BY_CLASS:
+        return log_sum_by_class(similar.anchors, similar.candidates, labels, candidate_labels)
+    return similar.logits.masked_fill(~positive, float('-inf')).logsumexp(1).sum()
 
 
-def _attraction_outside(logits: Tensor, positive: Tensor) -> Tensor:
-    """Mean (M,) of the similarities (M, N) to the positives."""
-    return logits.masked_fill(~positive, 0).sum(1) / positive.sum(1)
+def log_sum_by_class(anchors: Tensor, candidates: Tensor, labels: Tensor, candidate_labels: Tensor) -> Tensor:
+    """Sum over anchors of the log-sum-exp over their positives, class by class."""
+    total = anchors.new_zeros(())
+    for label in labels.unique():
+        block = anchors[labels == label] @ candidates[candidate_labels == label].T
+        total = total + block.logsumexp(1).sum()
+    return total
