@@ -90,7 +90,7 @@ def _with_features(clouds: Tensors) -> Tensors:
 
 def _planes(_: nn.Module, inputs: Tensors) -> Tensors:
     points, scan = _joined(inputs)
-    planes = project_to_planes(torch.cat((scan[:, None], points[:, :3]), 1), RANGE, [256, 256, 20])
+    planes = project_to_planes(torch.cat((scan[:, None], points[:, :3]), 1), int(scan.max()) + 1, RANGE, [256, 256, 20])
     means = [read_cells(cell_means(inputs['features'], plane), plane) for plane in planes]
     return dict(cells=torch.stack([plane.cell for plane in planes]), means=torch.stack(means))
 
