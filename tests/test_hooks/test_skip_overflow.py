@@ -154,7 +154,7 @@ def test_the_step_itself_changes_nothing_but_the_counter(tmp_path):
     losses['centered/loss'].backward()
     assert all(not p.grad.isfinite().all() for p in model.parameters())
     after = model.state_dict()
-    assert {name for name in before if not torch.equal(before[name], after[name])} == {'iteration'}
+    assert {name for name in before if not torch.equal(before[name], after[name])} == {'iteration.count'}
 
 
 def test_many_in_a_row_end_the_run_in_one_line(tmp_path):
