@@ -11,24 +11,19 @@ import argparse
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 import peridot  # noqa: F401  (repairs spconv)
 import torch
-from mmdet3d.models import MinkUNetBackbone
+from mmengine.config import Config
+from mmengine.registry import init_default_scope
 from peridot.compat import spconv_cpu
 from peridot.models.backbones import Res16UNet
+from peridot.registry import MODELS
 from sparse_conv_cpu import synthetic_sweep
 from torch import nn
 
-MINKUNET34 = dict(
-    in_channels=1,
-    base_channels=32,
-    encoder_channels=[32, 64, 128, 256],
-    encoder_blocks=[2, 3, 4, 6],
-    decoder_channels=[256, 128, 96, 96],
-    decoder_blocks=[2, 2, 2, 2],
-    sparseconv_backend='spconv',
-)
+CONFIG = Path(__file__).parents[1] / 'configs' / '_base_' / 'models' / 'minkunet34_r50.py'
 
 
 @contextmanager
@@ -87,8 +82,10 @@ def main() -> None:
     parser.add_argument('--repeats', type=int, default=5)
     args = parser.parse_args()
     coordinates = synthetic_sweep(args.voxels)
+    init_default_scope('mmdet3d')
+    minkunet34 = MODELS.build(Config.fromfile(CONFIG).model.student.backbone)
     rates = []
-    for name, network in (('MinkUNet34', MinkUNetBackbone(**MINKUNET34)), ('Res16UNet34C', Res16UNet())):
+    for name, network in (('MinkUNet34', minkunet34), ('Res16UNet34C', Res16UNet())):
         count = multiply_adds(network, coordinates)
         seconds = step_seconds(network.to(args.device), coordinates.to(args.device), args.repeats)
         rates.append(seconds / count)

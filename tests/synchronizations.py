@@ -4,11 +4,14 @@ import traceback
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
+import peridot
 import torch
 from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
+PACKAGE = f'{Path(peridot.__file__).parent}/'
 # operators whose result has a size that the host must know, or is a number on the host
 WAITING = {
     '_local_scalar_dense',
@@ -57,11 +60,11 @@ class _Methods(TorchFunctionMode):
 def _count(found: Counter, name: str) -> None:
     """Count an operation at the line of ours, or else of a package, that calls it; a backward pass has none."""
     frames = [frame for frame in traceback.extract_stack() if frame.filename != __file__]
-    ours = [frame for frame in frames if '/projects/peridot/' in frame.filename]
+    ours = [frame for frame in frames if frame.filename.startswith(PACKAGE)]
     if not frames:
         found[f'{name} in a backward pass'] += 1
     elif not (frame := (ours or frames)[-1]).filename.endswith(ON_CPU_ONLY):
-        found[f'{frame.filename.split("/projects/peridot/")[-1]}:{frame.lineno} {name}: {frame.line}'] += 1
+        found[f'{frame.filename.removeprefix(PACKAGE)}:{frame.lineno} {name}: {frame.line}'] += 1
 
 
 @contextmanager

@@ -112,10 +112,7 @@ def relative_difference(ours: Tensor, reference: Tensor) -> float:
         ours: Float, of any device.
         reference: Float of the same shape.
     """
-    if ours.shape != reference.shape or not ours.isfinite().all():
-        return float('inf')
-    ours, reference = ours.detach().cpu().double(), reference.detach().cpu().double()
-    return float((ours - reference).abs().max() / reference.abs().max().clamp(min=1e-30)) if ours.numel() else 0.0
+    return _relative(ours, reference, float('inf'))
 
 
 def relative_length(ours: Tensor, reference: Tensor) -> float:
@@ -125,10 +122,18 @@ def relative_length(ours: Tensor, reference: Tensor) -> float:
         ours: Float, of any device.
         reference: Float of the same shape.
     """
+    return _relative(ours, reference, 2)
+
+
+def _relative(ours: Tensor, reference: Tensor, order: float) -> float:
+    """Norm of an order of the difference in relation to that of the reference."""
     if ours.shape != reference.shape or not ours.isfinite().all():
         return float('inf')
     ours, reference = ours.detach().cpu().double(), reference.detach().cpu().double()
-    return float((ours - reference).norm() / reference.norm().clamp(min=1e-30))
+    if not ours.numel():
+        return 0.0
+    difference, size = (torch.linalg.vector_norm(value, order) for value in (ours - reference, reference))
+    return float(difference / size.clamp(min=1e-30))
 
 
 def ratio_unequal(ours: Tensor, reference: Tensor) -> float:

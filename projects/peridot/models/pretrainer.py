@@ -67,6 +67,8 @@ class Pretrainer(BaseModel):
             raise ConfigError(f'no objective uses the head {unused[0]!r}: take it out of model.heads')
         # counts training steps; with the run's seed it determines every random draw of a step
         self.iteration = Counter()
+        # numbers of the last step by name, on the host
+        self._logged: dict[str, float] = {}
 
     def forward(self, inputs: dict, data_samples: list | None = None, mode: str = 'tensor'):
         """Run the student on a batch.
@@ -118,13 +120,13 @@ class Pretrainer(BaseModel):
                 results[f'{name}/{key}'] = value
         first = next(name for name in results if 'loss' in name)
         results[first] = results[first] + self._graph_zero(batch)
-        self._on_host = _on_host(results)
-        bad = {name: value for name, value in self._on_host.items() if 'loss' in name and not math.isfinite(value)}
+        self._logged = _on_host(results)
+        bad = {name: value for name, value in self._logged.items() if 'loss' in name and not math.isfinite(value)}
         if not self.skips_overflow:
             self._stop_at(bad, data_samples)
         elif reduce_sum(batch.log(len(bad))):
             results[first] = results[first] * torch.nan
-            self._on_host[first] = math.nan
+            self._logged[first] = math.nan
             self._restore(before)
         results.update(_data_counts(data_samples))
         self.iteration.advance()
@@ -136,7 +138,7 @@ class Pretrainer(BaseModel):
         mmengine would wait for the device once for every number.
         """
         total, log = super().parse_losses(losses)
-        known = dict(self._on_host, loss=sum(value for name, value in self._on_host.items() if 'loss' in name))
+        known = dict(self._logged, loss=sum(value for name, value in self._logged.items() if 'loss' in name))
         return total, {name: known.get(name, value) for name, value in log.items()}
 
     def rescale_steps(self, ratio: float) -> None:
