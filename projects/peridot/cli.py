@@ -5,6 +5,7 @@ import errno
 import os
 import re
 import shlex
+import signal
 import sys
 import traceback
 from collections.abc import Callable, Iterator
@@ -18,7 +19,7 @@ from mmengine.config import Config, ConfigDict
 from torch.utils.data import DataLoader
 
 from peridot.catalog import create_command, dataset_of
-from peridot.errors import ConfigError, DataError, PeridotError
+from peridot.errors import ConfigError, DataError, PeridotError, Preempted
 from peridot.files import exists, is_remote, join, usable_cores
 from peridot.optional import install_command
 from peridot.options import KeyValues, override, parse_value
@@ -44,6 +45,11 @@ def run(main: Callable[[], None]) -> None:
         if line is None:
             raise
         sys.exit(f'error: {line}')
+    except Preempted as end:
+        print(end, file=sys.stderr)
+        _leave_process_group()
+        # as a process that the signal ended
+        sys.exit(128 + signal.SIGTERM)
     except KeyboardInterrupt:
         sys.exit('interrupted; the same command (for tools/train.py with --resume) continues where it stopped')
 
