@@ -20,8 +20,8 @@ def start(folder: Path, port: int) -> subprocess.Popen:
     return subprocess.Popen(
         [sys.executable, *command.split(), str(TESTS / 'elastic_run.py'), str(folder)],
         env={**os.environ, 'PYTHONPATH': path, 'OMP_NUM_THREADS': '1'},
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
+        stdout=open(f'{folder}.log', 'w'),
+        stderr=subprocess.STDOUT,
     )
 
 

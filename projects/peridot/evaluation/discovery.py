@@ -10,7 +10,6 @@ from pathlib import Path
 
 import torch
 import torch.nn.functional as F
-from mmengine.dist import all_gather_object
 from mmengine.logging import print_log
 from mmengine.runner import ValLoop
 from torch import Tensor, nn
@@ -18,7 +17,7 @@ from torch import Tensor, nn
 from peridot.errors import ConfigError, DataError
 from peridot.evaluation.foreground_metric import ForegroundMetric, binary_truth
 from peridot.evaluation.found import find_background, last_attention
-from peridot.evaluation.linear_probe import build_fit_dataloader
+from peridot.evaluation.linear_probe import build_fit_dataloader, gather_samples
 from peridot.registry import LOOPS
 from peridot.visualization.figures import save_figure
 from peridot.visualization.foreground import foreground_figure
@@ -160,16 +159,18 @@ class DiscoveryLoop(ValLoop):
     def _collect(self) -> tuple[Tensor, Tensor, Tensor]:
         """Patches (N, F), whether each is foreground (N,), and seeds (M, F), of the images of all processes."""
         model = unwrap(self.runner.model)
-        parts = []
+        own = []
         for batch in self.fit_dataloader:
             inputs = model.data_preprocessor(batch, False)['inputs']
             if 'images' not in inputs:
                 raise DataError('val_cfg.fit_dataloader gives no images: load and resize them in its pipeline')
             features, background, seeds = find_background(model.teacher, inputs['images'], self.threshold)
-            parts.append((features.flatten(0, 1).cpu(), ~background.flatten().cpu(), seeds.cpu()))
-        gathered = [part for process in all_gather_object(parts) for part in process]
+            counts = [len(images) for images in batch['inputs']['images']]
+            own += zip(*(values.cpu().split(counts) for values in (features, ~background, seeds)))
         device = next(model.parameters()).device
-        return tuple(torch.cat(values).to(device) for values in zip(*gathered))
+        samples = gather_samples(own, len(self.fit_dataloader.dataset))
+        features, foreground, seeds = (torch.cat(values).to(device) for values in zip(*samples))
+        return features.flatten(0, 1), foreground.flatten(), seeds
 
     def _draw(self, points: Tensor, sample) -> None:
         if self.runner.rank != 0:

@@ -3,11 +3,12 @@
 import time
 from collections.abc import Sequence
 from functools import partial
+from itertools import zip_longest
 
 import torch
 import torch.nn.functional as F
 from mmdet3d.structures import PointData
-from mmengine.dist import all_gather_object
+from mmengine.dist import all_gather_object, get_rank, get_world_size
 from mmengine.logging import print_log
 from mmengine.runner import Runner, ValLoop
 from torch import Tensor, nn
@@ -111,6 +112,19 @@ def build_fit_dataloader(settings: dict, count: int) -> DataLoader:
     return Runner.build_dataloader({**settings, 'dataset': dataset}, seed=0)
 
 
+def gather_samples(own: list, count: int) -> list:
+    """Results of all samples of a loader, in the order of its sampler, from those of every process.
+
+    mmengine's samplers deal the samples out in turn, and give some a second time so that all processes get as many.
+
+    Args:
+        own: Results of this process, one for each sample, in the order of its loader.
+        count: Number of samples.
+    """
+    turns = zip_longest(*all_gather_object(own))
+    return [result for turn in turns for result in turn if result is not None][:count]
+
+
 @LOOPS.register_module()
 class LinearProbeLoop(ValLoop):
     """Validation loop of pre-training: fits a linear probe on frozen features, then evaluates it.
@@ -195,21 +209,26 @@ class LinearProbeLoop(ValLoop):
         return scans, data['data_samples']
 
     def _collect(self) -> tuple[dict[str, Tensor], Tensor]:
-        """Features and labels of a fixed random choice of labeled points of every scan, of all processes."""
-        generator = torch.Generator().manual_seed(0)
-        chosen_features, chosen_labels = [], []
+        """Features and labels of a fixed random choice of labeled points of every scan, of all processes.
+
+        Neither the choice nor its order depends on the number of processes.
+        """
+        own = []
         for batch in self.fit_dataloader:
             for features, sample in zip(*self._features(batch)):
                 labels = sample.gt_pts_seg.pts_semantic_mask.long()
-                valid = (labels != self.ignore_index).nonzero()[:, 0]
-                rows = valid[torch.randperm(len(valid), generator=generator)[:POINTS_PER_SCAN].to(valid)]
-                chosen_features.append({name: values[rows] for name, values in features.items()})
-                chosen_labels.append(labels[rows])
-        device = chosen_labels[0].device
-        own = {name: torch.cat([f[name] for f in chosen_features]).cpu() for name in chosen_features[0]}
-        gathered = all_gather_object((own, torch.cat(chosen_labels).cpu()))
-        features = {name: torch.cat([f[name] for f, _ in gathered]).to(device) for name in own}
-        labels = torch.cat([y for _, y in gathered]).to(device)
+                place = get_rank() + len(own) * get_world_size()
+                rows = self._draw(labels, torch.Generator().manual_seed(place))
+                own.append(({name: values[rows].cpu() for name, values in features.items()}, labels[rows].cpu()))
+        scans = gather_samples(own, len(self.fit_dataloader.dataset))
+        device = next(unwrap(self.runner.model).parameters()).device
+        features = {name: torch.cat([f[name] for f, _ in scans]).to(device) for name in scans[0][0]}
+        labels = torch.cat([y for _, y in scans]).to(device)
         if not len(labels):
             raise DataError('the linear probe found no labeled point: check val_cfg.fit_dataloader')
         return features, labels
+
+    def _draw(self, labels: Tensor, generator: torch.Generator) -> Tensor:
+        """Rows of at most `POINTS_PER_SCAN` labeled points."""
+        valid = (labels != self.ignore_index).nonzero()[:, 0]
+        return valid[torch.randperm(len(valid), generator=generator)[:POINTS_PER_SCAN].to(valid)]
