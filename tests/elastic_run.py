@@ -29,7 +29,6 @@ try:
     resume = last_checkpoint(folder)
 except PeridotError:
     resume = None
-dist.init_process_group('gloo')
 runner = train(
     folder,
     [dict(type='ExponentialLR', gamma=0.99, by_epoch=False)],
@@ -39,6 +38,8 @@ runner = train(
     # every 0.6 s
     hooks=[InterruptionHook(0.01), Pace()],
     train_cfg=dict(type='peridot.TrainLoop', max_epochs=30),
+    launcher='pytorch',
+    model_wrapper_cfg=dict(type='MMDistributedDataParallel', device_ids=None),
 )
 if dist.get_rank() == 0:
     torch.save([p.detach() for p in runner.model.parameters()], folder / 'weights.pt')

@@ -17,8 +17,8 @@ from peridot.evaluation import (
     discovery,
     linear_probe,
 )
-from peridot.evaluation.discovery import DiscoveryLoop
-from peridot.evaluation.linear_probe import build_fit_dataloader, gather_samples
+from peridot.evaluation.discovery import DiscoveryLoop, gather_samples
+from peridot.evaluation.linear_probe import build_fit_dataloader
 from peridot.registry import DATASETS
 from processes import in_processes
 from torch import nn

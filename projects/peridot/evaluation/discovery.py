@@ -6,10 +6,12 @@ points is our own.
 
 import time
 from collections.abc import Sequence
+from itertools import zip_longest
 from pathlib import Path
 
 import torch
 import torch.nn.functional as F
+from mmengine.dist import all_gather_object
 from mmengine.logging import print_log
 from mmengine.runner import ValLoop
 from torch import Tensor, nn
@@ -17,7 +19,7 @@ from torch import Tensor, nn
 from peridot.errors import ConfigError, DataError
 from peridot.evaluation.foreground_metric import ForegroundMetric, binary_truth
 from peridot.evaluation.found import find_background, last_attention
-from peridot.evaluation.linear_probe import build_fit_dataloader, gather_samples
+from peridot.evaluation.linear_probe import build_fit_dataloader
 from peridot.registry import LOOPS
 from peridot.visualization.figures import save_figure
 from peridot.visualization.foreground import foreground_figure
@@ -55,6 +57,19 @@ def fit_foreground_head(
             optimizer.step()
             schedule.step()
     return head.requires_grad_(False)
+
+
+def gather_samples(own: list, count: int) -> list:
+    """Results of all samples of a loader, in the order of its sampler, from those of every process.
+
+    mmengine's samplers deal the samples out in turn, and give some a second time so that all processes get as many.
+
+    Args:
+        own: Results of this process, one for each sample, in the order of its loader.
+        count: Number of samples.
+    """
+    turns = zip_longest(*all_gather_object(own))
+    return [result for turn in turns for result in turn if result is not None][:count]
 
 
 @LOOPS.register_module()
