@@ -39,7 +39,7 @@ runner = train(
     hooks=[InterruptionHook(0.01), Pace()],
     train_cfg=dict(type='peridot.TrainLoop', max_epochs=30),
     launcher='pytorch',
-    model_wrapper_cfg=dict(type='MMDistributedDataParallel', device_ids=None),
+    cfg=dict(model_wrapper_cfg=dict(type='MMDistributedDataParallel', device_ids=None)),
 )
 if dist.get_rank() == 0:
     torch.save([p.detach() for p in runner.model.parameters()], folder / 'weights.pt')

@@ -9,6 +9,7 @@ NNODES=${NNODES:-1}
 ADDRESS=${MASTER_ADDR:-127.0.0.1}
 PORT=${PORT:-29500}
 if [ "${MAX_RESTARTS:-0}" -gt 0 ]; then
+    # without c10d, processes that start again look for those that are gone
     RENDEZVOUS=(--rdzv_backend=c10d --rdzv_endpoint="$ADDRESS:$PORT" --rdzv_id=train --max_restarts="$MAX_RESTARTS")
     RESUME=(--resume=auto)
 else

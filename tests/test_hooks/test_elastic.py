@@ -15,10 +15,19 @@ KILLS = 10
 
 
 def start(folder: Path, port: int) -> subprocess.Popen:
-    command = f'-m torch.distributed.run --nproc_per_node 2 --max_restarts {2 * KILLS} --master_port {port}'
+    # as tools/dist_train.sh has it
+    meeting = f'--rdzv_backend=c10d --rdzv_endpoint=127.0.0.1:{port} --rdzv_id=train --max_restarts={2 * KILLS}'
     path = os.pathsep.join([str(TESTS), os.environ.get('PYTHONPATH', '')])
     return subprocess.Popen(
-        [sys.executable, *command.split(), str(TESTS / 'elastic_run.py'), str(folder)],
+        [
+            sys.executable,
+            '-m',
+            'torch.distributed.run',
+            *meeting.split(),
+            '--nproc_per_node=2',
+            str(TESTS / 'elastic_run.py'),
+            str(folder),
+        ],
         env={**os.environ, 'PYTHONPATH': path, 'OMP_NUM_THREADS': '1'},
         stdout=open(f'{folder}.log', 'w'),
         stderr=subprocess.STDOUT,

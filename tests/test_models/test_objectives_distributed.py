@@ -1,4 +1,4 @@
-"""Several processes give the losses, gradients and buffers that the table of docs/performance.md promises."""
+"""Several processes give the losses, gradients and buffers that the table of docs/several_gpus.md promises."""
 
 import re
 from pathlib import Path
@@ -20,7 +20,7 @@ from peridot.structures import Frames, Pairs, Queries
 from processes import in_processes
 from torch.nn.parallel import DistributedDataParallel
 
-PAGE = (Path(__file__).resolve().parents[2] / 'docs/performance.md').read_text()
+PAGE = (Path(__file__).resolve().parents[2] / 'docs/several_gpus.md').read_text()
 # what the processes together equal, by class: by default, and with gathered negatives ('-': it has none)
 TABLE = {name: kinds for name, *kinds in re.findall(r'^\| `(\w+)` \| (own|joint) \| (own|joint|-) \|$', PAGE, re.M)}
 HEIGHT, WIDTH, CAMERAS, CLASSES = 16, 24, 2, 5
