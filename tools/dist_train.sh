@@ -9,7 +9,8 @@ NNODES=${NNODES:-1}
 ADDRESS=${MASTER_ADDR:-127.0.0.1}
 PORT=${PORT:-29500}
 if [ "${MAX_RESTARTS:-0}" -gt 0 ]; then
-    # without c10d, processes that start again look for those that are gone
+    # a store of its own for every start: in a shared one, processes find the addresses of those that are gone
+    export TORCH_DISABLE_SHARE_RDZV_TCP_STORE=1
     RENDEZVOUS=(--rdzv_backend=c10d --rdzv_endpoint="$ADDRESS:$PORT" --rdzv_id=train --max_restarts="$MAX_RESTARTS")
     RESUME=(--resume=auto)
 else

@@ -28,7 +28,7 @@ def start(folder: Path, port: int) -> subprocess.Popen:
             str(TESTS / 'elastic_run.py'),
             str(folder),
         ],
-        env={**os.environ, 'PYTHONPATH': path, 'OMP_NUM_THREADS': '1'},
+        env={**os.environ, 'PYTHONPATH': path, 'OMP_NUM_THREADS': '1', 'TORCH_DISABLE_SHARE_RDZV_TCP_STORE': '1'},
         stdout=open(f'{folder}.log', 'w'),
         stderr=subprocess.STDOUT,
     )
