@@ -74,9 +74,9 @@ class Parts:
         """
         own, exchange = self.step, self.seconds(processes, 1)[0] - self.step if processes > 1 else 0.0
         loading = self.batch * self.load
-        seconds = own
+        seconds, slower = own, 1.0
         for _ in range(50):
-            others = ((processes - 1) * own + processes * loading) / seconds
+            others = ((processes - 1) * own + processes * loading) * slower / seconds
             share = min(1.0, others / max(1, cores - 1))
             slower = 1 + (beside - 1) * share
             needed = processes * (own + loading) * slower / cores
