@@ -37,7 +37,7 @@ runner = train(
     model=Net(0.5),
     # every 0.6 s
     hooks=[InterruptionHook(0.01), Pace()],
-    train_cfg=dict(type='peridot.TrainLoop', max_epochs=30),
+    train_cfg=dict(type='peridot.TrainLoop', max_epochs=80),
     launcher='pytorch',
     cfg=dict(model_wrapper_cfg=dict(type='MMDistributedDataParallel', device_ids=None)),
 )
