@@ -107,7 +107,7 @@ def together(tmp_path, free_port):
     def make(generator: LabelGenerator, job: MapJob) -> list[tuple[int, str]]:
         errors = [tmp_path / f'errors_{rank}' for rank in range(COUNT)]
         arguments = [(generator, job, rank, free_port, path) for rank, path in enumerate(errors)]
-        processes = [FORK.Process(target=work, args=item) for item in arguments]
+        processes = [FORK.Process(target=work, args=item, daemon=True) for item in arguments]
         for process in processes:
             process.start()
         for process in processes:
@@ -169,7 +169,7 @@ def test_a_second_run_on_the_same_folder_is_refused(job):
         stops.set()
         time.sleep(60)
 
-    first = FORK.Process(target=make_maps, args=(Bright(SECOND[0], stop), shared))
+    first = FORK.Process(target=make_maps, args=(Bright(SECOND[0], stop), shared), daemon=True)
     first.start()
     assert stops.wait(60)
     before = contents(shared.out)
