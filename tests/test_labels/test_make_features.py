@@ -1,5 +1,7 @@
 """A teacher's maps on disk: made by the tool, read in place of images, the same loss."""
 
+import errno
+import fcntl
 import io
 import runpy
 import shutil
@@ -175,6 +177,18 @@ def test_two_processes_share_the_images(demo_root, weights, tmp_path, monkeypatc
         monkeypatch.setattr(make_features.dist, 'get_dist_info', lambda rank=rank: (rank, 2))
         make_teacher_features(config, tmp_path)
         assert len(list((tmp_path / 'maps').rglob('*.npy'))) == 3 * (rank + 1)
+
+
+def test_a_second_run_on_the_same_folder_is_refused(demo_root, weights, tmp_path, monkeypatch):
+    config = make_config(demo_root, tmp_path / 'maps', weights)
+
+    def refuse(*_):
+        raise BlockingIOError(errno.EAGAIN, 'Resource temporarily unavailable')
+
+    monkeypatch.setattr(fcntl, 'lockf', refuse)
+    with pytest.raises(DataError, match='maps is being made by another run'):
+        make_teacher_features(config, tmp_path)
+    assert [path.name for path in (tmp_path / 'maps').iterdir()] == ['.lock']
 
 
 def test_other_settings_are_refused(demo_root, maps, weights, tmp_path):

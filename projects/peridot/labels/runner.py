@@ -10,7 +10,7 @@ from mmengine import dist
 from mmengine.logging import MMLogger
 
 from peridot.errors import DataError, PeridotError
-from peridot.labels.distributed import in_first_process, raise_together, warn_together
+from peridot.labels.distributed import gather, in_first_process, only_run, raise_together, warn_together
 from peridot.labels.generator import LabelGenerator
 from peridot.labels.job import MapJob
 from peridot.labels.memory import memory_errors
@@ -44,11 +44,26 @@ def make_maps(
 
     Raises:
         ConfigError: The folder was begun with other settings, or holds maps without a manifest.
-        DataError: Maps of some images could not be made.
+        DataError: Another run makes maps in the folder, or some maps could not be made.
     """
     generator.open(job)
-    in_first_process(partial(begin_maps, generator, job, layout, overwrite, command))
-    generator.prepare(job)
+    with only_run(job.out):
+        in_first_process(partial(begin_maps, generator, job, layout, overwrite, command))
+        generator.prepare(job)
+        made = sum(gather(_make_part(generator, job)))
+        in_first_process(partial(complete_maps, generator, job))
+    MMLogger.get_current_instance().info(
+        f'{len(job.images)} {generator.kind} maps in {job.out}: {made} made, {len(job.images) - made} kept'
+    )
+    return job.maps()
+
+
+def _make_part(generator: LabelGenerator, job: MapJob) -> int:
+    """Make this process's part of the maps; returns how many there were to make.
+
+    Raises:
+        DataError: Maps of some images could not be made, in this process or another one.
+    """
     failures: list[str] = []
     empty: list[str] = []
     made = 0
@@ -64,12 +79,7 @@ def make_maps(
         empty += [source.key] if is_empty else []
     warn_together(empty, f'of {len(job.images)} {generator.kind} maps are empty: every pixel is ignored')
     raise_together(failures, len(job.images))
-    in_first_process(partial(complete_maps, generator, job))
-    made = sum(dist.all_gather_object(made))
-    MMLogger.get_current_instance().info(
-        f'{len(job.images)} {generator.kind} maps in {job.out}: {made} made, {len(job.images) - made} kept'
-    )
-    return job.maps()
+    return made
 
 
 def _make_group(
@@ -129,8 +139,9 @@ def begin_maps(generator: LabelGenerator, job: MapJob, layout: str, overwrite: b
     # which cannot be taken for maps of the new settings
     (job.out / MANIFEST).unlink(missing_ok=True)
     maps = MapFolder(job.out.absolute(), job.data_root, manifest=manifest)
-    for source in job.images:
-        maps.path_for(source.path, source.token).unlink(missing_ok=True)
+    if overwrite:
+        for source in job.images:
+            maps.path_for(source.path, source.token).unlink(missing_ok=True)
     shutil.rmtree(job.work_dir, ignore_errors=True)
     write_manifest(job.out, manifest)
 
