@@ -7,6 +7,7 @@ import torch
 from mmengine import dist
 from mmengine.logging import MMLogger
 
+from peridot.devices import check_own_gpu
 from peridot.errors import DataError, PeridotError
 
 # number of maps that a warning names
@@ -14,8 +15,13 @@ LISTED = 10
 
 
 def start_distributed() -> None:
-    """Join the other processes if torchrun started this one."""
+    """Join the other processes if torchrun started this one.
+
+    Raises:
+        ConfigError: There are more processes on this machine than GPUs.
+    """
     if int(os.environ.get('WORLD_SIZE', 1)) > 1 and not dist.is_distributed():
+        check_own_gpu('pytorch')
         if torch.cuda.is_available():
             torch.cuda.set_device(int(os.environ.get('LOCAL_RANK', 0)))
         # only small python objects are exchanged
