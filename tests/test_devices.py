@@ -58,7 +58,7 @@ def two_gpus(monkeypatch):
             r'^NCCL error in: .*SOCKET_IFNAME',
         ),
         (
-            'ncclInvalidUsage\nLast error:\nDuplicate GPU detected : rank 1 and rank 0 both on CUDA device 1000',
+            NCCL.format('invalid usage') + 'Duplicate GPU detected : rank 1 and rank 0 both on CUDA device 1000',
             r'^Duplicate GPU detected : .*: each process needs its own GPU',
         ),
         (

@@ -16,7 +16,7 @@ OUT_OF_MEMORY = ("can't allocate memory", 'out of memory', 'STATUS_ALLOC_FAILED'
 # where launchers state the number of a process on its machine
 LOCAL_RANKS = {'pytorch': 'LOCAL_RANK', 'slurm': 'SLURM_LOCALID', 'mpi': 'OMPI_COMM_WORLD_LOCAL_RANK'}
 ONE_GPU_EACH = 'start no more processes than it has, and let each of them see all (CUDA_VISIBLE_DEVICES)'
-# texts of CUDA, spconv, NCCL and torch, and the way out
+# texts of CUDA, spconv, NCCL and torch, and the way out; special ones first
 HINTS = {
     'no kernel image is available': 'torch, mmcv or spconv was not compiled for this GPU: install builds for it; '
     'spconv-triton compiles its kernels where it runs',
@@ -42,8 +42,9 @@ def device_line(error: BaseException) -> str | None:
         return f'memory ran out ({_reason(error)}): set a smaller batch or smaller inputs, or free memory'
     if not isinstance(error, RuntimeError):
         return None
-    for line in str(error).splitlines():
-        for text, hint in HINTS.items():
+    # all lines for one text after the other: what NCCL says last is more than that it failed
+    for text, hint in HINTS.items():
+        for line in str(error).splitlines():
             if re.search(text, line, re.I):
                 return f'{line.strip().rstrip(".")}: {hint}'
     return None
