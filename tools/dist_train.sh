@@ -8,6 +8,10 @@ GPUS=$2
 NNODES=${NNODES:-1}
 ADDRESS=${MASTER_ADDR:-127.0.0.1}
 PORT=${PORT:-29500}
+if [[ ${NODE_RANK:-0} == 0 ]] && (: < "/dev/tcp/127.0.0.1/$PORT") 2> /dev/null; then
+    echo "error: port $PORT is in use, perhaps by another training: set another one, such as PORT=$((PORT + 1))" >&2
+    exit 1
+fi
 if [ "${MAX_RESTARTS:-0}" -gt 0 ]; then
     # a store of its own for every start: in a shared one, processes find the addresses of those that are gone
     export TORCH_DISABLE_SHARE_RDZV_TCP_STORE=1

@@ -42,8 +42,9 @@ def main() -> None:
     import torch
     from mmengine.runner import Runner
     from peridot.compat import log_report
+    from peridot.devices import memory_of_training
     from peridot.hooks import InterruptionHook, ResumeHook
-    from peridot.preflight import preflight, report_warnings
+    from peridot.preflight import precision_warnings, preflight, report_warnings
 
     if args.amp:
         config.optim_wrapper.type = 'AmpOptimWrapper'
@@ -69,8 +70,9 @@ def main() -> None:
     runner.register_hook(ResumeHook())
     runner.register_hook(InterruptionHook(args.checkpoint_minutes))
     log_report()
-    report_warnings(warnings)
-    runner.train()
+    report_warnings([*warnings, *precision_warnings(config, runner.model)])
+    with memory_of_training(config):
+        runner.train()
 
 
 if __name__ == '__main__':

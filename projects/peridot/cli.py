@@ -19,6 +19,7 @@ from mmengine.config import Config, ConfigDict
 from torch.utils.data import DataLoader
 
 from peridot.catalog import create_command, dataset_of
+from peridot.devices import check_own_gpu, device_line
 from peridot.errors import ConfigError, DataError, PeridotError, Preempted
 from peridot.files import exists, is_remote, join, usable_cores
 from peridot.optional import install_command
@@ -58,6 +59,8 @@ def line_of(error: Exception) -> str | None:
     """The line that tells a user what to fix; None for errors that are defects of the program."""
     if isinstance(error, PeridotError):
         return last_line(error)
+    if (line := device_line(error)) is not None:
+        return line
     if isinstance(error, FileNotFoundError):
         path = error.filename or last_line(error)
         return f'{path}: no such file: restore it, or check --data-root and the paths of the config'
@@ -279,10 +282,11 @@ def load_runner_config(args: argparse.Namespace, training: bool = True) -> Confi
         training: A training run; otherwise a test.
 
     Raises:
-        ConfigError: See `load_config`.
+        ConfigError: See `load_config`; or a launcher started more processes on this machine than it has GPUs.
         DataError: See `check_paths`.
     """
     os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
+    check_own_gpu(args.launcher)
     config = load_config(args, partial(check_paths, training=training))
     config.launcher = args.launcher
     if args.launcher != 'none' and not torch.cuda.is_available():

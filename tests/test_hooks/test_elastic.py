@@ -46,7 +46,8 @@ def test_ten_killed_processes_change_nothing(tmp_path, free_port):
     assert start(tmp_path / 'whole', free_port).wait(300) == 0
     draw = random.Random(0)
     job, folder, killed = start(tmp_path / 'killed', free_port), tmp_path / 'killed', set()
-    while job.poll() is None and len(killed) < KILLS:
+    kills = 0
+    while job.poll() is None and kills < KILLS:
         rank = draw.randrange(2)
         pid = next((pid for pid, _ in reversed(steps(folder, rank))), None)
         if pid is None or pid in killed or not Path(f'/proc/{pid}').exists():
@@ -54,9 +55,10 @@ def test_ten_killed_processes_change_nothing(tmp_path, free_port):
             continue
         time.sleep(draw.uniform(0, 1.5))
         os.kill(pid, signal.SIGKILL)
+        kills += 1
         killed |= {pid, *(pid for pid, _ in steps(folder, 1 - rank)[-1:])}
         print(f'killed process {rank} in or after iteration {steps(folder, rank)[-1][1]}')
-    assert job.wait(300) == 0
+    assert job.wait(300) == 0 and kills == KILLS
     made = steps(folder, 0)
     print(f'{len({pid for pid, _ in made})} starts, {len(made)} steps for {max(i for _, i in made) + 1} iterations')
     expected, found = (torch.load(tmp_path / name / 'weights.pt') for name in ('whole', 'killed'))

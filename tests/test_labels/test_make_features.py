@@ -135,6 +135,17 @@ def test_same_loss_as_with_the_live_teacher(demo_root, made, weights):
     torch.testing.assert_close(stored, live, rtol=2e-4, atol=0)
 
 
+def test_maps_are_made_in_full_precision_and_serve_all(demo_root, made, weights):
+    config = make_config(demo_root, made, weights, dtype='bfloat16', compile=True)
+    teacher, _ = make_features.build_teacher(config)
+    assert teacher.dtype is None
+    assert len(dataset_of(config)) == SAMPLES
+    live, stored = (
+        loss_of(make_config(demo_root, made, weights, live=live, dtype='bfloat16')) for live in (True, False)
+    )
+    torch.testing.assert_close(stored, live, rtol=2e-2, atol=0)
+
+
 def test_manifest_says_what_was_run(demo_root, made, weights):
     config = make_config(demo_root, made, weights)
     manifest = read_feature_manifest(made)

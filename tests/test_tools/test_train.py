@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from mmengine.runner import Runner
 from peridot.evaluation import LinearProbeLoop
 from peridot.hooks import FeaturePictureHook
 
@@ -67,6 +68,20 @@ def test_without_pretrained_weights_one_line_names_the_file(demo_root, tmp_path,
     options = ['--work-dir', tmp_path, '--cfg-options', f'load_from={tmp_path}/none.pth']
     with pytest.raises(SystemExit, match=f'^error: .*{tmp_path}/none.pth not found'):
         run_tool('train', 'configs/demo/minkunet18_100pct_demo.py', '--data-root', demo_root, *options)
+
+
+def test_memory_that_runs_out_and_what_precision_means_are_said(labeled_root, tmp_path, run_tool, monkeypatch):
+    def exhaust(runner):
+        raise torch.cuda.OutOfMemoryError('CUDA out of memory. Tried to allocate 2.00 GiB.')
+
+    monkeypatch.setattr(Runner, 'train', exhaust)
+    monkeypatch.setattr(
+        'peridot.preflight.precision_warnings', lambda config, model: [f'{type(model).__name__}: float16']
+    )
+    options = ['--data-root', labeled_root, '--work-dir', tmp_path, '--cfg-options', *TINY]
+    with pytest.raises(SystemExit, match=r'^error: memory ran out with batches of \d+ samples a process: set .*--amp'):
+        run_tool('train', DEMO, *options)
+    assert 'WARNING - Pretrainer: float16' in next(tmp_path.glob('*/*.log')).read_text()
 
 
 def test_killed_and_resumed_run_gives_the_same_losses(labeled_root, tmp_path, run_tool):

@@ -15,6 +15,7 @@ import torch
 from mmengine import dist
 from mmengine.logging import MMLogger
 
+from peridot.devices import check_own_gpu
 from peridot.errors import DataError, PeridotError
 
 T = TypeVar('T')
@@ -33,10 +34,12 @@ def start_distributed() -> None:
     """Join the other processes if torchrun started this one.
 
     Raises:
+        ConfigError: There are more processes on this machine than GPUs.
         DataError: One of them did not start.
     """
     global _processes
     if int(os.environ.get('WORLD_SIZE', 1)) > 1 and not dist.is_distributed():
+        check_own_gpu('pytorch')
         if torch.cuda.is_available():
             torch.cuda.set_device(int(os.environ.get('LOCAL_RANK', 0)))
         with _others_needed():

@@ -155,7 +155,9 @@ def build_teacher(config: Config) -> tuple[nn.Module, Mapping]:
     if settings['type'] == 'peridot.StoredTeacher':
         settings = settings['teacher']
     device = torch.device('cuda', torch.cuda.current_device()) if torch.cuda.is_available() else torch.device('cpu')
-    return MODELS.build(settings).to(device).eval(), settings
+    # stored once for all trainings, whatever the precision of theirs
+    exact = {name: value for name, value in settings.items() if name != 'dtype'}
+    return MODELS.build(exact).to(device).eval(), settings
 
 
 def map_shape(teacher: nn.Module, image_size: tuple[int, int]) -> list[int]:
