@@ -18,7 +18,7 @@ def graphs(monkeypatch) -> CompileCounter:
     """Counts graphs, which run as they are, in place of inductor."""
     torch.compiler.reset()
     counter = CompileCounter()
-    monkeypatch.setattr(compiling, 'lookup_backend', lambda name: counter)
+    monkeypatch.setattr('torch._dynamo.lookup_backend', lambda name: counter)
     return counter
 
 
@@ -78,7 +78,7 @@ def test_without_a_compiler_a_warning_says_so_and_the_network_runs(monkeypatch):
 
     torch.compiler.reset()
     logged = []
-    monkeypatch.setattr(compiling, 'lookup_backend', lambda name: no_compiler)
+    monkeypatch.setattr('torch._dynamo.lookup_backend', lambda name: no_compiler)
     monkeypatch.setattr(compiling, 'print_log', lambda *args: logged.append(args))
     plain, compiled = waffleiron(), waffleiron(compile=True)
     for count in (20, 30):
