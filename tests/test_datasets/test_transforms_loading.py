@@ -51,6 +51,16 @@ def test_point_file_absent_or_not_finite(tiny):
     assert '0.bin cannot be read' in error_of(tiny.build(LOAD))
 
 
+def test_points_that_are_finite_but_not_their_sum_are_read(tiny):
+    cloud = tiny.cloud(0)
+    cloud[3:6, 0] = 3e38
+    cloud.tofile(tiny.root / 'samples/LIDAR_TOP/0.bin')
+    np.testing.assert_array_equal(tiny.build(LOAD[:1])[0]['points'].tensor.numpy(), cloud[:, :4])
+    cloud[4:6, 0] = np.inf, -np.inf
+    cloud.tofile(tiny.root / 'samples/LIDAR_TOP/0.bin')
+    assert 'not finite in 2 of 600 points' in error_of(tiny.build(LOAD[:1]))
+
+
 @pytest.fixture
 def lost_returns(tiny):
     """Rows of the first cloud that are not finite, in columns that are kept."""
