@@ -123,7 +123,7 @@ def contents(folder: Path) -> dict[str, bytes]:
 
 
 def times(folder: Path) -> dict[Path, int]:
-    return {path: path.stat().st_mtime_ns for path in folder.rglob('[!.]*.png')}
+    return {path: path.stat().st_mtime_ns for path in folder.rglob('[!.]*.runs')}
 
 
 @pytest.mark.parametrize('killed', SECOND)

@@ -32,7 +32,7 @@ def convert_maps(folder: str | os.PathLike, form: str, workers: int = 1) -> MapF
         The folder in its new form.
 
     Raises:
-        DataError: The folder has no manifest, another run works on it, or some maps are damaged; the folder then keeps its form.
+        DataError: The folder has no manifest, another run works on it, or some maps are damaged: it keeps its form.
     """
     start_distributed()
     maps = MapFolder(Path(folder).absolute())
