@@ -54,12 +54,15 @@ def carry() -> None:
     parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
     add_carrying_arguments(parser)
     args, others = parser.parse_known_args()
-    if args.bundle:
-        sys.exit(make_bundle(args.bundle, args.python))
-    if args.bundled:
-        interpreter = environment_from(args.bundled)
-        tool = args.bundled / 'peridot' / 'tools' / 'check_gpu.py'
-        sys.exit(subprocess.call([str(interpreter.path), str(tool), *others], env=interpreter.variables))
+    try:
+        if args.bundle:
+            sys.exit(make_bundle(args.bundle, args.python))
+        if args.bundled:
+            interpreter = environment_from(args.bundled)
+            tool = args.bundled / 'peridot' / 'tools' / 'check_gpu.py'
+            sys.exit(subprocess.call([str(interpreter.path), str(tool), *others], env=interpreter.variables))
+    except KeyboardInterrupt:
+        sys.exit('\ninterrupted; the same command continues where it stopped')
 
 
 def main() -> None:

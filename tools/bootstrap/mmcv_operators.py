@@ -119,6 +119,7 @@ def unpack_mmcv(archive: Path, source: Path, joined: bool) -> None:
     if joined:
         join_sources(operators / 'pytorch')
     unpacked.rename(source)
+    unpacking.rmdir()
 
 
 def replace_old_header(folder: Path) -> None:
