@@ -8,6 +8,7 @@ import sys
 import time
 from pathlib import Path
 
+import pytest
 import torch
 
 TESTS = Path(__file__).resolve().parents[1]
@@ -40,6 +41,7 @@ def steps(folder: Path, rank: int) -> list[tuple[int, int]]:
     return [tuple(map(int, line.split())) for line in file.read_text().splitlines()] if file.exists() else []
 
 
+@pytest.mark.slow
 def test_ten_killed_processes_change_nothing(tmp_path, free_port):
     for name in ('whole', 'killed'):
         (tmp_path / name).mkdir()
