@@ -7,13 +7,13 @@ export OMP_WAIT_POLICY ?= PASSIVE
 demo: env  ## synthetic data, OLIVINE pre-training, linear probes, report: work_dirs/demo/report.html
 	.venv/bin/python tools/demo.py
 
-test: env  ## lint, format and all tests
+test: env  ## lint, format and tests
 	.venv/bin/ruff check .
 	.venv/bin/ruff format --check .
 	.venv/bin/python -m pytest -n logical --maxprocesses 8 --dist worksteal
 
 slow: env  ## the tests that take minutes
-	.venv/bin/python -m pytest -m slow
+	.venv/bin/python -m pytest -m slow -n logical --maxprocesses 8 --dist worksteal
 
 env:  ## create .venv (first time on a machine: 4 minutes, then under 3)
 	@$(PYTHON) tools/setup_env.py

@@ -73,6 +73,11 @@ def network_of(path: Path) -> dict:
     return ALL[path].model.get('student', ALL[path].model)
 
 
+def marked(paths: list[Path]) -> list:
+    """Parameters of tests, of which some are slow."""
+    return [pytest.param(path, marks=[pytest.mark.slow] * (path in SLOW)) for path in paths]
+
+
 def kind_of(path: Path) -> str:
     """What makes a training run other than another one, apart from sizes."""
     content, student = ALL[path], network_of(path)
@@ -88,6 +93,9 @@ ON_SOME_SCENES = {ALL[path].train_dataloader.dataset.split: path for path in CON
 WHOLE = [path for path in ALL if not has_fraction(path)]
 TRAINED = set({kind_of(path): path for path in WHOLE}.values())
 TRAINED |= set({network_of(path).get('backbone', {}).get('type'): path for path in WHOLE}.values())
+# trainings of detectors' trunks that differ from others in their objective, or whose operators compile for long, are slow
+SLOW = [path for path in TRAINED if network_of(path).get('detector') and 'slidr' not in path.stem]
+SLOW += [Path('configs/demo/second_kitti_demo.py')]
 SMALL_FINETUNE = [
     'load_from=None',
     'train_dataloader.batch_size=1',
@@ -211,7 +219,7 @@ def test_a_run_killed_while_saving_can_be_resumed(config):
     assert hook.interval == 1 and hook.max_keep_ckpts >= 2
 
 
-@pytest.mark.parametrize('config', [path for path in CONFIGS if path in TRAINED], ids=str)
+@pytest.mark.parametrize('config', marked([path for path in CONFIGS if path in TRAINED]), ids=str)
 def test_config_trains_and_evaluates(config, request, moco_file, tmp_path, run_tool):
     content = ALL[config]
     options = [*SMALL, *small_data(content), *without_warmup(content), *class_vectors(content, tmp_path)]
@@ -234,6 +242,7 @@ def scene_name(root: str, sample: str) -> str:
     return next(item['name'] for item in scenes if item['token'] == token)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('config', ON_SOME_SCENES.values(), ids=str)
 def test_pretraining_on_some_scenes(config, request, moco_file, tmp_path, run_tool, monkeypatch):
     """The published scenes: all but those that are held out, here one."""
@@ -255,7 +264,9 @@ def test_pretraining_on_some_scenes(config, request, moco_file, tmp_path, run_to
     assert len(lines) == len(split.samples) and lines[-1]['loss'] > 0
 
 
-@pytest.mark.parametrize('config', [path for path in FINETUNE if path in TRAINED or own_fraction(path)], ids=str)
+@pytest.mark.parametrize(
+    'config', marked([path for path in FINETUNE if path in TRAINED or own_fraction(path)]), ids=str
+)
 def test_finetuning_trains_and_evaluates(config, request, moco_file, tmp_path, run_tool, monkeypatch):
     balanced = CBGSDataset._get_sample_indices
     monkeypatch.setattr(CBGSDataset, '_get_sample_indices', lambda *args: balanced(*args)[:2])

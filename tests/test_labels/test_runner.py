@@ -204,6 +204,7 @@ def test_unknown_generator_or_option(kind):
         build_generator('superpixels', 'sam', {}, config)
 
 
+@pytest.mark.slow
 def test_two_processes_make_what_one_makes(street):
     command = [*TOOL, str(street / 'config.py'), '--out', 'pair', '--options', 'n_segments=20', '--preview', '2']
     with socket.socket() as free:

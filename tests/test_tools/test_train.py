@@ -84,6 +84,7 @@ def test_memory_that_runs_out_and_what_precision_means_are_said(labeled_root, tm
     assert 'WARNING - Pretrainer: float16' in next(tmp_path.glob('*/*.log')).read_text()
 
 
+@pytest.mark.slow
 def test_killed_and_resumed_run_gives_the_same_losses(labeled_root, tmp_path, run_tool):
     whole, killed = tmp_path / 'whole', tmp_path / 'killed'
     arguments = [DEMO, '--data-root', str(labeled_root), '--cfg-options', *TINY]
@@ -105,6 +106,7 @@ def test_killed_and_resumed_run_gives_the_same_losses(labeled_root, tmp_path, ru
     assert logged_losses(killed) == pytest.approx(expected, rel=1e-5)
 
 
+@pytest.mark.slow
 def test_moved_run_continues_with_another_batch_size(labeled_root, tmp_path, run_tool):
     tiny = [*TINY, 'custom_hooks=[]', 'train_cfg.max_epochs=3']
     arguments = [DEMO, '--data-root', labeled_root, '--cfg-options', *tiny]
