@@ -16,6 +16,7 @@ import os
 os.environ.setdefault('OMP_NUM_THREADS', '1')
 
 import argparse
+import logging
 import tempfile
 import time
 from collections.abc import Callable, Iterator
@@ -217,6 +218,8 @@ def main() -> None:
     parser.add_argument('--data-root', default='data/demo')
     args = parser.parse_args()
     if args.check:
+        # those of the networks that are built
+        logging.disable(logging.WARNING)
         config = Config.fromfile(args.config)
         config.train_dataloader.dataset.data_root = args.data_root
         check(config)

@@ -93,7 +93,7 @@ ON_SOME_SCENES = {ALL[path].train_dataloader.dataset.split: path for path in CON
 WHOLE = [path for path in ALL if not has_fraction(path)]
 TRAINED = set({kind_of(path): path for path in WHOLE}.values())
 TRAINED |= set({network_of(path).get('backbone', {}).get('type'): path for path in WHOLE}.values())
-# trainings of detectors' trunks that differ from others in their objective, or whose operators compile for long, are slow
+# trunks of detectors with other objectives than those of the quick tests, and what compiles for long
 SLOW = [path for path in TRAINED if network_of(path).get('detector') and 'slidr' not in path.stem]
 SLOW += [Path('configs/demo/second_kitti_demo.py')]
 SMALL_FINETUNE = [
