@@ -16,7 +16,9 @@ import os
 os.environ.setdefault('OMP_NUM_THREADS', '1')
 
 import argparse
+import itertools
 import logging
+import statistics
 import tempfile
 import time
 from collections.abc import Callable, Iterator
@@ -29,7 +31,6 @@ import torch
 import torch.distributed as dist
 import torch.multiprocessing as mp
 from mmengine.config import Config
-from mmengine.dataset import pseudo_collate
 from mmengine.optim import build_optim_wrapper
 from mmengine.runner import Runner
 from peridot.registry import DATASETS, MODELS
@@ -116,9 +117,9 @@ class Trial:
         losses = self.model(**data, mode='loss')
         self.optimizer.update_params(module.parse_losses(losses)[0])
 
-    def batches(self) -> Iterator[dict]:
-        """Batches of the config's loader with one worker, epoch after epoch."""
-        settings = dict(self.config.train_dataloader, num_workers=1, persistent_workers=True)
+    def batches(self, workers: int = 1) -> Iterator[dict]:
+        """Batches of the config's loader, epoch after epoch."""
+        settings = dict(self.config.train_dataloader, num_workers=workers, persistent_workers=workers > 0)
         loader = Runner.build_dataloader(settings, seed=0)
         while True:
             yield from loader
@@ -135,11 +136,10 @@ def load_seconds(config: Config) -> float:
 
 
 def step_seconds(config: Config) -> float:
-    """Time of a step without loading."""
-    trial, dataset = Trial(config, 1), DATASETS.build(config.train_dataloader.dataset)
-    size = config.train_dataloader.batch_size
-    batches = [pseudo_collate([dataset[i * size + j] for j in range(size)]) for i in range(4)]
-    return timed(lambda i: trial.step(batches[i % 4]))
+    """Time of a step without loading, on the samples that a run begins with."""
+    trial = Trial(config, 1)
+    batches = list(itertools.islice(trial.batches(workers=0), WARM_UP + STEPS))
+    return timed(lambda _: trial.step(batches.pop(0)))
 
 
 def exchange_seconds(config: Config) -> float:
@@ -157,13 +157,13 @@ def run_seconds(config: Config) -> float:
 
 
 def timed(action: Callable[[int], None]) -> float:
-    """Mean time of an action that is repeated, after some repetitions that do not count."""
-    for index in range(WARM_UP):
+    """Median time of an action that is repeated, after some repetitions that do not count."""
+    times = []
+    for index in range(WARM_UP + STEPS):
+        begin = time.perf_counter()
         action(index)
-    begin = time.perf_counter()
-    for index in range(STEPS):
-        action(index)
-    return (time.perf_counter() - begin) / STEPS
+        times.append(time.perf_counter() - begin)
+    return statistics.median(times[WARM_UP:])
 
 
 def in_processes(measure: Callable[[Config], float], config: Config, count: int, together: bool = True) -> float:
@@ -184,22 +184,25 @@ def _measure(rank: int, measure: Callable, config: Config, count: int, folder: s
     os._exit(0)
 
 
-def check(config: Config) -> None:
-    """Predict and measure runs of one and two processes."""
+def check(config: Config, rounds: int) -> None:
+    """Predict and measure runs of one and two processes, in turn, as the speed of a machine may change meanwhile."""
     cores = len(os.sched_getaffinity(0))
-    alone = in_processes(step_seconds, config, 1)
-    # not as a group, whose objectives wait for each other
-    beside = in_processes(step_seconds, config, cores, together=False) / alone
-    exchange = in_processes(exchange_seconds, config, 2)
-    parts = Parts(alone, in_processes(load_seconds, config, 1), config.train_dataloader.batch_size, exchange)
-    print(f'sample {1e3 * parts.load:.0f} ms, step {1e3 * alone:.0f} ms, beside others {beside:.2f} times as long,')
-    print(f'exchange {1e3 * exchange:.0f} ms, {cores} cores\n\n| processes | predicted ms | measured ms | error |')
-    print('| --: | --: | --: | --: |')
-    for processes in (1, 2):
-        predicted = parts.on_cpu(processes, cores, beside)
-        measured = in_processes(run_seconds, config, processes)
-        error = predicted / measured - 1
-        print(f'| {processes} | {1e3 * predicted:.0f} | {1e3 * measured:.0f} | {100 * error:+.0f} % |')
+    results = []
+    for number in range(rounds):
+        alone = in_processes(step_seconds, config, 1)
+        # not as a group, whose objectives wait for each other
+        beside = in_processes(step_seconds, config, cores, together=False) / alone
+        exchange = in_processes(exchange_seconds, config, 2)
+        parts = Parts(alone, in_processes(load_seconds, config, 1), config.train_dataloader.batch_size, exchange)
+        measured = [in_processes(run_seconds, config, processes) for processes in (1, 2)]
+        predicted = [parts.on_cpu(processes, cores, beside) for processes in (1, 2)]
+        results.append([p / m - 1 for p, m in zip(predicted, measured)])
+        print(f'round {number + 1}: sample {1e3 * parts.load:.0f} ms, step {1e3 * alone:.0f} ms, beside others')
+        print(f'  {beside:.2f} times as long, exchange {1e3 * exchange:.0f} ms')
+        for processes, p, m in zip((1, 2), predicted, measured):
+            print(f'  {processes} processes: predicted {1e3 * p:.0f} ms, measured {1e3 * m:.0f} ms', flush=True)
+    for processes, errors in zip((1, 2), zip(*results)):
+        print(f'error with {processes} processes, median of {rounds} rounds: {100 * statistics.median(errors):+.0f} %')
 
 
 def main() -> None:
@@ -214,6 +217,7 @@ def main() -> None:
     parser.add_argument('--samples', type=int, default=NUSCENES, help=f'of an epoch (default: nuScenes, {NUSCENES})')
     parser.add_argument('--epochs', type=int, default=50)
     parser.add_argument('--check', action='store_true', help='predict and measure runs on this CPU')
+    parser.add_argument('--rounds', type=int, default=3, help='of the check (default: 3)')
     parser.add_argument('--config', default='configs/demo/slidr_demo.py')
     parser.add_argument('--data-root', default='data/demo')
     args = parser.parse_args()
@@ -222,7 +226,7 @@ def main() -> None:
         logging.disable(logging.WARNING)
         config = Config.fromfile(args.config)
         config.train_dataloader.dataset.data_root = args.data_root
-        check(config)
+        check(config, args.rounds)
         return
     exchange = 4 * args.parameters / (args.gigabytes * 1e9)
     parts = Parts(args.step_ms / 1e3, args.load_ms / 1e3, args.batch, exchange)
