@@ -11,7 +11,7 @@ from mmengine.hooks import Hook
 from peridot.errors import PeridotError
 from peridot.hooks import InterruptionHook
 from peridot.work_dirs import last_checkpoint
-from tiny_runs import Net, train
+from tiny_runs import Net, loader, train
 
 
 class Pace(Hook):
@@ -37,6 +37,8 @@ runner = train(
     model=Net(0.5),
     # every 0.6 s
     hooks=[InterruptionHook(0.01), Pace()],
+    # whose worker has to end with the run
+    train_dataloader=loader(batch=1, workers=1),
     train_cfg=dict(type='peridot.TrainLoop', max_epochs=80),
     launcher='pytorch',
     cfg=dict(model_wrapper_cfg=dict(type='MMDistributedDataParallel', device_ids=None)),

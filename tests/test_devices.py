@@ -77,6 +77,19 @@ def test_what_the_libraries_of_a_gpu_say_is_one_line(text, line):
     assert '\n' not in str(stop.value)
 
 
+def test_the_loader_says_with_the_cause_what_became_of_a_worker():
+    error = RuntimeError('DataLoader worker (pid(s) 7) exited unexpectedly')
+    error.__cause__ = RuntimeError('DataLoader worker (pid 7) is killed by signal: Killed. ')
+    assert 'is killed by signal: Killed: the memory of this machine ran out' in device_line(error)
+    error.__cause__ = None
+    assert device_line(error) is None
+
+
+def test_one_that_another_process_left_alone_does_not_blame_the_network():
+    text = NCCL.format('remote process exited or there was a network error, NCCL version 2.21.5')
+    assert device_line(RuntimeError(text)).endswith('another process ended first: see its message')
+
+
 def fail(error: BaseException) -> None:
     raise error
 

@@ -43,19 +43,24 @@ class Net(BaseModel):
         self.iteration.fill_(round(int(self.iteration) * ratio))
 
 
+def loader(batch: int, dataset: Dataset | None = None, workers: int = 0) -> dict:
+    return dict(
+        batch_size=batch,
+        num_workers=workers,
+        persistent_workers=workers > 0,
+        dataset=dataset or Numbers(),
+        sampler=dict(type='DefaultSampler', shuffle=True),
+        collate_fn=dict(type='default_collate'),
+    )
+
+
 def train(folder: Path, schedule, batch: int, epochs: int = EPOCHS, resume=None, hooks=(), **settings) -> Runner:
     """A run on 12 samples; its learning rates are logged after every iteration."""
     optimizer = settings.pop('optimizer', dict(type='SGD', lr=0.1, momentum=0.9))
     config = dict(
         model=Net(),
         work_dir=str(folder),
-        train_dataloader=dict(
-            batch_size=batch,
-            num_workers=0,
-            dataset=Numbers(),
-            sampler=dict(type='DefaultSampler', shuffle=True),
-            collate_fn=dict(type='default_collate'),
-        ),
+        train_dataloader=loader(batch),
         train_cfg=dict(by_epoch=True, max_epochs=epochs),
         optim_wrapper=dict(optimizer=optimizer),
         param_scheduler=schedule,

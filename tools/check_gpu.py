@@ -63,6 +63,8 @@ def carry() -> None:
             sys.exit(subprocess.call([str(interpreter.path), str(tool), *others], env=interpreter.variables))
     except KeyboardInterrupt:
         sys.exit('\ninterrupted; the same command continues where it stopped')
+    except OSError as error:
+        sys.exit(f'error: {error}: put the bundle where you may write and the disk has space')
 
 
 def main() -> None:

@@ -25,6 +25,7 @@ HINTS = {
     'pip uninstall spconv, then install a wheel for your CUDA, such as spconv-cu120, or spconv-triton',
     'busy or unavailable': 'another process has this GPU to itself: choose others with CUDA_VISIBLE_DEVICES',
     'invalid device ordinal|Duplicate GPU detected': f'each process needs its own GPU: {ONE_GPU_EACH}',
+    'remote process exited': 'another process ended first: see its message',
     'NCCL error': 'GPUs or machines cannot reach each other: NCCL_DEBUG=INFO before the same command says why; '
     'NCCL_SOCKET_IFNAME chooses the network, and a container may need more shared memory',
     'EADDRINUSE': 'the port is in use, perhaps by another training: put PORT=29511 before tools/dist_train.sh '
@@ -44,7 +45,8 @@ def device_line(error: BaseException) -> str | None:
         return None
     # all lines for one text after the other: what NCCL says last is more than that it failed
     for text, hint in HINTS.items():
-        for line in str(error).splitlines():
+        # torch's loader says with the cause what became of a worker
+        for line in f'{error}\n{error.__cause__ or ""}'.splitlines():
             if re.search(text, line, re.I):
                 return f'{line.strip().rstrip(".")}: {hint}'
     return None

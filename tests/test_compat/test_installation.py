@@ -2,6 +2,7 @@ import importlib.metadata
 from types import SimpleNamespace
 
 import pytest
+import torch
 from peridot.compat import installation, post_import
 from peridot.errors import PeridotError
 
@@ -57,6 +58,9 @@ def test_a_spconv_that_cannot_be_imported_is_one_line(monkeypatch):
 
     assert ('mmdet3d.models.layers.spconv', installation.check_spconv) in post_import._arranged
     monkeypatch.setattr(installation.importlib, 'import_module', refuse)
+    # a login node
+    installation.check_spconv(SimpleNamespace(IS_SPCONV2_AVAILABLE=False))
+    monkeypatch.setattr(torch.cuda, 'is_available', lambda: True)
     with pytest.raises(PeridotError) as error:
         installation.check_spconv(SimpleNamespace(IS_SPCONV2_AVAILABLE=False))
     assert str(error.value) == (

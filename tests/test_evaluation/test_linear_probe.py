@@ -77,8 +77,8 @@ def test_features_are_in_memory_once(monkeypatch, tmp_path):
     monkeypatch.setattr(linear_probe, 'CHUNK_BYTES', 1 << 24)
     monkeypatch.setattr(linear_probe, 'fit_linear_probe', partial(fit_linear_probe, epochs=1))
     ((peak, features),) = in_processes(memory_of_a_fit, 1, tmp_path)
-    # in float32 and side by side with those of the scans they would take 400 MB
-    assert features == 100 and peak < 250, peak
+    # those of the scans, and these; in float32, and with a copy more, they would take 600 MB
+    assert features == 100 and peak < 400, peak
 
 
 def test_numbers_beyond_half_precision_stay_numbers():

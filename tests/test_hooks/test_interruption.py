@@ -13,7 +13,7 @@ from mmengine.hooks import Hook
 from peridot.errors import Preempted
 from peridot.hooks import InterruptionHook
 from peridot.work_dirs import last_checkpoint
-from tiny_runs import Net, Numbers, train
+from tiny_runs import Net, Numbers, loader, train
 from torch import Tensor
 
 LOOP = dict(train_cfg=dict(type='peridot.TrainLoop', max_epochs=3))
@@ -101,6 +101,27 @@ def test_within_an_accumulation_of_gradients_it_waits_for_the_step(tmp_path):
     assert weights(resumed).equal(weights(whole))
 
 
+def test_at_the_end_of_an_epoch_all_that_belongs_to_it_comes_first(tmp_path):
+    with pytest.raises(Preempted, match='after iteration 8'):
+        run(tmp_path, At(7, send(signal.SIGUSR1)), At(7, send(signal.SIGTERM)))
+    assert files(tmp_path) == {'epoch_1.pth', 'epoch_2.pth', 'interim_8.pth'}
+    resumed = run(tmp_path, resume=last_checkpoint(tmp_path))
+    assert resumed.iter == 12 and {'epoch_3.pth'} < files(tmp_path)
+
+
+def test_gradients_that_the_end_of_an_epoch_leaves_are_not_lost(tmp_path):
+    """Epochs of 4 iterations, of which 3 make a step."""
+    wrapper = dict(optim_wrapper=dict(optimizer=dict(type='SGD', lr=0.1), accumulative_counts=3))
+    with pytest.raises(Preempted, match='after iteration 6'):
+        run(tmp_path, At(3, send(signal.SIGTERM)), **wrapper)
+
+
+def test_saving_at_every_chance_keeps_the_last(tmp_path):
+    run(tmp_path, minutes=0)
+    assert last_checkpoint(tmp_path).endswith('interim_12.pth') and 'interim_12.pth' in files(tmp_path)
+    assert len([name for name in files(tmp_path) if name.startswith('interim')]) == 1
+
+
 def test_checkpoints_go_where_the_others_go(tmp_path):
     hooks = dict(checkpoint=dict(type='CheckpointHook', interval=1, out_dir=str(tmp_path / 'away')))
     run(tmp_path / 'run', At(5, send(signal.SIGUSR1)), default_hooks=hooks)
@@ -134,16 +155,8 @@ class Slow(Numbers):
 
 
 def test_a_signal_to_the_whole_job_spares_the_loaders_workers(tmp_path):
-    loader = dict(
-        batch_size=3,
-        num_workers=2,
-        persistent_workers=True,
-        dataset=Slow(),
-        sampler=dict(type='DefaultSampler', shuffle=True),
-        collate_fn=dict(type='default_collate'),
-    )
     started = multiprocessing.Event()
-    process = forked(lambda: run(tmp_path, At(5, started.set), train_dataloader=loader))
+    process = forked(lambda: run(tmp_path, At(5, started.set), train_dataloader=loader(3, Slow(), workers=2)))
     assert started.wait(60)
     os.killpg(process.pid, signal.SIGTERM)
     process.join(60)

@@ -6,7 +6,7 @@ import pytest
 import torch
 from mmengine.hooks import Hook
 from peridot.hooks.train_loop import Remainder
-from tiny_runs import SAMPLES, Net, Numbers, logged, train
+from tiny_runs import SAMPLES, Net, Numbers, loader, logged, train
 from torch import Tensor
 
 SCHEDULE = [dict(type='LinearLR', start_factor=0.1, by_epoch=True, end=2, convert_to_iter_based=True)]
@@ -56,16 +56,24 @@ def test_a_resumed_run_is_the_undisturbed_one_after_any_iteration(tmp_path):
 
 def test_batches_before_the_checkpoint_are_not_loaded(tmp_path):
     train(tmp_path / 'whole', SCHEDULE, 3, **LOOP)
-    loader = dict(
-        batch_size=3,
-        num_workers=0,
-        dataset=Noted(),
-        sampler=dict(type='DefaultSampler', shuffle=True),
-        collate_fn=dict(type='default_collate'),
-    )
     Noted.loaded.clear()
-    train(tmp_path / 'b', SCHEDULE, 3, resume=tmp_path / 'whole' / 'iter_7.pth', train_dataloader=loader, **LOOP)
+    train(
+        tmp_path / 'b',
+        SCHEDULE,
+        3,
+        resume=tmp_path / 'whole' / 'iter_7.pth',
+        train_dataloader=loader(3, Noted()),
+        **LOOP,
+    )
     assert len(Noted.loaded) == 3 + SAMPLES
+
+
+def test_without_a_seed_in_the_config_a_resumed_epoch_keeps_its_order(tmp_path):
+    seedless = dict(LOOP, randomness=dict(seed=None))
+    train(tmp_path / 'whole', SCHEDULE, 3, hooks=[whole := Recorder()], **seedless)
+    start = tmp_path / 'whole' / 'iter_6.pth'
+    train(tmp_path / 'second', SCHEDULE, 3, resume=start, hooks=[second := Recorder()], **seedless)
+    assert second.seen == {step: samples for step, samples in whole.seen.items() if step >= 6}
 
 
 @pytest.mark.parametrize('before, after, iteration, at', [(2, 3, 9, 6), (2, 4, 7, 3), (3, 2, 5, 7), (6, 2, 3, 9)])

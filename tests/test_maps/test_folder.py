@@ -265,3 +265,8 @@ def test_settings_must_be_the_same(tmp_path):
     new = Manifest(kind='superpixels', generator='slic', num_ids=9, parameters={'sigma': 1.0, 'size': (1, 2)})
     with pytest.raises(ConfigError, match=r'sigma=3.0, now it is 1.0: write elsewhere with --out DIR or .*--over'):
         check_same_settings(tmp_path, found.settings, new.settings)
+
+
+def test_a_map_that_is_too_wide_for_runs_is_named(tmp_path):
+    with pytest.raises(DataError, match=r'wide\.runs: maps of runs are at most 65535 pixels wide, this has 70000'):
+        write_map(tmp_path / 'wide.runs', np.zeros((1, 70000), np.uint8))

@@ -21,8 +21,8 @@ class Interpreter:
 
     @property
     def variables(self) -> dict[str, str]:
-        """Environment variables of its commands, which find programs that are installed beside it (ninja) first."""
-        paths = [str(self.path.parent), os.environ.get('PATH', os.defpath)]
+        """Environment variables of its commands, which find programs (ninja) beside it or beside this Python."""
+        paths = [str(self.path.parent), str(Path(sys.executable).parent), os.environ.get('PATH', os.defpath)]
         return {
             **os.environ,
             'PATH': os.pathsep.join(paths),

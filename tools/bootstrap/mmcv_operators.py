@@ -112,7 +112,8 @@ def unpack_mmcv(archive: Path, source: Path, joined: bool) -> None:
     for folder in (unpacking, source):
         shutil.rmtree(folder, ignore_errors=True)
     with tarfile.open(archive) as file:
-        file.extractall(unpacking, filter='data')
+        # older Pythons know no filters
+        file.extractall(unpacking, **({'filter': 'data'} if hasattr(tarfile, 'data_filter') else {}))
     (unpacked,) = unpacking.iterdir()
     operators = unpacked / 'mmcv' / 'ops' / 'csrc'
     replace_old_header(operators)

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from bootstrap.bundle import CARRIED, hash_of, read_names
 from bootstrap.interpreter import Interpreter
-from bootstrap.mmcv_operators import BUILD_TOOLS, install_mmcv
+from bootstrap.mmcv_operators import BUILD_TOOLS, QUESTION, install_mmcv
 
 # modules that are large and that machines with torch have; they fit their numpy
 EXPECTED = (
@@ -43,7 +43,9 @@ def environment_from(folder: Path) -> Interpreter:
     manifest = read_manifest(folder)
     check_machine(manifest, folder)
     interpreter = Interpreter(folder / 'venv' / 'bin' / 'python')
-    fingerprint = hashlib.sha256(f'{manifest} {sys.version} {sys.prefix}'.encode()).hexdigest()
+    # places are written into it, and mmcv is compiled for this torch and GPU
+    machine = Interpreter(Path(sys.executable)).output(QUESTION)
+    fingerprint = hashlib.sha256(f'{manifest} {folder} {sys.version} {sys.prefix} {machine}'.encode()).hexdigest()
     done = folder / 'venv' / 'fingerprint'
     if done.is_file() and done.read_text() == fingerprint:
         return interpreter
@@ -91,7 +93,8 @@ def check_files(manifest: dict, folder: Path) -> None:
 
 def create_venv(folder: Path) -> None:
     """Make an environment that sees the packages of this Python, also if that is one of an environment, and peridot."""
-    venv.create(folder / 'venv', clear=True)
+    # a copy of the interpreter may miss its libraries
+    venv.create(folder / 'venv', clear=True, symlinks=True)
     parents = [*site.getsitepackages(), *([site.getusersitepackages()] if site.ENABLE_USER_SITE else [])]
     # a line that begins with `import` is run; addsitedir reads the .pth files there, too
     lines = [f'import site; site.addsitedir({path!r})' for path in parents if Path(path).is_dir()]

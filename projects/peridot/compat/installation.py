@@ -9,6 +9,7 @@ import importlib.metadata
 from importlib.util import find_spec
 from types import ModuleType
 
+import torch
 from packaging.specifiers import SpecifierSet
 
 from peridot.errors import PeridotError
@@ -49,14 +50,15 @@ def check_operators(module: str = 'mmcv._ext') -> None:
 
 
 def check_spconv(layers: ModuleType) -> None:
-    """Raise PeridotError where spconv is installed, but cannot be imported, such as a wheel for another CUDA.
+    """Raise PeridotError on a machine with a GPU whose spconv cannot be imported, such as a wheel for another CUDA.
 
     mmdet3d would go on with mmcv's layers of the same names, whose weights have another layout.
 
     Args:
         layers: The module `mmdet3d.models.layers.spconv`.
     """
-    if layers.IS_SPCONV2_AVAILABLE or find_spec('spconv') is None:
+    # elsewhere, as on a login node, the same environment may serve those with one
+    if layers.IS_SPCONV2_AVAILABLE or find_spec('spconv') is None or not torch.cuda.is_available():
         return
     try:
         importlib.import_module('spconv.pytorch')

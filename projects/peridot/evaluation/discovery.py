@@ -181,7 +181,9 @@ class DiscoveryLoop(ValLoop):
                 raise DataError('val_cfg.fit_dataloader gives no images: load and resize them in its pipeline')
             features, background, seeds = find_background(model.teacher, inputs['images'], self.threshold)
             counts = [len(images) for images in batch['inputs']['images']]
-            own += zip(*(values.cpu().split(counts) for values in (features, ~background, seeds)))
+            # copies, because views would be sent with the whole batch
+            parts = (values.cpu().split(counts) for values in (features, ~background, seeds))
+            own += zip(*([part.clone() for part in values] for values in parts))
         device = next(model.parameters()).device
         samples = gather_samples(own, len(self.fit_dataloader.dataset))
         features, foreground, seeds = (torch.cat(values).to(device) for values in zip(*samples))

@@ -2,15 +2,24 @@
 
 import time
 from collections.abc import Sequence
+from datetime import timedelta
 from functools import partial
 
 import torch
 import torch.nn.functional as F
 from mmdet3d.structures import PointData
-from mmengine.dist import broadcast_object_list, collect_results, get_rank, get_world_size, is_main_process
+from mmengine.dist import (
+    broadcast_object_list,
+    collect_results,
+    get_rank,
+    get_world_size,
+    is_distributed,
+    is_main_process,
+)
 from mmengine.logging import print_log
 from mmengine.runner import Runner, ValLoop
 from torch import Tensor, nn
+from torch.distributed import new_group
 from torch.utils.data import DataLoader
 
 from peridot.errors import ConfigError, DataError
@@ -21,6 +30,8 @@ from peridot.weights import averaged_weights, unwrap
 FEATURES = 'features'
 # number of labeled points drawn from a scan
 POINTS_PER_SCAN = 8192
+# longest time that processes wait for the one that fits the probes
+FIT_WAIT = timedelta(days=1)
 # memory on the device for features that a probe is fitted on
 CHUNK_BYTES = 1 << 30
 # what an evaluation can report beside the linear probe, by name: arguments of `fit_linear_probe`
@@ -192,6 +203,8 @@ class LinearProbeLoop(ValLoop):
             raise ConfigError(
                 f'val_cfg.layers: {type(unwrap(runner.model).student).__name__} has none: set it to False'
             )
+        # a fit may take longer than processes wait for each other's gradients
+        self._patient = new_group(timeout=FIT_WAIT, backend='gloo') if is_distributed() else None
         self.beside = beside
         self.layers = layers
         self.fit_dataloader = build_fit_dataloader(fit_dataloader, fit_scans)
@@ -207,7 +220,7 @@ class LinearProbeLoop(ValLoop):
         with averaged_weights(self.runner):
             scans = collect_results(self._collect(), len(self.fit_dataloader.dataset))
         fitted = [self._fit(scans) if is_main_process() else None]
-        broadcast_object_list(fitted)
+        broadcast_object_list(fitted, group=self._patient)
         (probes,) = fitted
         if not probes:
             raise DataError('the linear probe found no labeled point: check val_cfg.fit_dataloader')

@@ -51,15 +51,11 @@ class InterruptionHook(Hook):
         self._asked = NOTHING
         self._iterating = False
         self._saved_at = math.inf
-        self._last: Path | None = None
         self._previous: dict = {}
 
     def before_train(self, runner: Runner) -> None:
         """Begin to listen."""
         self._saved_at = time.monotonic()
-        start = Path(runner._load_from or '')
-        if start.name.startswith('interim_') and start.parent == self._folder(runner):
-            self._last = start
         if threading.current_thread() is threading.main_thread():
             self._previous = {number: signal.signal(number, self._note) for number in SIGNALS}
             _shield_workers()
@@ -86,14 +82,15 @@ class InterruptionHook(Hook):
         Raises:
             Preempted: A checkpoint was saved because of SIGTERM.
         """
-        interval = AGREE_EVERY if dist.is_distributed() else 1
-        interval = math.lcm(interval, getattr(runner.optim_wrapper, '_accumulative_counts', 1))
-        if (runner.iter + 1) % interval == 0:
+        interval = math.lcm(AGREE_EVERY if dist.is_distributed() else 1, accumulated(runner))
+        # what belongs to the end of an epoch comes first
+        if (runner.iter + 1) % interval == 0 and not self.end_of_epoch(runner.train_dataloader, batch_idx):
             self._act(runner, runner.iter + 1, by_epoch=False)
 
     def after_train_epoch(self, runner: Runner) -> None:
         """See `after_train_iter`."""
-        self._act(runner, runner.iter, by_epoch=True)
+        if runner.iter % accumulated(runner) == 0:
+            self._act(runner, runner.iter, by_epoch=True)
         self._iterating = False
 
     def _act(self, runner: Runner, iteration: int, by_epoch: bool) -> None:
@@ -130,10 +127,14 @@ class InterruptionHook(Hook):
         if dist.is_main_process():
             with atomic_path(Path(runner.work_dir, 'last_checkpoint')) as temporary:
                 temporary.write_text(str(path))
-            if self._last is not None:
-                self._last.unlink(missing_ok=True)
-        self._last = path
+            for old in set(path.parent.glob('interim_*.pth')) - {path}:
+                old.unlink()
         print_log(f'checkpoint {path.name}, beside those of epochs', 'current')
+
+
+def accumulated(runner: Runner) -> int:
+    """Iterations whose gradients make one step."""
+    return getattr(runner.optim_wrapper, '_accumulative_counts', 1)
 
 
 @functools.cache
@@ -150,6 +151,5 @@ def _block_signals() -> None:
 
 
 def _kill_children() -> None:
-    if InterruptionHook.listening:
-        for child in multiprocessing.active_children():
-            child.kill()
+    for child in multiprocessing.active_children():
+        child.kill()

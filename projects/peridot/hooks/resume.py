@@ -66,6 +66,7 @@ class ResumeHook(Hook):
         path = runner._load_from or find_latest_checkpoint(runner.work_dir)
         check_resumable(checkpoint, path)
         keep_own_best(checkpoint['message_hub'].get('runtime_info', {}), checkpoint_folders(runner))
+        keep_order(runner, checkpoint['meta'].get('seed'))
         if not isinstance(runner.train_loop, EpochBasedTrainLoop) or isinstance(runner.optim_wrapper, OptimWrapperDict):
             return
         old, new = epoch_length(checkpoint), len(runner.train_dataloader)
@@ -113,7 +114,7 @@ class ResumeHook(Hook):
             print_log(
                 f'the checkpoint is of a run with {old} iterations an epoch, this one has {new} (other batch size, '
                 f'number of processes or data): it continues as iteration {meta["iter"]} instead of {before}, with the '
-                f'learning rate of that time; --auto-scale-lr also adjusts that to the batch',
+                'learning rate that its schedule has there; --auto-scale-lr also adjusts that to the batch',
                 'current',
                 logging.WARNING,
             )
@@ -179,6 +180,13 @@ def check_resumable(checkpoint: Mapping, path: str) -> None:
             f'--resume: {path} holds weights, but no state of a run ({absent} is absent): give an epoch_N.pth of '
             'tools/train.py, or start from the weights with --cfg-options load_from=FILE'
         )
+
+
+def keep_order(runner: Runner, seed: int | None) -> None:
+    """Let the sampler of a runner shuffle by the seed of a checkpoint, which becomes the runner's own after this."""
+    sampler = runner.train_dataloader.sampler
+    if seed is not None and getattr(sampler, 'seed', None) == runner.seed:
+        sampler.seed = seed
 
 
 def checkpoint_folders(runner: Runner) -> list[Path]:

@@ -35,18 +35,27 @@ def convert_maps(folder: str | os.PathLike, form: str, workers: int = 1) -> MapF
         DataError: The folder has no manifest, another run works on it, or some maps are damaged: it keeps its form.
     """
     start_distributed()
-    maps = MapFolder(Path(folder).absolute())
-    old = Path(maps.manifest.layout).suffix
-    paths = _files(maps, old)
+    folder = MapFolder(Path(folder).absolute()).folder
     rank, world_size = dist.get_dist_info()
-    mine = paths[rank::world_size] if old != form else []
-    with only_run(maps.folder):
+    with only_run(folder):
+        # as the first process sees it: network file systems may show others an earlier state
+        maps, paths = in_first_process(partial(_begin, folder, form))
+        mine = paths[rank::world_size]
         results = run_parallel(partial(_convert, maps, form), mine, workers)
         results = progress(results, len(mine), maps.manifest.kind, unit='maps')
         raise_together([failure for failure in results if failure], len(paths))
         in_first_process(partial(_switch, maps, form))
-    MMLogger.get_instance('peridot').info(f'{len(paths)} {maps.manifest.kind} maps in {maps.location} end in {form}')
+    MMLogger.get_instance('peridot').info(
+        f'{len(paths)} {maps.manifest.kind} maps in {maps.location} were rewritten as {form}'
+    )
     return MapFolder(maps.location)
+
+
+def _begin(folder: Path, form: str) -> tuple[MapFolder, list[Path]]:
+    """A folder, and its maps that have another form."""
+    maps = MapFolder(folder)
+    suffix = Path(maps.manifest.layout).suffix
+    return maps, _files(maps, suffix) if suffix != form else []
 
 
 def _files(maps: MapFolder, suffix: str) -> list[Path]:
@@ -78,6 +87,9 @@ def _switch(maps: MapFolder, form: str) -> None:
     """Name the new form in the manifest, whose other fields stay as their author wrote them; remove the old files."""
     path, layout = Path(maps.manifest_path), Path(maps.manifest.layout)
     if layout.suffix != form:
+        absent = next((old for old in _files(maps, layout.suffix) if not old.with_suffix(form).is_file()), None)
+        if absent:
+            raise DataError(f'{absent} came while its folder was converted: run the same command again')
         values = {**json.loads(path.read_text()), 'layout': str(layout.with_suffix(form))}
         with atomic_path(path) as temporary:
             temporary.write_text(json.dumps(values, indent=2) + '\n')

@@ -14,7 +14,7 @@ from peridot.errors import DataError
 from peridot.files import atomic_path, join, read_bytes, write_bytes
 from peridot.maps.base import BaseMapFolder
 from peridot.maps.manifest import LARGEST, RUNS, Manifest, read_manifest
-from peridot.maps.runs import RunMap, decode_runs, encode_runs
+from peridot.maps.runs import WIDEST, RunMap, decode_runs, encode_runs
 from peridot.maps.tools import command_for
 
 # value of pixels without class in 8-bit label maps, and of pixels without id in 16-bit superpixel maps
@@ -33,6 +33,7 @@ def write_map(path: str | os.PathLike, array: np.ndarray, dtype: type = np.uint8
 
     Raises:
         ValueError: The array is not two-dimensional or its values do not fit the type.
+        DataError: The form cannot hold so wide a map.
     """
     limits = np.iinfo(dtype)
     if array.ndim != 2 or array.size == 0:
@@ -41,6 +42,8 @@ def write_map(path: str | os.PathLike, array: np.ndarray, dtype: type = np.uint8
         raise ValueError(f'values {array.min()}..{array.max()} do not fit {limits.dtype}')
     pixels = array.astype(dtype)
     if Path(path).suffix == RUNS:
+        if pixels.shape[1] > WIDEST:
+            raise DataError(f'{path}: maps of runs are at most {WIDEST} pixels wide, this has {pixels.shape[1]}')
         write_bytes(path, encode_runs(pixels))
         return
     with atomic_path(path) as temporary:

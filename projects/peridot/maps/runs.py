@@ -19,7 +19,7 @@ _HEADER = struct.Struct('<4sBIII')
 # longer runs are split, as bytes are read without any work
 _LONGEST = 255
 # a row may have as many runs as pixels
-_WIDEST = 65535
+WIDEST = 65535
 
 
 @dataclass
@@ -74,8 +74,8 @@ def encode_runs(array: np.ndarray) -> bytes:
         ValueError: The map is wider than 65535 pixels.
     """
     height, width = array.shape
-    if width > _WIDEST:
-        raise ValueError(f'a map of runs is at most {_WIDEST} pixels wide, not {width}')
+    if width > WIDEST:
+        raise ValueError(f'a map of runs is at most {WIDEST} pixels wide, not {width}')
     differs = np.ones(height, bool)
     differs[1:] = (array[1:] != array[:-1]).any(1)
     counts = np.zeros(height, np.uint16)

@@ -14,8 +14,8 @@ INDUCTOR = 'inductor'
 def compile_calls(modules: Iterable[nn.Module], setting: bool | str, key: str) -> None:
     """Let `torch.compile` run the calls of modules, which alike modules share.
 
-    Names in the state dict stay, and copies and pickles of the modules are plain. Where compiling fails, which shows at
-    the first call, a warning says so and the modules run as they are.
+    Names in the state dict stay, and copies and pickles of the modules are plain. Where a graph of the forward pass
+    cannot be compiled, a warning says so and the modules run as they are.
 
     Args:
         modules: Changed in place.

@@ -67,7 +67,6 @@ class Pretrainer(BaseModel):
             raise ConfigError(f'no objective uses the head {unused[0]!r}: take it out of model.heads')
         # counts training steps; with the run's seed it determines every random draw of a step
         self.iteration = Counter()
-        self._seed = torch.initial_seed()
         # numbers of the last step by name, means over the processes, on the host
         self._logged: dict[str, float] = {}
 
@@ -181,7 +180,7 @@ class Pretrainer(BaseModel):
 
     def _generator(self, device: torch.device) -> torch.Generator:
         """The source of a step's random draws: they depend on the run's seed, the iteration and the process."""
-        seed = hash((self._seed, int(self.iteration), get_rank())) & 0x7FFFFFFFFFFFFFFF
+        seed = hash((torch.initial_seed(), int(self.iteration), get_rank())) & 0x7FFFFFFFFFFFFFFF
         return torch.Generator(device).manual_seed(seed)
 
     def _graph_zero(self, batch: EncodedBatch) -> Tensor:
