@@ -2,15 +2,18 @@ PYTHON ?= python3
 # threads that wait must not take the cores from data loading and from other processes
 export OMP_WAIT_POLICY ?= PASSIVE
 
-.PHONY: demo test env
+.PHONY: demo test slow env
 
 demo: env  ## synthetic data, OLIVINE pre-training, linear probes, report: work_dirs/demo/report.html
 	.venv/bin/python tools/demo.py
 
-test: env  ## lint, format and all tests
+test: env  ## lint, format and tests
 	.venv/bin/ruff check .
 	.venv/bin/ruff format --check .
 	.venv/bin/python -m pytest -n logical --maxprocesses 8 --dist worksteal
+
+slow: env  ## the tests that take minutes
+	.venv/bin/python -m pytest -m slow -n logical --maxprocesses 8 --dist worksteal
 
 env:  ## create .venv (first time on a machine: 4 minutes, then under 3)
 	@$(PYTHON) tools/setup_env.py

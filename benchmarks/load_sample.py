@@ -1,8 +1,9 @@
 #!/usr/bin/env python3
 """Time of loading one paired training sample: ours, the straightforward way, and the floor.
 
-One process, one core: 6 JPEG images of 1600x900, 34,000 points, all augmentations of OLIVINE; then the same with
-a weak label map per image, whose decoding costs both ways alike.
+One process, one core: 6 JPEG images of 1600x900, 34,000 points, all augmentations of OLIVINE; then the same with a weak
+label map per image, such as k-means makes them, and with superpixels, both as runs and as PNG files. The
+straightforward way reads PNG files; it does not know superpixels.
 The straightforward way is what released code of this field does: images decoded at full size to floating
 point, the chain of poses applied to the full cloud once per camera, cropping and resizing of full-size float
 tensors. The floor is reading the files and decoding the images at reduced size, and nothing else.
@@ -30,9 +31,14 @@ import skimage
 import torch
 import torch.nn.functional as F
 from peridot.catalog import CATALOG
+from peridot.labels import SlicGenerator
 from peridot.maps import Manifest, write_manifest, write_map
+from peridot.maps.images import nearest_resize, reduce_image
+from peridot.maps.manifest import FORMS
 from peridot.registry import DATASETS
 from PIL import Image
+from skimage.measure import regionprops
+from sklearn.cluster import KMeans
 
 CAMERAS = tuple(CATALOG['nuscenes'].cameras)
 YAWS = (0, -55, -110, 180, 110, 55)
@@ -78,6 +84,22 @@ def rigid(yaw: float, translation: tuple[float, float, float], camera: bool = Fa
     return pose
 
 
+def color_labels(image: np.ndarray) -> np.ndarray:
+    """Weak labels as the generator `kmeans` makes them, but of colors: uint8 (H, W)."""
+    reduced = reduce_image(image, 224)
+    ids = SlicGenerator()(reduced)
+    color = np.stack([region.mean_intensity for region in regionprops(ids + 1, reduced)])
+    return nearest_resize(KMeans(NUM_CLASSES, random_state=0).fit_predict(color).astype(np.uint8)[ids], (HEIGHT, WIDTH))
+
+
+def write_maps(root: Path, name: str, image: np.ndarray) -> None:
+    """Write a camera's label map and superpixels, in both forms."""
+    for kind, pixels in (('labels', color_labels(image)), ('superpixels', SlicGenerator()(image))):
+        for form in FORMS:
+            path = root / f'{kind}{form}/samples/{name}/{name}{form}'
+            write_map(path, pixels, np.uint8 if kind == 'labels' else np.uint16)
+
+
 def write_sample(root: Path, num_points: int) -> dict:
     """Write images, points, label maps and the info file; returns the poses of the straightforward way."""
     rng = np.random.default_rng(0)
@@ -88,29 +110,32 @@ def write_sample(root: Path, num_points: int) -> dict:
     for name, yaw, photograph in zip(CAMERAS, YAWS, photographs()):
         (root / 'samples' / name).mkdir()
         Image.fromarray(photograph).save(root / f'samples/{name}/{name}.jpg', quality=86)
-        blocks = rng.integers(0, NUM_CLASSES, (10, 17)).astype(np.uint8)
-        labels = cv2.resize(blocks, (WIDTH, HEIGHT), interpolation=cv2.INTER_NEAREST)
-        write_map(root / f'labels/samples/{name}/{name}.png', labels)
+        write_maps(root, name, photograph)
         cam2ego = rigid(yaw, (1.5 * np.cos(np.deg2rad(yaw)), 0.6 * np.sin(np.deg2rad(yaw)), 1.5), camera=True)
         ego2global = rigid(35.2, (600.3, 1640.2, 0))
         cam2img = np.array([[FOCAL, 0, WIDTH / 2], [0, FOCAL, HEIGHT / 2], [0, 0, 1]])
         poses['cams'][name] = dict(cam2ego=cam2ego, ego2global=ego2global, cam2img=cam2img)
         chain = np.linalg.inv(cam2ego) @ np.linalg.inv(ego2global) @ poses['ego2global'] @ poses['lidar2ego']
         images[name] = dict(img_path=f'{name}.jpg', lidar2cam=chain.tolist(), cam2img=cam2img.tolist())
-    write_manifest(root / 'labels', Manifest(kind='labels', classes=[str(i) for i in range(NUM_CLASSES)], ignore=255))
+    classes = [str(number) for number in range(NUM_CLASSES)]
+    for form in FORMS:
+        layout = f'{{relative_stem}}{form}'
+        write_manifest(root / f'labels{form}', Manifest('labels', layout=layout, classes=classes, ignore=255))
+        write_manifest(root / f'superpixels{form}', Manifest('superpixels', layout=layout, num_ids=150))
     lidar = dict(lidar_path='scan.bin', num_pts_feats=5)
     info = dict(sample_idx=0, token='benchmark', lidar_points=lidar, images=images)
     mmengine.dump(dict(metainfo=dict(dataset='nuscenes', info_version='1.1'), data_list=[info]), root / 'infos.pkl')
     return poses
 
 
-def our_dataset(root: Path, with_labels: bool):
-    """The dataset with the training pipeline of `configs/_base_/datasets/nus_paired.py`."""
+def our_dataset(root: Path, kind: str | None, form: str):
+    """The dataset with the training pipeline of `nus_paired.py` in `configs/_base_/datasets`, and maps of a kind."""
     base = mmengine.Config.fromfile(Path(__file__).parents[1] / 'configs/_base_/datasets/nus_paired.py')
     config = base.train_dataloader.dataset
-    labels = [dict(type='peridot.LoadPairLabels')] if with_labels else []
-    config.update(data_root=str(root), ann_file='infos.pkl', pipeline=[*base.read_sample, *labels, *base.augment])
-    config.maps = dict(labels='labels') if with_labels else {}
+    readers = dict(labels='peridot.LoadPairLabels', superpixels='peridot.LoadViewMaps')
+    maps = [dict(type=readers[kind])] if kind else []
+    config.update(data_root=str(root), ann_file='infos.pkl', pipeline=[*base.read_sample, *maps, *base.augment])
+    config.maps = {kind: f'{kind}{form}'} if kind else {}
     return DATASETS.build(config)
 
 
@@ -149,7 +174,7 @@ class Straightforward:
             points.append(np.flatnonzero(keep))
             pixels.append(np.concatenate([np.full((len(pixel), 1), view), pixel], 1))
             if self.with_labels:
-                label_map = np.array(Image.open(self.root / f'labels/samples/{name}/{name}.png'))
+                label_map = np.array(Image.open(self.root / f'labels.png/samples/{name}/{name}.png'))
                 labels.append(label_map[pixel[:, 0], pixel[:, 1]])
             else:
                 labels.append(np.zeros(len(pixel), np.uint8))
@@ -231,15 +256,19 @@ def floor_of(root: Path) -> Callable[[], None]:
     return run
 
 
-def best_ms(function: Callable, repeats: int) -> float:
-    """Least CPU time over samples of different seeds, which other programs on the machine disturb least."""
-    times = []
+def best_ms(ways: dict[str, Callable], repeats: int) -> dict[str, float]:
+    """Least CPU time of each way over samples of different seeds, which other programs on the machine disturb least.
+
+    The ways take turns, so that a change of the processor's speed meets all of them.
+    """
+    times = dict.fromkeys(ways, np.inf)
     for seed in range(repeats):
-        np.random.seed(seed)
-        start = time.process_time()
-        function()
-        times.append(1e3 * (time.process_time() - start))
-    return min(times)
+        for name, function in ways.items():
+            np.random.seed(seed)
+            start = time.process_time()
+            function()
+            times[name] = min(times[name], 1e3 * (time.process_time() - start))
+    return times
 
 
 def profile_transforms(dataset, repeats: int) -> dict[str, float]:
@@ -255,24 +284,24 @@ def profile_transforms(dataset, repeats: int) -> dict[str, float]:
     return spent
 
 
-def compare(root: Path, poses: dict, with_labels: bool, repeats: int) -> None:
-    """Time and print the three ways."""
-    dataset = our_dataset(root, with_labels)
-    pairs = len(dataset[0]['inputs']['pairs'])
-    print(f'\n{"with" if with_labels else "without"} label maps, {pairs} pairs kept in one draw')
-    ways = dict(
-        straightforward=Straightforward(root, poses, with_labels).sample,
-        peridot=lambda: dataset[0],
-        floor=floor_of(root),
-    )
-    times = {name: best_ms(way, repeats) for name, way in ways.items()}
-    parts = profile_transforms(dataset, repeats)
+def compare(root: Path, poses: dict, kind: str | None, repeats: int) -> None:
+    """Time and print the ways, with maps of a kind."""
+    png, runs = (our_dataset(root, kind, form) for form in FORMS)
+    print(f'\nwith {kind or "no maps"}, {len(runs[0]["inputs"]["pairs"])} pairs kept in one draw')
+    ways = {'peridot': lambda: runs[0], 'floor': floor_of(root)}
+    if kind:
+        ways['peridot, PNG'] = lambda: png[0]
+    if kind != 'superpixels':
+        ways['straightforward'] = Straightforward(root, poses, kind == 'labels').sample
+    times = best_ms(ways, repeats)
+    parts = profile_transforms(runs, repeats)
     print('  of which ' + ', '.join(f'{name} {value:.1f}' for name, value in parts.items()))
     for name, value in times.items():
         print(f'  {name:16s} {value:7.1f} ms')
-    targets = ('', '') if with_labels else ('  (target: at least 8)', '  (target: at most 3)')
-    print(f'  straightforward / peridot  {times["straightforward"] / times["peridot"]:6.2f}{targets[0]}')
-    print(f'  peridot / floor            {times["peridot"] / times["floor"]:6.2f}{targets[1]}')
+    if 'straightforward' in times:
+        print(f'  straightforward / peridot  {times["straightforward"] / times["peridot"]:6.2f}  (target: at least 8)')
+    for name in times.keys() - {'floor', 'straightforward'}:
+        print(f'  {f"{name} / floor":26s} {times[name] / times["floor"]:6.2f}')
 
 
 def main() -> None:
@@ -289,8 +318,8 @@ def main() -> None:
         size = np.mean([path.stat().st_size for path in root.glob('samples/*/*.jpg')])
         print(f'6 images of {WIDTH}x{HEIGHT}, {size / 1024:.0f} KB each; {args.points} points')
         print(f'least CPU time of {args.repeats} draws, one thread')
-        for with_labels in (False, True):
-            compare(root, poses, with_labels, args.repeats)
+        for kind in (None, 'labels', 'superpixels'):
+            compare(root, poses, kind, args.repeats)
 
 
 if __name__ == '__main__':

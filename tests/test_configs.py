@@ -5,6 +5,7 @@ backbones, widths, teachers and schedules; one config of every backbone is train
 documents exists.
 """
 
+import copy
 import json
 import re
 from pathlib import Path
@@ -17,7 +18,7 @@ from mmengine.config import Config
 from mmengine.registry import init_default_scope
 from peridot.catalog import CATALOG
 from peridot.datasets import splits
-from peridot.models.students.detector_trunk import detector_model
+from peridot.gpu_check.configs import shrink
 from peridot.registry import MODELS
 from peridot.text import TextEmbeddings
 from peridot.walk import dicts_of
@@ -42,10 +43,6 @@ METRICS = {
     'peridot.DiscoveryLoop': 'discovery/head/iou_fg',
     'peridot.ZeroShotLoop': 'zero_shot/student/miou',
 }
-WAFFLEIRON = ('depth=3', 'channels=16')
-RES16UNET = ('stem_channels=8', 'channels=[8,8,16,16,16,16,8,8]', 'layers=[1,1,1,1,1,1,1,1]')
-NETWORKS = {'peridot.WaffleIron': WAFFLEIRON, 'peridot.Res16UNet': RES16UNET}
-MINKUNET = ('base_channels=8', 'encoder_channels=[8,8,16,16]', 'decoder_channels=[16,16,8,8]')
 ALL = {
     path.relative_to(REPO): Config.fromfile(path)
     for folder in ('pretrain', 'finetune', 'demo')
@@ -76,6 +73,11 @@ def network_of(path: Path) -> dict:
     return ALL[path].model.get('student', ALL[path].model)
 
 
+def marked(paths: list[Path]) -> list:
+    """Parameters of tests, of which some are slow."""
+    return [pytest.param(path, marks=[pytest.mark.slow] * (path in SLOW)) for path in paths]
+
+
 def kind_of(path: Path) -> str:
     """What makes a training run other than another one, apart from sizes."""
     content, student = ALL[path], network_of(path)
@@ -91,6 +93,9 @@ ON_SOME_SCENES = {ALL[path].train_dataloader.dataset.split: path for path in CON
 WHOLE = [path for path in ALL if not has_fraction(path)]
 TRAINED = set({kind_of(path): path for path in WHOLE}.values())
 TRAINED |= set({network_of(path).get('backbone', {}).get('type'): path for path in WHOLE}.values())
+# trunks of detectors with other objectives than those of the quick tests, and what compiles for long
+SLOW = [path for path in TRAINED if network_of(path).get('detector') and 'slidr' not in path.stem]
+SLOW += [Path('configs/demo/second_kitti_demo.py')]
 SMALL_FINETUNE = [
     'load_from=None',
     'train_dataloader.batch_size=1',
@@ -111,7 +116,7 @@ MAPS = dict(labels='weak_labels/kmeans', superpixels='superpixels/slic')
 @pytest.fixture(scope='module')
 def moco_file(tmp_path_factory) -> Path:
     """A file of MoCo v2's layout with random weights."""
-    network = timm.create_model('resnet50', num_classes=128)
+    network = timm.create_model('resnet18', num_classes=128)
     state = {f'module.encoder_q.{name}': value for name, value in network.state_dict().items()}
     path = tmp_path_factory.mktemp('weights') / 'moco_v2_800ep_pretrain.pth.tar'
     torch.save({'state_dict': state, 'epoch': 800}, path)
@@ -155,51 +160,27 @@ def class_vectors(content: Config, folder: Path) -> list[str]:
     return [f'val_cfg.embeddings={folder}/classes.safetensors']
 
 
-def small_detector(path: str, file: Path) -> Path:
-    """A detector's config with a range of 51.2 m and one layer in each block of its 2D backbone."""
-    model = detector_model(path)
-    prefix = 'pts_' if 'pts_backbone' in model else ''
-    voxels, layers = model.data_preprocessor.voxel_layer, len(model[f'{prefix}backbone'].layer_nums)
-    x, _, low, _, _, high = voxels.point_cloud_range
-    x = max(x, -25.6)
-    limits, cells = [x, -25.6, low, x + 51.2, 25.6, high], round(51.2 / voxels.voxel_size[0])
-    encoder = model[f'{prefix}middle_encoder']
-    pillars = 'output_shape' in encoder
-    shape = dict(output_shape=(cells, cells)) if pillars else dict(sparse_shape=[encoder.sparse_shape[0], cells, cells])
-    changes = {
-        'data_preprocessor': dict(voxel_layer=dict(point_cloud_range=limits)),
-        f'{prefix}middle_encoder': shape,
-        f'{prefix}backbone': dict(layer_nums=[1] * layers),
-        **({f'{prefix}voxel_encoder': dict(point_cloud_range=limits)} if pillars else {}),
-    }
-    base = path if '::' in path else str(REPO / path)
-    file.write_text(f'_base_ = {base!r}\nmodel = {changes!r}\n')
-    return file
+def small_config(config: Path, moco_file: Path, folder: Path) -> Path:
+    """A child with small networks and random teachers, in float32 where mmengine wants a GPU for its precision."""
+    content = ALL[config]
+    model, wrapper = copy.deepcopy(content.model), content.optim_wrapper
+    if (model.get('teacher') or {}).get('model', '').startswith(('resnet50', 'vit_')):
+        model.teacher.weights = str(moco_file) if model.teacher.model == 'resnet50' else None
+    if 'vmf' in model.get('objectives', {}):
+        model.objectives.vmf.num_classes = 16
+    shrink(model, folder)
+    lines = [f'_base_ = {str(REPO / config)!r}', f'model = {dict(model.to_dict(), _delete_=True)!r}']
+    if wrapper.type == 'AmpOptimWrapper':
+        full = dict(type='OptimWrapper', optimizer=wrapper.optimizer.to_dict(), _delete_=True)
+        lines.append(f'optim_wrapper = {full!r}')
+    child = folder / config.name
+    child.write_text('\n'.join([*lines, '']))
+    return child
 
 
-def small_model(config: Path, moco_file: Path, folder: Path) -> list[str]:
-    """Teachers with random weights, a few layers of the widest networks."""
-    content, options = ALL[config], []
-    model = content.model
-    if 'vmf' in model.objectives:
-        options.append('model.objectives.vmf.num_classes=16')
-    teacher = (model.get('teacher') or {}).get('model', '')
-    if teacher == 'resnet50':
-        options.append(f'model.teacher.weights={moco_file}')
-    elif teacher.startswith('vit_'):
-        options.append('model.teacher.weights=None')
-    if teacher.startswith('vit_large'):
-        options.append('model.teacher.model=vit_small_patch14_dinov2.lvd142m')
-    if model.student.type == 'peridot.WaffleIronStudent':
-        options += [f'model.student.backbone.{option}' for option in WAFFLEIRON]
-    if model.student.type == 'peridot.SparseUNetStudent':
-        narrow = NETWORKS.get(model.student.backbone.type, MINKUNET)
-        options += [f'model.student.backbone.{option}' for option in narrow]
-    if model.student.type == 'peridot.DetectorTrunk':
-        options.append(f'model.student.detector={small_detector(model.student.detector, folder / "detector.py")}')
-    if any('warmup' in scheduler for scheduler in content.param_scheduler):
-        options.append('param_scheduler.0.warmup=0')
-    return options
+def without_warmup(content: Config) -> list[str]:
+    """One epoch may be shorter than the warm-up."""
+    return ['param_scheduler.0.warmup=0'] * any('warmup' in scheduler for scheduler in content.param_scheduler)
 
 
 def data_roots(content: Config, request) -> str:
@@ -214,16 +195,6 @@ def data_roots(content: Config, request) -> str:
     parts = inner.get('datasets', [inner])
     roots = {part.data_root.rstrip('/'): request.getfixturevalue(fixtures[Path(part.data_root).name]) for part in parts}
     return ','.join(f'{old}={new}' for old, new in roots.items())
-
-
-def on_cpu(config: Path, content: Config, folder: Path) -> Path:
-    """The config itself, or a child in float32 where mmengine wants a GPU for its precision."""
-    if content.optim_wrapper.type != 'AmpOptimWrapper':
-        return config
-    child, optimizer = folder / config.name, dict(content.optim_wrapper.optimizer)
-    wrapper = f"dict(_delete_=True, type='OptimWrapper', optimizer={optimizer})"
-    child.write_text(f'_base_ = {str(REPO / config)!r}\noptim_wrapper = {wrapper}\n')
-    return child
 
 
 @pytest.mark.parametrize('config', [path for path in ALL if path in CONFIGS or not has_fraction(path)], ids=str)
@@ -248,13 +219,12 @@ def test_a_run_killed_while_saving_can_be_resumed(config):
     assert hook.interval == 1 and hook.max_keep_ckpts >= 2
 
 
-@pytest.mark.parametrize('config', [path for path in CONFIGS if path in TRAINED], ids=str)
+@pytest.mark.parametrize('config', marked([path for path in CONFIGS if path in TRAINED]), ids=str)
 def test_config_trains_and_evaluates(config, request, moco_file, tmp_path, run_tool):
     content = ALL[config]
-    options = [*SMALL, *small_data(content), *small_model(config, moco_file, tmp_path)]
-    options += class_vectors(content, tmp_path)
+    options = [*SMALL, *small_data(content), *without_warmup(content), *class_vectors(content, tmp_path)]
     arguments = ['--data-root', data_roots(content, request), '--work-dir', tmp_path, '--cfg-options', *options]
-    run_tool('train', on_cpu(config, content, tmp_path), *arguments)
+    run_tool('train', small_config(config, moco_file, tmp_path), *arguments)
     lines = [json.loads(line) for line in next(tmp_path.glob('*/vis_data/scalars.json')).read_text().splitlines()]
     assert lines[0]['loss'] > 0 and lines[0]['iter'] == 1
     if content.val_cfg:
@@ -272,6 +242,7 @@ def scene_name(root: str, sample: str) -> str:
     return next(item['name'] for item in scenes if item['token'] == token)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('config', ON_SOME_SCENES.values(), ids=str)
 def test_pretraining_on_some_scenes(config, request, moco_file, tmp_path, run_tool, monkeypatch):
     """The published scenes: all but those that are held out, here one."""
@@ -284,16 +255,19 @@ def test_pretraining_on_some_scenes(config, request, moco_file, tmp_path, run_to
     (split,) = splits.make_splits('nuscenes', root, [100], rule=name.split('_')[1], scenes=scenes)
     assert split.name == name and 0 < len(split.samples) < len(whole.samples)
     data = [option for option in small_data(content) if not option.endswith('indices=1')]
-    options = [*SMALL, *data, *small_model(config, moco_file, tmp_path), 'val_cfg=None']
+    options = [*SMALL, *data, *without_warmup(content), 'val_cfg=None']
     options += ['val_dataloader=None', 'val_evaluator=None', 'train_cfg.val_interval=100']
     options.append(f'train_dataloader.dataset.split={split.write(tmp_path)}')
-    run_tool('train', config, '--data-root', root, '--work-dir', tmp_path, '--cfg-options', *options)
+    small = small_config(config, moco_file, tmp_path)
+    run_tool('train', small, '--data-root', root, '--work-dir', tmp_path, '--cfg-options', *options)
     lines = [json.loads(line) for line in next(tmp_path.glob('*/vis_data/scalars.json')).read_text().splitlines()]
     assert len(lines) == len(split.samples) and lines[-1]['loss'] > 0
 
 
-@pytest.mark.parametrize('config', [path for path in FINETUNE if path in TRAINED or own_fraction(path)], ids=str)
-def test_finetuning_trains_and_evaluates(config, request, tmp_path, run_tool, monkeypatch):
+@pytest.mark.parametrize(
+    'config', marked([path for path in FINETUNE if path in TRAINED or own_fraction(path)]), ids=str
+)
+def test_finetuning_trains_and_evaluates(config, request, moco_file, tmp_path, run_tool, monkeypatch):
     balanced = CBGSDataset._get_sample_indices
     monkeypatch.setattr(CBGSDataset, '_get_sample_indices', lambda *args: balanced(*args)[:2])
     content = ALL[config]
@@ -301,14 +275,8 @@ def test_finetuning_trains_and_evaluates(config, request, tmp_path, run_tool, mo
     data = next(name for name in ('semantickitti', 'kitti', 'nuscenes') if dataset.ann_file.startswith(f'{name}_'))
     root = request.getfixturevalue({'nuscenes': 'objects_root'}.get(data, f'{data}_root'))
     options = [*SMALL_FINETUNE, f'{place}.indices=2', *['train_dataloader.dataset.split=None'] * own_fraction(config)]
-    if 'decode_head' in content.model:
-        narrow = NETWORKS.get(content.model.backbone.type, MINKUNET)
-        options += [f'model.backbone.{option}' for option in narrow]
-        options.append(f'model.decode_head.channels={16 if narrow is WAFFLEIRON else 8}')
-    for name in ('backbone', 'pts_backbone'):
-        if 'layer_nums' in content.model.get(name, {}):
-            options.append(f'model.{name}.layer_nums={[1] * len(content.model[name].layer_nums)}'.replace(' ', ''))
-    run_tool('train', config, '--data-root', root, '--work-dir', tmp_path, '--cfg-options', *options)
+    small = small_config(config, moco_file, tmp_path)
+    run_tool('train', small, '--data-root', root, '--work-dir', tmp_path, '--cfg-options', *options)
     lines = [json.loads(line) for line in next(tmp_path.glob('*/vis_data/scalars.json')).read_text().splitlines()]
     assert lines[0]['loss'] > 0
     wanted = {'nuscenes': 'NDS', 'kitti': 'Overall_3D_AP40_moderate', 'semantickitti': 'miou'}[data]

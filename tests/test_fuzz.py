@@ -26,6 +26,7 @@ from peridot.datasets.recordings.tables import read_poses
 from peridot.errors import PeridotError
 from peridot.maps import FeatureFolder, Manifest, MapFolder, read_manifest, write_manifest, write_map
 from peridot.maps.images import ImageSource
+from peridot.maps.manifest import PNG, RUNS
 from peridot.maps.teacher_features import FeatureManifest, read_feature_manifest
 from peridot.registry import DATASETS, TRANSFORMS
 from peridot.structures import ImageViews
@@ -82,11 +83,12 @@ def source(folder: Path) -> tuple[Path, Callable]:
     return path, read
 
 
-def map_image(dtype: type) -> Callable:
+def map_file(dtype: type, form: str) -> Callable:
     def make(folder: Path) -> tuple[Path, Callable]:
-        write_manifest(folder, Manifest(kind='superpixels', num_ids=256))
-        write_map(folder / 'a.png', np.arange(24 * 32).reshape(24, 32) % 256, dtype)
-        return folder / 'a.png', lambda: MapFolder(folder).read('a.jpg', (24, 32))
+        write_manifest(folder, Manifest(kind='superpixels', num_ids=256, layout=f'{{relative_stem}}{form}'))
+        path = folder / f'a{form}'
+        write_map(path, np.arange(24 * 32).reshape(24, 32) // 3 % 256, dtype)
+        return path, lambda: MapFolder(folder).read('a.jpg', (24, 32))
 
     return make
 
@@ -196,8 +198,9 @@ KINDS = dict(
     jpeg=picture('jpg'),
     png=picture('png'),
     source=source,
-    labels_map=map_image(np.uint8),
-    superpixels=map_image(np.uint16),
+    labels_map=map_file(np.uint8, PNG),
+    superpixels=map_file(np.uint16, PNG),
+    runs=map_file(np.uint8, RUNS),
     manifest=manifest,
     features=features,
     features_manifest=features_manifest,

@@ -43,8 +43,7 @@ ELSEWHERE = {
     'test_labels/test_make_features.py': 'maps.teacher_features models.teachers.stored_teacher',
     'test_labels/test_mmseg_labels.py': 'optional labels.networks',
     'test_labels/test_quality.py': 'labels.quality_report',
-    'test_labels/test_runner.py': 'labels.distributed labels.generator labels.job labels.parallel labels.training_maps '
-    'maps.images',
+    'test_labels/test_runner.py': 'labels.generator labels.job labels.parallel labels.training_maps maps.images',
     'test_maps/test_folder.py': 'maps.base maps.manifest maps.tools',
     'test_models/test_objectives.py': 'models.batch models.objectives.contrast '
     'models.objectives.point_pixel_infonce models.objectives.superpixel_infonce models.objectives.vmf_consistency '

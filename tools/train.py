@@ -24,6 +24,13 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument(
         '--auto-scale-lr', action='store_true', help='scale the learning rate with the total batch size'
     )
+    parser.add_argument(
+        '--checkpoint-minutes',
+        type=float,
+        default=30,
+        metavar='N',
+        help='save a checkpoint after N minutes without one, also within an epoch (default: 30)',
+    )
     return parser.parse_args()
 
 
@@ -35,8 +42,9 @@ def main() -> None:
     import torch
     from mmengine.runner import Runner
     from peridot.compat import log_report
-    from peridot.hooks import ResumeHook
-    from peridot.preflight import preflight, report_warnings
+    from peridot.devices import memory_of_training
+    from peridot.hooks import InterruptionHook, ResumeHook
+    from peridot.preflight import precision_warnings, preflight, report_warnings
 
     if args.amp:
         config.optim_wrapper.type = 'AmpOptimWrapper'
@@ -55,11 +63,16 @@ def main() -> None:
         # statistics over all processes, as published; the CPU has no synchronized batch normalization
         config.setdefault('sync_bn', 'torch')
     warnings = preflight(config, everything=args.check == 'all')
+    if config.train_cfg.get('by_epoch'):
+        config.train_cfg = {'type': 'peridot.TrainLoop', **config.train_cfg}
+        del config.train_cfg['by_epoch']
     runner = Runner.from_cfg(config)
     runner.register_hook(ResumeHook())
+    runner.register_hook(InterruptionHook(args.checkpoint_minutes))
     log_report()
-    report_warnings(warnings)
-    runner.train()
+    report_warnings([*warnings, *precision_warnings(config, runner.model)])
+    with memory_of_training(config):
+        runner.train()
 
 
 if __name__ == '__main__':

@@ -4,6 +4,7 @@
 import argparse
 import re
 from collections.abc import Iterator
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +18,7 @@ from peridot.visualization.boxes import PREDICTED, TRUE, Boxes, detection_figure
 from peridot.visualization.figures import Cloud, TopView, feature_figure, save_figure, segmentation_figure
 from peridot.visualization.scenes import Scenes, load_network, point_features, predict, true_labels
 from peridot.visualization.similarity import Scan, correlation_figure, text_figure
-from peridot.visualization.tsne import balanced_rows, class_map, embed
+from peridot.visualization.tsne import BalancedSample, class_map, embed
 from torch import nn
 
 Figures = Iterator[tuple[str, np.ndarray]]
@@ -126,7 +127,8 @@ def detection_figures(model: nn.Module, scenes: Scenes, args: argparse.Namespace
 
 def feature_figures(model: nn.Module, scenes: Scenes, args: argparse.Namespace) -> Figures:
     """Principal components, similarity to a point, and one t-SNE of the points of all samples."""
-    kept = []
+    meta = scenes.dataset.metainfo
+    drawn = BalancedSample(len(meta.get('classes', ())), args.per_class)
     for name, sample, row in scenes:
         cloud, features = cloud_of(sample, row, scenes), point_features(model, sample)
         yield f'features_{name}_pca', feature_figure(features, cloud)
@@ -134,13 +136,9 @@ def feature_figures(model: nn.Module, scenes: Scenes, args: argparse.Namespace) 
             yield f'features_{name}_similarity', feature_figure(features, cloud, cloud.nearest(*args.point))
         labels = true_labels(sample)
         if labels is not None:
-            rows = balanced_rows(labels, len(scenes.dataset.metainfo['classes']), args.per_class)
-            kept.append((features[rows].numpy(), labels[rows]))
-    if kept:
-        meta = scenes.dataset.metainfo
-        features, labels = (np.concatenate(parts) for parts in zip(*kept))
-        rows = balanced_rows(labels, len(meta['classes']), args.per_class)
-        yield 'features_tsne', class_map(embed(features[rows]), labels[rows], meta['classes'], meta['palette'])
+            drawn.add(features.numpy(), labels)
+    if len(drawn.labels):
+        yield 'features_tsne', class_map(embed(drawn.features), drawn.labels, meta['classes'], meta['palette'])
     else:
         print('no t-SNE: the samples have no point labels')
 
@@ -173,13 +171,17 @@ def correlation_figures(model: nn.Module, scenes: Scenes, args: argparse.Namespa
         path, _, data_root = other.partition('=')
         config = load_config(argparse.Namespace(config=path, data_root=data_root, cfg_options=None))
         sources.append(Scenes(config, args.samples))
-    scans = []
-    for source in sources:
-        for name, sample, row in source:
-            features = point_features(model, sample, args.head)
-            title = f'{source.dataset.metainfo.get("dataset", "")} {name}'.strip()
-            scans.append(Scan(title, cloud_of(sample, row, source), features))
-    yield 'correlation', correlation_figure(scans, scans[0].cloud.nearest(*args.point))
+    scans = (
+        Scan(
+            f'{source.dataset.metainfo.get("dataset", "")} {name}'.strip(),
+            cloud_of(sample, row, source),
+            point_features(model, sample, args.head),
+        )
+        for source in sources
+        for name, sample, row in source
+    )
+    first = next(scans)
+    yield 'correlation', correlation_figure(chain([first], scans), first.cloud.nearest(*args.point))
 
 
 def write_figures(config: Config, args: argparse.Namespace) -> None:

@@ -5,6 +5,7 @@ import errno
 import os
 import re
 import shlex
+import signal
 import sys
 import traceback
 from collections.abc import Callable, Iterator
@@ -18,7 +19,8 @@ from mmengine.config import Config, ConfigDict
 from torch.utils.data import DataLoader
 
 from peridot.catalog import create_command, dataset_of
-from peridot.errors import ConfigError, DataError, PeridotError
+from peridot.devices import check_own_gpu, device_line
+from peridot.errors import ConfigError, DataError, PeridotError, Preempted
 from peridot.files import exists, is_remote, join, usable_cores
 from peridot.optional import install_command
 from peridot.options import KeyValues, override, parse_value
@@ -44,6 +46,11 @@ def run(main: Callable[[], None]) -> None:
         if line is None:
             raise
         sys.exit(f'error: {line}')
+    except Preempted as end:
+        print(end, file=sys.stderr)
+        _leave_process_group()
+        # as a process that the signal ended
+        sys.exit(128 + signal.SIGTERM)
     except KeyboardInterrupt:
         sys.exit('interrupted; the same command (for tools/train.py with --resume) continues where it stopped')
 
@@ -52,6 +59,8 @@ def line_of(error: Exception) -> str | None:
     """The line that tells a user what to fix; None for errors that are defects of the program."""
     if isinstance(error, PeridotError):
         return last_line(error)
+    if (line := device_line(error)) is not None:
+        return line
     if isinstance(error, FileNotFoundError):
         path = error.filename or last_line(error)
         return f'{path}: no such file: restore it, or check --data-root and the paths of the config'
@@ -273,10 +282,11 @@ def load_runner_config(args: argparse.Namespace, training: bool = True) -> Confi
         training: A training run; otherwise a test.
 
     Raises:
-        ConfigError: See `load_config`.
+        ConfigError: See `load_config`; or a launcher started more processes on this machine than it has GPUs.
         DataError: See `check_paths`.
     """
     os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
+    check_own_gpu(args.launcher)
     config = load_config(args, partial(check_paths, training=training))
     config.launcher = args.launcher
     if args.launcher != 'none' and not torch.cuda.is_available():

@@ -15,3 +15,7 @@ class CheckpointError(PeridotError):
 
 class ConfigError(PeridotError):
     """A setting contradicts another setting or the data."""
+
+
+class Preempted(BaseException):
+    """A queue ended the run after its state was saved: no error, and nothing that handlers of errors may swallow."""

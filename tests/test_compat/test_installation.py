@@ -1,7 +1,9 @@
 import importlib.metadata
+from types import SimpleNamespace
 
 import pytest
-from peridot.compat import installation
+import torch
+from peridot.compat import installation, post_import
 from peridot.errors import PeridotError
 
 
@@ -46,3 +48,29 @@ def test_import_peridot_ends_in_one_line(tmp_path, python):
     assert done.returncode != 0
     last = done.stderr.strip().splitlines()[-1]
     assert last.startswith('peridot.errors.PeridotError: mmcv 2.2.0 does not fit, mmcv>=2.0.0rc4,<2.2.0')
+
+
+def test_a_spconv_that_cannot_be_imported_is_one_line(monkeypatch):
+    """mmdet3d itself would go on without a word."""
+
+    def refuse(name):
+        raise ImportError('libcudart.so.12: cannot open shared object file: No such file or directory\nmore')
+
+    assert ('mmdet3d.models.layers.spconv', installation.check_spconv) in post_import._arranged
+    monkeypatch.setattr(installation.importlib, 'import_module', refuse)
+    # a login node
+    installation.check_spconv(SimpleNamespace(IS_SPCONV2_AVAILABLE=False))
+    monkeypatch.setattr(torch.cuda, 'is_available', lambda: True)
+    with pytest.raises(PeridotError) as error:
+        installation.check_spconv(SimpleNamespace(IS_SPCONV2_AVAILABLE=False))
+    assert str(error.value) == (
+        'spconv cannot be imported (libcudart.so.12: cannot open shared object file: No such file or directory): '
+        'install a wheel for the CUDA of this machine, such as spconv-cu120, or: pip uninstall spconv and pip install '
+        'spconv-triton'
+    )
+
+
+def test_spconv_may_be_absent_or_in_use(monkeypatch):
+    installation.check_spconv(SimpleNamespace(IS_SPCONV2_AVAILABLE=True))
+    monkeypatch.setattr(installation, 'find_spec', lambda name: None)
+    installation.check_spconv(SimpleNamespace(IS_SPCONV2_AVAILABLE=False))

@@ -3,7 +3,9 @@ import pytest
 import torch
 from mmdet3d.structures import Det3DDataSample
 from peridot.errors import ConfigError, DataError
+from peridot.labels.convert_maps import convert_maps
 from peridot.maps import write_map
+from peridot.maps.manifest import RUNS
 from peridot.models.pretrainer import _data_counts
 from peridot.structures import NO_LABEL
 from PIL import Image
@@ -47,6 +49,16 @@ def test_point_file_absent_or_not_finite(tiny):
     assert 'not finite in 1 of 600 points' in message and "set nonfinite='drop' of LoadPoints" in message
     path.unlink()
     assert '0.bin cannot be read' in error_of(tiny.build(LOAD))
+
+
+def test_points_that_are_finite_but_not_their_sum_are_read(tiny):
+    cloud = tiny.cloud(0)
+    cloud[3:6, 0] = 3e38
+    cloud.tofile(tiny.root / 'samples/LIDAR_TOP/0.bin')
+    np.testing.assert_array_equal(tiny.build(LOAD[:1])[0]['points'].tensor.numpy(), cloud[:, :4])
+    cloud[4:6, 0] = np.inf, -np.inf
+    cloud.tofile(tiny.root / 'samples/LIDAR_TOP/0.bin')
+    assert 'not finite in 2 of 600 points' in error_of(tiny.build(LOAD[:1]))
 
 
 @pytest.fixture
@@ -211,6 +223,42 @@ def test_bad_label_map(tiny, size, value, part):
     write_map(path, np.full(size, value, np.uint8))
     message = error_of(tiny.build(LABELS))
     assert 'CAM_BACK/0.png' in message and part in message
+
+
+@pytest.mark.parametrize('name', ['labels', 'superpixels'])
+@pytest.mark.parametrize('array', [np.zeros((45, 80)), np.full((90, 160), 9500), b'half'])
+def test_bad_map_of_runs(tiny, name, array):
+    convert_maps(tiny.root / name, RUNS)
+    path = tiny.root / f'{name}/samples/CAM_BACK/0.runs'
+    if isinstance(array, bytes):
+        path.write_bytes(array)
+    else:
+        write_map(path, array, np.uint16)
+    message = error_of(tiny.build([*LABELS, dict(type='peridot.LoadViewMaps')]))
+    reason = {45: '45x80', 90: '9500'}.get(len(array), 'cannot be decoded (not a map of runs)')
+    assert 'CAM_BACK/0.runs' in message and reason in message
+
+
+@pytest.mark.parametrize('resize', ['RandomResizedCropViews', 'ResizeViews'])
+def test_a_sample_is_the_same_with_either_form_of_its_maps(tiny, resize):
+    steps = [dict(type=f'peridot.{resize}', size=(40, 60)), dict(type='peridot.RandomFlipViews')]
+    views = dict(type='peridot.LoadViewMaps', names=['superpixels', 'labels'])
+
+    def inputs() -> dict:
+        dataset = tiny.build([*LABELS, views, *steps, dict(type='peridot.PackPaired')])
+        np.random.seed(0)
+        return dataset[1]['inputs']
+
+    images = inputs()
+    for name in ('labels', 'superpixels'):
+        convert_maps(tiny.root / name, RUNS)
+        assert not list((tiny.root / name).rglob('*.png'))
+    runs = inputs()
+    assert (runs['pairs'].label >= 0).any() and (runs['maps']['superpixels'] == -1).any()
+    assert torch.equal(runs['pairs'].label, images['pairs'].label)
+    assert torch.equal(runs['pairs'].position, images['pairs'].position)
+    assert torch.equal(runs['images'], images['images'])
+    assert all(torch.equal(runs['maps'][name], images['maps'][name]) for name in ('superpixels', 'labels'))
 
 
 def test_view_maps_mark_pixels_without_id(tiny):

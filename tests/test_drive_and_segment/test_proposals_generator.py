@@ -73,9 +73,8 @@ def test_workers_and_resumption_change_nothing(demo_root, sweeps, tmp_path):
 def test_processes_share_the_sweeps(demo_root, sweeps, tmp_path, monkeypatch):
     job = job_for(sweeps, demo_root, tmp_path / 'maps')
     monkeypatch.setattr('peridot.labels.runner.dist.get_dist_info', lambda: (1, 2))
-    # one of two processes: the manifest's hash fails for want of the other's maps
-    with pytest.raises(FileNotFoundError):
-        make_maps(generator(sweeps), job)
+    # one of two processes
+    make_maps(generator(sweeps), job)
     made = [job.map_path(source).is_file() for source in job.images]
     assert made == 6 * [False] + 6 * [True] + 6 * [False]
 

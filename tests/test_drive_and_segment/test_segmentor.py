@@ -11,6 +11,7 @@ from mmengine.registry import MODELS, DefaultScope
 from oracles import pool_regions
 from peridot.errors import CheckpointError, ConfigError
 from peridot.hooks import EMATeacherHook
+from peridot.models.functional import distributed
 
 pytest.importorskip('mmseg', reason='mmsegmentation is optional')
 from peridot.drive_and_segment.segmentor import segmentor as module
@@ -171,8 +172,9 @@ def test_two_processes_with_one_image_are_one_with_two(loss_of, monkeypatch):
         return pixels if own.ndim else (pixels * pixels.clamp(min=1) ** -(0.0 if loss_of == 'soft' else loss_of)).sum()
 
     together = loss(slice(2))
-    monkeypatch.setattr(module, 'get_world_size', lambda: 2)
-    monkeypatch.setattr(module, 'reduce_sum', reduced)
+    monkeypatch.setattr(distributed, 'get_world_size', lambda: 2)
+    for where in (module, distributed):
+        monkeypatch.setattr(where, 'reduce_sum', reduced)
     # processes average their gradients
     torch.testing.assert_close((loss(slice(0, 1)) + loss(slice(1, 2))) / 2, together)
 

@@ -127,8 +127,10 @@ def test_teacher_labels_agree_within_regions(teacher, root, tmp_path, run_tool):
     run_tool(*command, *arguments, f'checkpoint={checkpoint}')
     labels = MapFolder(tmp_path / 'labels', root, 'labels', 'segment-teacher')
     assert labels.is_finished and labels.num_classes == 31 and labels.manifest.classes[:2] == ['ground', 'cluster_01']
-    for path in sorted(labels.folder.rglob('*.png')):
-        key = path.relative_to(labels.folder)
+    made = sorted(labels.folder.rglob('*.runs'))
+    assert len(made) == IMAGES
+    for path in made:
+        key = path.relative_to(labels.folder).with_suffix('.png')
         found = labels.read_file(path)
         proposals, superpixels = (
             MapFolder(folder, root).read_file(root / folder / key)
@@ -140,9 +142,10 @@ def test_teacher_labels_agree_within_regions(teacher, root, tmp_path, run_tool):
     # pseudo-labels that are kept, and the teacher's classes elsewhere
     kept = ['--out', tmp_path / 'kept', *arguments[2:-1], f'checkpoint={checkpoint}']
     run_tool(*command, *kept)
-    for path in sorted((tmp_path / 'kept').rglob('*.png')):
-        key = path.relative_to(tmp_path / 'kept')
-        clusters, found = (MapFolder(f, root).read_file(f / key) for f in (root / PSEUDO_LABELS, labels.folder))
+    for path in made:
+        key = path.relative_to(labels.folder)
+        clusters = MapFolder(PSEUDO_LABELS, root).read_file(root / PSEUDO_LABELS / key.with_suffix('.png'))
+        found, path = labels.read_file(path), tmp_path / 'kept' / key
         assert (clusters != 255).any() and (clusters == 255).any()
         assert np.array_equal(labels.read_file(path), np.where(clusters == 255, found, clusters))
     # other settings do not continue in the folder

@@ -224,6 +224,9 @@ def test_loop_reports_both_ways(demo_root, tmp_path, images):
     assert float(loop.mean_seed.norm()) == pytest.approx(1) and [
         len(b['data_samples']) for b in loop.fit_dataloader
     ] == [1]
+    # 2 images of the sample with 3 x 5 patches: the memory does not follow from the number of evaluated scans
+    with torch.no_grad():
+        assert [part.shape for part in loop._collect()] == [(2 * 15, 64), (2 * 15,), (2, 64)]
     picture = np.asarray(Image.open(tmp_path / 'pictures' / 'discovery_epoch_0.png'))
     assert picture.shape[1] == 3 * 600
     # what the loop sees of a scan, once more by hand

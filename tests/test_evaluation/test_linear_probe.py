@@ -1,13 +1,18 @@
+import resource
+from functools import partial
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 import torch
 from mmengine.dataset import BaseDataset
-from peridot.evaluation import fit_linear_probe
+from peridot.evaluation import LinearProbeLoop, fit_linear_probe, linear_probe
 from peridot.evaluation.linear_probe import balanced_rows, build_fit_dataloader
 from peridot.registry import DATASETS
 from peridot.structures import Pairs
 from peridot.visualization.colors import pca_colors, similarity_colors
 from peridot.visualization.figures import TopView, draw_from_above, draw_on_images, tile
+from processes import in_processes
 
 
 def blobs(seed: int, n: int = 3000, spread: float = 0.3):
@@ -26,6 +31,58 @@ def test_probe_separates_blobs_and_repeats():
     assert (first(held_out).argmax(1) == truth).float().mean() > 0.96
     assert torch.equal(first(held_out), second(held_out))
     assert not any(p.requires_grad for p in first.parameters())
+
+
+def test_features_of_many_chunks_are_standardized_and_fitted_as_one(monkeypatch):
+    features, labels = blobs(0)
+    shuffled = torch.randperm(len(labels), generator=torch.Generator().manual_seed(1))
+    features, labels = features[shuffled].half(), labels[shuffled]
+    std, mean = linear_probe.std_mean(features, 'cpu')
+    expected = torch.std_mean(features.double(), dim=0)
+    assert torch.allclose(std.double(), expected[0], rtol=1e-6) and torch.allclose(
+        mean.double(), expected[1], rtol=1e-6
+    )
+    whole = fit_linear_probe(features, labels, 3)
+    monkeypatch.setattr(linear_probe, 'CHUNK_BYTES', 8 * 700)
+    assert linear_probe.chunk_bounds(features) == [(0, 700), (700, 1400), (1400, 2100), (2100, 2800), (2800, 3000)]
+    for settings in ({}, dict(balanced=True)):
+        probe = fit_linear_probe(features, labels, 3, **settings)
+        held_out, truth = blobs(1)
+        assert (probe(held_out).argmax(1) == truth).float().mean() > 0.96
+        assert (probe(held_out).argmax(1) == whole(held_out).argmax(1)).float().mean() > 0.99
+
+
+def test_rows_of_scans_are_stacked_in_the_given_order():
+    scans = [(dict(a=torch.full((n, 2), float(n)), b=torch.zeros(n, 1)), torch.zeros(n)) for n in (3, 1, 2)]
+    rows = linear_probe.stacked(scans, 'a', torch.tensor([5, 0, 2, 1, 4, 3]))
+    assert rows[:, 0].tolist() == [3.0, 1.0, 3.0, 2.0, 2.0, 3.0]
+    assert [list(features) for features, _ in scans] == [['b']] * 3
+
+
+def memory_of_a_fit(_: int) -> tuple[float, float]:
+    """Peak memory in MB above that at the start, and that of the features."""
+
+    def peak() -> float:
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+
+    loop = SimpleNamespace(num_classes=4, beside=['mlp'], _device=lambda: torch.device('cpu'))
+    labels = torch.randint(4, (4096,))
+    before = peak()
+    scans = [(dict(features=torch.randn(4096, 256).half()), labels) for _ in range(50)]
+    LinearProbeLoop._fit(loop, scans)
+    return peak() - before, 50 * 4096 * 256 * 2 / 2**20
+
+
+def test_features_are_in_memory_once(monkeypatch, tmp_path):
+    monkeypatch.setattr(linear_probe, 'CHUNK_BYTES', 1 << 24)
+    monkeypatch.setattr(linear_probe, 'fit_linear_probe', partial(fit_linear_probe, epochs=1))
+    ((peak, features),) = in_processes(memory_of_a_fit, 1, tmp_path)
+    # those of the scans, and these; in float32, and with a copy more, they would take 600 MB
+    assert features == 100 and peak < 400, peak
+
+
+def test_numbers_beyond_half_precision_stay_numbers():
+    assert linear_probe._half(torch.tensor([1e6, -1e30, 2.0])).tolist() == [65504.0, -65504.0, 2.0]
 
 
 def test_probe_learns_nothing_from_noise():

@@ -11,7 +11,10 @@ from peridot.gpu_check.checks import Row
 from peridot.gpu_check.table import text_of
 
 
-@pytest.mark.parametrize('end, message', [('crash', "died of SIGSEGV, after 'fine'"), ('hang', 'did not end within')])
+@pytest.mark.parametrize(
+    'end, message',
+    [('crash', "died of SIGSEGV, after 'fine'"), pytest.param('hang', 'did not end within', marks=pytest.mark.slow)],
+)
 def test_a_part_that_crashes_or_hangs_takes_nothing_with_it(end, message, small, monkeypatch):
     monkeypatch.setenv('PART_ENDS_WITH', end)
     monkeypatch.setattr(sys, 'path', [str(Path(__file__).parent), *sys.path])

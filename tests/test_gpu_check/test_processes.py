@@ -33,6 +33,7 @@ def test_a_process_that_goes_its_own_way_is_refused(two, monkeypatch):
         processes.compare_processes('infonce', two)
 
 
+@pytest.mark.slow
 def test_a_whole_model_trains_in_ddp(small):
     assert processes.train_whole('scalr_wi48x256_nus', 'gloo', small)['loss'] > 0
 

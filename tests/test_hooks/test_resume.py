@@ -1,92 +1,18 @@
 """Resumed runs have the learning rates of undisturbed ones, whatever changed in between."""
 
-import json
-import os
 import shutil
+from functools import partial
 from pathlib import Path
 
 import pytest
 import torch
-import torch.distributed as dist
 from mmengine.evaluator import BaseMetric, Evaluator
 from mmengine.logging import MessageHub
-from mmengine.model import BaseModel
 from mmengine.runner import Runner
 from peridot.errors import CheckpointError, ConfigError, PeridotError
-from peridot.hooks import ResumeHook
 from peridot.work_dirs import last_checkpoint
-from torch import nn
-from torch.utils.data import Dataset
-
-SAMPLES = 12
-EPOCHS = 6
-
-
-class Numbers(Dataset):
-    metainfo = {}
-
-    def __len__(self) -> int:
-        return SAMPLES
-
-    def __getitem__(self, index: int) -> dict:
-        return dict(x=torch.full((2,), index / SAMPLES))
-
-
-class Net(BaseModel):
-    """Counts its steps as the pre-trainer does."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.layer = nn.Linear(2, 1)
-        self.register_buffer('iteration', torch.zeros((), dtype=torch.int64))
-
-    def forward(self, x, mode='loss'):
-        if mode == 'predict':
-            return list(x)
-        self.iteration += 1
-        return dict(loss=self.layer(x).square().mean())
-
-    def rescale_steps(self, ratio: float) -> None:
-        self.iteration.fill_(round(int(self.iteration) * ratio))
-
-
-def train(folder: Path, schedule, batch: int, epochs: int = EPOCHS, resume=None, **settings) -> Runner:
-    """A run on 12 samples; its learning rates are logged after every iteration."""
-    optimizer = settings.pop('optimizer', dict(type='SGD', lr=0.1, momentum=0.9))
-    config = dict(
-        model=Net(),
-        work_dir=str(folder),
-        train_dataloader=dict(
-            batch_size=batch,
-            num_workers=0,
-            dataset=Numbers(),
-            sampler=dict(type='DefaultSampler', shuffle=True),
-            collate_fn=dict(type='default_collate'),
-        ),
-        train_cfg=dict(by_epoch=True, max_epochs=epochs),
-        optim_wrapper=dict(optimizer=optimizer),
-        param_scheduler=schedule,
-        default_hooks=dict(
-            logger=dict(type='LoggerHook', interval=1), checkpoint=dict(type='CheckpointHook', interval=1)
-        ),
-        experiment_name=f'{folder}_{batch}_{epochs}'.replace('/', '_'),
-        randomness=dict(seed=0),
-        resume=resume is not None,
-        load_from=str(resume) if resume else None,
-    )
-    config = {**config, **settings}
-    runner = Runner(**config)
-    # as from_cfg has it
-    runner.cfg = type(runner.cfg)(dict(param_scheduler=schedule))
-    runner.register_hook(ResumeHook())
-    runner.train()
-    return runner
-
-
-def logged(folder: Path, name: str = 'lr') -> dict[int, float]:
-    """Values by step; a later run overwrites the steps it repeated."""
-    rows = [json.loads(line) for log in sorted(folder.glob('*/vis_data/scalars.json')) for line in log.open()]
-    return {row['step']: row[name] for row in rows if name in row}
+from processes import in_processes
+from tiny_runs import EPOCHS, SAMPLES, Net, Numbers, logged, train
 
 
 def resumed(folder: Path, schedule, before: int, after: int, epochs: int = 2, **settings) -> tuple[dict, Runner]:
@@ -136,24 +62,19 @@ def test_another_batch_size_keeps_the_schedule_in_epochs(schedule, before, after
     assert momentum == (pytest.approx(0.5, abs=0.05) if schedule is CYCLE else 0.9)
 
 
-def run_process(rank: int, port: int, folder: str) -> None:
-    dist.init_process_group('gloo', init_method=f'tcp://127.0.0.1:{port}', rank=rank, world_size=2)
-    torch.set_num_threads(1)
-    runner = train(Path(folder) / 'two', [OURS], 3, resume=Path(folder) / 'one' / 'epoch_2.pth')
-    torch.save((runner.iter, runner.optim_wrapper.param_groups[0]['lr']), f'{folder}/{rank}.pt')
-    dist.barrier()
-    # tearing down gloo can hang in the destructors; everything is saved
-    os._exit(0)
+def run_process(rank: int, folder: Path) -> tuple:
+    runner = train(folder / 'two', [OURS], 3, resume=folder / 'one' / 'epoch_2.pth')
+    return runner.iter, runner.optim_wrapper.param_groups[0]['lr']
 
 
-def test_two_processes_continue_what_one_began(tmp_path, free_port):
+def test_two_processes_continue_what_one_began(tmp_path):
     train(tmp_path / 'one', [OURS], 2, 2)
-    torch.multiprocessing.spawn(run_process, (free_port, str(tmp_path)), nprocs=2)
+    found = in_processes(partial(run_process, folder=tmp_path), 2, tmp_path)
     whole = train(tmp_path / 'whole', [OURS], 6)
     expected = logged(tmp_path / 'whole')
     assert logged(tmp_path / 'two') == {step: rate for step, rate in expected.items() if step > 4}
     last = (whole.iter, whole.optim_wrapper.param_groups[0]['lr'])
-    assert [torch.load(tmp_path / f'{rank}.pt') for rank in range(2)] == [last, last]
+    assert found == [last, last]
 
 
 def test_both_numbers_are_named(tmp_path):

@@ -1,12 +1,11 @@
 """Half precision on the CPU: mmengine's AmpOptimWrapper with torch's own scaler, and samples that overflow."""
 
 import json
-import os
+from functools import partial
 from pathlib import Path
 
 import pytest
 import torch
-import torch.distributed as dist
 from mmdet3d.structures import Det3DDataSample
 from mmengine.dataset import pseudo_collate
 from mmengine.model import MMDistributedDataParallel
@@ -18,6 +17,7 @@ from peridot.models.objectives.objective import Objective
 from peridot.models.students import VoxelFeatures
 from peridot.registry import MODELS
 from peridot.structures import Frames, Pairs
+from processes import in_processes
 from torch import nn
 from torch.utils.data import Dataset
 
@@ -215,23 +215,17 @@ def test_without_a_scaler_the_first_ends_the_run(tmp_path):
     assert 'skipped_steps' not in log_of(tmp_path / 'plain')[0][0]
 
 
-def run_process(rank: int, port: int, folder: str) -> None:
-    dist.init_process_group('gloo', init_method=f'tcp://127.0.0.1:{port}', rank=rank, world_size=2)
-    torch.set_num_threads(1)
+def run_process(rank: int, folder: Path) -> tuple:
     Runner.wrap_model = lambda self, config, model: MMDistributedDataParallel(model, broadcast_buffers=False)
     # the processes share the samples in turn: only the second one overflows
-    runner = train(Path(folder) / 'two', (3,))
+    runner = train(folder / 'two', (3,))
     skipped = next(hook.skipped for hook in runner.hooks if hasattr(hook, 'skipped'))
     scale = runner.optim_wrapper.loss_scaler.get_scale()
-    torch.save((runner.model.module.state_dict(), skipped, scale), f'{folder}/{rank}.pt')
-    dist.barrier()
-    # tearing down DDP and gloo can hang in the destructors; everything is saved
-    os._exit(0)
+    return runner.model.module.state_dict(), skipped, scale
 
 
-def test_processes_decide_alike(tmp_path, free_port):
-    torch.multiprocessing.spawn(run_process, (free_port, str(tmp_path)), nprocs=2)
-    (first, *one), (second, *two) = (torch.load(tmp_path / f'{rank}.pt') for rank in range(2))
+def test_processes_decide_alike(tmp_path):
+    (first, *one), (second, *two) = in_processes(partial(run_process, folder=tmp_path), 2, tmp_path)
     assert one == two == [1, 2048.0]
     assert finite(first) and finite(second)
     for name, value in first.items():

@@ -1,5 +1,7 @@
 """A teacher's maps on disk: made by the tool, read in place of images, the same loss."""
 
+import errno
+import fcntl
 import io
 import runpy
 import shutil
@@ -133,6 +135,17 @@ def test_same_loss_as_with_the_live_teacher(demo_root, made, weights):
     torch.testing.assert_close(stored, live, rtol=2e-4, atol=0)
 
 
+def test_maps_are_made_in_full_precision_and_serve_all(demo_root, made, weights):
+    config = make_config(demo_root, made, weights, dtype='bfloat16', compile=True)
+    teacher, _ = make_features.build_teacher(config)
+    assert teacher.dtype is None
+    assert len(dataset_of(config)) == SAMPLES
+    live, stored = (
+        loss_of(make_config(demo_root, made, weights, live=live, dtype='bfloat16')) for live in (True, False)
+    )
+    torch.testing.assert_close(stored, live, rtol=2e-2, atol=0)
+
+
 def test_manifest_says_what_was_run(demo_root, made, weights):
     config = make_config(demo_root, made, weights)
     manifest = read_feature_manifest(made)
@@ -175,6 +188,18 @@ def test_two_processes_share_the_images(demo_root, weights, tmp_path, monkeypatc
         monkeypatch.setattr(make_features.dist, 'get_dist_info', lambda rank=rank: (rank, 2))
         make_teacher_features(config, tmp_path)
         assert len(list((tmp_path / 'maps').rglob('*.npy'))) == 3 * (rank + 1)
+
+
+def test_a_second_run_on_the_same_folder_is_refused(demo_root, weights, tmp_path, monkeypatch):
+    config = make_config(demo_root, tmp_path / 'maps', weights)
+
+    def refuse(*_):
+        raise BlockingIOError(errno.EAGAIN, 'Resource temporarily unavailable')
+
+    monkeypatch.setattr(fcntl, 'lockf', refuse)
+    with pytest.raises(DataError, match='maps is being made by another run'):
+        make_teacher_features(config, tmp_path)
+    assert [path.name for path in (tmp_path / 'maps').iterdir()] == ['.lock']
 
 
 def test_other_settings_are_refused(demo_root, maps, weights, tmp_path):

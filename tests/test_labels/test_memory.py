@@ -6,9 +6,10 @@ import cv2
 import numpy as np
 import pytest
 import torch
+from peridot.devices import is_out_of_memory
 from peridot.errors import DataError
 from peridot.labels import SamGenerator, SlicGenerator, make_maps
-from peridot.labels.memory import is_out_of_memory, memory_errors
+from peridot.labels.memory import memory_errors
 from peridot.labels.weak_labels import KMeansGenerator
 
 HUGE = 10**15

@@ -9,7 +9,7 @@ from peridot.errors import ConfigError, DataError
 from peridot.evaluation.matched_miou import majority_matching, match_clusters, matched_iou
 from peridot.labels import MapJob, OracleGenerator, make_maps
 from peridot.labels.quality import compare_maps, region_counts
-from peridot.maps import Manifest, images_of, write_manifest, write_map
+from peridot.maps import Manifest, MapFolder, images_of, write_manifest, write_map
 from peridot.registry import DATASETS
 from PIL import Image
 
@@ -79,9 +79,9 @@ def triples(demo_root, folders) -> dict[str, list[tuple[int, int, int]]]:
         sample = dataset[index]
         pairs = sample['pairs']
         maps = {
-            (name, view): np.array(Image.open(Path(folder) / f'samples/{camera}/{Path(path).stem}.png'))
-            for name, folder in folders.items()
-            for view, (camera, path) in enumerate(zip(sample['cameras'], sample['img_paths']))
+            (name, view): maps.read_file(maps.path_for(path))
+            for name, maps in ((name, MapFolder(folder, demo_root)) for name, folder in folders.items())
+            for view, path in enumerate(sample['img_paths'])
         }
         for point, view, (row, column) in zip(*(pairs[k].tolist() for k in ('point', 'camera', 'position'))):
             true = int(sample['pts_semantic_mask'][point])

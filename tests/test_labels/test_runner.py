@@ -115,10 +115,10 @@ def test_an_interrupted_overwrite_trusts_no_old_map(street, monkeypatch):
     removed = []
 
     def stop_after_three(path, missing_ok=False):
-        removed.append(path)
+        removed.extend([path] if path.exists() else [])
         if len(removed) == 4:
             raise KeyboardInterrupt
-        os.unlink(path)
+        os.unlink(path) if path.exists() else None
 
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
         patch.setattr(Path, 'unlink', stop_after_three)
@@ -157,7 +157,7 @@ def test_a_generator_that_breaks_its_promise_writes_nothing(street):
     job = job_for(street)
     with pytest.raises(DataError, match='holds value 150, the manifest declares 150 superpixel ids'):
         make_maps(TooManyIds(), job)
-    assert not list(job.out.rglob('*.png'))
+    assert [path.name for path in job.out.rglob('*')] == ['manifest.json']
 
 
 def test_run_parallel_keeps_the_order():
@@ -204,6 +204,7 @@ def test_unknown_generator_or_option(kind):
         build_generator('superpixels', 'sam', {}, config)
 
 
+@pytest.mark.slow
 def test_two_processes_make_what_one_makes(street):
     command = [*TOOL, str(street / 'config.py'), '--out', 'pair', '--options', 'n_segments=20', '--preview', '2']
     with socket.socket() as free:
@@ -239,16 +240,16 @@ def test_tool_killed_in_the_middle_continues(street):
     slow['PYTHONPATH'] = os.pathsep.join([str(street / 'slow'), slow['PYTHONPATH']])
     (street / 'slow').mkdir()
     (street / 'slow' / 'sitecustomize.py').write_text(
-        'import time\nfrom PIL import Image\nsave = Image.Image.save\n'
-        'def slow(self, path, **options):\n'
-        "    path.write_bytes(b'half'); time.sleep(0.4); save(self, path, **options)\n"
-        'Image.Image.save = slow\n'
+        'import time\nfrom pathlib import Path\nwrite = Path.write_bytes\n'
+        'def slow(self, data):\n'
+        "    write(self, b'half'); time.sleep(0.4); write(self, data)\n"
+        'Path.write_bytes = slow\n'
     )
     process = subprocess.Popen(command, env=slow, start_new_session=True, stderr=subprocess.PIPE, cwd=REPO)
     out = street / 'superpixels/slic'
     limit = time.monotonic() + 60
     while process.poll() is None and time.monotonic() < limit:
-        if len(list(out.rglob('[!.]*.png'))) >= 2 and list(out.rglob('.*.part')):
+        if len(list(out.rglob('[!.]*.runs'))) >= 2 and list(out.rglob('.*.part')):
             break
         time.sleep(0.02)
     os.killpg(process.pid, signal.SIGKILL)

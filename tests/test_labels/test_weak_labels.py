@@ -36,7 +36,7 @@ def job_for(root, out='weak_labels/kmeans', workers=1) -> MapJob:
 
 
 def content(folder) -> dict[str, bytes]:
-    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in sorted(folder.rglob('*.png'))}
+    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in sorted(folder.rglob('*.runs'))}
 
 
 def test_labels_follow_colors(street):

@@ -1,9 +1,13 @@
+import hashlib
 import json
+import struct
+import zlib
 
 import numpy as np
 import pytest
 from peridot.errors import ConfigError, DataError
 from peridot.maps import Manifest, MapFolder, content_hash, read_manifest, write_manifest, write_map
+from peridot.maps.folder import pixel_crc
 from peridot.maps.manifest import check_same_settings
 from PIL import Image
 
@@ -234,17 +238,22 @@ def test_a_failed_write_leaves_the_old_file(tmp_path, monkeypatch):
 
 
 def test_hash_depends_on_names_and_content_alone(tmp_path):
-    paths = [tmp_path / name for name in ('a.png', 'b.png')]
-    for value, path in enumerate(paths):
-        write_map(path, np.full(SIZE, value))
-    first = content_hash(tmp_path, paths)
-    assert content_hash(tmp_path, paths[::-1]) == first and first.startswith('sha256:')
-    write_map(paths[0], np.full(SIZE, 7))
-    assert content_hash(tmp_path, paths) != first
-    write_map(paths[0], np.full(SIZE, 0))
-    assert content_hash(tmp_path, paths) == first
-    paths[1].rename(tmp_path / 'c.png')
-    assert content_hash(tmp_path, [paths[0], tmp_path / 'c.png']) != first
+    crcs = {tmp_path / f'{name}.png': pixel_crc(np.full(SIZE, value)) for name, value in (('a', 0), ('b/c', 1))}
+    first = content_hash(tmp_path, crcs)
+    line = struct.pack('<600H', *[1] * 600)
+    lines = f'a {zlib.crc32(bytes(1200)):08x}\nb/c {zlib.crc32(line):08x}\n'
+    assert first == 'sha256:' + hashlib.sha256(lines.encode()).hexdigest()
+    assert content_hash(tmp_path, dict(reversed(crcs.items()))) == first
+    assert content_hash(tmp_path, {path.with_suffix('.runs'): crc for path, crc in crcs.items()}) == first
+    assert content_hash(tmp_path, {**crcs, tmp_path / 'a.png': pixel_crc(np.full(SIZE, 7))}) != first
+    assert content_hash(tmp_path, {path.with_name(f'_{path.name}'): crc for path, crc in crcs.items()}) != first
+
+
+@pytest.mark.parametrize('dtype', [np.uint8, np.uint16, np.int32, np.int64])
+def test_the_type_of_a_map_does_not_change_its_hash(dtype):
+    assert pixel_crc(np.arange(6, dtype=dtype).reshape(2, 3)[:, ::-1]) == zlib.crc32(
+        struct.pack('<6H', 2, 1, 0, 5, 4, 3)
+    )
 
 
 def test_settings_must_be_the_same(tmp_path):
@@ -256,3 +265,8 @@ def test_settings_must_be_the_same(tmp_path):
     new = Manifest(kind='superpixels', generator='slic', num_ids=9, parameters={'sigma': 1.0, 'size': (1, 2)})
     with pytest.raises(ConfigError, match=r'sigma=3.0, now it is 1.0: write elsewhere with --out DIR or .*--over'):
         check_same_settings(tmp_path, found.settings, new.settings)
+
+
+def test_a_map_that_is_too_wide_for_runs_is_named(tmp_path):
+    with pytest.raises(DataError, match=r'wide\.runs: maps of runs are at most 65535 pixels wide, this has 70000'):
+        write_map(tmp_path / 'wide.runs', np.zeros((1, 70000), np.uint8))

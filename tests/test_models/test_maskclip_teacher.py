@@ -76,6 +76,13 @@ def test_every_patch_reads_its_own_value(weights, reference):
     assert teacher.mean.flatten().tolist() == pytest.approx([0.48145466, 0.4578275, 0.40821073])
 
 
+def test_in_half_precision_the_joint_space_is_float32(weights):
+    expected = MaskClipTeacher(TINY, weights=weights)(images())
+    features = MaskClipTeacher(TINY, weights=weights, dtype='bfloat16')(images())
+    assert features.dtype == torch.float32
+    assert 2.0**-12 < (features - expected).norm() / expected.norm() < 2.0**-6
+
+
 @torch.no_grad()
 def test_one_token_attends_to_itself_only(weights, reference):
     """Where attention has one token to look at, dense CLIP is CLIP."""

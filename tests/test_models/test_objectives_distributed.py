@@ -1,91 +1,153 @@
-"""Two processes whose gradients are averaged must equal one process with the joint batch."""
+"""Several processes give the losses, gradients and buffers that the table of docs/several_gpus.md promises."""
 
-import os
+import re
+from pathlib import Path
 
+import peridot.models.objectives
 import pytest
+import tiny  # noqa: F401 (registers student and teacher)
 import torch
-import torch.distributed as dist
-import torch.multiprocessing as mp
-from peridot.models.functional import gather_across_processes, reduce_sum, sizes_of_processes
-from peridot.models.heads import ProjectionHead
-from peridot.models.objectives import PointPixelInfoNCE, SuperpixelInfoNCE, VMFConsistency, WeaklySupervisedContrast
-from peridot.structures import Pairs
-from tiny import connected, make_batch
-from torch import nn
+from mmdet3d.structures import Det3DDataSample, PointData
+from mmengine.dataset import pseudo_collate
+from peridot.models.functional import (
+    gather_across_processes,
+    mean_over_processes,
+    reduce_sum,
+    sizes_of_processes,
+)
+from peridot.registry import MODELS
+from peridot.structures import Frames, Pairs, Queries
+from processes import in_processes
 from torch.nn.parallel import DistributedDataParallel
 
-CLASSES, DIM, POINTS, SUPERPIXELS = 4, 8, 30, 10
-OBJECTIVES = {
-    'info_nce': lambda: PointPixelInfoNCE(head='semantic', gather_negatives=True),
-    'superpixel': lambda: SuperpixelInfoNCE(head='semantic', gather_negatives=True),
-    'sup_in': lambda: WeaklySupervisedContrast(gather_negatives=True),
-    'sup_out': lambda: WeaklySupervisedContrast(reduction='sup_out', gather_negatives=True),
-    'vmf': lambda: connected(VMFConsistency(CLASSES, momentum=0.9, warmup_steps=2), DIM),
-    'vmf_moving': lambda: connected(
-        VMFConsistency(CLASSES, momentum=0.9, warmup_steps=1, freeze_after_warmup=False), DIM
-    ),
+PAGE = (Path(__file__).resolve().parents[2] / 'docs/several_gpus.md').read_text()
+# what the processes together equal, by class: by default, and with gathered negatives ('-': it has none)
+TABLE = {name: kinds for name, *kinds in re.findall(r'^\| `(\w+)` \| (own|joint) \| (own|joint|-) \|$', PAGE, re.M)}
+HEIGHT, WIDTH, CAMERAS, CLASSES = 16, 24, 2, 5
+STEPS = 3
+HEADS = dict(
+    embed=dict(channels=6),
+    distill=dict(type='peridot.DistillationHead'),
+    latent=dict(type='peridot.LatentHead', channels=8),
+    classes=dict(type='peridot.LatentHead', channels=CLASSES),
+)
+VMF = dict(type='VMFConsistency', head='embed', num_classes=CLASSES, momentum=0.9)
+# nothing is drawn: all pairs are asked for
+OBJECTIVES = dict(
+    infonce=dict(type='PointPixelInfoNCE', head='embed'),
+    superpixels=dict(type='SuperpixelInfoNCE', head='embed'),
+    sup_in=dict(type='WeaklySupervisedContrast', head='embed'),
+    sup_out=dict(type='WeaklySupervisedContrast', head='embed', reduction='sup_out'),
+    vmf=dict(VMF, warmup_steps=2),
+    vmf_moving=dict(VMF, warmup_steps=1, freeze_after_warmup=False),
+    distance=dict(type='FeatureDistance', head='distill'),
+    occupancy=dict(type='OccupancyReconstruction', head='latent', radius=4.0, max_neighbors=None),
+    classes=dict(type='PointClassification', head='classes', ignore_index=CLASSES),
+)
+OLIVINE = ('infonce', 'sup_in', 'vmf')
+# objectives, whether negatives are gathered, and what the processes equal
+TRAININGS = {
+    (names, gather): TABLE[OBJECTIVES[names[0]]['type']][gather]
+    for names in [(name,) for name in OBJECTIVES] + [OLIVINE]
+    for gather in (False, True)
+    if (gather or names != OLIVINE) and TABLE[OBJECTIVES[names[0]]['type']][gather] != '-'
 }
-# pairs in the first and the second process
-PAIRS = {'equal': (12, 12), 'unequal': (7, 19), 'none in one': (0, 15), 'none': (0, 0)}
+# for each process the pairs (queries, labeled points) of its samples
+BATCHES = {
+    'two': ((40, 7), (3, 25)),
+    'two, the last batch is incomplete': ((20, 9), (45,)),
+    'two, one without pairs': ((12, 30), (0, 0)),
+    'two without pairs': ((0, 0), (0, 0)),
+    'four, one without pairs': ((12,), (50,), (0,), (7,)),
+}
 
 
-class Model(nn.Module):
-    """A linear student, heads and one objective; a training step is a call with one batch."""
-
-    def __init__(self, objective):
-        super().__init__()
-        torch.manual_seed(0)
-        self.student = nn.Linear(4, 6)
-        self.heads = nn.ModuleDict({'semantic': ProjectionHead(6, 5, DIM)})
-        self.objective = objective
-
-    def forward(self, batch):
-        points, pairs, feature_map, superpixels = batch
-        encoded = make_batch(
-            points=points,
-            student=self.student(points),
-            pairs=pairs,
-            heads=self.heads,
-            make_teacher_map=lambda: feature_map,
-            image_size=(16, 16),
-            label_classes=CLASSES,
-            maps={'superpixels': superpixels},
-            map_ids={'superpixels': SUPERPIXELS},
+def build(names, gather):
+    torch.manual_seed(0)
+    objectives = {name: {**OBJECTIVES[name], 'type': f'peridot.{OBJECTIVES[name]["type"]}'} for name in names}
+    for name, settings in objectives.items():
+        if gather and TABLE[OBJECTIVES[name]['type']][True] != '-':
+            settings['gather_negatives'] = True
+    return MODELS.build(
+        dict(
+            type='peridot.Pretrainer',
+            student=dict(type='peridot.PointwiseStudent'),
+            teacher=dict(type='peridot.TinyTeacher'),
+            heads={name: dict(HEADS[name]) for name in {settings['head'] for settings in objectives.values()}},
+            objectives=objectives,
         )
-        # as the pre-trainer does it
-        zero = 0.0 * sum(parameter.sum() for parameter in self.parameters())
-        return self.objective(encoded)['loss'] + zero
-
-
-def sample(rank, step, num_pairs):
-    """One scan with one image; classes seen differ between processes."""
-    g = torch.Generator().manual_seed(100 * step + rank)
-    pairs = Pairs(
-        point=torch.randint(0, POINTS, (num_pairs,), generator=g),
-        camera=torch.zeros(num_pairs, dtype=torch.int64),
-        position=torch.rand(num_pairs, 2, generator=g) * 15,
-        label=torch.randint(rank, CLASSES - 1 + rank, (num_pairs,), generator=g),
     )
-    superpixels = torch.randint(-1, SUPERPIXELS, (1, 16, 16), generator=g)
-    return torch.randn(POINTS, 4, generator=g), pairs, torch.randn(1, 5, 4, 4, generator=g), superpixels
 
 
-def joint(step, sizes):
-    points, pairs, *stacked = zip(*(sample(rank, step, size) for rank, size in enumerate(sizes)))
-    return torch.cat(points), Pairs.batch(pairs, [POINTS, POINTS], [1, 1]), *(torch.cat(part) for part in stacked)
+def sample(seed, count):
+    """A scan with two images, some pairs, as many queries and labeled points; samples have other classes."""
+    g = torch.Generator().manual_seed(seed)
+    num_points, low = count + 10, seed % 3
+    points = torch.rand(num_points, 4, generator=g) * 20 - 10
+    pairs = Pairs(
+        # some points are seen twice
+        point=torch.randint(num_points, (count,), generator=g),
+        camera=torch.randint(CAMERAS, (count,), generator=g).sort().values,
+        position=torch.rand(count, 2, generator=g) * torch.tensor([HEIGHT - 1.0, WIDTH - 1.0]),
+        label=torch.randint(low, low + 3, (count,), generator=g),
+    )
+    pairs.label[1::5] = -1
+    queries = Queries(
+        position=points[:count, :3] + torch.randn(count, 3, generator=g),
+        occupied=torch.rand(count, generator=g) < 0.4,
+        intensity=torch.rand(count, generator=g),
+        has_intensity=torch.rand(count, generator=g) < 0.7,
+    )
+    labels = torch.randint(low, low + 3, (num_points,), generator=g)
+    labels[count:] = CLASSES
+    num_ids = 5 + low
+    inputs = dict(
+        points=points,
+        pairs=pairs,
+        queries=queries,
+        frames=Frames.single(num_points, CAMERAS),
+        images=torch.randint(256, (CAMERAS, 3, HEIGHT, WIDTH), generator=g, dtype=torch.uint8),
+        maps=dict(superpixels=torch.randint(-1, num_ids, (CAMERAS, HEIGHT, WIDTH), generator=g)),
+    )
+    meta = dict(token=f'token{seed}', label_classes=CLASSES, map_ids=dict(superpixels=num_ids))
+    return dict(
+        inputs=inputs, data_samples=Det3DDataSample(metainfo=meta, gt_pts_seg=PointData(pts_semantic_mask=labels))
+    )
 
 
-def train(model, batches):
-    """Losses of the steps, gradients of the last, statistics at the end; weights stay as they are."""
-    losses = []
-    for batch in batches:
+def samples(batches, rank, step):
+    """The batch of a process."""
+    first = sum(map(len, batches[:rank]))
+    return [sample(100 * step + first + i, count) for i, count in enumerate(batches[rank])]
+
+
+def joint_batch(batches, step):
+    return [one for rank in range(len(batches)) for one in samples(batches, rank, step)]
+
+
+def train(names, gather, steps, wrap=lambda model: model):
+    """Losses of some steps, as optimized and as logged, gradients of the last, buffers; the weights stay."""
+    model = build(names, gather)
+    network = wrap(model)
+    losses, logged = [], []
+    for batch in steps:
         model.zero_grad()
-        loss = model(batch)
+        loss, log = model.parse_losses(network(**model.data_preprocessor(pseudo_collate(batch), True), mode='loss'))
         loss.backward()
         losses.append(loss.detach())
-    inner = getattr(model, 'module', model)
-    gradients = {name: p.grad.clone() for name, p in inner.named_parameters()}
-    return torch.stack(losses), gradients, inner.objective.state_dict()
+        logged.append(log['loss'])
+    gradients = {name: p.grad for name, p in model.named_parameters() if p.requires_grad}
+    return torch.stack(losses), torch.tensor(logged), gradients, dict(model.named_buffers())
+
+
+def alone(names, gather, batches):
+    """Mean over batches, each in a model of its own; the buffers of the first."""
+    runs = [
+        train(names, gather, [samples(batches, rank, step) for step in range(STEPS)]) for rank in range(len(batches))
+    ]
+    losses, logged, gradients, buffers = zip(*runs)
+    mean = {name: sum(own[name] for own in gradients) / len(runs) for name in gradients[0]}
+    return torch.stack(losses).mean(0), torch.stack(logged).mean(0), mean, buffers[0]
 
 
 def exchange(rank):
@@ -95,59 +157,88 @@ def exchange(rank):
     sizes = sizes_of_processes(len(rows), rows.device)
     gathered = gather_across_processes(rows, sizes)
     (gathered * (rank + 1)).sum().backward()
-    return sizes, gathered.detach(), rows.grad, reduce_sum(torch.tensor([rank + 1.0]))
+    mean = mean_over_processes(torch.tensor([3 * rank, 0]))
+    return dict(
+        sizes=sizes, gathered=gathered.detach(), grad=rows.grad, sum=reduce_sum(torch.tensor([rank + 1.0])), mean=mean
+    )
 
 
-def work(rank, folder):
-    torch.set_num_threads(1)
-    dist.init_process_group('gloo', init_method=f'file://{folder}/rendezvous', rank=rank, world_size=2)
-    results = {'exchange': exchange(rank)}
-    for name, build in OBJECTIVES.items():
-        for case, sizes in PAIRS.items():
-            model = DistributedDataParallel(Model(build()))
-            results[name, case] = train(model, [sample(rank, s, sizes[rank]) for s in range(3)])
-    torch.save(results, f'{folder}/{rank}.pt')
-    dist.barrier()
-    # tearing down DDP and gloo can hang in the destructors; everything is saved
-    os._exit(0)
+def trainings(rank, chosen):
+    """All trainings of a process, by their batches, objectives and gathering."""
+    return {
+        (case, *key): train(
+            *key,
+            [samples(batches, rank, step) for step in range(STEPS)],
+            lambda model: DistributedDataParallel(model, broadcast_buffers=False),
+        )
+        for case, batches in chosen.items()
+        for key in TRAININGS
+    }
+
+
+def with_exchange(rank):
+    return trainings(rank, {name: parts for name, parts in BATCHES.items() if len(parts) == 2}), exchange(rank)
+
+
+def with_four(rank):
+    return trainings(rank, {name: parts for name, parts in BATCHES.items() if len(parts) == 4})
 
 
 @pytest.fixture(scope='module')
-def both(tmp_path_factory):
-    folder = tmp_path_factory.mktemp('two_processes')
-    mp.spawn(work, (str(folder),), nprocs=2)
-    return [torch.load(folder / f'{rank}.pt', weights_only=True) for rank in range(2)]
+def two(tmp_path_factory):
+    return in_processes(with_exchange, 2, tmp_path_factory.mktemp('two'))
 
 
-@pytest.mark.parametrize('case', PAIRS)
-@pytest.mark.parametrize('name', OBJECTIVES)
-def test_two_processes_equal_the_joint_batch(both, name, case):
-    losses, gradients, state = train(Model(OBJECTIVES[name]()), [joint(s, PAIRS[case]) for s in range(3)])
-    mean = (both[0][name, case][0] + both[1][name, case][0]) / 2
-    torch.testing.assert_close(mean, losses, rtol=1e-5, atol=1e-6)
-    for rank in range(2):
-        _, theirs, their_state = both[rank][name, case]
-        torch.testing.assert_close(theirs, gradients, rtol=1e-4, atol=1e-6)
-        torch.testing.assert_close(their_state, state, rtol=1e-5, atol=1e-7)
-    if case != 'none':
-        assert losses[-1].item() != 0
-        assert gradients['student.weight'].any()
+@pytest.fixture(scope='module')
+def found(two, tmp_path_factory):
+    """Results of every process, by their batches, objectives and gathering."""
+    four = in_processes(with_four, 4, tmp_path_factory.mktemp('four'))
+    return {key: [own[key] for own in part] for part in ([own for own, _ in two], four) for key in part[0]}
 
 
-def test_rows_of_different_number_are_gathered(both):
-    for sizes, gathered, _, _ in (both[0]['exchange'], both[1]['exchange']):
-        assert sizes == [3, 1]
-        assert gathered[:, 0].tolist() == [0, 1, 2, 10]
+def test_the_page_has_all_objectives():
+    assert set(TABLE) == set(peridot.models.objectives.__all__) - {'Objective'}
+    assert {settings['type'] for settings in OBJECTIVES.values()} == set(TABLE)
+    for name, kinds in TABLE.items():
+        gathers = issubclass(getattr(peridot.models.objectives, name), peridot.models.objectives.contrast.Contrast)
+        assert (kinds[True] != '-') == gathers, name
 
 
-def test_gathered_rows_collect_the_gradients_of_all_processes(both):
+@pytest.mark.parametrize('case', BATCHES)
+@pytest.mark.parametrize('names, gather', TRAININGS, ids=['+'.join(n) + ', gathered' * g for n, g in TRAININGS])
+def test_processes_equal_what_the_page_says(names, gather, case, found):
+    batches = BATCHES[case]
+    if TRAININGS[names, gather] == 'own':
+        expected = alone(names, gather, batches)
+    else:
+        expected = train(names, gather, [joint_batch(batches, step) for step in range(STEPS)])
+    losses, logged, gradients, buffers = expected
+    own = found[case, names, gather]
+    torch.testing.assert_close(sum(result[0] for result in own) / len(own), losses, rtol=1e-5, atol=1e-6)
+    for _, its_log, its_gradients, its_buffers in own:
+        torch.testing.assert_close(its_log, logged, rtol=1e-5, atol=1e-6)
+        torch.testing.assert_close(its_gradients, gradients, rtol=1e-4, atol=1e-6)
+        torch.testing.assert_close(its_buffers, buffers, rtol=1e-5, atol=1e-7)
+    if case != 'two without pairs':
+        assert losses[-1] != 0 and gradients['student.backbone.weight'].any()
+
+
+def test_rows_of_different_number_are_gathered(two):
+    for _, own in two:
+        assert own['sizes'] == [3, 1]
+        assert own['gathered'][:, 0].tolist() == [0, 1, 2, 10]
+
+
+def test_gathered_rows_collect_the_gradients_of_all_processes(two):
     # the first process weights all rows by 1, the second by 2
-    assert both[0]['exchange'][2][:, 0].tolist() == [3, 3, 3]
-    assert both[1]['exchange'][2][:, 0].tolist() == [3]
+    assert [own['grad'][:, 0].tolist() for _, own in two] == [[3, 3, 3], [3]]
 
 
-def test_sum_over_processes(both):
-    assert both[0]['exchange'][3].item() == both[1]['exchange'][3].item() == 3
+def test_sums_and_means_over_processes(two):
+    for _, own in two:
+        assert own['sum'].item() == 3
+        # the second is nothing in all processes, of which at least 1 is divided by
+        assert own['mean'].tolist() == [1.5, 0.5]
 
 
 def test_single_process_needs_no_exchange():
@@ -156,3 +247,4 @@ def test_single_process_needs_no_exchange():
     assert gather_across_processes(rows, [2]) is rows
     assert reduce_sum(rows).tolist() == rows.tolist()
     assert not reduce_sum(rows).requires_grad
+    assert mean_over_processes(torch.tensor([0, 3])).tolist() == [1, 3]

@@ -17,7 +17,7 @@ from peridot.models.functional.pairs_in_radius import CHUNK
 from peridot.options import override
 from peridot.registry import MODELS
 from synchronizations import counted
-from test_configs import ALL, data_roots, small_data, small_model
+from test_configs import ALL, data_roots, moco_file, small_config, small_data  # noqa: F401 (a fixture)
 from torch import nn
 
 # the extent of the clouds and the number of voxels
@@ -49,13 +49,13 @@ WAITS = {
 
 
 @pytest.mark.parametrize('name', WAITS)
-def test_a_step_waits_where_it_must(name, request, tmp_path, monkeypatch):
+def test_a_step_waits_where_it_must(name, request, moco_file, tmp_path, monkeypatch):  # noqa: F811
     init_default_scope('mmdet3d')
     monkeypatch.setattr(contrast, 'BY_CLASS', set())
     monkeypatch.setitem(CHUNK, 'cpu', CHUNK['cuda'])
     path = next(path for path in ALL if path.stem == name)
-    config = Config.fromfile(path)
-    options = [*small_data(config), *small_model(path, tmp_path, tmp_path), 'train_dataloader.num_workers=0']
+    config = Config.fromfile(small_config(path, moco_file, tmp_path))
+    options = [*small_data(config), 'train_dataloader.num_workers=0']
     if 'vmf' in config.model.objectives:
         options.append('model.objectives.vmf.warmup_steps=2')
     override(config, dict(option.split('=', 1) for option in options))

@@ -221,6 +221,38 @@ def test_transformer_gives_normalized_patch_tokens_of_any_image_size():
     assert 'norm.weight' not in raw.network.state_dict()
 
 
+@pytest.mark.parametrize('model', ['resnet18', 'vit_tiny_patch16_224'])
+@pytest.mark.parametrize(('dtype', 'digits'), [('bfloat16', 2.0**-8), ('float16', 2.0**-11)])
+def test_products_in_half_precision_give_nearly_the_same_in_float32(model, dtype, digits, monkeypatch):
+    attended = []
+
+    def attention(query, *args, **options):
+        attended.append(query.dtype)
+        return fused(query, *args, **options)
+
+    fused = torch.nn.functional.scaled_dot_product_attention
+    monkeypatch.setattr(torch.nn.functional, 'scaled_dot_product_attention', attention)
+    torch.manual_seed(0)
+    exact = TimmTeacher(model, weights=None)
+    torch.manual_seed(0)
+    half = TimmTeacher(model, weights=None, dtype=dtype)
+    expected, features = exact(images(64, 64)), half(images(64, 64))
+    assert features.dtype == torch.float32 and features.is_contiguous(memory_format=torch.channels_last)
+    difference = (features - expected).norm() / expected.norm()
+    assert digits / 16 < difference < 4 * digits
+    # the kernels of a GPU are chosen in there
+    blocks = len(getattr(exact.network, 'blocks', []))
+    assert attended == [torch.float32] * blocks + [half.dtype] * blocks
+    # without a setting, the precision is that of the training
+    with torch.autocast('cpu', torch.bfloat16):
+        assert not torch.equal(exact(images(64, 64)), expected)
+
+
+def test_other_types_are_refused():
+    with pytest.raises(ConfigError, match=r"^model\.teacher\.dtype='half': set None or one of .'bfloat16'"):
+        TimmTeacher('resnet18', weights=None, dtype='half')
+
+
 def test_image_that_patches_do_not_divide():
     teacher = TimmTeacher('vit_tiny_patch16_224', weights=None, out_index=0)
     with pytest.raises(ConfigError, match=r'\(224, 416\)'):

@@ -78,6 +78,7 @@ def test_nothing_is_changed_where_all_is_there(root):
     assert config.to_dict() == before
 
 
+@pytest.mark.slow
 def test_a_probe_without_labels_is_switched_off_and_the_training_goes_on(root, run_tool, tmp_path, capsys):
     """Its pictures and figures show no labels."""
     for split in ('train', 'val'):

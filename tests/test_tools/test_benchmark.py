@@ -59,6 +59,7 @@ def weights(tmp_path) -> Path:
     return path
 
 
+@pytest.mark.slow
 def test_benchmark_makes_table_and_plot_and_is_done_once(demo_root, weights, tmp_path, run_tool, capsys):
     command = [
         *('benchmark', '--networks', 'random', f'ours={weights}', '--protocols', PROTOCOL),

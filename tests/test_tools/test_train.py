@@ -1,9 +1,9 @@
 """The programs as a user starts them, on the small synthetic dataset."""
 
 import json
+import multiprocessing
 import os
 import shutil
-import signal
 import subprocess
 import sys
 import time
@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from mmengine.runner import Runner
 from peridot.evaluation import LinearProbeLoop
 from peridot.hooks import FeaturePictureHook
 
@@ -69,6 +70,21 @@ def test_without_pretrained_weights_one_line_names_the_file(demo_root, tmp_path,
         run_tool('train', 'configs/demo/minkunet18_100pct_demo.py', '--data-root', demo_root, *options)
 
 
+def test_memory_that_runs_out_and_what_precision_means_are_said(labeled_root, tmp_path, run_tool, monkeypatch):
+    def exhaust(runner):
+        raise torch.cuda.OutOfMemoryError('CUDA out of memory. Tried to allocate 2.00 GiB.')
+
+    monkeypatch.setattr(Runner, 'train', exhaust)
+    monkeypatch.setattr(
+        'peridot.preflight.precision_warnings', lambda config, model: [f'{type(model).__name__}: float16']
+    )
+    options = ['--data-root', labeled_root, '--work-dir', tmp_path, '--cfg-options', *TINY]
+    with pytest.raises(SystemExit, match=r'^error: memory ran out with batches of \d+ samples a process: set .*--amp'):
+        run_tool('train', DEMO, *options)
+    assert 'WARNING - Pretrainer: float16' in next(tmp_path.glob('*/*.log')).read_text()
+
+
+@pytest.mark.slow
 def test_killed_and_resumed_run_gives_the_same_losses(labeled_root, tmp_path, run_tool):
     whole, killed = tmp_path / 'whole', tmp_path / 'killed'
     arguments = [DEMO, '--data-root', str(labeled_root), '--cfg-options', *TINY]
@@ -77,23 +93,20 @@ def test_killed_and_resumed_run_gives_the_same_losses(labeled_root, tmp_path, ru
     expected = logged_losses(whole)
     assert sorted(expected) == list(range(1, 13))
 
-    process = subprocess.Popen(
-        [sys.executable, 'tools/train.py', *arguments, str(killed)],
-        cwd=REPO,
-        env={**os.environ, 'OMP_NUM_THREADS': '1'},
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    )
-    while not max(logged_losses(killed) or [0]) > 4 and process.poll() is None:
+    # a fork, whose imports are done
+    process = multiprocessing.get_context('fork').Process(target=run_tool, args=('train', *arguments, killed))
+    process.start()
+    while not max(logged_losses(killed) or [0]) > 4 and process.is_alive():
         time.sleep(0.02)
-    process.send_signal(signal.SIGKILL)
-    process.wait()
+    process.kill()
+    process.join()
     before = logged_losses(killed)
     assert 4 < max(before) < 12
     run_tool('train', *arguments, killed, '--resume')
     assert logged_losses(killed) == pytest.approx(expected, rel=1e-5)
 
 
+@pytest.mark.slow
 def test_moved_run_continues_with_another_batch_size(labeled_root, tmp_path, run_tool):
     tiny = [*TINY, 'custom_hooks=[]', 'train_cfg.max_epochs=3']
     arguments = [DEMO, '--data-root', labeled_root, '--cfg-options', *tiny]

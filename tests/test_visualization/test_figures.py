@@ -14,7 +14,7 @@ from peridot.visualization.boxes import (
 )
 from peridot.visualization.colors import CORRECT, UNLABELED, WRONG, error_colors, label_colors
 from peridot.visualization.figures import DARK, Cloud, TopView, feature_figure, segmentation_figure
-from peridot.visualization.tsne import balanced_rows, class_map, embed
+from peridot.visualization.tsne import BalancedSample, class_map, embed
 
 # x forward y left z up -> right x down y forward z
 AHEAD = np.array([[0, -1, 0, 0], [0, 0, -1, 0], [1, 0, 0, 0], [0, 0, 0, 1.0]])
@@ -174,11 +174,37 @@ def test_the_query_is_marked():
     assert abs(colored(figure, (255, 60, 60)).mean(0) - (35, 45)).max() < 1.5
 
 
-def test_rows_are_balanced():
-    labels = np.array([0] * 50 + [1] * 3 + [7] * 9 + [2] * 20)
-    rows = balanced_rows(labels, 3, 5)
-    assert np.bincount(labels[rows], minlength=3).tolist() == [5, 3, 5]
-    assert (rows == balanced_rows(labels, 3, 5)).all() and len(set(rows)) == 13
+def test_every_class_gives_as_many_points():
+    labels = np.array([0] * 50 + [1] * 3 + [7] * 9 + [-1] + [2] * 20)
+    features = np.arange(len(labels))[:, None]
+    first, second = BalancedSample(3, 5), BalancedSample(3, 5)
+    for sample in (first, second):
+        sample.add(features, labels)
+    assert np.bincount(first.labels, minlength=3).tolist() == [5, 3, 5]
+    assert (labels[first.features[:, 0]] == first.labels).all() and len(set(first.features[:, 0])) == 13
+    assert (first.features == second.features).all()
+    nothing = BalancedSample(3, 5)
+    nothing.add(features[:2], np.array([-1, 9]))
+    assert not len(nothing.labels)
+
+
+def test_no_scan_is_preferred():
+    """Neither the first nor the last: of 6000 points drawn, 1000 of each scan, within 5 standard deviations."""
+    drawn = np.zeros(6)
+    for seed in range(600):
+        sample = BalancedSample(1, 10, seed)
+        for scan in range(6):
+            sample.add(np.full((30, 1), scan), np.zeros(30, int))
+        drawn += np.bincount(sample.features[:, 0], minlength=6)
+    assert drawn.sum() == 6000 and (abs(drawn - 1000) < 5 * np.sqrt(1000 * 5 / 6)).all()
+
+
+def test_memory_of_a_sample_does_not_grow_with_the_scans():
+    rng = np.random.default_rng(0)
+    sample = BalancedSample(4, 10)
+    for _ in range(30):
+        sample.add(rng.random((500, 64), np.float32), rng.integers(0, 4, 500))
+        assert sample.features.base is None and sample.features.nbytes == 4 * 10 * 64 * 4
 
 
 def test_tsne_separates_groups_and_is_drawn():

@@ -1,3 +1,4 @@
+import weakref
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -53,6 +54,21 @@ def test_one_point_lights_up_its_like_in_every_scan():
     reds = (figure == (255, 60, 60)).all(-1)
     assert reds[:100].any() and not reds[100:].any()
     assert first.cloud.nearest(1, 5) == 1
+
+
+def test_one_scan_at_a_time_is_in_memory():
+    alive = weakref.WeakSet()
+
+    def scans():
+        for number in range(6):
+            new = scan(str(number), [5.0, 0], [0, 1])
+            alive.add(new.features)
+            yield new
+            del new
+            # the one that has just been drawn
+            assert len(alive) <= 1
+
+    assert len(correlation_figure(scans(), 0)) == 600
 
 
 def test_features_of_two_networks_do_not_compare():

@@ -21,6 +21,7 @@ from . import (
     torchvision_ops,
     weight_files,
 )
+from .post_import import after_import
 from .records import log_report, report
 
 __all__ = ['apply', 'log_report', 'report']
@@ -37,6 +38,7 @@ def apply() -> None:
     installation.check()
     # A stand-in for spconv has to be in place before anything imports spconv.
     spconv_triton.apply()
+    after_import('mmdet3d.models.layers.spconv', installation.check_spconv)
     minkunet = (minkunet_voxelize, minkunet_lists, minkunet_shape)
     mmengine = (checkpoint_loading, weight_files, launch_on_cpu)
     others = (cbgs, spconv_cpu, *minkunet, kitti_eval, nuscenes_devkit, object_sample, allocation)

@@ -6,6 +6,7 @@ points is our own.
 
 import time
 from collections.abc import Sequence
+from itertools import zip_longest
 from pathlib import Path
 
 import torch
@@ -56,6 +57,19 @@ def fit_foreground_head(
             optimizer.step()
             schedule.step()
     return head.requires_grad_(False)
+
+
+def gather_samples(own: list, count: int) -> list:
+    """Results of all samples of a loader, in the order of its sampler, from those of every process.
+
+    mmengine's samplers deal the samples out in turn, and give some a second time so that all processes get as many.
+
+    Args:
+        own: Results of this process, one for each sample, in the order of its loader.
+        count: Number of samples.
+    """
+    turns = zip_longest(*all_gather_object(own))
+    return [result for turn in turns for result in turn if result is not None][:count]
 
 
 @LOOPS.register_module()
@@ -160,16 +174,20 @@ class DiscoveryLoop(ValLoop):
     def _collect(self) -> tuple[Tensor, Tensor, Tensor]:
         """Patches (N, F), whether each is foreground (N,), and seeds (M, F), of the images of all processes."""
         model = unwrap(self.runner.model)
-        parts = []
+        own = []
         for batch in self.fit_dataloader:
             inputs = model.data_preprocessor(batch, False)['inputs']
             if 'images' not in inputs:
                 raise DataError('val_cfg.fit_dataloader gives no images: load and resize them in its pipeline')
             features, background, seeds = find_background(model.teacher, inputs['images'], self.threshold)
-            parts.append((features.flatten(0, 1).cpu(), ~background.flatten().cpu(), seeds.cpu()))
-        gathered = [part for process in all_gather_object(parts) for part in process]
+            counts = [len(images) for images in batch['inputs']['images']]
+            # copies, because views would be sent with the whole batch
+            parts = (values.cpu().split(counts) for values in (features, ~background, seeds))
+            own += zip(*([part.clone() for part in values] for values in parts))
         device = next(model.parameters()).device
-        return tuple(torch.cat(values).to(device) for values in zip(*gathered))
+        samples = gather_samples(own, len(self.fit_dataloader.dataset))
+        features, foreground, seeds = (torch.cat(values).to(device) for values in zip(*samples))
+        return features.flatten(0, 1), foreground.flatten(), seeds
 
     def _draw(self, points: Tensor, sample) -> None:
         if self.runner.rank != 0:

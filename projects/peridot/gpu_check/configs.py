@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
 
 from mmengine.config import Config, ConfigDict
@@ -11,18 +10,19 @@ from peridot.gpu_check.checks import Setup
 from peridot.models.students.detector_trunk import detector_model
 from peridot.walk import dicts_of
 
-MINKUNET = dict(
-    base_channels=8,
-    encoder_channels=[8, 8, 16, 16],
-    decoder_channels=[16, 16, 8, 8],
-    encoder_blocks=[1] * 4,
-    decoder_blocks=[1] * 4,
-)
+# channels of the features of narrow networks
+WIDTH = 8
 # settings of narrow networks by type
 NARROW = {
-    'peridot.WaffleIron': dict(depth=3, channels=16, checkpointing=False),
-    'peridot.Res16UNet': dict(stem_channels=8, channels=(8, 8, 16, 16, 16, 16, 8, 8), layers=(1,) * 8),
-    'MinkUNetBackbone': MINKUNET,
+    'peridot.WaffleIron': dict(depth=3, channels=WIDTH),
+    'peridot.Res16UNet': dict(stem_channels=8, channels=(8, 8, 16, 16, 16, 16, 8, WIDTH), layers=(1,) * 8),
+    'MinkUNetBackbone': dict(
+        base_channels=8,
+        encoder_channels=[8, 8, 16, 16],
+        decoder_channels=[16, 16, 8, WIDTH],
+        encoder_blocks=[1] * 4,
+        decoder_blocks=[1] * 4,
+    ),
 }
 # teachers whose small relatives do as well
 SMALL_TEACHERS = {
@@ -82,7 +82,7 @@ def shrink(model: ConfigDict, folder: Path) -> None:
         if part.get('type') == 'peridot.DetectorTrunk':
             part['detector'] = str(small_detector(part['detector'], folder))
     if 'decode_head' in model:
-        model.decode_head.channels = MINKUNET['base_channels']
+        model.decode_head.channels = WIDTH
     if 'voxel_layer' in model.get('data_preprocessor', {}):
         shorten(model)
 
@@ -92,7 +92,7 @@ def small_detector(detector: str, folder: Path) -> Path:
     model = detector_model(detector)
     shorten(model)
     path = folder / f'{Path(detector.replace("::", "/")).stem}.py'
-    path.write_text(f'model = {_plain(model)!r}\n')
+    path.write_text(f'model = {model.to_dict()!r}\n')
     return path
 
 
@@ -114,10 +114,3 @@ def shorten(model: ConfigDict) -> None:
     if settings := (model.get('train_cfg') or {}).get('pts'):
         settings.grid_size[:2] = [cells, cells]
         settings.point_cloud_range = layer.point_cloud_range
-
-
-def _plain(value):
-    """Settings as plain dicts, whose text is Python."""
-    if isinstance(value, Mapping):
-        return {key: _plain(item) for key, item in value.items()}
-    return type(value)(_plain(item) for item in value) if isinstance(value, (list, tuple)) else value

@@ -25,7 +25,13 @@ from peridot.gpu_check.compare import Tensors, check_limits, relative_difference
 from peridot.gpu_check.objectives import CLASSES, batch_inputs, encoded
 from peridot.gpu_check.pretraining import Trial
 from peridot.models.heads import ProjectionHead
-from peridot.models.objectives import PointPixelInfoNCE, SuperpixelInfoNCE, VMFConsistency, WeaklySupervisedContrast
+from peridot.models.objectives import (
+    FeatureDistance,
+    PointPixelInfoNCE,
+    SuperpixelInfoNCE,
+    VMFConsistency,
+    WeaklySupervisedContrast,
+)
 
 CHANNELS = 16
 # float32 in another order
@@ -103,7 +109,11 @@ def _vmf() -> nn.Module:
     return VMFConsistency(CLASSES, head='head', warmup_steps=1, momentum=0.5)
 
 
-OBJECTIVES = dict(infonce=_info_nce, superpixels=_superpixels, weak=_weak, vmf=_vmf)
+def _distance() -> nn.Module:
+    return FeatureDistance(head='head')
+
+
+OBJECTIVES = dict(infonce=_info_nce, superpixels=_superpixels, weak=_weak, vmf=_vmf, distance=_distance)
 
 
 class Model(nn.Module):

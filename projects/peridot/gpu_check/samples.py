@@ -16,6 +16,7 @@ from mmengine.dataset import pseudo_collate
 from peridot.catalog import lookup
 from peridot.gpu_check.clouds import lidar_points
 from peridot.maps import Manifest, write_manifest, write_map
+from peridot.maps.manifest import RUNS, RUNS_LAYOUT
 from peridot.registry import DATASETS
 from peridot.walk import dicts_of
 
@@ -120,13 +121,14 @@ def write_maps(root: Path, folder: str, name: str, images: list[Path], size: tup
         size: Height and width of the images.
     """
     if name == 'labels':
-        manifest = Manifest(kind='labels', classes=[str(number) for number in range(CLASSES)], ignore=255)
+        classes = [str(number) for number in range(CLASSES)]
+        manifest = Manifest(kind='labels', layout=RUNS_LAYOUT, classes=classes, ignore=255)
     else:
-        manifest = Manifest(kind='superpixels', num_ids=IDS)
+        manifest = Manifest(kind='superpixels', layout=RUNS_LAYOUT, num_ids=IDS)
     blocks = np.arange(BLOCKS[0] * BLOCKS[1], dtype=np.uint16).reshape(BLOCKS) % manifest.limit
     pixels = cv2.resize(blocks, size[::-1], interpolation=cv2.INTER_NEAREST)
     for image in images:
-        path = root / folder / image.with_suffix('.png')
+        path = root / folder / image.with_suffix(RUNS)
         write_map(path, pixels, np.uint8 if name == 'labels' else np.uint16)
     write_manifest(root / folder, manifest)
 

@@ -12,6 +12,7 @@ from mmengine.optim import OptimWrapperDict
 from mmengine.runner import EpochBasedTrainLoop, Runner, find_latest_checkpoint
 
 from peridot.errors import CheckpointError, ConfigError
+from peridot.hooks.train_loop import TrainLoop
 from peridot.optim import rescaled_schedule
 from peridot.registry import HOOKS
 from peridot.weights import unwrap
@@ -31,8 +32,9 @@ class ResumeHook(Hook):
     own counters. Lengths that a config gives in iterations keep their share of an epoch: they mean epochs of the
     length with which the run began, which checkpoints hold as `meta['epoch_length']`.
 
-    A learning rate or schedule that was changed in the config counts, too. A checkpoint from within an epoch continues
-    at the beginning of this epoch. Loops by iteration and several optimizers are left to mmengine.
+    A learning rate or schedule that was changed in the config counts, too. With `TrainLoop` a checkpoint from within an
+    epoch continues where it was saved, with other loops at the beginning of this epoch. Loops by iteration and several
+    optimizers are left to mmengine.
 
     Checkpoints of the run that is continued elsewhere stay as they are.
     """
@@ -64,12 +66,13 @@ class ResumeHook(Hook):
         path = runner._load_from or find_latest_checkpoint(runner.work_dir)
         check_resumable(checkpoint, path)
         keep_own_best(checkpoint['message_hub'].get('runtime_info', {}), checkpoint_folders(runner))
+        keep_order(runner, checkpoint['meta'].get('seed'))
         if not isinstance(runner.train_loop, EpochBasedTrainLoop) or isinstance(runner.optim_wrapper, OptimWrapperDict):
             return
         old, new = epoch_length(checkpoint), len(runner.train_dataloader)
         self._begun = checkpoint['meta'].get('epoch_length', old)
         self._stored = checkpoint.pop('param_schedulers', None) if 'optimizer' in checkpoint else None
-        self._count(checkpoint['meta'], old, new)
+        self._count(checkpoint['meta'], old, new, within=isinstance(runner.train_loop, TrainLoop))
         self._build(runner, new)
         self._fresh = [rates(group) for group in runner.optim_wrapper.param_groups]
 
@@ -90,20 +93,28 @@ class ResumeHook(Hook):
             self._replay(runner, schedulers, groups)
         self._stored = self._fresh = None
 
-    def _count(self, meta: dict, old: int, new: int) -> None:
-        """Set the checkpoint's epoch and iteration, in epochs of `new` iterations in place of `old`."""
+    def _count(self, meta: dict, old: int, new: int, within: bool) -> None:
+        """Set the checkpoint's epoch and iteration, in epochs of `new` iterations in place of `old`.
+
+        Args:
+            meta: Of the checkpoint.
+            old: Iterations of an epoch in the run that wrote it.
+            new: Those in this run.
+            within: Whether a run can continue within an epoch.
+        """
         before = meta['iter']
         if before == (meta['epoch'] + 1) * old:
             # saved after the last iteration of an epoch, which schedulers do not know to be over
             meta['epoch'] += 1
             self._stored = None
-        meta['iter'] = meta['epoch'] * new
+        done = (before - meta['epoch'] * old) * new // old if within else 0
+        meta['iter'] = meta['epoch'] * new + done
         self._ratio = meta['iter'] / before if before else 1.0
         if old != new:
             print_log(
                 f'the checkpoint is of a run with {old} iterations an epoch, this one has {new} (other batch size, '
                 f'number of processes or data): it continues as iteration {meta["iter"]} instead of {before}, with the '
-                f'learning rate of epoch {meta["epoch"]}; --auto-scale-lr also adjusts that to the batch',
+                'learning rate that its schedule has there; --auto-scale-lr also adjusts that to the batch',
                 'current',
                 logging.WARNING,
             )
@@ -142,10 +153,10 @@ class ResumeHook(Hook):
         with warnings.catch_warnings():
             # schedulers expect the optimizer to step in between
             warnings.simplefilter('ignore', UserWarning)
-            for _ in range(runner.epoch):
-                for _ in range(len(runner.train_dataloader)):
-                    _step(schedulers, by_epoch=False)
-                _step(schedulers, by_epoch=True)
+            for iteration in range(1, runner.iter + 1):
+                _step(schedulers, by_epoch=False)
+                if iteration % len(runner.train_dataloader) == 0:
+                    _step(schedulers, by_epoch=True)
         if not math.isclose(before, groups[0]['lr'], rel_tol=1e-6):
             print_log(
                 f'learning rate {groups[0]["lr"]:.4g} as this config says, {before:.4g} in the checkpoint',
@@ -169,6 +180,13 @@ def check_resumable(checkpoint: Mapping, path: str) -> None:
             f'--resume: {path} holds weights, but no state of a run ({absent} is absent): give an epoch_N.pth of '
             'tools/train.py, or start from the weights with --cfg-options load_from=FILE'
         )
+
+
+def keep_order(runner: Runner, seed: int | None) -> None:
+    """Let the sampler of a runner shuffle by the seed of a checkpoint, which becomes the runner's own after this."""
+    sampler = runner.train_dataloader.sampler
+    if seed is not None and getattr(sampler, 'seed', None) == runner.seed:
+        sampler.seed = seed
 
 
 def checkpoint_folders(runner: Runner) -> list[Path]:

@@ -68,8 +68,8 @@ class ClusterGenerator(LabelGenerator):
         sources = [source for source in sources if not self.stored(source).is_file()]
         failures = self.encode(sources, job.workers) if sources else []
         raise_together(failures, len(job.images))
-        in_first_process(partial(self._find_clusters, job, path))
-        self._clusters = load_arrays(path)
+        # handed over, as a network file system may show other machines a new file late
+        self._clusters = in_first_process(partial(self._find_clusters, job, path))
 
     def finish(self, job: MapJob) -> None:
         """Remove the features."""
@@ -79,9 +79,10 @@ class ClusterGenerator(LabelGenerator):
         """File with the features of an image."""
         return self._features / f'{source.key}.npz'
 
-    def _find_clusters(self, job: MapJob, path: Path) -> None:
+    def _find_clusters(self, job: MapJob, path: Path) -> dict[str, np.ndarray]:
         if not path.is_file():
             save_arrays(path, **self.cluster(job))
+        return load_arrays(path)
 
 
 def fit_kmeans(

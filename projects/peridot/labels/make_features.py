@@ -4,6 +4,7 @@ import hashlib
 import shutil
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack
 from functools import partial
 from itertools import islice
 
@@ -17,7 +18,7 @@ from torch import nn
 from peridot.datasets.transforms import ResizeViews
 from peridot.errors import ConfigError, DataError, PeridotError
 from peridot.files import disk_folder, normalized
-from peridot.labels.distributed import in_first_process, raise_together, start_distributed
+from peridot.labels.distributed import gather, in_first_process, only_run, raise_together, start_distributed
 from peridot.labels.memory import memory_errors
 from peridot.labels.parallel import progress, run_parallel
 from peridot.labels.training_maps import images_only, training_settings
@@ -69,9 +70,13 @@ def make_teacher_features(
     )
     folder = out or _folder_of(config) or default_folder(settings, image_size)
     folders = {root: FeatureFolder(disk_folder(root, folder), root, manifest=manifest) for root in images}
-    in_first_process(partial(_begin, folders, images, overwrite, ignore_space))
-    for root, sources in images.items():
-        make_features(teacher, folders[root], sources, batch_size, workers)
+    in_first_process(partial(_check, folders, images, overwrite, ignore_space))
+    with ExitStack() as held:
+        for item in folders.values():
+            held.enter_context(only_run(item.folder))
+        in_first_process(partial(_begin, folders, images, overwrite))
+        for root, sources in images.items():
+            make_features(teacher, folders[root], sources, batch_size, workers)
 
 
 def make_features(
@@ -101,7 +106,7 @@ def make_features(
         failures += _write(teacher, folder, good) if good else []
     raise_together(failures, len(images))
     in_first_process(partial(_complete, folder, len(images)))
-    made = sum(dist.all_gather_object(len(missing)))
+    made = sum(gather(len(missing)))
     MMLogger.get_instance('peridot').info(
         f'{len(images)} maps in {folder.folder}: {made} made, {len(images) - made} kept'
     )
@@ -150,7 +155,9 @@ def build_teacher(config: Config) -> tuple[nn.Module, Mapping]:
     if settings['type'] == 'peridot.StoredTeacher':
         settings = settings['teacher']
     device = torch.device('cuda', torch.cuda.current_device()) if torch.cuda.is_available() else torch.device('cpu')
-    return MODELS.build(settings).to(device).eval(), settings
+    # stored once for all trainings, whatever the precision of theirs
+    exact = {name: value for name, value in settings.items() if name != 'dtype'}
+    return MODELS.build(exact).to(device).eval(), settings
 
 
 def map_shape(teacher: nn.Module, image_size: tuple[int, int]) -> list[int]:
@@ -185,18 +192,25 @@ def _folder_of(config: Config) -> str | None:
     return next((item if isinstance(item, str) else item['folder'] for item in named if item), None)
 
 
-def _begin(folders: dict, images: dict, overwrite: bool, ignore_space: bool) -> None:
-    """Check the free space, then put the manifests in place."""
+def _check(folders: dict, images: dict, overwrite: bool, ignore_space: bool) -> None:
+    """Refuse folders of other settings, and disks that are too small, before anything is written."""
     for root, folder in folders.items():
         if not overwrite:
             was_begun(folder.folder, folder.manifest, read_feature_manifest)
         _check_space(folder, images[root], overwrite, ignore_space)
+
+
+def _begin(folders: dict, images: dict, overwrite: bool) -> None:
+    """Put the manifests in place."""
     for root, folder in folders.items():
         if overwrite:
             # the manifest is removed first: without it, old maps cannot be taken for new ones
             (folder.folder / MANIFEST).unlink(missing_ok=True)
             for source in images[root]:
                 folder.path_for(source.path).unlink(missing_ok=True)
+        else:
+            # another run may have begun since the check
+            was_begun(folder.folder, folder.manifest, read_feature_manifest)
         write_manifest(folder.folder, folder.manifest)
 
 

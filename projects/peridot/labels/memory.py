@@ -3,13 +3,9 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-import cv2
-import torch
-
+from peridot.devices import is_out_of_memory
 from peridot.errors import DataError
 
-# what libraries say that have no class of error for it: torch on the CPU, CUDA, cuBLAS and cuDNN, OpenCV
-TEXTS = ("can't allocate memory", 'out of memory', 'STATUS_ALLOC_FAILED', 'Insufficient memory')
 HINT = 'free memory, give fewer --workers, or leave this image out'
 
 
@@ -31,10 +27,3 @@ def memory_errors(what: str, hint: str = HINT) -> Iterator[None]:
             raise
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise DataError(f'{what} needs more memory than there is ({reason}): {hint}') from None
-
-
-def is_out_of_memory(error: BaseException) -> bool:
-    """Whether an error of numpy, PIL, OpenCV or torch says that memory ran out."""
-    if isinstance(error, MemoryError | torch.cuda.OutOfMemoryError):
-        return True
-    return isinstance(error, RuntimeError | cv2.error) and any(text in str(error) for text in TEXTS)

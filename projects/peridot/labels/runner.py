@@ -1,28 +1,31 @@
 """Makes the maps of a dataset: sharded over processes, resumable, atomic."""
 
 import shutil
-from collections.abc import Sequence
+from collections import ChainMap
+from collections.abc import Mapping, Sequence
 from functools import partial
 from itertools import chain
+from pathlib import Path
 
 import numpy as np
 from mmengine import dist
 from mmengine.logging import MMLogger
 
 from peridot.errors import DataError, PeridotError
-from peridot.labels.distributed import in_first_process, raise_together, warn_together
+from peridot.labels.distributed import gather, in_first_process, only_run, raise_together, warn_together
 from peridot.labels.generator import LabelGenerator
 from peridot.labels.job import MapJob
 from peridot.labels.memory import memory_errors
 from peridot.labels.parallel import progress, run_parallel
 from peridot.maps import ImageSource, MapFolder, content_hash, write_manifest, write_map
-from peridot.maps.manifest import DEFAULT_LAYOUT, MANIFEST, was_begun
+from peridot.maps.folder import pixel_crc
+from peridot.maps.manifest import FORMS, MANIFEST, RUNS_LAYOUT, was_begun
 
 
 def make_maps(
     generator: LabelGenerator,
     job: MapJob,
-    layout: str = DEFAULT_LAYOUT,
+    layout: str = RUNS_LAYOUT,
     overwrite: bool = False,
     command: str | None = None,
 ) -> MapFolder:
@@ -35,7 +38,7 @@ def make_maps(
     Args:
         generator: Makes the maps.
         job: Images and folders.
-        layout: Path of a map below the folder, see `Manifest`.
+        layout: Path of a map below the folder, see `Manifest`; a folder that was begun keeps its own.
         overwrite: Replace a folder that was begun with other settings.
         command: Command kept in the manifest, for error messages.
 
@@ -44,41 +47,60 @@ def make_maps(
 
     Raises:
         ConfigError: The folder was begun with other settings, or holds maps without a manifest.
-        DataError: Maps of some images could not be made.
+        DataError: Another run makes maps in the folder, or some maps could not be made.
     """
     generator.open(job)
-    in_first_process(partial(begin_maps, generator, job, layout, overwrite, command))
-    generator.prepare(job)
-    failures: list[str] = []
-    empty: list[str] = []
-    made = 0
-    rank, world_size = dist.get_dist_info()
-    groups = generator.groups(job.images)[rank::world_size]
-    images = [source for group in groups for source in group]
-    results = run_parallel(partial(_make_group, generator, job.maps()), groups, generator.workers(job.workers))
-    results = progress(chain.from_iterable(results), len(images), generator.kind)
-    # results first: they are asked for once more and end their workers, which otherwise wait
-    for (failure, was_made, is_empty), source in zip(results, images):
-        made += was_made
-        failures += [failure] if failure else []
-        empty += [source.key] if is_empty else []
-    warn_together(empty, f'of {len(job.images)} {generator.kind} maps are empty: every pixel is ignored')
-    raise_together(failures, len(job.images))
-    in_first_process(partial(complete_maps, generator, job))
-    made = sum(dist.all_gather_object(made))
+    with only_run(job.out):
+        in_first_process(partial(begin_maps, generator, job, layout, overwrite, command))
+        generator.prepare(job)
+        parts = gather(_make_part(generator, job))
+        made = sum(count for count, _ in parts)
+        crcs = dict(ChainMap(*(own for _, own in parts)))
+        in_first_process(partial(complete_maps, generator, job, crcs))
     MMLogger.get_current_instance().info(
         f'{len(job.images)} {generator.kind} maps in {job.out}: {made} made, {len(job.images) - made} kept'
     )
     return job.maps()
 
 
+def _make_part(generator: LabelGenerator, job: MapJob) -> tuple[int, dict[Path, int]]:
+    """Make this process's part of the maps.
+
+    Returns:
+        How many there were to make, and the checksum of each map by its file.
+
+    Raises:
+        DataError: Maps of some images could not be made, in this process or another one.
+    """
+    failures: list[str] = []
+    empty: list[str] = []
+    crcs: dict[Path, int] = {}
+    made = 0
+    maps = job.maps()
+    rank, world_size = dist.get_dist_info()
+    groups = generator.groups(job.images)[rank::world_size]
+    images = [source for group in groups for source in group]
+    results = run_parallel(partial(_make_group, generator, maps), groups, generator.workers(job.workers))
+    results = progress(chain.from_iterable(results), len(images), generator.kind)
+    # results first: they are asked for once more and end their workers, which otherwise wait
+    for (failure, was_made, is_empty, crc), source in zip(results, images):
+        made += was_made
+        failures += [failure] if failure else []
+        empty += [source.key] if is_empty else []
+        crcs[maps.path_for(source.path, source.token)] = crc
+    warn_together(empty, f'of {len(job.images)} {generator.kind} maps are empty: every pixel is ignored')
+    raise_together(failures, len(job.images))
+    return made, crcs
+
+
 def _make_group(
     generator: LabelGenerator, maps: MapFolder, sources: Sequence[ImageSource]
-) -> list[tuple[str | None, bool, bool]]:
+) -> list[tuple[str | None, bool, bool, int | None]]:
     """Make the maps of a group of images unless valid ones are there.
 
     Returns:
-        For each image what went wrong or None, whether its map was made, and whether all of its pixels are ignored.
+        For each image what went wrong or None, whether its map was made, whether all of its pixels are ignored, and the
+        `pixel_crc` of its map.
     """
     try:
         with memory_errors(f'image {sources[0].path}'):
@@ -90,9 +112,9 @@ def _make_group(
                     if is_missing:
                         _write(maps, source, array)
     except PeridotError as error:
-        return [(str(error), False, False)] * len(sources)
+        return [(str(error), False, False, None)] * len(sources)
     return [
-        (None, is_missing, maps.ignore is not None and bool((array == maps.ignore).all()))
+        (None, is_missing, maps.ignore is not None and bool((array == maps.ignore).all()), pixel_crc(array))
         for array, is_missing in zip(arrays, missing)
     ]
 
@@ -129,17 +151,19 @@ def begin_maps(generator: LabelGenerator, job: MapJob, layout: str, overwrite: b
     # which cannot be taken for maps of the new settings
     (job.out / MANIFEST).unlink(missing_ok=True)
     maps = MapFolder(job.out.absolute(), job.data_root, manifest=manifest)
-    for source in job.images:
-        maps.path_for(source.path, source.token).unlink(missing_ok=True)
+    if overwrite:
+        for source in job.images:
+            for form in FORMS:
+                maps.path_for(source.path, source.token).with_suffix(form).unlink(missing_ok=True)
     shutil.rmtree(job.work_dir, ignore_errors=True)
     write_manifest(job.out, manifest)
 
 
-def complete_maps(generator: LabelGenerator, job: MapJob) -> None:
+def complete_maps(generator: LabelGenerator, job: MapJob, crcs: Mapping[Path, int]) -> None:
     """Record the hash of all maps in the manifest, and clean up."""
     maps = job.maps()
     manifest = maps.manifest
-    manifest.hash = content_hash(maps.folder, (job.map_path(source) for source in job.images))
+    manifest.hash = content_hash(maps.folder, crcs)
     write_manifest(job.out, manifest)
     for path in job.out.rglob('.*.part'):
         path.unlink()

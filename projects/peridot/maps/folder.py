@@ -1,19 +1,20 @@
-"""Folders of superpixels or weak labels: one PNG file per image beside a `manifest.json`."""
+"""Folders of superpixels or weak labels: one file per image beside a `manifest.json`."""
 
 import hashlib
 import io
 import os
 import zlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
 from PIL import Image
 
 from peridot.errors import DataError
-from peridot.files import atomic_path, join, read_bytes
+from peridot.files import atomic_path, join, read_bytes, write_bytes
 from peridot.maps.base import BaseMapFolder
-from peridot.maps.manifest import LARGEST, Manifest, read_manifest
+from peridot.maps.manifest import LARGEST, RUNS, Manifest, read_manifest
+from peridot.maps.runs import WIDEST, RunMap, decode_runs, encode_runs
 from peridot.maps.tools import command_for
 
 # value of pixels without class in 8-bit label maps, and of pixels without id in 16-bit superpixel maps
@@ -23,34 +24,47 @@ _SINGLE_CHANNEL_MODES = {'L', 'P', '1', 'I', 'I;16', 'I;16B'}
 
 
 def write_map(path: str | os.PathLike, array: np.ndarray, dtype: type = np.uint8) -> None:
-    """Write one map as a single-channel PNG, atomically.
+    """Write one map, atomically.
 
     Args:
-        path: File to write; missing folders are made.
+        path: File to write; missing folders are made. Its suffix says the form: `.runs`, or a single-channel PNG.
         array: Int (H, W).
-        dtype: np.uint8 for an 8-bit PNG (labels), np.uint16 for a 16-bit one (superpixels).
+        dtype: Type that the values must fit: np.uint8 for labels, np.uint16 for superpixels. A PNG has as many bits.
 
     Raises:
         ValueError: The array is not two-dimensional or its values do not fit the type.
+        DataError: The form cannot hold so wide a map.
     """
     limits = np.iinfo(dtype)
     if array.ndim != 2 or array.size == 0:
         raise ValueError(f'a map has two dimensions, not shape {array.shape}')
     if array.min() < limits.min or array.max() > limits.max:
         raise ValueError(f'values {array.min()}..{array.max()} do not fit {limits.dtype}')
+    pixels = array.astype(dtype)
+    if Path(path).suffix == RUNS:
+        if pixels.shape[1] > WIDEST:
+            raise DataError(f'{path}: maps of runs are at most {WIDEST} pixels wide, this has {pixels.shape[1]}')
+        write_bytes(path, encode_runs(pixels))
+        return
     with atomic_path(path) as temporary:
-        Image.fromarray(array.astype(dtype)).save(temporary, format='PNG', compress_level=3)
+        Image.fromarray(pixels).save(temporary, format='PNG', compress_level=3)
 
 
-def content_hash(folder: str | os.PathLike, paths: Iterable[str | os.PathLike]) -> str:
-    """sha256 over the sorted lines `<path relative to folder> <CRC-32 of the file>`.
+def pixel_crc(array: np.ndarray) -> int:
+    """CRC-32 of the values of a map, as 16-bit little-endian numbers row by row."""
+    return zlib.crc32(np.ascontiguousarray(array, '<u2'))
 
-    It does not depend on the order of `paths`, on file times or on how many processes wrote the files.
+
+def content_hash(folder: str | os.PathLike, crcs: Mapping[Path, int]) -> str:
+    """sha256 over the sorted lines `<path relative to folder, without suffix> <CRC-32 of the values>`.
+
+    It does not depend on the form of the files, on their order or times, or on how many processes wrote them.
+
+    Args:
+        folder: Folder of the maps.
+        crcs: `pixel_crc` of each map by its path.
     """
-    lines = []
-    for path in sorted({Path(path) for path in paths}):
-        crc = zlib.crc32(path.read_bytes())
-        lines.append(f'{path.relative_to(folder).as_posix()} {crc:08x}\n')
+    lines = (f'{path.relative_to(folder).with_suffix("").as_posix()} {crc:08x}\n' for path, crc in crcs.items())
     return 'sha256:' + hashlib.sha256(''.join(sorted(lines)).encode()).hexdigest()
 
 
@@ -144,8 +158,19 @@ class MapFolder(BaseMapFolder):
         """
         return self.read_file(self._location_of(img_path, token), image_size)
 
-    def ids(self, values: np.ndarray) -> np.ndarray:
-        """Ids or classes of the values of a map, int32, -1 where there is none."""
+    def open(
+        self, img_path: str | os.PathLike, image_size: tuple[int, int], token: str | None = None
+    ) -> np.ndarray | RunMap:
+        """Like `read`, for a reader that needs the values at some positions, as `map[rows, columns]`."""
+        path = self._location_of(img_path, token)
+        pixels = self._decode(path)
+        self.check(path, pixels, image_size)
+        return pixels
+
+    def ids(self, values: np.ndarray | RunMap) -> np.ndarray | RunMap:
+        """Ids or classes of the values of a map, int32, -1 where there is none; those of a `RunMap` are one."""
+        if isinstance(values, RunMap):
+            return values.map(self.ids)
         ids = values.astype(np.int32)
         if self.ignore is not None:
             ids[values == self.ignore] = -1
@@ -153,13 +178,16 @@ class MapFolder(BaseMapFolder):
 
     def read_file(self, path: str | os.PathLike, image_size: tuple[int, int] | None = None) -> np.ndarray:
         """Like `read`, for the path of the map itself; any size is accepted when `image_size` is None."""
-        array = self._decode(path)
-        self.check(path, array, image_size)
+        pixels = self._decode(path)
+        self.check(path, pixels, image_size)
+        array = np.asarray(pixels)
         if self.manifest.kind == 'superpixels':
             return array.astype(np.uint16, copy=False)
         return array if array.dtype == np.uint8 else array.astype(np.uint16, copy=False)
 
-    def check(self, path: str | os.PathLike, array: np.ndarray, image_size: tuple[int, int] | None = None) -> None:
+    def check(
+        self, path: str | os.PathLike, array: np.ndarray | RunMap, image_size: tuple[int, int] | None = None
+    ) -> None:
         """Check size and values of a map; `path` is named in the error.
 
         Raises:
@@ -168,11 +196,14 @@ class MapFolder(BaseMapFolder):
         if image_size is not None and array.shape != tuple(image_size):
             found, expected = ('x'.join(map(str, size)) for size in (array.shape, image_size))
             raise self._error(path, f'has {found} pixels, its image has {expected} (height x width)')
-        self._check_range(path, array)
+        self._check_range(path, array.values if isinstance(array, RunMap) else array)
 
-    def _decode(self, path: str | os.PathLike) -> np.ndarray:
+    def _decode(self, path: str | os.PathLike) -> np.ndarray | RunMap:
         try:
-            with Image.open(io.BytesIO(read_bytes(path, self.backend_args))) as image:
+            data = read_bytes(path, self.backend_args)
+            if os.fspath(path).endswith(RUNS):
+                return decode_runs(data)
+            with Image.open(io.BytesIO(data)) as image:
                 if image.mode not in _SINGLE_CHANNEL_MODES:
                     raise self._error(path, f'is a {image.mode} image, a map has one channel')
                 array = np.array(image)

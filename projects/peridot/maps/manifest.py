@@ -13,6 +13,9 @@ from peridot.maps.tools import tools_for
 
 MANIFEST = 'manifest.json'
 DEFAULT_LAYOUT = '{relative_stem}.png'
+# the forms of maps by the suffix of their files: images, which all programs read, and runs, which are read faster
+PNG, RUNS = FORMS = '.png', '.runs'
+RUNS_LAYOUT = f'{{relative_stem}}{RUNS}'
 KINDS = ('superpixels', 'labels')
 # largest value of a 16-bit map
 LARGEST = 65535
@@ -30,7 +33,8 @@ class Manifest:
         version: Version of the generator.
         parameters: Settings of the generator.
         layout: Path of an image's map below the folder, with the fields `{relative_stem}` (image path
-            relative to the data root, without suffix), `{parent}`, `{stem}` and `{token}`.
+            relative to the data root, without suffix), `{parent}`, `{stem}` and `{token}`. Its suffix says the form
+            of the files: `.runs` for those of `peridot.maps.runs`, otherwise images.
         num_ids: Superpixels only: ids are smaller than this number in every map.
         classes: Labels only: class names in the order of their values.
         ignore: Value of pixels without id or class; None when every pixel has one.
@@ -72,8 +76,8 @@ class Manifest:
 
     @property
     def settings(self) -> dict:
-        """The fields that must be equal for two runs to write into one folder."""
-        return {name: value for name, value in asdict(self).items() if name not in ('hash', 'command')}
+        """The fields that must be equal for two runs to write into one folder; it keeps the layout that it has."""
+        return {name: value for name, value in asdict(self).items() if name not in ('hash', 'command', 'layout')}
 
 
 def read_json(path: str | os.PathLike, hint: str, backend_args: Mapping | None = None) -> Any:
@@ -151,7 +155,9 @@ def was_begun(folder: Path, manifest: Any, read: Callable[[Path], Any] = read_ma
     if (folder / MANIFEST).is_file():
         check_same_settings(folder / MANIFEST, read(folder).settings, manifest.settings)
         return True
-    if found := next(folder.rglob(f'*{Path(manifest.layout).suffix}'), None):
+    suffix = Path(manifest.layout).suffix
+    suffixes = FORMS if suffix in FORMS else (suffix,)
+    if found := next((path for path in folder.rglob('*') if path.suffix in suffixes), None):
         raise ConfigError(f'{folder} holds maps ({found.name}, ...) but no {MANIFEST}: {WAYS_OUT}')
     return False
 

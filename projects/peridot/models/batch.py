@@ -66,7 +66,10 @@ class EncodedBatch:
 
     def log(self, value: float | Tensor) -> Tensor:
         """A number for the log: Float32 (), without gradient."""
-        return torch.as_tensor(value, dtype=torch.float32, device=self.device).detach()
+        if isinstance(value, Tensor):
+            return value.detach().to(self.device, torch.float32)
+        # filled on the device: a copy from the host would wait
+        return torch.full((), value, dtype=torch.float32, device=self.device)
 
     @cached_property
     def teacher_map(self) -> Tensor:

@@ -4,7 +4,7 @@ import math
 from collections.abc import Callable
 
 import torch
-from mmengine.dist import get_rank
+from mmengine.dist import get_rank, get_world_size
 from mmengine.model import BaseModel
 from torch import Tensor, nn
 
@@ -67,7 +67,7 @@ class Pretrainer(BaseModel):
             raise ConfigError(f'no objective uses the head {unused[0]!r}: take it out of model.heads')
         # counts training steps; with the run's seed it determines every random draw of a step
         self.iteration = Counter()
-        # numbers of the last step by name, on the host
+        # numbers of the last step by name, means over the processes, on the host
         self._logged: dict[str, float] = {}
 
     def forward(self, inputs: dict, data_samples: list | None = None, mode: str = 'tensor'):
@@ -120,11 +120,10 @@ class Pretrainer(BaseModel):
                 results[f'{name}/{key}'] = value
         first = next(name for name in results if 'loss' in name)
         results[first] = results[first] + self._graph_zero(batch)
-        self._logged = _on_host(results)
-        bad = {name: value for name, value in self._logged.items() if 'loss' in name and not math.isfinite(value)}
+        own, self._logged = _on_host(results)
         if not self.skips_overflow:
-            self._stop_at(bad, data_samples)
-        elif reduce_sum(batch.log(len(bad))):
+            self._stop_at(_bad_losses(own), data_samples)
+        elif _bad_losses(self._logged):
             results[first] = results[first] * torch.nan
             self._logged[first] = math.nan
             self._restore(before)
@@ -135,7 +134,8 @@ class Pretrainer(BaseModel):
     def parse_losses(self, losses: dict[str, Tensor]) -> tuple[Tensor, dict[str, Tensor | float]]:
         """The sum of the losses, and all numbers for the log: those that `loss` has brought to the host as floats.
 
-        mmengine would wait for the device once for every number.
+        They are means over the processes: mmengine would log those of the first, and wait for the device once for every
+        number.
         """
         total, log = super().parse_losses(losses)
         known = dict(self._logged, loss=sum(value for name, value in self._logged.items() if 'loss' in name))
@@ -225,9 +225,20 @@ class Pretrainer(BaseModel):
             )
 
 
-def _on_host(results: dict[str, Tensor]) -> dict[str, float]:
-    """Losses and logged numbers, in one transfer: the only time that a step waits for its results."""
-    return dict(zip(results, torch.stack([value.detach().float().mean() for value in results.values()]).tolist()))
+def _on_host(results: dict[str, Tensor]) -> tuple[dict[str, float], dict[str, float]]:
+    """Losses and logged numbers, those of this process and the means over all processes.
+
+    In one transfer: the only time that a step waits for its results.
+    """
+    own = torch.stack([value.detach().float().mean() for value in results.values()])
+    both = torch.stack([own, reduce_sum(own) / get_world_size()])
+    own, mean = (dict(zip(results, values)) for values in both.tolist())
+    return own, mean
+
+
+def _bad_losses(numbers: dict[str, float]) -> dict[str, float]:
+    """Losses that are not finite."""
+    return {name: value for name, value in numbers.items() if 'loss' in name and not math.isfinite(value)}
 
 
 def _by_scan(features: PointFeatures, points: list[Tensor], embed: Callable | None = None) -> list[Tensor]:

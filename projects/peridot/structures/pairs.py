@@ -85,7 +85,8 @@ class Pairs(InstanceData):
         """Value of every pair in its camera's map, at the rounded position; relies on the order by camera.
 
         Args:
-            maps: Per-pixel map (H, W) of every camera of the sample, in the frame of the positions.
+            maps: Per-pixel map (H, W) of every camera of the sample, in the frame of the positions; read at
+                [rows, columns] alone.
 
         Returns:
             Int64 (P,).

@@ -39,7 +39,8 @@ class ImageViews:
         scale: Float64 (V, 2), pixels of the file per pixel of the current frame, negative along
             a flipped axis.
         offset: Float64 (V, 2).
-        maps: Per-pixel maps (H, W) at the files' size that follow the geometry.
+        maps: Per-pixel maps (H, W) at the files' size that follow the geometry: arrays, or others with a `shape` that
+            are read at [rows, columns].
 
     Raises:
         DataError: A file is no image.
@@ -53,7 +54,7 @@ class ImageViews:
         self.size = self.file_size.copy()
         self.scale = np.ones((len(self), 2))
         self.offset = np.zeros((len(self), 2))
-        self.maps: dict[str, list[np.ndarray]] = {}
+        self.maps: dict[str, Sequence] = {}
 
     @classmethod
     def from_files(cls, paths: Sequence[str], backend_args: Mapping | None = None) -> ImageViews:

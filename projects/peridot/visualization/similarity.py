@@ -1,6 +1,6 @@
 """Figures of the similarity to one point in several scans, or to a text."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -32,14 +32,15 @@ def correlation(feature: Tensor, features: Tensor) -> Tensor:
     return F.normalize(features.float(), dim=1) @ F.normalize(feature.float(), dim=0)
 
 
-def correlation_figure(scans: Sequence[Scan], query: int) -> np.ndarray:
+def correlation_figure(scans: Iterable[Scan], query: int) -> np.ndarray:
     """Draw the similarity of a point of the first scan with the points of all scans, one scan below the other.
 
     From dark blue (cosine 0 and less) to yellow (1), on one scale for all scans; a cross marks the point. The figure of
     "Three Pillars Improving Vision Foundation Model Distillation for Lidar" (ScaLR).
 
     Args:
-        scans: Of one or several datasets; their features come from one network.
+        scans: Of one or several datasets; their features come from one network. They are asked for one at a time, and
+            not kept.
         query: Row of the point in the first scan.
 
     Returns:
@@ -48,15 +49,18 @@ def correlation_figure(scans: Sequence[Scan], query: int) -> np.ndarray:
     Raises:
         ConfigError: The scans' features have different numbers of channels.
     """
-    feature, rows = scans[0].features[query], []
-    for index, scan in enumerate(scans):
+    rows = []
+    for scan in scans:
+        if not rows:
+            # a copy, which does not hold the features of all points
+            first, feature = scan.name, scan.features[query].clone()
         if scan.features.shape[1] != len(feature):
             raise ConfigError(
-                f'scan {scan.name} has features of {scan.features.shape[1]} channels, {scans[0].name} of '
+                f'scan {scan.name} has features of {scan.features.shape[1]} channels, {first} of '
                 f'{len(feature)}: only features of one network can be compared'
             )
         colors = heat_colors(correlation(feature, scan.features))
-        rows.append(caption(color_figure(colors, scan.cloud, query if index == 0 else None), scan.name))
+        rows.append(caption(color_figure(colors, scan.cloud, None if rows else query), scan.name))
     return _below(rows)
 
 

@@ -5,11 +5,44 @@ from collections.abc import Sequence
 import numpy as np
 
 
-def balanced_rows(labels: np.ndarray, num_classes: int, per_class: int, seed: int = 0) -> np.ndarray:
-    """Choose at most `per_class` random rows of every class in [0, K): int (M,), ascending."""
-    rng = np.random.RandomState(seed)
-    chosen = [rng.permutation(np.flatnonzero(labels == label))[:per_class] for label in range(num_classes)]
-    return np.sort(np.concatenate(chosen))
+class BalancedSample:
+    """Random points of any number of scans, at most `per_class` of every class, with their features.
+
+    Whichever scan it is of, a point of a class is drawn with the same probability.
+
+    Args:
+        num_classes: Number of classes K.
+        per_class: Largest number of points of a class.
+        seed: Seed of the draw.
+
+    Attributes:
+        features: Float (M, C), M <= K * `per_class`; None before the first scan.
+        labels: Int (M,), their classes, in [0, K).
+    """
+
+    def __init__(self, num_classes: int, per_class: int, seed: int = 0) -> None:
+        self.num_classes = num_classes
+        self.per_class = per_class
+        self.features: np.ndarray | None = None
+        self.labels = np.zeros(0, np.int64)
+        # those with the lowest numbers are drawn
+        self._numbers = np.zeros(0)
+        self._rng = np.random.default_rng(seed)
+
+    def add(self, features: np.ndarray, labels: np.ndarray) -> None:
+        """Draw from one more scan: features (N, C) and classes (N,), of which those outside [0, K) are left out."""
+        numbers = self._rng.random(len(labels))
+        rows = self._drawn(numbers, labels)
+        # of most scans few points are copied
+        features = features[rows] if self.features is None else np.concatenate([self.features, features[rows]])
+        labels, numbers = np.append(self.labels, labels[rows]), np.append(self._numbers, numbers[rows])
+        rows = self._drawn(numbers, labels)
+        self.features, self.labels, self._numbers = features[rows], labels[rows], numbers[rows]
+
+    def _drawn(self, numbers: np.ndarray, labels: np.ndarray) -> np.ndarray:
+        own = [np.flatnonzero(labels == label) for label in range(self.num_classes)]
+        drawn = [rows[np.argsort(numbers[rows])[: self.per_class]] for rows in own]
+        return np.sort(np.concatenate([np.zeros(0, np.int64), *drawn]))
 
 
 def embed(features: np.ndarray, seed: int = 0) -> np.ndarray:

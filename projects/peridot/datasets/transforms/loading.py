@@ -18,6 +18,7 @@ from peridot.errors import ConfigError, DataError
 from peridot.files import read_file
 from peridot.maps.folder import MapFolder
 from peridot.maps.named import maps_called
+from peridot.maps.runs import RunMap
 from peridot.registry import TRANSFORMS
 from peridot.structures import ImageViews
 
@@ -81,7 +82,11 @@ class LoadPoints(LoadPointsFromFile):
         results = super().transform(results)
         if self.nonfinite == 'drop':
             results['dropped_points'] = 0
-        finite = results['points'].tensor.isfinite()
+        points = results['points'].tensor
+        # a sum is finite only where all terms are, and takes a tenth of the time
+        if points.sum().isfinite():
+            return results
+        finite = points.isfinite()
         return results if finite.all() else self._drop(results, finite.all(1))
 
     def _drop(self, results: dict, finite: Tensor) -> dict:
@@ -247,7 +252,7 @@ class LoadPairLabels(BaseTransform):
         folder = maps_called(self.name, results)
         if folder.num_classes is None:
             raise ConfigError(f'maps.{self.name} of the dataset names superpixels ({folder.folder}): name label maps')
-        values = results['pairs'].values_in(_read_maps(folder, results))
+        values = results['pairs'].values_in(_open_maps(folder, results))
         results['pairs'] = results['pairs'].replace(label=torch.from_numpy(folder.ids(values)).long())
         results['label_classes'] = folder.num_classes
         return results
@@ -273,13 +278,13 @@ class LoadViewMaps(BaseTransform):
         results.setdefault('map_ids', {})
         for name in self.names:
             folder = maps_called(name, results)
-            results['views'].maps[name] = [folder.ids(values) for values in _read_maps(folder, results)]
+            results['views'].maps[name] = [folder.ids(values) for values in _open_maps(folder, results)]
             results['map_ids'][name] = folder.num_ids or folder.num_classes
         return results
 
 
-def _read_maps(folder: MapFolder, results: dict) -> list[np.ndarray]:
+def _open_maps(folder: MapFolder, results: dict) -> list[np.ndarray | RunMap]:
     """Maps of a sample's cameras, with the values of the files."""
     sizes = results['views'].file_size.tolist()
     images = zip(results['img_paths'], sizes, results['img_tokens'])
-    return [folder.read(path, tuple(size), token) for path, size, token in images]
+    return [folder.open(path, tuple(size), token) for path, size, token in images]

@@ -7,7 +7,6 @@ from copy import deepcopy
 
 import torch
 import torch.nn.functional as F
-from mmengine.dist import get_world_size
 from mmengine.model import ExponentialMovingAverage
 from mmengine.structures import PixelData
 from mmseg.datasets.transforms import PackSegInputs
@@ -21,7 +20,7 @@ from peridot.checkpoints import read_checkpoint, state_of
 from peridot.datasets.camera_images import IGNORED
 from peridot.drive_and_segment.segmentor.region_joining import region_means
 from peridot.errors import CheckpointError, ConfigError
-from peridot.models.functional import reduce_sum
+from peridot.models.functional import mean_over_processes, reduce_sum
 from peridot.models.teachers import TimmTeacher
 from peridot.registry import MODELS, TRANSFORMS
 from peridot.weights.segmenter import load_dino
@@ -45,16 +44,6 @@ class PackDistillInputs(PackSegInputs):
         sample.gt_region_map = PixelData(data=torch.from_numpy(results['gt_region_map'].astype('int64'))[None])
         sample.teacher_view = PixelData(data=view)
         return packed
-
-
-def mean_over_processes(count: Tensor) -> Tensor:
-    """Average a number, or a sum of weights, of pixels over the processes; at least 1 in all.
-
-    If each process divides its loss by it, and the processes average their gradients, the loss is the mean over the
-    pixels of the full batch.
-    """
-    processes = get_world_size()
-    return reduce_sum(count).clamp(min=1).float() / processes
 
 
 @MODELS.register_module()

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from peridot.errors import ConfigError, DataError
+from peridot.models.compiling import compile_calls
 from peridot.models.functional.distributed import reduce_sum
 from peridot.models.functional.neighbors import nearest_others
 from peridot.models.functional.planes import PLANE_AXES, Plane, cell_means, project_to_planes, read_cells
@@ -46,6 +47,7 @@ class WaffleIron(BaseModule):
         checkpointing: Keep only the tokens between mixes for the backward pass, and recompute the rest.
         reference_padding: Count the padding of the released code in batch statistics, as published: scans of a batch
             are filled up with zeros to the longest in training.
+        compile: Let `torch.compile` run the mixes over channels, see `peridot.models.compiling`.
     """
 
     def __init__(
@@ -61,6 +63,7 @@ class WaffleIron(BaseModule):
         num_neighbors: int = 16,
         checkpointing: bool = False,
         reference_padding: bool = False,
+        compile: bool | str = False,
         init_cfg: dict | None = None,
     ) -> None:
         super().__init__(init_cfg)
@@ -83,6 +86,8 @@ class WaffleIron(BaseModule):
         self.embed = Embedding(in_channels, channels)
         self.spatial_mix = nn.ModuleList(SpatialMix(channels, norm, activation) for _ in range(depth))
         self.channel_mix = nn.ModuleList(ChannelMix(channels, norm, activation) for _ in range(depth))
+        # planes have another size in every batch, for which inductor cannot order the memory of convolutions
+        compile_calls(self.channel_mix, compile, 'model.backbone.compile')
 
     @property
     def cell_size(self) -> list[float]:

@@ -8,7 +8,12 @@ from peridot.models.functional.contrast import (
     weakly_supervised_contrastive,
 )
 from peridot.models.functional.counting import histogram, scans_of
-from peridot.models.functional.distributed import gather_across_processes, reduce_sum, sizes_of_processes
+from peridot.models.functional.distributed import (
+    gather_across_processes,
+    mean_over_processes,
+    reduce_sum,
+    sizes_of_processes,
+)
 from peridot.models.functional.pairs_in_radius import cells_in_radius, draw_neighbors, pairs_in_radius
 from peridot.models.functional.pooling import group_mean, superpixel_mean
 from peridot.models.functional.reading import bilinear_corners, read_at
@@ -35,6 +40,7 @@ __all__ = [
     'group_mean',
     'histogram',
     'info_nce',
+    'mean_over_processes',
     'pairs_in_radius',
     'range_bins',
     'range_density',

@@ -14,6 +14,21 @@ def reduce_sum(tensor: Tensor) -> Tensor:
     return total
 
 
+def mean_over_processes(count: Tensor) -> Tensor:
+    """Average counts, or sums of weights, over the processes; each at least 1 in all.
+
+    If each process divides a sum by it, and the processes average their losses and gradients, the result is the mean
+    over the joint batch. A collective operation: processes with nothing to count take part.
+
+    Args:
+        count: Of any shape, the same in all processes.
+
+    Returns:
+        Float32 of this shape, without gradient.
+    """
+    return reduce_sum(count).clamp(min=1).float() / get_world_size()
+
+
 def sizes_of_processes(size: int, device: torch.device) -> list[int]:
     """Number of rows that each process holds, in rank order."""
     if get_world_size() == 1:

@@ -5,7 +5,7 @@ from torch import Tensor
 
 from peridot.errors import ConfigError
 from peridot.models.batch import EncodedBatch
-from peridot.models.functional import histogram
+from peridot.models.functional import histogram, mean_over_processes
 from peridot.models.objectives.objective import Objective
 from peridot.registry import MODELS
 
@@ -22,8 +22,8 @@ class FeatureDistance(Objective):
         squared  L = 1/P sum_i |u_i - v_i|^2          equals 2 - 2 cos
         cosine   L = 1/P sum_i (1 - u_i . v_i)
 
-    All pairs of the batch count, nothing is drawn. A point that several cameras see counts once, with the mean
-    over its pixels; with one camera a sample, as published, every point has one pixel.
+    All pairs of the joint batch of all processes count, nothing is drawn. A point that several cameras see counts once,
+    with the mean over its pixels; with one camera a sample, as published, every point has one pixel.
 
     Puy et al., "Three Pillars Improving Vision Foundation Model Distillation for Lidar", CVPR 2024; first called
     "Revisiting the Distillation of Image Representations into Point Clouds for Autonomous Driving".
@@ -48,10 +48,10 @@ class FeatureDistance(Objective):
             `loss`; `cosine`, the mean cosine similarity; `pairs`, their number.
         """
         pairs = batch.log(batch.num_pairs)
+        weight = point_weights(batch.pairs.point, len(batch.points))
         if not batch.num_pairs:
             return {'loss': batch.log(0), 'cosine': batch.log(0), 'pairs': pairs}
         u, v = batch.embed(self.head, torch.arange(batch.num_pairs, device=batch.device))
-        weight = point_weights(batch.pairs.point, len(batch.points))
         # no matrix product: autocast would halve its precision
         loss = (weight * feature_distance(u, v, self.distance)).sum()
         cosine = (weight * (u.detach() * v).sum(1)).sum()
@@ -80,12 +80,14 @@ def feature_distance(u: Tensor, v: Tensor, distance: str = 'l2') -> Tensor:
 def point_weights(point: Tensor, num_points: int) -> Tensor:
     """Weights that make the sum over pairs the mean over points of the mean over a point's pairs.
 
+    The mean over processes of these sums is the mean over the points of all of them, see `mean_over_processes`.
+
     Args:
-        point: Int64 (P,), point of every pair, P > 0.
+        point: Int64 (P,), point of every pair.
         num_points: Number of points of the batch.
 
     Returns:
-        Float32 (P,), sums to one.
+        Float32 (P,), sums to one in a single process.
     """
     count = histogram(point, num_points)
-    return 1.0 / (count[point] * (count > 0).sum()).float()
+    return 1.0 / (count[point] * mean_over_processes((count > 0).sum()))

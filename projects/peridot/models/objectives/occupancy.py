@@ -10,7 +10,7 @@ from torch.utils.checkpoint import checkpoint
 
 from peridot.errors import ConfigError
 from peridot.models.batch import EncodedBatch
-from peridot.models.functional import draw_neighbors, histogram
+from peridot.models.functional import draw_neighbors, histogram, mean_over_processes
 from peridot.models.objectives.objective import Objective
 from peridot.models.students.features import Supports
 from peridot.registry import MODELS
@@ -81,8 +81,8 @@ class OccupancyReconstruction(Objective):
 
         o, i = f(z_s, q - s),    L = mean BCE(o, occupied_q) + mean |i - intensity_q|
 
-    Means are over all pairs of a process, those of the intensity over the pairs where it is known. Predictions of the
-    supports of a query are not pooled.
+    Means are over all pairs of the joint batch of all processes, those of the intensity over the pairs where it is
+    known. Predictions of the supports of a query are not pooled.
 
     Boulch et al., "ALSO: Automotive Lidar Self-supervision by Occupancy estimation", CVPR 2023.
 
@@ -136,11 +136,12 @@ class OccupancyReconstruction(Objective):
         self._warn_without_intensity(queries)
         logit, intensity = predicted.unbind(1)
         occupied, known = queries.occupied[query], queries.has_intensity[query]
-        error = (intensity - queries.intensity[query]).abs()
+        errors = (intensity - queries.intensity[query]).abs() * known
+        pairs, intensities = mean_over_processes(torch.stack([batch.log(len(query)), batch.log(known.sum())]))
         pooled = mean_logits(query, logit.detach(), len(queries.position))
         return dict(
-            loss_occupancy=self.occupancy_weight * _mean(_cross_entropy(logit, occupied)),
-            loss_intensity=self.intensity_weight * (error * known).sum() / known.sum().clamp(min=1),
+            loss_occupancy=self.occupancy_weight * _cross_entropy(logit, occupied) / pairs,
+            loss_intensity=self.intensity_weight * errors.sum() / intensities,
             iou=occupancy_iou(logit > 0, occupied),
             query_iou=occupancy_iou(pooled > 0, queries.occupied, ~pooled.isnan()),
             pairs=batch.log(len(query)),
@@ -177,12 +178,8 @@ class OccupancyReconstruction(Objective):
 
 
 def _cross_entropy(logit: Tensor, occupied: Tensor) -> Tensor:
-    return F.binary_cross_entropy_with_logits(logit, occupied.float(), reduction='none')
-
-
-def _mean(values: Tensor) -> Tensor:
-    """Mean, or zero without values."""
-    return values.mean() if len(values) else values.sum()
+    """Sum over the pairs (P,)."""
+    return F.binary_cross_entropy_with_logits(logit, occupied.float(), reduction='sum')
 
 
 def mean_logits(query: Tensor, logit: Tensor, num_queries: int) -> Tensor:

@@ -64,6 +64,8 @@ class MaskClipTeacher(TimmTeacher):
         weights: As for `TimmTeacher`, files of OpenCLIP included, or a folder that `transformers` saved a CLIP in
             (the folder that `tools/embed_text.py` takes).
         align_corners: How the map lies over the image, see `peridot.models.functional.read_at`.
+        dtype: As for `TimmTeacher`.
+        compile: As for `TimmTeacher`.
 
     Attributes:
         out_channels: Dimension of the joint space: 512 for ViT-B, 768 for ViT-L.
@@ -74,22 +76,22 @@ class MaskClipTeacher(TimmTeacher):
         CheckpointError: Weights are absent, unreadable or of another network.
     """
 
-    def __init__(self, model: str, *, weights: str | None, align_corners: bool = True) -> None:
+    def __init__(
+        self,
+        model: str,
+        *,
+        weights: str | None,
+        align_corners: bool = True,
+        dtype: str | None = None,
+        compile: bool | str = False,
+    ) -> None:
         self.joint_channels = _joint_channels(model)
-        super().__init__(model, weights=weights, align_corners=align_corners)
+        super().__init__(model, weights=weights, align_corners=align_corners, dtype=dtype, compile=compile)
         self.out_channels = self.joint_channels
 
-    @torch.no_grad()
-    def forward(self, images: Tensor) -> Tensor:
-        """Features of images.
-
-        Args:
-            images: (M, 3, H, W) RGB, uint8 or floating point in [0, 1]; H and W divide by the patch.
-
-        Returns:
-            (M, out_channels, h, w) in channels-last memory, not normalized, without gradient.
-        """
-        patches = super().forward(images).permute(0, 2, 3, 1)
+    def _features(self, images: Tensor) -> Tensor:
+        """Features (M, out_channels, h, w) of normalized images in channels-last memory, not normalized themselves."""
+        patches = super()._features(images).permute(0, 2, 3, 1)
         return self.network.head(patches).permute(0, 3, 1, 2)
 
     def _load(self, model: str, weights: str | None) -> None:

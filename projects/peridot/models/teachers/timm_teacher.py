@@ -7,12 +7,15 @@ from mmengine.logging import print_log
 from torch import Tensor, nn
 
 from peridot.errors import CheckpointError, ConfigError
+from peridot.models.compiling import compile_calls
 from peridot.models.teachers.dilation import dilate_resnet
 from peridot.models.teachers.weights import find_weights, fit_names, load_checked, read_weights
 from peridot.registry import MODELS
 
 # families whose networks take images of any size when told so
 DYNAMIC_SIZE = ('timm.models.vision_transformer', 'timm.models.eva', 'timm.models.deit')
+# choices for the network's products
+DTYPES = {'float16': torch.float16, 'bfloat16': torch.bfloat16}
 
 
 @MODELS.register_module()
@@ -40,6 +43,9 @@ class TimmTeacher(nn.Module):
         position_grid: How a transformer's position embeddings come to the grid of the images: 'timm' (bicubic with
             antialiasing), or 'dinov2' as in DINOv2's release and ScaLR (bicubic with the scale of a grid larger by
             0.1, without antialiasing), which needs `image_size`. ScaLR+ uses timm's.
+        dtype: 'bfloat16' or 'float16' for the products of the network, by autocast; None leaves them to the training,
+            float32 unless that has mixed precision.
+        compile: Let `torch.compile` run the network, see `peridot.models.compiling`.
 
     Attributes:
         out_channels: Channels of the feature map.
@@ -61,10 +67,15 @@ class TimmTeacher(nn.Module):
         align_corners: bool = True,
         image_size: tuple[int, int] | None = None,
         position_grid: str = 'timm',
+        dtype: str | None = None,
+        compile: bool | str = False,
     ) -> None:
         super().__init__()
         if not timm.is_model(model):
             raise ConfigError(f'model.teacher.model={model!r} is unknown to timm: timm.list_models() names all')
+        if dtype not in (None, *DTYPES):
+            raise ConfigError(f'model.teacher.dtype={dtype!r}: set None or one of {sorted(DTYPES)}')
+        self.dtype = DTYPES.get(dtype)
         self.final_norm = final_norm
         self.align_corners = align_corners
         self.network = _build(model, weights == 'timm', output_stride)
@@ -89,6 +100,7 @@ class TimmTeacher(nn.Module):
         self.requires_grad_(False)
         self.train(False)
         self._register_state_dict_hook(_leave_out_weights)
+        compile_calls([self], compile, 'model.teacher.compile')
 
     def train(self, mode: bool = True) -> 'TimmTeacher':
         """Stay in evaluation mode: running statistics are part of the published weights."""
@@ -102,14 +114,22 @@ class TimmTeacher(nn.Module):
             images: (M, 3, H, W) RGB, uint8 or floating point in [0, 1].
 
         Returns:
-            (M, out_channels, h, w) in channels-last memory, without gradient.
+            (M, out_channels, h, w) in channels-last memory, without gradient; float32 if a `dtype` is set.
         """
         self._check_size(images.shape[-2:])
         images = images.contiguous(memory_format=torch.channels_last)
         images = images.float() / 255 if images.dtype == torch.uint8 else images.float()
+        images = (images - self.mean) / self.std
+        if self.dtype is None:
+            return self._features(images)
+        with torch.autocast(images.device.type, self.dtype):
+            return self._features(images).float()
+
+    def _features(self, images: Tensor) -> Tensor:
+        """Features of normalized images, see `forward`."""
         options = {'norm': self.final_norm} if hasattr(self.network, 'pos_embed') else {}
         (features,) = self.network.forward_intermediates(
-            (images - self.mean) / self.std,
+            images,
             indices=[self.out_index],
             stop_early=True,
             intermediates_only=True,

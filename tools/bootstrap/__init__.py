@@ -1,0 +1,1 @@
+"""What runs before anything is installed: standard library only, from Python 3.10."""
