@@ -239,9 +239,9 @@ def markdown(results: Results) -> str:
     lines = [
         '# Results on the synthetic streets',
         '',
-        f'mIoU on held-out scenes, mean ± sample standard deviation over the seeds {", ".join(map(str, SEEDS))};',
-        'written by `benchmarks/effect.py`, single values in `streets.json`. [effect.md](../effect.md) says what rows',
-        'and columns mean. A value without a spread is of one seed.',
+        f'mIoU on held-out scenes, mean ± sample standard deviation over the seeds {", ".join(map(str, SEEDS))},',
+        'as far as they are measured; written by `benchmarks/effect.py`, single values in `streets.json`.',
+        '[effect.md](../effect.md) says what rows and columns mean. A value without a spread is of one seed.',
         '',
         '| network | ' + ' | '.join(TITLES.values()) + ' |',
         '| --- ' * (len(TITLES) + 1) + '|',
