@@ -8,7 +8,7 @@
 A step lasts as long as the slower of two: the GPU with the exchange of gradients, which is counted as if it did not
 overlap with the backward pass, and the loader's workers. With --check the parts (a sample, a step alone and beside
 others, an exchange) are measured on this machine, which should be idle, and runs of one and two processes are
-predicted from them and measured.
+predicted from them and measured; processes wait in every step for the one whose samples take longest.
 """
 
 import os
@@ -18,12 +18,13 @@ os.environ.setdefault('OMP_NUM_THREADS', '1')
 import argparse
 import itertools
 import logging
-import statistics
 import tempfile
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from statistics import median
 
+import numpy as np
 import peridot.datasets
 import peridot.hooks
 import peridot.models  # noqa: F401  (registers)
@@ -125,53 +126,58 @@ class Trial:
             yield from loader
 
 
-def load_seconds(config: Config) -> float:
-    """Time of a core to load a sample."""
+def load_seconds(config: Config) -> list[float]:
+    """Mean time of a core to load a sample."""
     dataset = DATASETS.build(config.train_dataloader.dataset)
     dataset[0]
     begin = time.process_time()
     for index in range(20):
         dataset[index % len(dataset)]
-    return (time.process_time() - begin) / 20
+    return [(time.process_time() - begin) / 20]
 
 
-def step_seconds(config: Config) -> float:
-    """Time of a step without loading, on the samples that a run begins with."""
+def step_seconds(config: Config) -> list[float]:
+    """Times of steps without loading, on the samples that a run begins with."""
     trial = Trial(config, 1)
     batches = list(itertools.islice(trial.batches(workers=0), WARM_UP + STEPS))
-    return timed(lambda _: trial.step(batches.pop(0)))
+    return timed(lambda: trial.step(batches.pop(0)))
 
 
-def exchange_seconds(config: Config) -> float:
-    """Time of an exchange of gradients."""
+def slowest(times: list[float], processes: int) -> float:
+    """Median of the longest of as many steps as there are processes, drawn from the times of one."""
+    return float(np.quantile(times, 0.5 ** (1 / processes)))
+
+
+def exchange_seconds(config: Config) -> list[float]:
+    """Times of an exchange of gradients."""
     count = sum(p.numel() for p in MODELS.build(config.model).parameters() if p.requires_grad)
     gradients = torch.zeros(count)
-    return timed(lambda _: dist.all_reduce(gradients))
+    return timed(lambda: dist.all_reduce(gradients))
 
 
-def run_seconds(config: Config) -> float:
-    """Time of a step of a run with a worker for each process."""
+def run_seconds(config: Config) -> list[float]:
+    """Times of the steps of a run with a worker for each process."""
     trial = Trial(config, dist.get_world_size())
     batches = trial.batches()
-    return timed(lambda _: trial.step(next(batches)))
+    return timed(lambda: trial.step(next(batches)))
 
 
-def timed(action: Callable[[int], None]) -> float:
-    """Median time of an action that is repeated, after some repetitions that do not count."""
+def timed(action: Callable[[], None]) -> list[float]:
+    """Times of an action that is repeated, after some repetitions that do not count."""
     times = []
-    for index in range(WARM_UP + STEPS):
+    for _ in range(WARM_UP + STEPS):
         begin = time.perf_counter()
-        action(index)
+        action()
         times.append(time.perf_counter() - begin)
-    return statistics.median(times[WARM_UP:])
+    return times[WARM_UP:]
 
 
-def in_processes(measure: Callable[[Config], float], config: Config, count: int, together: bool = True) -> float:
-    """Mean of a measurement that several processes make side by side, as a group or knowing nothing of each other."""
+def in_processes(measure: Callable, config: Config, count: int, together: bool = True) -> list[float]:
+    """Times that several processes measure side by side, as a group or knowing nothing of each other."""
     with tempfile.TemporaryDirectory() as folder:
         start = mp.get_context('fork').Barrier(count)
         mp.start_processes(_measure, (measure, config, count, folder, start, together), count, start_method='fork')
-        return sum(torch.load(f'{folder}/{rank}.pt') for rank in range(count)) / count
+        return [seconds for rank in range(count) for seconds in torch.load(f'{folder}/{rank}.pt')]
 
 
 def _measure(rank: int, measure: Callable, config: Config, count: int, folder: str, start, together: bool) -> None:
@@ -189,20 +195,24 @@ def check(config: Config, rounds: int) -> None:
     cores = len(os.sched_getaffinity(0))
     results = []
     for number in range(rounds):
-        alone = in_processes(step_seconds, config, 1)
+        steps = in_processes(step_seconds, config, 1)
         # not as a group, whose objectives wait for each other
-        beside = in_processes(step_seconds, config, cores, together=False) / alone
-        exchange = in_processes(exchange_seconds, config, 2)
-        parts = Parts(alone, in_processes(load_seconds, config, 1), config.train_dataloader.batch_size, exchange)
-        measured = [in_processes(run_seconds, config, processes) for processes in (1, 2)]
-        predicted = [parts.on_cpu(processes, cores, beside) for processes in (1, 2)]
+        beside = median(in_processes(step_seconds, config, cores, together=False)) / median(steps)
+        exchange = median(in_processes(exchange_seconds, config, 2))
+        load = median(in_processes(load_seconds, config, 1))
+        predicted, measured = [], []
+        for processes in (1, 2):
+            parts = Parts(slowest(steps, processes), load, config.train_dataloader.batch_size, exchange)
+            predicted.append(parts.on_cpu(processes, cores, beside))
+            measured.append(median(in_processes(run_seconds, config, processes)))
         results.append([p / m - 1 for p, m in zip(predicted, measured)])
-        print(f'round {number + 1}: sample {1e3 * parts.load:.0f} ms, step {1e3 * alone:.0f} ms, beside others')
-        print(f'  {beside:.2f} times as long, exchange {1e3 * exchange:.0f} ms')
+        print(f'round {number + 1}: sample {1e3 * load:.0f} ms, step {1e3 * median(steps):.0f} ms (the longer of two')
+        print(f'  {1e3 * slowest(steps, 2):.0f} ms), beside others {beside:.2f} times as long, ', end='')
+        print(f'exchange {1e3 * exchange:.0f} ms')
         for processes, p, m in zip((1, 2), predicted, measured):
             print(f'  {processes} processes: predicted {1e3 * p:.0f} ms, measured {1e3 * m:.0f} ms', flush=True)
     for processes, errors in zip((1, 2), zip(*results)):
-        print(f'error with {processes} processes, median of {rounds} rounds: {100 * statistics.median(errors):+.0f} %')
+        print(f'error with {processes} processes, median of {rounds} rounds: {100 * median(errors):+.0f} %')
 
 
 def main() -> None:

@@ -4,6 +4,7 @@ import importlib.util
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 PATH = Path(__file__).resolve().parents[2] / 'benchmarks' / 'scaling.py'
@@ -36,6 +37,14 @@ def test_processes_on_a_cpu_share_its_cores(scaling):
     # a worker that is busy for a quarter of a step slows this part of it
     loading = scaling.Parts(step=1.0, load=0.25, batch=1)
     assert loading.on_cpu(1, cores=2, beside=1.4) == pytest.approx(1.1, abs=0.01)
+
+
+def test_processes_wait_for_the_longest_of_their_steps(scaling):
+    generator = np.random.default_rng(0)
+    times = generator.gamma(4.0, size=2000)
+    assert scaling.slowest(times, 1) == np.median(times)
+    longest = generator.choice(times, (3, 20_000)).max(0)
+    assert scaling.slowest(times, 3) == pytest.approx(np.median(longest), rel=0.02)
 
 
 def test_the_table_says_where_it_ends(scaling, capsys):
