@@ -116,7 +116,10 @@ def teacher(config: ConfigDict, checkpoint: Path | None) -> None:
 
 
 def sides(config: ConfigDict, checkpoint: Path | None) -> None:
-    """How often ALSO knows whether a place just in front of or behind a surface is occupied, by kind of surface."""
+    """How often ALSO knows whether a place just in front of or behind a surface is occupied, by kind of surface.
+
+    Prints, too, the loss of knowing only how often places are occupied, at all or near to returns and elsewhere.
+    """
     model = build(config, checkpoint)
     random = ('GlobalRotScaleTrans', 'RandomFlip3D')
     pipeline = [step for step in config.train_dataloader.dataset.pipeline if not step['type'].endswith(random)]
@@ -124,6 +127,7 @@ def sides(config: ConfigDict, checkpoint: Path | None) -> None:
     dataset = config.train_dataloader.dataset
     dataset = DATASETS.build({**dataset, 'ann_file': 'nuscenes_infos_val.pkl', 'pipeline': pipeline})
     classes, found = dataset.metainfo['classes'], {name: [] for name in SURFACES}
+    asked = []
     np.random.seed(0)
     for sample in (dataset[index] for index in range(len(dataset))):
         data = model.data_preprocessor(pseudo_collate([sample]))
@@ -134,13 +138,23 @@ def sides(config: ConfigDict, checkpoint: Path | None) -> None:
         logits = mean_logits(query, pairs[:, 0], len(queries.position))
         point = nearest(queries.position, batch.points[:, :3])
         close = (queries.position - batch.points[point, :3]).norm(dim=1) < 0.12
+        asked.append(torch.stack([close, queries.occupied])[:, ~logits.isnan()])
         for name, members in SURFACES.items():
             kind = torch.isin(batch.labels[point], torch.tensor([classes.index(member) for member in members]))
             rows = close & kind & ~logits.isnan()
             found[name].append((logits[rows] > 0) == queries.occupied[rows])
+    close, occupied = torch.cat(asked, 1)
+    near = close.float().mean() * entropy(occupied[close]) + (~close).float().mean() * entropy(occupied[~close])
+    print(f'loss of the base rate {entropy(occupied):.3f}, of those near to returns and elsewhere {near:.3f}')
     for name, right in found.items():
         right = torch.cat(right)
         print(f'{name}: {100 * right.float().mean():.1f} % of {len(right)} places right')
+
+
+def entropy(occupied: Tensor) -> Tensor:
+    """Binary cross-entropy, in nats, of predicting for all of Bool (N,) the rate at which they are true."""
+    rate = occupied.float().mean()
+    return torch.nn.functional.binary_cross_entropy(rate, rate)
 
 
 def segments(config: ConfigDict, checkpoint: Path, folders: list[str]) -> None:
