@@ -201,6 +201,7 @@ def test_averaged_weights_are_probed_drawn_and_exported(labeled_root, tmp_path, 
     )
 
 
+@pytest.mark.slow
 def test_two_processes_train(labeled_root, tmp_path, free_port):
     options = [*TINY, 'train_cfg.max_epochs=1', 'train_cfg.val_interval=1']
     result = subprocess.run(
