@@ -2,7 +2,7 @@ PYTHON ?= python3
 # threads that wait must not take the cores from data loading and from other processes
 export OMP_WAIT_POLICY ?= PASSIVE
 
-.PHONY: demo test slow env
+.PHONY: demo test slow env lock
 
 demo: env  ## synthetic data, OLIVINE pre-training, linear probes, report: work_dirs/demo/report.html
 	.venv/bin/python tools/demo.py
@@ -17,3 +17,6 @@ slow: env  ## the tests that take minutes
 
 env:  ## create .venv (first time on a machine: 4 minutes, then under 3)
 	@$(PYTHON) tools/setup_env.py
+
+lock:  ## write requirements/locked.txt from the packages in .venv
+	cd tools && ../.venv/bin/python -m bootstrap.lock
