@@ -80,7 +80,7 @@ def cloud_of(sample: dict, row: int, scenes: Scenes, narrow: int = 640, pixels: 
         pixels: Width and height of the view from above.
     """
     xyz, cameras = sample['inputs']['points'][:, :3].numpy(), scenes.cameras(row, wide=1240, narrow=narrow)
-    return Cloud(xyz, cameras.images, cameras.pairs(xyz), TopView.fit(xyz, cameras.front, pixels))
+    return Cloud(xyz, cameras.captioned(), cameras.pairs(xyz), TopView.fit(xyz, cameras.front, pixels))
 
 
 def segmentation_figures(model: nn.Module, scenes: Scenes, args: argparse.Namespace) -> Figures:
@@ -121,7 +121,7 @@ def detection_figures(model: nn.Module, scenes: Scenes, args: argparse.Namespace
         view = TopView.fit(xyz, cameras.front, 1240 if len(cameras.images) == 1 else 1080, corners[:, :, :2])
         yield (
             f'det_{name}',
-            detection_figure(xyz, cameras.images, cameras.lidar2cam, cameras.cam2img, true, predicted, view),
+            detection_figure(xyz, cameras.captioned(), cameras.lidar2cam, cameras.cam2img, true, predicted, view),
         )
 
 
