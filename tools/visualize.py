@@ -15,7 +15,7 @@ from peridot.errors import ConfigError, DataError
 from peridot.evaluation.zero_shot import check_head
 from peridot.text import TEMPLATES, TextEmbeddings, TextEncoder, embed_prompts
 from peridot.visualization.boxes import PREDICTED, TRUE, Boxes, detection_figure
-from peridot.visualization.figures import Cloud, TopView, feature_figure, save_figure, segmentation_figure
+from peridot.visualization.figures import Cloud, TopView, caption, feature_figure, save_figure, segmentation_figure
 from peridot.visualization.scenes import Scenes, load_network, point_features, predict, true_labels
 from peridot.visualization.similarity import Scan, correlation_figure, text_figure
 from peridot.visualization.tsne import BalancedSample, class_map, embed
@@ -131,9 +131,10 @@ def feature_figures(model: nn.Module, scenes: Scenes, args: argparse.Namespace) 
     drawn = BalancedSample(len(meta.get('classes', ())), args.per_class)
     for name, sample, row in scenes:
         cloud, features = cloud_of(sample, row, scenes), point_features(model, sample)
-        yield f'features_{name}_pca', feature_figure(features, cloud)
+        yield f'features_{name}_pca', caption(feature_figure(features, cloud), 'three principal components as colors')
         if args.point:
-            yield f'features_{name}_similarity', feature_figure(features, cloud, cloud.nearest(*args.point))
+            figure = feature_figure(features, cloud, cloud.nearest(*args.point))
+            yield f'features_{name}_similarity', caption(figure, 'cosine with the point at the cross: dark 0, yellow 1')
         labels = true_labels(sample)
         if labels is not None:
             drawn.add(features.numpy(), labels)

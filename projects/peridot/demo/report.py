@@ -211,7 +211,7 @@ def _features_section(sample: dict, features: dict[str, Tensor]) -> str:
     return (
         f'<h2>What the features show</h2>{shown}'
         '<p><b>Click a point</b> in one of the clouds: all are colored by the similarity of their features '
-        f'to it. The first query is a car.</p>{viewer}'
+        f'to it, from dark (different) to yellow (the same). The first query is a car.</p>{viewer}'
     )
 
 

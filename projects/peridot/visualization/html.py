@@ -29,7 +29,7 @@ pre{background:var(--panel);padding:1em;border-radius:6px;overflow:auto}
 .next a{display:inline-block;background:var(--accent);color:var(--on-accent);padding:.5em 1em;border-radius:7px;
   text-decoration:none}
 @media (max-width:700px){main{padding:16px 12px 40px} h1{font-size:1.6em} .big{font-size:1.7em}
-  td,th{padding:.3em .5em} .two{grid-template-columns:1fr}}
+  td,th{padding:.3em .5em} .two{grid-template-columns:1fr} .wide{overflow-x:auto} .wide img{max-width:none;width:190vw}}
 """
 
 SCRIPT = """
@@ -69,7 +69,7 @@ def figure_html(image: np.ndarray, caption: str, width: int = 1180) -> str:
     source = base64.b64encode(buffer.getvalue()).decode()
     alt = html.escape(caption, quote=True)
     return (
-        f'<figure><img src="data:image/jpeg;base64,{source}" alt="{alt}">'
+        f'<figure><div class="wide"><img src="data:image/jpeg;base64,{source}" alt="{alt}"></div>'
         f'<figcaption>{html.escape(caption)}</figcaption></figure>'
     )
 
