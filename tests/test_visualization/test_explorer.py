@@ -93,7 +93,14 @@ def image_of(page) -> str:
     return page.evaluate("document.querySelector('figure canvas').toDataURL()")
 
 
-def test_a_click_on_a_point_colors_cloud_and_image_by_similarity(opened, space):
+def drawn_at(page, place: torch.Tensor) -> list[int]:
+    """RGB of the image at (row, column)."""
+    x, y = place.flip(0).round().int().tolist()
+    canvas = "document.querySelector('figure canvas').getContext('2d')"
+    return list(page.evaluate(f'Array.from({canvas}.getImageData({x}, {y}, 1, 1).data.slice(0, 3))'))
+
+
+def test_a_click_on_a_point_colors_cloud_and_image_by_similarity(opened, space, sample):
     before, image = opened.evaluate('explorer.colors()'), image_of(opened)
     x, y, _ = opened.evaluate('explorer.pixel(14)')
     opened.mouse.click(x, y)
@@ -104,6 +111,8 @@ def test_a_click_on_a_point_colors_cloud_and_image_by_similarity(opened, space):
     colors = np.array(opened.evaluate('explorer.colors()')).reshape(-1, 3)
     np.testing.assert_allclose(colors, heat_colors(torch.from_numpy(found)), atol=2)
     assert colors.ravel().tolist() != before and image_of(opened) != image
+    pairs = sample.cameras.pairs(sample.xyz)
+    assert drawn_at(opened, pairs.position[0]) == colors[pairs.point[0]].tolist()
     of_pixels = space.pixels[0].permute(1, 2, 0).flatten(0, 1)
     found = np.array(opened.evaluate('explorer.pixelCosines()'))
     np.testing.assert_allclose(found, cosines(of_pixels, space.points[14]), atol=EXACT)

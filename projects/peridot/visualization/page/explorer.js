@@ -246,6 +246,42 @@ const explorer = (() => {
     return new THREE.LineSegments(geometry, new THREE.LineBasicMaterial({ color: 0x4a5a43 }));
   }
 
+  // gives for a row of the cloud its place in the window, in CSS pixels, and its depth in meters
+  function projection(camera, canvas) {
+    camera.updateMatrixWorld();
+    const m = camera.projectionMatrix.clone().multiply(camera.matrixWorldInverse).elements;
+    const box = canvas.getBoundingClientRect(), xyz = state.sample.xyz;
+    const product = (at, row) => m[row] * xyz[at] + m[row + 4] * xyz[at + 1] + m[row + 8] * xyz[at + 2] + m[row + 12];
+    return i => {
+      const [x, y, depth] = [0, 1, 3].map(row => product(3 * i, row));
+      return [box.left + (1 + x / depth) / 2 * box.width, box.top + (1 - y / depth) / 2 * box.height, depth];
+    };
+  }
+
+  // near points come before those that shine through between them
+  function pick(camera, canvas, x, y, reach) {
+    const pixel = projection(camera, canvas);
+    let best = -1, least = Infinity;
+    for (let i = 0; i < state.sample.count; i++) {
+      const [u, v, depth] = pixel(i), distance = Math.hypot(u - x, v - y);
+      if (depth < camera.near || !(distance <= reach)) continue;
+      const badness = distance + 6 * Math.log(depth);
+      if (badness < least) [best, least] = [i, badness];
+    }
+    return best;
+  }
+
+  function listenToClicks(camera, canvas) {
+    let down = null;
+    canvas.addEventListener('pointerdown', event => { down = event.isPrimary ? event : null; });
+    canvas.addEventListener('pointerup', ({ button, clientX: x, clientY: y, pointerType }) => {
+      // a pointer that moved has turned the cloud
+      if (!down || button !== 0 || Math.hypot(x - down.clientX, y - down.clientY) >= 6) return;
+      const row = pick(camera, canvas, x, y, pointerType === 'mouse' ? 9 : 20);
+      if (row >= 0) select(row);
+    });
+  }
+
   function makeCloud(canvas) {
     const renderer = new THREE.WebGLRenderer({ canvas, antialias: true });
     renderer.setClearColor(0x0b0f0a);
@@ -284,42 +320,12 @@ const explorer = (() => {
       controls.update();
       render();
     };
-    // gives for a row of the cloud its place in the window, in CSS pixels, and its depth in meters
-    const projection = () => {
-      camera.updateMatrixWorld();
-      const m = camera.projectionMatrix.clone().multiply(camera.matrixWorldInverse).elements;
-      const box = canvas.getBoundingClientRect(), xyz = state.sample.xyz;
-      const product = (at, row) => m[row] * xyz[at] + m[row + 4] * xyz[at + 1] + m[row + 8] * xyz[at + 2] + m[row + 12];
-      return i => {
-        const [x, y, depth] = [0, 1, 3].map(row => product(3 * i, row));
-        return [box.left + (1 + x / depth) / 2 * box.width, box.top + (1 - y / depth) / 2 * box.height, depth];
-      };
-    };
-    // near points come before those that shine through between them
-    const pick = (x, y, reach) => {
-      const pixel = projection();
-      let best = -1, least = Infinity;
-      for (let i = 0; i < state.sample.count; i++) {
-        const [u, v, depth] = pixel(i), distance = Math.hypot(u - x, v - y);
-        if (depth < camera.near || !(distance <= reach)) continue;
-        const badness = distance + 6 * Math.log(depth);
-        if (badness < least) [best, least] = [i, badness];
-      }
-      return best;
-    };
-    let down = null;
-    canvas.addEventListener('pointerdown', event => { down = event.isPrimary ? event : null; });
-    canvas.addEventListener('pointerup', event => {
-      const still = down && event.button === 0 && Math.hypot(event.clientX - down.clientX, event.clientY - down.clientY) < 6;
-      if (!still) return;
-      const row = pick(event.clientX, event.clientY, event.pointerType === 'mouse' ? 9 : 20);
-      if (row >= 0) select(row);
-    });
+    listenToClicks(camera, canvas);
     controls.addEventListener('change', render);
     new ResizeObserver(resize).observe(canvas.parentElement);
     return {
       look,
-      pixel: row => projection()(row),
+      pixel: row => projection(camera, canvas)(row),
       show(sample) {
         scene.clear();
         for (const old of [points, ring, lines]) if (old) old.geometry.dispose();
