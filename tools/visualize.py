@@ -15,7 +15,7 @@ from peridot.errors import ConfigError, DataError
 from peridot.evaluation.zero_shot import check_head
 from peridot.text import TEMPLATES, TextEmbeddings, TextEncoder, embed_prompts
 from peridot.visualization.boxes import PREDICTED, TRUE, Boxes, detection_figure
-from peridot.visualization.figures import Cloud, TopView, feature_figure, save_figure, segmentation_figure
+from peridot.visualization.figures import Cloud, TopView, caption, feature_figure, save_figure, segmentation_figure
 from peridot.visualization.scenes import Scenes, load_network, point_features, predict, true_labels
 from peridot.visualization.similarity import Scan, correlation_figure, text_figure
 from peridot.visualization.tsne import BalancedSample, class_map, embed
@@ -80,7 +80,7 @@ def cloud_of(sample: dict, row: int, scenes: Scenes, narrow: int = 640, pixels: 
         pixels: Width and height of the view from above.
     """
     xyz, cameras = sample['inputs']['points'][:, :3].numpy(), scenes.cameras(row, wide=1240, narrow=narrow)
-    return Cloud(xyz, cameras.images, cameras.pairs(xyz), TopView.fit(xyz, cameras.front, pixels))
+    return Cloud(xyz, cameras.captioned(), cameras.pairs(xyz), TopView.fit(xyz, cameras.front, pixels))
 
 
 def segmentation_figures(model: nn.Module, scenes: Scenes, args: argparse.Namespace) -> Figures:
@@ -121,7 +121,7 @@ def detection_figures(model: nn.Module, scenes: Scenes, args: argparse.Namespace
         view = TopView.fit(xyz, cameras.front, 1240 if len(cameras.images) == 1 else 1080, corners[:, :, :2])
         yield (
             f'det_{name}',
-            detection_figure(xyz, cameras.images, cameras.lidar2cam, cameras.cam2img, true, predicted, view),
+            detection_figure(xyz, cameras.captioned(), cameras.lidar2cam, cameras.cam2img, true, predicted, view),
         )
 
 
@@ -131,9 +131,10 @@ def feature_figures(model: nn.Module, scenes: Scenes, args: argparse.Namespace) 
     drawn = BalancedSample(len(meta.get('classes', ())), args.per_class)
     for name, sample, row in scenes:
         cloud, features = cloud_of(sample, row, scenes), point_features(model, sample)
-        yield f'features_{name}_pca', feature_figure(features, cloud)
+        yield f'features_{name}_pca', caption(feature_figure(features, cloud), 'three principal components as colors')
         if args.point:
-            yield f'features_{name}_similarity', feature_figure(features, cloud, cloud.nearest(*args.point))
+            figure = feature_figure(features, cloud, cloud.nearest(*args.point))
+            yield f'features_{name}_similarity', caption(figure, 'cosine with the point at the cross: dark 0, yellow 1')
         labels = true_labels(sample)
         if labels is not None:
             drawn.add(features.numpy(), labels)

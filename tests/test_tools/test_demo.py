@@ -58,6 +58,7 @@ def test_demo_makes_results_and_report_and_is_done_once(labeled_root, tmp_path, 
     assert {'data', 'labels', 'olivine seed 0', 'probe olivine seed 0', 'report on olivine'} <= set(results['seconds'])
     page = (tmp_path / 'report.html').read_text()
     assert page.count('data:image/jpeg;base64,') >= 5 and page.count('<canvas') == 2
+    assert 'href="explore.html"' in page and 'class="sample"' in (tmp_path / 'explore.html').read_text()
     # nothing is fetched from a network
     assert 'src="http' not in page and 'href="http' not in page
 

@@ -1,3 +1,7 @@
+import base64
+import json
+import re
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -67,6 +71,25 @@ def test_detections_of_an_mmdet3d_config(visualize, random_weights, tmp_path):
     (picture,) = visualize('det', config, random_weights(config), '--samples', '1', '--score-thr', '0').values()
     assert picture.shape[1] == 1080 + 2 * 640
     assert (abs(picture.astype(int) - (70, 230, 100)) < 30).all(-1).sum() > 500
+
+
+def test_page_of_a_segmentor(run_tool, random_weights, demo_root, tmp_path, capsys):
+    page, weights = tmp_path / 'page.html', random_weights(SEGMENTOR)
+    explore = ['explore', SEGMENTOR, weights, '--data-root', demo_root, '--out', page]
+    run_tool(*explore, '--indices', 1, 0, '--points', 3000)
+    assert re.search(rf'{page}: \d\.\d MB, samples: 2, cosines off by at most 0\.0', capsys.readouterr().out)
+    samples = re.findall(
+        '<script type="application/json" class="sample" data-name="(.): [^>]*>(.*)</script>', page.read_text()
+    )
+    assert [row for row, _ in samples] == ['1', '0']
+    content = json.loads(samples[0][1])
+    assert len(content['cameras']) == 6
+    assert [coloring['title'] for coloring in content['colorings']] == ['class', 'prediction', 'height', 'intensity']
+    assert len(zlib.decompress(base64.b64decode(content['xyz']))) == 3000 * 3 * 2
+    with pytest.raises(
+        SystemExit, match=r'^error: .*nuscenes_infos_val.pkl has no sample 99: give indices from 0 to \d+$'
+    ):
+        run_tool(*explore, '--indices', 99)
 
 
 @pytest.mark.parametrize(

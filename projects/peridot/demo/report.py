@@ -18,14 +18,15 @@ from peridot.catalog import class_colors
 from peridot.checkpoints import read_checkpoint
 from peridot.demo.methods import COLORS, METHODS, NAMES, UNTRAINED
 from peridot.evaluation.linear_probe import BESIDE
-from peridot.files import atomic_path
+from peridot.files import atomic_path, write_bytes
 from peridot.maps import ImageSource
 from peridot.registry import DATASETS, MODELS
 from peridot.visualization.colors import label_colors
+from peridot.visualization.explorer import explore, explorer_page
 from peridot.visualization.figures import Cloud, TopView, draw_from_above, draw_on_images, feature_figure, tile
 from peridot.visualization.html import bar, figure_html, page, similarity_viewer, table
 from peridot.visualization.maps import paint
-from peridot.visualization.scenes import front_camera
+from peridot.visualization.scenes import Scenes, front_camera
 from peridot.visualization.similarity import Scan, correlation_figure
 from peridot.work_dirs import last_checkpoint
 
@@ -57,6 +58,7 @@ def write_report(work_dir: Path, results: dict) -> None:
         _labels(configs['olivine']) if 'olivine' in methods else '',
         training_section(work_dir, seeds, methods),
         _features_section(sample, features),
+        _explorer(work_dir, first, config, networks[first]),
         _correlations(networks, configs),
         _classes(results, dataset.metainfo['classes']),
         _next_steps(results, methods),
@@ -209,7 +211,19 @@ def _features_section(sample: dict, features: dict[str, Tensor]) -> str:
     return (
         f'<h2>What the features show</h2>{shown}'
         '<p><b>Click a point</b> in one of the clouds: all are colored by the similarity of their features '
-        f'to it. The first query is a car.</p>{viewer}'
+        f'to it, from dark (different) to yellow (the same). The first query is a car.</p>{viewer}'
+    )
+
+
+def _explorer(work_dir: Path, method: str, config: Config, network: nn.Module) -> str:
+    """Write the interactive page of a network beside the report; returns the link to it."""
+    scenes = Scenes(config, count=2)
+    meta, subtitle = scenes.dataset.metainfo, 'pre-trained on synthetic streets, without labels'
+    page, _ = explorer_page(NAMES[method], subtitle, list(explore(network, scenes)), meta['classes'], meta['palette'])
+    write_bytes(work_dir / 'explore.html', page.encode())
+    return (
+        '<p>The cloud in 3D, beside the cameras: click a point, and points and images are colored by what '
+        f'{NAMES[method]} finds similar.</p><p class="next"><a href="explore.html">Explore the features</a></p>'
     )
 
 

@@ -12,16 +12,24 @@ from PIL import Image
 from torch import Tensor
 
 STYLE = """
-body{font:16px/1.55 system-ui,sans-serif;margin:0;background:#10150f;color:#e8ede4}
+:root{--back:#10150f;--panel:#1a2118;--line:#2c3529;--text:#e8ede4;--quiet:#9fab96;--accent:#c5e17a;--on-accent:#10150f}
+@media (prefers-color-scheme:light){:root{--back:#f6f8f3;--panel:#e8ede1;--line:#cfd8c5;--text:#1b2218;--quiet:#55614d;
+  --accent:#4f7212;--on-accent:#fff}}
+body{font:16px/1.55 system-ui,sans-serif;margin:0;background:var(--back);color:var(--text)}
 main{max-width:1180px;margin:auto;padding:32px 20px 80px}
-h1{font-size:2.3em;margin:.2em 0;color:#c5e17a} h2{margin-top:2.2em;color:#c5e17a}
-p{max-width:75ch} img{max-width:100%;border-radius:6px;display:block} figure{margin:1.2em 0}
-figcaption{color:#9fab96;font-size:.92em;margin-top:.5em;max-width:95ch}
-table{border-collapse:collapse;margin:1em 0} td,th{padding:.35em .9em;text-align:right;border-bottom:1px solid #2c3529}
-td:first-child,th:first-child{text-align:left} .big{font-size:2.8em;color:#c5e17a;font-weight:600}
+h1{font-size:2.3em;line-height:1.2;margin:.2em 0;color:var(--accent)} h2{margin-top:2.2em;color:var(--accent)}
+a{color:var(--accent)} p{max-width:75ch} img{max-width:100%;border-radius:6px;display:block} figure{margin:1.2em 0}
+figcaption{color:var(--quiet);font-size:.92em;margin-top:.5em;max-width:95ch}
+.table{overflow-x:auto} table{border-collapse:collapse;margin:1em 0} td{white-space:nowrap}
+td,th{padding:.35em .9em;text-align:right;border-bottom:1px solid var(--line)}
+td:first-child,th:first-child{text-align:left} .big{font-size:2.8em;line-height:1.2;color:var(--accent);font-weight:600}
 .two{display:grid;grid-template-columns:1fr 1fr;gap:16px} canvas{width:100%;border-radius:6px;cursor:crosshair}
-pre{background:#1a2118;padding:1em;border-radius:6px;overflow:auto}
+pre{background:var(--panel);padding:1em;border-radius:6px;overflow:auto}
 .bar{height:.8em;border-radius:3px;display:inline-block}
+.next a{display:inline-block;background:var(--accent);color:var(--on-accent);padding:.5em 1em;border-radius:7px;
+  text-decoration:none}
+@media (max-width:700px){main{padding:16px 12px 40px} h1{font-size:1.6em} .big{font-size:1.7em}
+  td,th{padding:.3em .5em} .two{grid-template-columns:1fr} .wide{overflow-x:auto} .wide img{max-width:none;width:190vw}}
 """
 
 SCRIPT = """
@@ -61,7 +69,7 @@ def figure_html(image: np.ndarray, caption: str, width: int = 1180) -> str:
     source = base64.b64encode(buffer.getvalue()).decode()
     alt = html.escape(caption, quote=True)
     return (
-        f'<figure><img src="data:image/jpeg;base64,{source}" alt="{alt}">'
+        f'<figure><div class="wide"><img src="data:image/jpeg;base64,{source}" alt="{alt}"></div>'
         f'<figcaption>{html.escape(caption)}</figcaption></figure>'
     )
 
@@ -71,7 +79,7 @@ def table(header: list[str], rows: list[list[str]]) -> str:
     cell = lambda text, tag: f'<{tag}>{text if text.startswith("<") else html.escape(text)}</{tag}>'  # noqa: E731
     lines = [''.join(cell(text, 'th') for text in header)]
     lines += [''.join(cell(text, 'td') for text in row) for row in rows]
-    return '<table>' + ''.join(f'<tr>{line}</tr>' for line in lines) + '</table>'
+    return '<div class="table"><table>' + ''.join(f'<tr>{line}</tr>' for line in lines) + '</table></div>'
 
 
 def bar(value: float, color: str) -> str:
@@ -142,6 +150,6 @@ def page(title: str, sections: list[str]) -> str:
     """The full document."""
     return (
         f'<!doctype html><html lang="en"><meta charset="utf-8"><title>{html.escape(title)}</title>'
-        f'<meta name="viewport" content="width=device-width"><style>{STYLE}</style>'
+        f'<meta name="viewport" content="width=device-width, initial-scale=1"><style>{STYLE}</style>'
         f'<main><h1>{html.escape(title)}</h1>{"".join(sections)}</main></html>'
     )

@@ -1,6 +1,6 @@
 """Networks, samples and cameras for figures, from the configs of mmdet3d and of this project."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -31,16 +31,25 @@ class Cameras:
     """Images of one sample, all resized to one size.
 
     Attributes:
+        names: Names of the V cameras.
         images: Uint8 (V, H, W, 3).
         lidar2cam: Float64 (V, 4, 4).
         cam2img: Float64 (V, 4, 4), for the resized images.
         front: Float (4, 4), lidar2cam of the front camera, None without cameras.
     """
 
+    names: Sequence[str]
     images: np.ndarray
     lidar2cam: np.ndarray
     cam2img: np.ndarray
     front: np.ndarray | None
+
+    def captioned(self) -> np.ndarray:
+        """Copies of the images with the cameras' names in their corners."""
+        figures = self.images.copy()
+        for figure, name in zip(figures, self.names):
+            caption(figure, name)
+        return figures
 
     def pairs(self, xyz: np.ndarray) -> Pairs:
         """Pairs of a cloud (N, >=3) in the lidar frame and the images."""
@@ -56,12 +65,13 @@ class Scenes:
     Args:
         config: Config of mmdet3d or of this project.
         count: Number of samples, evenly spaced.
+        rows: Rows of the samples in the dataset, instead of `count`.
 
     Raises:
-        ConfigError: The config has no such dataset.
+        ConfigError: The config has no such dataset, or it has no such rows.
     """
 
-    def __init__(self, config: Config, count: int) -> None:
+    def __init__(self, config: Config, count: int = 1, rows: Sequence[int] | None = None) -> None:
         init_default_scope(config.get('default_scope', 'mmdet3d'))
         settings = config.get('picture_dataset') or (config.get('test_dataloader') or {}).get('dataset')
         if settings is None:
@@ -78,7 +88,13 @@ class Scenes:
         if lazy and not any(info.get('pts_semantic_mask_path') for info in content['data_list']):
             self.dataset = DATASETS.build({**without_labels(settings), **lazy})
         self.dataset.full_init()
-        self.rows = [i * len(self.dataset) // count for i in range(min(count, len(self.dataset)))]
+        samples = len(self.dataset)
+        self.rows = [i * samples // count for i in range(min(count, samples))] if rows is None else list(rows)
+        beyond = [row for row in self.rows if not 0 <= row < samples]
+        if beyond:
+            raise ConfigError(
+                f'{self.dataset.ann_file} has no sample {beyond[0]}: give indices from 0 to {samples - 1}'
+            )
         infos, self._entry = content['data_list'], lookup(content['metainfo'].get('dataset'))
         self._images = {key: info.get('images', {}) for key, info in zip(sample_ids(infos), infos)}
         self._ids = list(sample_ids(parsed_infos(self.dataset), self.dataset.data_prefix.get('pts', '')))
@@ -92,7 +108,7 @@ class Scenes:
         """Cameras of a sample: one is `wide` pixels wide, several are `narrow`; all get the height of the first."""
         cameras = {name: camera for name, camera in self._images[self._ids[row]].items() if _is_complete(camera)}
         if not cameras:
-            return Cameras(np.zeros((0, 1, 1, 3), np.uint8), np.zeros((0, 4, 4)), np.zeros((0, 4, 4)), None)
+            return Cameras((), np.zeros((0, 1, 1, 3), np.uint8), np.zeros((0, 4, 4)), np.zeros((0, 4, 4)), None)
         names = self._entry.sort_cameras(cameras, in_figure=True)
         images = [Image.open(self._path(name, cameras[name]['img_path'])).convert('RGB') for name in names]
         width = wide if len(images) == 1 else narrow
@@ -103,10 +119,8 @@ class Scenes:
         # a pixel's center has integer coordinates
         cam2img[:, :2] = scale[:, :, None] * cam2img[:, :2] + (scale - 1)[:, :, None] / 2 * cam2img[:, 2:3]
         front = lidar2cam[self._entry.front_index(names)]
-        figures = np.stack([np.asarray(image.resize(size)) for image in images])
-        for figure, name in zip(figures, names):
-            caption(figure, name)
-        return Cameras(figures, lidar2cam, cam2img, front)
+        resized = np.stack([np.asarray(image.resize(size)) for image in images])
+        return Cameras(names, resized, lidar2cam, cam2img, front)
 
     def _path(self, name: str, path: str) -> Path:
         """Path of an image: lidar configs do not say where images are, so the catalog's folder is tried too."""
