@@ -16,7 +16,8 @@ import torch
 from mmengine.config import ConfigDict
 from mmengine.dataset import BaseDataset, pseudo_collate
 from mmengine.registry import DefaultScope, init_default_scope
-from peridot.checkpoints import read_checkpoint, state_of
+from mmengine.runner import load_checkpoint
+from peridot.checkpoints import read_checkpoint
 from peridot.cli import load_config, run
 from peridot.drive_and_segment.proposals.generator import FOLDER as PROPOSALS
 from peridot.drive_and_segment.segmentor.region_joining import join_regions
@@ -47,9 +48,8 @@ def build(config: ConfigDict, checkpoint: Path | None) -> Pretrainer:
     torch.manual_seed(0)
     model = MODELS.build(config.model).eval()
     if checkpoint:
-        content = read_checkpoint(checkpoint)
-        check_same_network(model, content)
-        model.load_state_dict(state_of(content, model.state_dict()))
+        check_same_network(model, read_checkpoint(checkpoint))
+        load_checkpoint(model, str(checkpoint), map_location='cpu', strict=True)
     return model
 
 
