@@ -198,7 +198,7 @@ def load_config(args: argparse.Namespace, check: Callable[[Config], None] | None
         ConfigError: The file is absent, or inherits from mmsegmentation, which is not installed.
     """
     if not Path(args.config).is_file():
-        raise ConfigError(f'config {args.config} not found: those of the package are {config_file("peridot::")}/*/*.py')
+        raise ConfigError(f'config {args.config} not found: those of the package are in {config_file("peridot::")}')
     config = _read_config(args.config)
     if args.data_root:
         set_data_root(config, args.data_root)
