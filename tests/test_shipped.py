@@ -35,9 +35,10 @@ def test_an_own_pipeline_takes_parts_of_the_base(tmp_path):
     assert not [part for part in pipeline if part.get('_scope_') == 'peridot']
 
 
-def test_the_hub_of_mmengine_finds_a_config(tmp_path, monkeypatch):
+@pytest.mark.parametrize('read', [Config.fromfile, get_config])
+def test_mmengine_reads_a_config_by_its_name(read, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    assert get_config('peridot::pretrain/ppkt_nus.py').model.type == 'peridot.Pretrainer'
+    assert read('peridot::pretrain/ppkt_nus.py').model.type == 'peridot.Pretrainer'
 
 
 def test_a_command_line_names_configs_of_the_package_and_files():

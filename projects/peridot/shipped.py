@@ -1,5 +1,6 @@
 """Configs and programs that come with the package, wherever it is installed."""
 
+import functools
 import os
 import re
 import shlex
@@ -41,13 +42,15 @@ def with_paths(text: str) -> str:
 
 
 def register_scope() -> None:
-    """Let configs inherit by `_base_ = 'peridot::pretrain/olivine_nus.py'` from any folder (idempotent)."""
+    """Let `_base_` of configs and `Config.fromfile` name `peridot::pretrain/olivine_nus.py` (idempotent)."""
     # mmengine also looks for a module of this name, which an editable installation has, too
     MODULE2PACKAGE[SCOPE] = SCOPE
     Config._get_cfg_path = staticmethod(_base_file)
+    Config.fromfile = staticmethod(_read)
 
 
 _upstream_base_file = Config._get_cfg_path
+_upstream_read = Config.fromfile
 
 
 def _base_file(name: str, heir: str) -> tuple[str, str | None]:
@@ -58,3 +61,8 @@ def _base_file(name: str, heir: str) -> tuple[str, str | None]:
     """
     path, scope = _upstream_base_file(name, heir)
     return path, None if scope == SCOPE else scope
+
+
+@functools.wraps(_upstream_read)
+def _read(filename: str | os.PathLike, *arguments, **options) -> Config:
+    return _upstream_read(config_file(os.fspath(filename)), *arguments, **options)
