@@ -25,9 +25,11 @@ from peridot.demo.methods import COLORS, METHODS, NAMES, UNTRAINED
 from peridot.demo.results import Results
 from peridot.files import atomic_path
 from peridot.options import setting
-from peridot.work_dirs import REPO, last_metrics
+from peridot.shipped import config_file
+from peridot.work_dirs import last_metrics
 from streets.dataset import GENERATOR
 
+REPO = Path(__file__).resolve().parents[1]
 OUT = REPO / 'docs' / 'results'
 SEEDS = [0, 1, 2]
 # tables of the probes, and the metric that goes into each
@@ -39,10 +41,10 @@ PROBES = {
 # tables of the fine-tuning protocols, by the untrained network: the config of each
 FINE_TUNING = {
     'random': {
-        'fine_tune_10pct_miou': 'configs/demo/minkunet18_10pct_demo.py',
-        'fine_tune_10pct_published_miou': 'configs/demo/minkunet18_10pct-published_demo.py',
+        'fine_tune_10pct_miou': 'peridot::demo/minkunet18_10pct_demo.py',
+        'fine_tune_10pct_published_miou': 'peridot::demo/minkunet18_10pct-published_demo.py',
     },
-    'random_waffleiron': {'fine_tune_10pct_miou': 'configs/demo/waffleiron12_10pct_demo.py'},
+    'random_waffleiron': {'fine_tune_10pct_miou': 'peridot::demo/waffleiron12_10pct_demo.py'},
 }
 # what else is measured, with linear probes alone, for docs/effect.md: method, and options in place of its config's
 EXPERIMENTS = {
@@ -58,7 +60,7 @@ EXPERIMENTS = {
         ['model.student.feature_columns=[0,1,2,3]', 'model.student.backbone.in_channels=4'],
     ),
 }
-PERFECT_LABELS = ('configs/demo/olivine_demo.py', '--generator', 'oracle', '--out', 'weak_labels/oracle')
+PERFECT_LABELS = ('peridot::demo/olivine_demo.py', '--generator', 'oracle', '--out', 'weak_labels/oracle')
 SPLIT = ('nuscenes', '--rule', 'random', '--percent', '10')
 DRIVE_AND_SEGMENT = 'drive_and_segment_miou'
 # rows of Drive&Segment by their names in its own table
@@ -70,7 +72,7 @@ DRIVE_AND_SEGMENT_ROWS = {
     'student of the extension': 'student_ema',
 }
 DRIVE_AND_SEGMENT_CONFIGS = [
-    f'configs/drive_and_segment/{name}demo.py' for name in ('', 'teacher_', 'student_', 'student_ema_')
+    f'peridot::drive_and_segment/{name}demo.py' for name in ('', 'teacher_', 'student_', 'student_ema_')
 ]
 # settings that do not change results
 BESIDE = ('default_hooks', 'log_level', 'log_processor', 'vis_backends', 'visualizer')
@@ -109,8 +111,8 @@ class Effect(Comparison):
             name: fingerprint(configs_of(self.method_of(name)), self.options_of(name)) for name in self.networks()
         }
         self.images_fingerprint = fingerprint(DRIVE_AND_SEGMENT_CONFIGS)
-        configs = {path for protocols in FINE_TUNING.values() for path in protocols.values()}
-        self.untrained_options = {path: Config.fromfile(REPO / path).get('random_init_options', {}) for path in configs}
+        configs = {name for protocols in FINE_TUNING.values() for name in protocols.values()}
+        self.untrained_options = {name: read(name).get('random_init_options', {}) for name in configs}
 
     def prepare(self, method: str) -> None:
         """Make what the method needs, and the split for fine-tuning."""
@@ -200,9 +202,14 @@ def protocols_of(method: str) -> dict[str, str]:
     return FINE_TUNING[METHODS[method].untrained]
 
 
+def read(config: str) -> Config:
+    """A config of the package, `peridot::PATH`."""
+    return Config.fromfile(config_file(config))
+
+
 def fingerprint(configs: list[str], options: list[str] = ()) -> str:
     """Hash of the streets' version, the content of configs, and options; logs and checkpoints do not count."""
-    contents = [Config.fromfile(REPO / config).to_dict() for config in configs]
+    contents = [read(config).to_dict() for config in configs]
     contents = [{key: value for key, value in content.items() if key not in BESIDE} for content in contents]
     text = json.dumps([GENERATOR, contents, *options], sort_keys=True, default=str)
     return hashlib.sha256(text.encode()).hexdigest()[:12]

@@ -19,9 +19,9 @@ import peridot.datasets  # noqa: F401  (registers)
 from mmengine.config import Config
 from peridot.cli import run, set_data_root
 from peridot.preflight import preflight
-from peridot.work_dirs import REPO
+from peridot.shipped import config_file
 
-CONFIG = REPO / 'configs' / 'demo' / 'olivine_demo.py'
+CONFIG = config_file('peridot::demo/olivine_demo.py')
 SAMPLES = {'nuscenes_infos_train.pkl': 28130, 'nuscenes_infos_val.pkl': 6019}
 SWEEPS, OBJECTS, OBJECTS_A_CAMERA = 10, 34, 7
 

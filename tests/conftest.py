@@ -119,7 +119,7 @@ def run_tool() -> Callable:
             patch.setattr(subprocess, 'call', status)
             runpy.run_path(f'tools/{name}.py', run_name='__main__')
 
-    def status(command: list[str], cwd: Path) -> int:
+    def status(command: list[str]) -> int:
         try:
             run(Path(command[1]).stem, *command[2:])
         except SystemExit as stop:

@@ -12,7 +12,7 @@ PROJECTS = Path(__file__).resolve().parents[1] / 'projects'
 # from the ground up; a room imports from the floors below it only
 FLOORS = (
     ('errors',),
-    ('catalog', 'registry', 'files', 'checkpoints', 'devices', 'optional', 'options', 'voxel_grid', 'walk'),
+    ('catalog', 'registry', 'files', 'checkpoints', 'devices', 'optional', 'options', 'shipped', 'voxel_grid', 'walk'),
     ('compat',),
     ('structures', 'cli', 'work_dirs', 'optim'),
     ('maps', 'text'),

@@ -3,8 +3,9 @@
 
 A network is `random` or NAME=FILE: a `backbone.pth`, or a file that tools/convert_checkpoint.py reads, which is
 converted on the way; `{seed}` in FILE stands for the seed.
-A protocol is a config of configs/finetune; minkunet34_nus/1pct.py gives the row minkunet34_nus_1pct. Results are kept:
-the same command continues interrupted runs and adds new ones. Writes results.json, table.md and plot.png.
+A protocol is a config of configs/finetune, also as peridot::finetune/...; minkunet34_nus/1pct.py gives the row
+minkunet34_nus_1pct. Results are kept: the same command continues interrupted runs and adds new ones. Writes
+results.json, table.md and plot.png.
 """
 
 import argparse
@@ -25,9 +26,9 @@ from peridot.cli import config_name, run
 from peridot.errors import ConfigError, PeridotError
 from peridot.files import atomic_path
 from peridot.options import setting
+from peridot.shipped import config_file, tool_file
 from peridot.work_dirs import last_metrics, peak_gpu_memory
 
-REPO = Path(__file__).resolve().parents[1]
 # ends of the names of the main metrics: segmentation, nuScenes and KITTI detection
 METRICS = ('miou', 'NDS', 'Overall_3D_AP40_moderate')
 
@@ -77,7 +78,7 @@ class Run:
             run_options += [f'{name}={value}' for name, value in settings.items()]
         root = ['--data-root', data_root] if data_root else []
         return [
-            *(sys.executable, 'tools/train.py', str(self.protocol), *root),
+            *(sys.executable, str(tool_file('train')), str(self.protocol), *root),
             *('--work-dir', str(self.folder), '--resume', '--cfg-options', *run_options, *options),
         ]
 
@@ -87,7 +88,7 @@ class Run:
         start, log = time.time(), self.folder / 'log.txt'
         with log.open('ab') as output:
             command = [*prefix, *self.command(data_root, options)]
-            process = subprocess.Popen(command, cwd=REPO, stdout=output, stderr=subprocess.STDOUT)
+            process = subprocess.Popen(command, stdout=output, stderr=subprocess.STDOUT)
             _, status, usage = os.wait4(process.pid, 0)
             process.returncode = os.waitstatus_to_exitcode(status)
         if process.returncode != 0:
@@ -235,7 +236,7 @@ def parse_args() -> argparse.Namespace:
     """Parse networks, protocols, seeds and options."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('--networks', nargs='+', type=parse_network, required=True, metavar='random|NAME=FILE')
-    parser.add_argument('--protocols', nargs='+', type=Path, required=True, metavar='CONFIG')
+    parser.add_argument('--protocols', nargs='+', type=config_file, required=True, metavar='CONFIG')
     parser.add_argument('--seeds', nargs='+', type=int, default=[0, 1, 2])
     parser.add_argument('--out', type=Path, default=Path('work_dirs/benchmark'))
     parser.add_argument('--data-root', help='folder of the data, for every dataset of the configs')
@@ -253,7 +254,7 @@ def parse_args() -> argparse.Namespace:
 def main() -> None:
     """Run everything that has no result yet, then write the table."""
     args = parse_args()
-    runs = plan(args.networks, args.protocols, args.seeds, args.out)
+    runs = plan(args.networks, [Path(protocol) for protocol in args.protocols], args.seeds, args.out)
     todo = [entry for entry in runs if entry.result() is None]
     print(f'{len(runs)} runs, {len(runs) - len(todo)} done before', flush=True)
     failures = []

@@ -11,7 +11,7 @@ import sysconfig
 import tempfile
 from pathlib import Path
 
-from bootstrap.bundle import make_bundle
+from bootstrap.bundle import CARRIED, make_bundle
 from bootstrap.unbundle import environment_from
 
 
@@ -54,6 +54,10 @@ def carry() -> None:
     parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
     add_carrying_arguments(parser)
     args, others = parser.parse_known_args()
+    if (args.bundle or args.bundled) and not CARRIED.is_file():
+        sys.exit(
+            'error: a bundle is made and used with the tools/check_gpu.py of a clone of the repository: start that'
+        )
     try:
         if args.bundle:
             sys.exit(make_bundle(args.bundle, args.python))

@@ -11,6 +11,7 @@ from peridot.cli import run
 from peridot.datasets.create_infos import create_gt_database
 from peridot.datasets.linked_folder import link_dataset
 from peridot.datasets.missing import MISSING
+from peridot.shipped import with_paths
 from peridot.visualization.overlays import write_overlays
 
 
@@ -51,7 +52,7 @@ def main() -> None:
     if with_database and folder.resolve() / lookup(name).info_file('train') in paths:
         print(create_gt_database(folder, name, options['missing'], verbose=True) or '')
     if converter.then:
-        print(converter.then.format(root=folder))
+        print(with_paths(converter.then.format(root=folder)))
 
 
 if __name__ == '__main__':

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from peridot.cli import run
 from peridot.drive_and_segment.all_stages import DriveAndSegment
+from peridot.shipped import config_file
 
 
 def parse_args() -> argparse.Namespace:
@@ -14,7 +15,7 @@ def parse_args() -> argparse.Namespace:
         description='Run all stages of Drive&Segment: proposals, pseudo-labels, superpixels, teacher, its labels, '
         'students and their scores on held-out images. An interrupted run continues with the same command.'
     )
-    parser.add_argument('config', type=Path, help='configs/drive_and_segment/NAME.py')
+    parser.add_argument('config', type=config_file, help='config file, such as peridot::drive_and_segment/nuscenes.py')
     parser.add_argument('--data-root', type=Path, required=True, help='folder of the dataset')
     parser.add_argument('--work-dir', type=Path, help='default: work_dirs/drive_and_segment_NAME')
     parser.add_argument('--seeds', type=int, nargs='+', default=[0], help='seeds of the networks (default: 0)')
@@ -24,8 +25,9 @@ def parse_args() -> argparse.Namespace:
 def main() -> None:
     """Run the stages that are not done yet."""
     args = parse_args()
-    work_dir = args.work_dir or Path('work_dirs') / f'drive_and_segment_{args.config.stem}'
-    DriveAndSegment(args.config.absolute(), args.data_root.absolute(), work_dir.absolute(), args.seeds).run()
+    config = Path(args.config)
+    work_dir = args.work_dir or Path('work_dirs') / f'drive_and_segment_{config.stem}'
+    DriveAndSegment(config.absolute(), args.data_root.absolute(), work_dir.absolute(), args.seeds).run()
 
 
 if __name__ == '__main__':

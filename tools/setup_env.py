@@ -14,7 +14,9 @@ import time
 import venv
 from pathlib import Path
 
+from bootstrap.bundle import read_names
 from bootstrap.interpreter import Interpreter
+from bootstrap.left_out import LEFT_OUT, install_without
 from bootstrap.mmcv_operators import BUILD_TOOLS, MMCV, install_mmcv
 
 REPO = Path(__file__).resolve().parents[1]
@@ -31,7 +33,9 @@ def main() -> None:
     """Run the steps unless this environment is complete."""
     check_machine()
     fingerprint = hashlib.sha256(
-        '\n'.join([LOCKED.read_text(), TORCH, MMCV, *BUILD_TOOLS, NUMPY, sys.version, str(REPO)]).encode()
+        '\n'.join(
+            [LOCKED.read_text(), TORCH, MMCV, *BUILD_TOOLS, NUMPY, str(LEFT_OUT), sys.version, str(REPO)]
+        ).encode()
     ).hexdigest()
     done = VENV / 'peridot-env.json'
     if done.is_file() and json.loads(done.read_text()).get('fingerprint') == fingerprint:
@@ -42,9 +46,11 @@ def main() -> None:
         ('install build tools', lambda: PYTHON.pip('install', *BUILD_TOOLS, NUMPY)),
         (f'install {TORCH}', lambda: PYTHON.pip('install', TORCH)),
         ('install locked packages', lambda: PYTHON.pip('install', '--no-deps', '-r', str(LOCKED))),
+        ('leave out what nothing here uses', lambda: install_without(PYTHON, locked_versions())),
         (f'install {MMCV} with compiled operators', lambda: install_mmcv(PYTHON, CACHE / 'wheels')),
         ('install peridot', lambda: PYTHON.pip('install', '--no-deps', '--no-build-isolation', '-e', str(REPO))),
         ('check imports', lambda: PYTHON.python('-c', 'import peridot, mmcv.ops, mmdet3d, timm, spconv.pytorch')),
+        ('check requirements', lambda: PYTHON.python('-m', 'pip', 'check')),
     ]
     for number, (title, step) in enumerate(steps, 1):
         print(f'[{number}/{len(steps)}] {title} ({time.time() - start:.0f} s so far)', flush=True)
@@ -63,6 +69,11 @@ def check_machine() -> None:
     free = shutil.disk_usage(REPO).free / 1e9
     if not PYTHON.path.is_file() and free < DISK_GB:
         sys.exit(f'error: {free:.1f} GB free in {REPO}, set-up needs {DISK_GB} GB: free some and run it again')
+
+
+def locked_versions() -> dict[str, str]:
+    """Lines of the locked versions by the package's name."""
+    return {line.partition('==')[0]: line for line in read_names(LOCKED)}
 
 
 def create_venv() -> None:

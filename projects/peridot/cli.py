@@ -24,6 +24,7 @@ from peridot.errors import ConfigError, DataError, PeridotError, Preempted
 from peridot.files import exists, is_remote, join, usable_cores
 from peridot.optional import install_command
 from peridot.options import KeyValues, override, parse_value
+from peridot.shipped import config_file, with_paths
 from peridot.walk import dicts_of
 
 # of the system, which only the user can fix
@@ -45,7 +46,7 @@ def run(main: Callable[[], None]) -> None:
         line = line_of(error)
         if line is None:
             raise
-        sys.exit(f'error: {line}')
+        sys.exit(f'error: {with_paths(line)}')
     except Preempted as end:
         print(end, file=sys.stderr)
         _leave_process_group()
@@ -111,7 +112,7 @@ def last_line(error: BaseException) -> str:
 
 def add_config_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of every program that starts from a config."""
-    parser.add_argument('config', help='config file')
+    parser.add_argument('config', type=config_file, help='config file; peridot::PATH for one of the package')
     parser.add_argument(
         '--data-root', help='folder of the data, for every dataset of the config; OLD=NEW,... for several'
     )
@@ -197,7 +198,7 @@ def load_config(args: argparse.Namespace, check: Callable[[Config], None] | None
         ConfigError: The file is absent, or inherits from mmsegmentation, which is not installed.
     """
     if not Path(args.config).is_file():
-        raise ConfigError(f'config {args.config} not found: see configs/ for those of the project')
+        raise ConfigError(f'config {args.config} not found: those of the package are in {config_file("peridot::")}')
     config = _read_config(args.config)
     if args.data_root:
         set_data_root(config, args.data_root)

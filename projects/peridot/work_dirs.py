@@ -15,8 +15,7 @@ from pathlib import Path
 
 from peridot.errors import PeridotError
 from peridot.files import atomic_path
-
-REPO = Path(__file__).resolve().parents[2]
+from peridot.shipped import tool_file, with_paths
 
 
 class Stages:
@@ -61,7 +60,7 @@ class Stages:
             temporary.write_text(json.dumps(self.results, indent=2) + '\n')
 
     def tool(self, name: str, *arguments: str, prefix: str = '') -> None:
-        """Run a program of tools/, showing the command as a user would type it.
+        """Run a program of tools/ in the current folder, showing the command as a user would type it.
 
         Args:
             name: Name of the program.
@@ -71,23 +70,23 @@ class Stages:
         Raises:
             PeridotError: It failed.
         """
-        command = ['python', f'tools/{name}.py', *arguments]
-        print(f'{prefix}$ {shlex.join(command)}', flush=True)
-        if call([sys.executable, *command[1:]], prefix) != 0:
-            raise PeridotError(f'`{shlex.join(command)}` failed; fix the cause and run the same command to continue')
+        command = with_paths(shlex.join(['python', f'tools/{name}.py', *arguments]))
+        print(f'{prefix}$ {command}', flush=True)
+        if call([sys.executable, str(tool_file(name)), *arguments], prefix) != 0:
+            raise PeridotError(f'`{command}` failed; fix the cause and run the same command to continue')
 
 
 def call(command: list[str], prefix: str = '') -> int:
-    """Run a command in the repository; returns its exit status.
+    """Run a command; returns its exit status.
 
     Args:
         command: Program and arguments.
         prefix: What its lines begin with; such programs run on one thread each.
     """
     if not prefix:
-        return subprocess.call(command, cwd=REPO)
+        return subprocess.call(command)
     one_thread = {'OMP_NUM_THREADS': '1', **os.environ}
-    settings = dict(cwd=REPO, env=one_thread, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    settings = dict(env=one_thread, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
     with subprocess.Popen(command, **settings) as process:
         for line in process.stdout:
             print(f'{prefix}{line}', end='', flush=True)

@@ -110,7 +110,7 @@ def test_stages_continue(tmp_path, monkeypatch):
     assert done == [1, 2]
     with pytest.raises(PeridotError, match='is of a run with other settings'):
         Stages(tmp_path, dict(seeds=[1]))
-    monkeypatch.setattr('peridot.work_dirs.subprocess.call', lambda command, cwd: done.append((command[1:], cwd)) or 1)
+    monkeypatch.setattr('peridot.work_dirs.subprocess.call', lambda command: done.append(command[1:]) or 1)
     with pytest.raises(PeridotError, match=r'`python tools/test\.py a\.py` failed; fix the cause and run'):
         again.tool('test', 'a.py')
-    assert done[-1] == (['tools/test.py', 'a.py'], REPO)
+    assert done[-1] == [str(REPO / 'tools' / 'test.py'), 'a.py']

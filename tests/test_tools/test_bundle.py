@@ -179,6 +179,14 @@ def test_the_other_options_go_to_the_check_in_the_environment(monkeypatch, tmp_p
     assert ran == [[str(tmp_path / 'python'), str(tmp_path / 'peridot' / 'tools' / 'check_gpu.py'), *options]]
 
 
+def test_an_installed_package_refers_to_a_clone(monkeypatch, tmp_path):
+    monkeypatch.setattr(bundle, 'CARRIED', tmp_path / 'requirements' / 'carried.txt')
+    monkeypatch.setattr(sys, 'argv', ['check_gpu.py', '--bundle', str(tmp_path / 'bundle')])
+    with pytest.raises(SystemExit, match=r'^error: a bundle is made .* of a clone of the repository'):
+        runpy.run_path(str(REPO / 'tools' / 'check_gpu.py'), run_name='__main__')
+    assert not list(tmp_path.iterdir())
+
+
 def test_nothing_is_imported_that_a_bare_python_lacks(tmp_path):
     command = [sys.executable, '-S', '-E', str(REPO / 'tools' / 'check_gpu.py'), '--from', str(tmp_path)]
     ended = subprocess.run(command, capture_output=True, text=True)

@@ -40,7 +40,7 @@ def test_report_draws_methods_with_and_without_a_metric_of_agreement(metrics, tm
 @pytest.fixture
 def in_this_process(monkeypatch):
     """Programs that run side by side run one after the other in this process, whose imports are done."""
-    monkeypatch.setattr('peridot.work_dirs.call', lambda command, prefix: subprocess.call(command, cwd=REPO))
+    monkeypatch.setattr('peridot.work_dirs.call', lambda command, prefix: subprocess.call(command))
     monkeypatch.setattr('peridot.demo.comparison.usable_cores', lambda: 1)
 
 

@@ -18,7 +18,7 @@ from pathlib import Path
 from bootstrap.interpreter import Interpreter
 
 MMCV = 'mmcv==2.1.0'
-# mmcv's sdist needs pkg_resources, which setuptools 81 removed, and torch's build helpers
+# mmcv's sdist needs pkg_resources, which setuptools 82 removed, and torch's build helpers
 BUILD_TOOLS = ['setuptools==80.10.2', 'wheel', 'ninja==1.13.2', 'psutil==7.2.2', 'packaging']
 # sources below csrc/pytorch whose names clash with those of others in their folder
 ALONE = {

@@ -156,5 +156,5 @@ class Comparison(Stages):
 
 
 def demo_config(method: str) -> str:
-    """Config of a method's demo."""
-    return f'configs/demo/{method}_demo.py'
+    """Config of a method's demo, as a command line names it."""
+    return f'peridot::demo/{method}_demo.py'

@@ -21,6 +21,7 @@ from peridot.evaluation.linear_probe import BESIDE
 from peridot.files import atomic_path, write_bytes
 from peridot.maps import ImageSource
 from peridot.registry import DATASETS, MODELS
+from peridot.shipped import with_paths
 from peridot.visualization.colors import label_colors
 from peridot.visualization.explorer import explore, explorer_page
 from peridot.visualization.figures import Cloud, TopView, draw_from_above, draw_on_images, feature_figure, tile
@@ -276,10 +277,13 @@ def _classes(results: dict, classes: list[str]) -> str:
 def _next_steps(results: dict, methods: list[str]) -> str:
     seconds = results['seconds']
     rows = [[name, f'{value:.0f} s'] for name, value in seconds.items()]
+    commands = (
+        'python tools/create_data.py nuscenes --root data/nuscenes\n'
+        f'python tools/train.py peridot::{METHODS[methods[0]].published}.py'
+    )
     return (
         '<h2>Where to go from here</h2><p>The demo ran the real programs with a small config. On nuScenes the '
         'same objectives run with the published settings:</p>'
-        '<pre>python tools/create_data.py nuscenes --root data/nuscenes\n'
-        f'python tools/train.py configs/{METHODS[methods[0]].published}.py</pre>'
+        f'<pre>{with_paths(commands)}</pre>'
         f'<h2>Time</h2>{table(["stage", "seconds"], rows)}'
     )
