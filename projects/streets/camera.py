@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 
 from streets.materials import appearance
-from streets.mesh import Material
+from streets.mesh import Material, dot
 from streets.raycast import Hits, Snapshot
 from streets.rig import Camera
 from streets.surface import sky_noise
@@ -74,7 +74,7 @@ def shade(snapshot: Snapshot, hits: Hits, position: np.ndarray, directions: np.n
     near = Hits(hits.face[rows], hits.distance[rows], hits.inner[rows])
     view, distance = directions[rows], near.distance
     normal = snapshot.read('normal', near.face)
-    facing = (normal * view).sum(1)
+    facing = dot(normal, view)
     material = snapshot.read('material', near.face)
     leafy = material == Material.LEAVES
     flip = (facing > 0) & ~leafy
@@ -112,7 +112,7 @@ def _mirror(
     """Sky or ground reflected by glossy surfaces, stronger at grazing angles; linear RGB, float32 (N, 3)."""
     color = np.zeros((len(view), 3), np.float32)
     rows = np.flatnonzero(gloss > 0)
-    ray = view[rows] - 2 * (view[rows] * normal[rows]).sum(1, keepdims=True) * normal[rows]
+    ray = view[rows] - 2 * dot(view[rows], normal[rows])[:, None] * normal[rows]
     reflected = sky(ray, weather)
     blend = np.clip(ray[:, 2:3] * 6 + 0.3, 0, 1)
     reflected = reflected * blend + np.float32([0.14, 0.13, 0.12]) * (1 - blend)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from streets.materials import appearance
-from streets.mesh import Material
+from streets.mesh import Material, dot
 from streets.raycast import Hits, Snapshot
 from streets.rig import REACH, Lidar, make_lidar
 from streets.taxonomy import INDEX
@@ -59,7 +59,7 @@ def _returns(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Intensity in [0, 255] and strength in [0, 1], on which dropouts depend, of N hits; float32 (N,) each."""
     normal = snapshot.read('normal', near.face)
-    slope = np.clip(abs((normal * directions).sum(1)), 0.05, 1)
+    slope = np.clip(abs(dot(normal, directions)), 0.05, 1)
     footprint = near.distance * 0.002
     surface = snapshot.surface(near, footprint, normal)
     material = snapshot.read('material', near.face)

@@ -249,7 +249,7 @@ def appearance(material: np.ndarray, surface: Surface) -> tuple[np.ndarray, np.n
     values, starts = np.unique(material[order], return_index=True)
     for value, rows in zip(values, np.split(order, starts[1:])):
         part = Surface(
-            *(getattr(surface, name)[rows] for name in ('uv', 'extent', 'color', 'seed', 'up', 'footprint')),
+            *(getattr(surface, name).take(rows, 0) for name in ('uv', 'extent', 'color', 'seed', 'up', 'footprint')),
             surface.layout,
         )
         look = _LOOKS[Material(value)](part)

@@ -58,8 +58,8 @@ class Surface:
             float (N,).
         """
         shift = self.seed * 377.0
-        x = np.mod(self.u * per_meter * stretch + shift, TILE)
-        y = np.mod(self.v * per_meter + shift * 1.7, TILE)
+        x = wrapped(self.u * per_meter * stretch + shift, TILE)
+        y = wrapped(self.v * per_meter + shift * 1.7, TILE)
         fade = np.clip(1.6 / np.maximum(self.footprint * per_meter, 1e-6), 0, 1)
         return _lookup(_tiles()[kind], x, y) * fade
 
@@ -121,7 +121,12 @@ def _lookup(texture: np.ndarray, x: np.ndarray, y: np.ndarray) -> np.ndarray:
 
 def sky_noise(x: np.ndarray, y: np.ndarray) -> np.ndarray:
     """Clouds at texel positions `x` and `y` (N,): float32 (N,) in [-1, 1]."""
-    return _lookup(_tiles()['cloud'], np.mod(x, TILE), np.mod(y, TILE))
+    return _lookup(_tiles()['cloud'], wrapped(x, TILE), wrapped(y, TILE))
+
+
+def wrapped(x: np.ndarray, period: int) -> np.ndarray:
+    """`np.mod(x, period)` for a period that is a power of two: exact, too, and many times faster."""
+    return x - period * np.floor(x / period)
 
 
 def hashed(*parts: ArrayLike) -> np.ndarray:
