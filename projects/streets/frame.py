@@ -219,7 +219,8 @@ def inside_box(points: np.ndarray, thing: Thing, place: np.ndarray, yaw: float, 
     width, length, height = thing.size
     half = np.array([length, width]) / 2 - margin
     # most points are far away
-    near = np.flatnonzero((abs(points[:, :2] - place[:2]) <= np.hypot(*half) + 1e-3).all(1))
+    reach = np.hypot(*half) + 1e-3
+    near = np.flatnonzero((abs(points[:, 0] - place[0]) <= reach) & (abs(points[:, 1] - place[1]) <= reach))
     local = (points[near] - place) @ rotation_z(yaw)
     inside = np.zeros(len(points), bool)
     inside[near] = (abs(local[:, :2]) <= half).all(1) & (local[:, 2] >= margin) & (local[:, 2] <= height - margin)

@@ -7,10 +7,11 @@ from dataclasses import dataclass
 import numpy as np
 
 from streets.materials import appearance
-from streets.mesh import Material, dot
+from streets.mesh import Material
 from streets.raycast import Hits, Snapshot
 from streets.rig import REACH, Lidar, make_lidar
 from streets.taxonomy import INDEX
+from streets.vectors import dot
 
 # lower and upper corner of the part of the ego vehicle that its own lidar sees, ego frame, meters
 EGO_BODY = (np.array([-0.2, -0.56, 0.4]), np.array([1.5, 0.56, 1.5]))

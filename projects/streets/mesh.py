@@ -147,11 +147,6 @@ def rows(value: ArrayLike, shape: tuple[int, ...], dtype: DTypeLike) -> np.ndarr
     return filled
 
 
-def dot(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    """Products of the rows of `a` and `b` (N, 3): (N,), equal to `(a * b).sum(1)`, which is ten times slower."""
-    return a[:, 0] * b[:, 0] + a[:, 1] * b[:, 1] + a[:, 2] * b[:, 2]
-
-
 def _cross(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     """Row-wise cross product; numpy's own spends most of its time on checks."""
     result = np.empty_like(a)

@@ -10,6 +10,7 @@ from peridot.errors import ConfigError
 from streets.layout import Layout
 from streets.mesh import Mesh, merge
 from streets.surface import Surface, wrapped
+from streets.vectors import by_column
 from streets.world import World, poses
 
 try:
@@ -134,7 +135,7 @@ class Snapshot:
             corner[:, 0] + (corner[:, 1] - corner[:, 0]) * weight[:, :1] + (corner[:, 2] - corner[:, 0]) * weight[:, 1:]
         )
         instance = self.read('instance', hits.face)
-        color = self.read('color', hits.face)
+        color = by_column(self.read('color', hits.face))
         brightness = color[:, 0] + color[:, 1] + color[:, 2]
         seed = wrapped(instance * 0.61803 + brightness * 7.13, 1).astype(np.float32)
         return Surface(uv, self.read('extent', hits.face), color, seed, normal[:, 2], footprint, self.layout)

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from streets.layout import Layout
+from streets.vectors import tinted
 
 TILE = 512  # width and height of the periodic noise, texels
 
@@ -138,8 +139,13 @@ def hashed(*parts: ArrayLike) -> np.ndarray:
 
 def mix(a: ArrayLike, b: ArrayLike, ratio: np.ndarray) -> np.ndarray:
     """Blend colors `a` and `b`, (N, 3) or (3,), from a (ratio 0) to b (ratio 1); `ratio` (N,)."""
-    ratio = np.asarray(ratio)[:, None]
-    return np.asarray(a, np.float32) * (1 - ratio) + np.asarray(b, np.float32) * ratio
+    return _weighted(a, 1 - np.asarray(ratio)) + _weighted(b, np.asarray(ratio))
+
+
+def _weighted(color: ArrayLike, weight: np.ndarray) -> np.ndarray:
+    """A color or colors, (3,) or (N, 3), times weights (N,): (N, 3)."""
+    color = np.asarray(color, np.float32)
+    return tinted(weight, color) if color.ndim == 1 else color * weight[:, None]
 
 
 def cells(x: np.ndarray, extent: np.ndarray, size: float) -> tuple[np.ndarray, np.ndarray]:
