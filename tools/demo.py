@@ -32,8 +32,8 @@ class Demo(Comparison):
         results = self.complete()
         methods = [network for network in results['probe'] if network in METHODS]
         seeds = ', '.join(map(str, self.seeds))
-        self.stage(f'report on {", ".join(methods)}, seeds {seeds}', self.report, results)
         self.summarize(results['probe'])
+        self.stage(f'report on {", ".join(methods)}, seeds {seeds}', self.report, results)
         print(f'\n{self.work_dir / "report.html"} and {self.file}, {(time.time() - start) / 60:.1f} minutes')
 
     def report(self, results: dict) -> None:

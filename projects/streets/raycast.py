@@ -108,7 +108,9 @@ class Snapshot:
         directions = np.ascontiguousarray(np.broadcast_to(directions, origins.shape), np.float32)
         result = self._static_tree.run(origins, directions, query='OCCLUDED') != MISS
         if self._moving_tree is not None:
-            result |= self._moving_tree.run(origins, directions, query='OCCLUDED') != MISS
+            rows = np.flatnonzero(~result)
+            rays = origins.take(rows, 0), directions.take(rows, 0)
+            result[rows] = self._moving_tree.run(*rays, query='OCCLUDED') != MISS
         return result
 
     def read(self, name: str, face: np.ndarray) -> np.ndarray:
