@@ -14,7 +14,7 @@ from peridot.demo.comparison import Comparison
 from peridot.demo.methods import COLORS, METHODS, NAMES
 from peridot.demo.report import training_section
 from peridot.errors import PeridotError
-from peridot.work_dirs import Stages, call
+from peridot.work_dirs import Stages, call, last_checkpoint, last_metrics
 from streets.frame import Settings
 
 REPO = Path(__file__).resolve().parents[2]
@@ -108,6 +108,30 @@ def test_lines_of_forks_say_whose_they_are(capsys, monkeypatch):
 def comparison(tmp_path):
     """Makes a comparison of OLIVINE over some seeds in one folder."""
     return lambda seeds, options=(): Comparison(tmp_path, tmp_path, ['olivine'], seeds, list(options))
+
+
+@pytest.mark.slow
+def test_a_fork_trains_and_probes_like_a_program_of_its_own(labeled_root, tmp_path):
+    config = ('configs/demo/olivine_demo.py', '--data-root', str(labeled_root))
+    options = ('--cfg-options', *TINY, 'train_cfg.val_interval=1', 'train_dataloader.num_workers=1')
+
+    def logged(folder):
+        (log,) = (tmp_path / folder).glob('*/vis_data/scalars.json')
+        entries = [json.loads(line) for line in log.read_text().splitlines()]
+        return [{k: str(v) for k, v in entry.items() if k not in ('time', 'data_time')} for entry in entries]
+
+    own = (*config, '--work-dir', str(tmp_path / 'own'), *options)
+    assert call([sys.executable, 'tools/train.py', *own], 'own | ') == 0
+    fork = (*config, '--work-dir', str(tmp_path / 'fork'), *options)
+    assert programs.run_forked(programs.run_program, 'train', fork, prefix='fork | ') == 0
+    assert len(logged('own')) == 3 and logged('own') == logged('fork')
+    checkpoint = last_checkpoint(tmp_path / 'fork')
+    probe = (config[0], checkpoint, *config[1:], '--work-dir', str(tmp_path / 'probe'), *options)
+    assert programs.run_forked(programs.run_program, 'test', probe, prefix='probe | ') == 0
+    of_training, of_test = (last_metrics(tmp_path / name) for name in ('fork', 'probe'))
+    assert {k: of_training[k] for k in of_test if k.startswith('probe/')} == {
+        k: v for k, v in of_test.items() if k.startswith('probe/')
+    }
 
 
 def test_more_seeds_join_those_that_are_done(comparison):

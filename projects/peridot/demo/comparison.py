@@ -44,8 +44,6 @@ class Comparison(Stages):
 
     def run(self) -> None:
         """Make data and maps, then run all networks."""
-        if programs.can_fork():
-            programs.server()
         self.stage('data', self.make_data)
         for method in self.methods:
             self.prepare(method)

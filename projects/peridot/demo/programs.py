@@ -91,6 +91,8 @@ def run_program(name: str, arguments: tuple[str, ...]) -> None:
     """Do in this process what `python tools/NAME.py ARGUMENTS` does."""
     path = f'tools/{name}.py'
     os.chdir(REPO)
+    # where processes that the program spawns look for it
+    multiprocessing.process.ORIGINAL_DIR = str(REPO)
     sys.argv = [path, *arguments]
     runpy.run_path(path, run_name='__main__')
 
