@@ -4,7 +4,7 @@ export OMP_WAIT_POLICY ?= PASSIVE
 
 .PHONY: demo test slow env lock
 
-demo: env  ## synthetic data, OLIVINE pre-training, linear probes, report: work_dirs/demo/report.html
+demo: env  ## synthetic data, OLIVINE and all labels with one seed, linear probes, report: work_dirs/demo/report.html
 	.venv/bin/python tools/demo.py
 
 test: env  ## lint, format and tests

@@ -10,7 +10,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from pathlib import Path
 
 from peridot.errors import PeridotError
@@ -24,6 +24,7 @@ class Stages:
     Args:
         work_dir: Folder for `results.json`.
         settings: Settings that the results depend on, as JSON values; results of other settings are refused.
+        may_differ: Names of settings that may be others than those of the results.
 
     Attributes:
         results: Content of the file: `settings`, `seconds` of every finished stage, and what the stages add.
@@ -33,12 +34,14 @@ class Stages:
         PeridotError: The folder holds results of other settings.
     """
 
-    def __init__(self, work_dir: Path, settings: dict) -> None:
+    def __init__(self, work_dir: Path, settings: dict, may_differ: Collection[str] = ()) -> None:
         self.work_dir = work_dir
         self.file = work_dir / 'results.json'
         self.results = json.loads(self.file.read_text()) if self.file.is_file() else {}
-        if self.results.setdefault('settings', settings) != settings:
+        found = self.results.get('settings', settings)
+        if {**found, **{name: settings[name] for name in may_differ}} != settings:
             raise PeridotError(f'{self.file} is of a run with other settings: remove {work_dir} or use another')
+        self.results['settings'] = settings
         self.results.setdefault('seconds', {})
         self.lock = threading.RLock()
 
@@ -72,8 +75,12 @@ class Stages:
         """
         command = with_paths(shlex.join(['python', f'tools/{name}.py', *arguments]))
         print(f'{prefix}$ {command}', flush=True)
-        if call([sys.executable, str(tool_file(name)), *arguments], prefix) != 0:
+        if self.call(name, arguments, prefix) != 0:
             raise PeridotError(f'`{command}` failed; fix the cause and run the same command to continue')
+
+    def call(self, name: str, arguments: tuple[str, ...], prefix: str) -> int:
+        """Run a program of tools/ with arguments; returns its exit status. See `tool`."""
+        return call([sys.executable, str(tool_file(name)), *arguments], prefix)
 
 
 def call(command: list[str], prefix: str = '') -> int:
@@ -99,12 +106,22 @@ def last_metrics(work_dir: Path) -> dict[str, float]:
     Raises:
         PeridotError: The last log entry there is not an evaluation.
     """
+    if not ends_with_evaluation(work_dir):
+        raise PeridotError(f'{work_dir} holds no evaluation: its last run did not end with one')
+    metrics = _last_log_entry(work_dir)
+    return {name: v for name, v in metrics.items() if isinstance(v, (int, float)) and not math.isnan(v)}
+
+
+def ends_with_evaluation(work_dir: Path) -> bool:
+    """Whether the last thing that the runs in `work_dir` logged is an evaluation."""
+    entry = _last_log_entry(work_dir)
+    return bool(entry) and 'loss' not in entry
+
+
+def _last_log_entry(work_dir: Path) -> dict:
     logs = sorted(work_dir.glob('*/vis_data/[0-9]*.json'))
     lines = logs[-1].read_text().strip().splitlines() if logs else []
-    metrics = json.loads(lines[-1]) if lines else {}
-    if not metrics or 'loss' in metrics:
-        raise PeridotError(f'{work_dir} holds no evaluation: its last run did not end with one')
-    return {name: v for name, v in metrics.items() if isinstance(v, (int, float)) and not math.isnan(v)}
+    return json.loads(lines[-1]) if lines else {}
 
 
 def peak_gpu_memory(work_dir: Path) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 
 import cv2
 import numpy as np
@@ -12,6 +13,7 @@ from streets.mesh import Material
 from streets.raycast import Hits, Snapshot
 from streets.rig import Camera
 from streets.surface import sky_noise
+from streets.vectors import by_column, dot, take_rows, tinted
 from streets.world import Weather
 
 
@@ -69,39 +71,47 @@ def shade(snapshot: Snapshot, hits: Hits, position: np.ndarray, directions: np.n
     """
     weather = snapshot.world.weather
     light = np.empty((len(directions), 3), np.float32)
-    light[~hits.found] = sky(directions[~hits.found], weather)
+    rows = np.flatnonzero(~hits.found)
+    light[rows] = sky(directions.take(rows, 0), weather)
     rows = np.flatnonzero(hits.found)
-    near = Hits(hits.face[rows], hits.distance[rows], hits.inner[rows])
-    view, distance = directions[rows], near.distance
+    near = Hits(hits.face[rows], hits.distance[rows], hits.inner.take(rows, 0))
+    view, distance = by_column(directions.take(rows, 0)), near.distance
     normal = snapshot.read('normal', near.face)
-    facing = (normal * view).sum(1)
+    slope = normal @ weather.sun.astype(np.float32)
+    normal = by_column(normal)
+    facing = dot(normal, view)
     material = snapshot.read('material', near.face)
     leafy = material == Material.LEAVES
-    flip = (facing > 0) & ~leafy
-    normal = np.where(flip[:, None], -normal, normal)
+    side = np.where((facing > 0) & ~leafy, np.float32(-1), np.float32(1))  # the visible one
+    normal = normal * side[:, None]
     facing = -abs(facing)
     footprint = distance * pixel / np.sqrt(np.clip(-facing, 0.06, 1))
     albedo, gloss, glow = appearance(material, snapshot.surface(near, footprint, normal))
-    direct = _sunlight(snapshot, position + view * distance[:, None], normal, leafy)
-    up = normal[:, 2:3]
+    direct = _sunlight(snapshot, position + view * distance[:, None], normal, slope * side, leafy)
+    up = normal[:, 2]
     ambient = weather.skylight * (
-        (0.5 + 0.5 * up) * np.float32([0.3, 0.36, 0.46]) + (0.5 - 0.5 * up) * np.float32([0.13, 0.12, 0.1])
+        tinted(0.5 + 0.5 * up, np.float32([0.3, 0.36, 0.46])) + tinted(0.5 - 0.5 * up, np.float32([0.13, 0.12, 0.1]))
     )
-    color = albedo * (ambient + direct[:, None] * _sun_color(weather))
+    color = albedo * (ambient + tinted(direct, _sun_color(weather)))
     color += _mirror(view, normal, facing, gloss, weather)
     color += albedo * glow[:, None] * 2.2
-    haze = np.exp(-distance / weather.haze)[:, None]
-    light[rows] = color * haze + _horizon(weather) * (1 - haze)
+    haze = np.exp(-distance / weather.haze)
+    light[rows] = color * haze[:, None] + tinted(1 - haze, _horizon(weather))
     return light
 
 
-def _sunlight(snapshot: Snapshot, points: np.ndarray, normal: np.ndarray, leafy: np.ndarray) -> np.ndarray:
-    """Sunlight that reaches surfaces, float32 (N,): their slope, 0 where a second ray toward the sun is blocked."""
+def _sunlight(
+    snapshot: Snapshot, points: np.ndarray, normal: np.ndarray, slope: np.ndarray, leafy: np.ndarray
+) -> np.ndarray:
+    """Sunlight that reaches surfaces, float32 (N,), 0 where a second ray toward the sun is blocked.
+
+    `slope` (N,) are the products of normals and the direction of the sun.
+    """
     sun = snapshot.world.weather.sun.astype(np.float32)
-    slope = normal @ sun
     slope = np.where(leafy, np.clip(0.35 + 0.65 * slope, 0, 1), np.clip(slope, 0, 1))
     lit = np.flatnonzero(slope > 0.01)
-    start = points[lit] + normal[lit] * 0.02 + sun * np.where(leafy[lit], 0.25, 0.02)[:, None].astype(np.float32)
+    ahead = tinted(np.where(leafy[lit], 0.25, 0.02).astype(np.float32), sun)
+    start = take_rows(points, lit) + take_rows(normal, lit) * 0.02 + ahead
     slope[lit[snapshot.blocked(start, sun)]] = 0
     return slope * np.float32(snapshot.world.weather.sunlight)
 
@@ -110,12 +120,13 @@ def _mirror(
     view: np.ndarray, normal: np.ndarray, facing: np.ndarray, gloss: np.ndarray, weather: Weather
 ) -> np.ndarray:
     """Sky or ground reflected by glossy surfaces, stronger at grazing angles; linear RGB, float32 (N, 3)."""
-    color = np.zeros((len(view), 3), np.float32)
+    color = np.zeros((len(view), 3), np.float32, order='F')
     rows = np.flatnonzero(gloss > 0)
-    ray = view[rows] - 2 * (view[rows] * normal[rows]).sum(1, keepdims=True) * normal[rows]
+    view, normal = take_rows(view, rows), take_rows(normal, rows)
+    ray = view - 2 * dot(view, normal)[:, None] * normal
     reflected = sky(ray, weather)
-    blend = np.clip(ray[:, 2:3] * 6 + 0.3, 0, 1)
-    reflected = reflected * blend + np.float32([0.14, 0.13, 0.12]) * (1 - blend)
+    blend = np.clip(ray[:, 2] * 6 + 0.3, 0, 1)
+    reflected = reflected * blend[:, None] + tinted(1 - blend, np.float32([0.14, 0.13, 0.12]))
     grazing = (1 + facing[rows]) ** 4
     color[rows] = reflected * (gloss[rows] * (0.18 + 0.75 * grazing))[:, None]
     return color
@@ -140,18 +151,16 @@ def sky(directions: np.ndarray, weather: Weather) -> np.ndarray:
     """Color of the sky in unit directions (N, 3): gradient, clouds and the glow around the sun; float32 (N, 3)."""
     up = np.clip(directions[:, 2], 0, 1)
     zenith = np.float32([0.16, 0.32, 0.68]) * weather.skylight
-    color = zenith + (_horizon(weather) - zenith) * ((1 - up) ** 3.5)[:, None]
-    plane = directions[:, :2] / (up + 0.12)[:, None]
+    color = zenith + tinted((1 - up) ** 3.5, _horizon(weather) - zenith)
+    x, y = directions[:, 0] / (up + 0.12), directions[:, 1] / (up + 0.12)
     shift = weather.haze
-    texture = 0.6 * sky_noise(plane[:, 0] * 26 + shift, plane[:, 1] * 26) + 0.4 * sky_noise(
-        plane[:, 0] * 70, plane[:, 1] * 70 + shift
-    )
+    texture = 0.6 * sky_noise(x * 26 + shift, y * 26) + 0.4 * sky_noise(x * 70, y * 70 + shift)
     cover = np.clip((texture + weather.clouds * 1.3 - 0.55) * 2.2, 0, 1) * np.clip(up * 7, 0, 1)
     bright = np.float32(1.0 - 0.25 * weather.clouds) * weather.skylight
     color += (bright - color) * (0.9 * cover)[:, None]
-    near_sun = np.clip(directions @ weather.sun.astype(np.float32), 0, 1)
+    near_sun = np.clip(np.ascontiguousarray(directions) @ weather.sun.astype(np.float32), 0, 1)
     glow = (0.9 * near_sun**180 + 0.22 * near_sun**14) * (weather.sunlight / 2.5)
-    return (color + glow[:, None] * _sun_color(weather)).astype(np.float32)
+    return (color + tinted(glow, _sun_color(weather))).astype(np.float32)
 
 
 def develop(light: np.ndarray, face: np.ndarray, rng: np.random.Generator) -> np.ndarray:
@@ -166,19 +175,32 @@ def develop(light: np.ndarray, face: np.ndarray, rng: np.random.Generator) -> np
         uint8 (H, W, 3), RGB.
     """
     h, w = face.shape
-    light = _smooth_edges(light, face)
-    y, x = np.mgrid[-1 : 1 : h * 1j, -1 : 1 : w * 1j].astype(np.float32)
-    light = light * (1 - 0.16 * (x * x + y * y))[..., None]
+    light = _smooth_edges(light, face) * _vignette(h, w)
     toned = np.clip(1 - np.exp(-1.65 * light), 0, 1) ** (1 / 1.9)
     image = toned + 0.55 * toned * (1 - toned) * (toned - 0.42)  # a mild S curve
-    gray = image.mean(2, keepdims=True)
+    gray = (image[0] + image[1] + image[2]) / 3
     image = gray + (image - gray) * 1.12
-    noise = rng.normal(scale=0.010, size=(h, w, 1)).astype(np.float32)
-    return np.clip((image + noise) * 255 + 0.5, 0, 255).astype(np.uint8)
+    noise = rng.normal(scale=0.010, size=(h, w, 1)).astype(np.float32)[..., 0]
+    return cv2.merge(np.clip((image + noise) * 255 + 0.5, 0, 255).astype(np.uint8))
+
+
+@lru_cache(maxsize=2)
+def _vignette(height: int, width: int) -> np.ndarray:
+    """Brightness of an image's pixels relative to its middle, float32 (height, width)."""
+    y, x = np.mgrid[-1 : 1 : height * 1j, -1 : 1 : width * 1j].astype(np.float32)
+    return 1 - 0.16 * (x * x + y * y)
 
 
 def _smooth_edges(light: np.ndarray, face: np.ndarray) -> np.ndarray:
-    """Blur pixels whose neighbors show other faces: cheap anti-aliasing; both (H, W, ...)."""
+    """Blur pixels whose neighbors show other faces: cheap anti-aliasing.
+
+    Args:
+        light: float32 (H, W, 3).
+        face: int (H, W), the face that each pixel shows.
+
+    Returns:
+        float32 (3, H, W).
+    """
     edge = np.zeros(face.shape, np.float32)
     across, down = face[:, 1:] != face[:, :-1], face[1:] != face[:-1]
     edge[:, 1:] += across
@@ -186,5 +208,5 @@ def _smooth_edges(light: np.ndarray, face: np.ndarray) -> np.ndarray:
     edge[1:] += down
     edge[:-1] += down
     soft = cv2.GaussianBlur(np.minimum(light, 3.0), (3, 3), 0.75)
-    ratio = np.clip(edge, 0, 1)[..., None] * 0.85
-    return light + (soft - light) * ratio
+    light, soft = np.stack(cv2.split(light)), np.stack(cv2.split(soft))
+    return light + (soft - light) * (np.clip(edge, 0, 1) * 0.85)

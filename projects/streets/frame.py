@@ -28,7 +28,7 @@ from streets.rig import (
 )
 from streets.scene import make_world
 from streets.taxonomy import SCENES, SEQUENCES
-from streets.world import Thing
+from streets.world import Thing, poses
 
 VERSION = 'v1.0-mini'
 PARTIAL = '.partial'
@@ -86,15 +86,21 @@ def caster(seed: int, scene: int) -> Caster:
 
 def camera_view(settings: Settings, scene: int, frame: int, channel: str) -> View:
     """The camera `channel` and the world at the moment it takes the keyframe's image."""
+    camera = _cameras(settings.format, settings.image_size)[channel]
+    now = keyframe_time(settings, scene, frame)
+    return camera, caster(settings.seed, scene).at(now + camera.delay)
+
+
+@lru_cache(maxsize=1)
+def _cameras(format: str, image_size: tuple[int, int]) -> dict[str, Camera]:
+    """The cameras of a layout, kept with the rays of their pixels."""
     rigs = {
         'nuscenes': make_cameras,
         'folder': make_cameras,
         'pandaset': make_pandaset_cameras,
         'argoverse2': make_argoverse2_cameras,
     }
-    camera = rigs.get(settings.format, make_kitti_cameras)(settings.image_size)[channel]
-    now = keyframe_time(settings, scene, frame)
-    return camera, caster(settings.seed, scene).at(now + camera.delay)
+    return rigs.get(format, make_kitti_cameras)(image_size)
 
 
 def image_view(settings: Settings, path: str | os.PathLike) -> View:
@@ -211,9 +217,14 @@ def inside_box(points: np.ndarray, thing: Thing, place: np.ndarray, yaw: float, 
         bool (N,).
     """
     width, length, height = thing.size
-    local = (points - place) @ rotation_z(yaw)
     half = np.array([length, width]) / 2 - margin
-    return (abs(local[:, :2]) <= half).all(1) & (local[:, 2] >= margin) & (local[:, 2] <= height - margin)
+    # most points are far away
+    reach = np.hypot(*half) + 1e-3
+    near = np.flatnonzero((abs(points[:, 0] - place[0]) <= reach) & (abs(points[:, 1] - place[1]) <= reach))
+    local = (points[near] - place) @ rotation_z(yaw)
+    inside = np.zeros(len(points), bool)
+    inside[near] = (abs(local[:, :2]) <= half).all(1) & (local[:, 2] >= margin) & (local[:, 2] <= height - margin)
+    return inside
 
 
 def visible_fractions(things: list[Thing], views: list[View], samples: int = 48) -> np.ndarray:
@@ -238,8 +249,8 @@ def visible_fractions(things: list[Thing], views: list[View], samples: int = 48)
     owner = np.repeat(np.arange(len(things)), samples)
     for camera, snapshot in views:
         position, rotation = camera.world_pose(snapshot.world.ego_pose(snapshot.time))
-        poses = [thing.pose(snapshot.layout, snapshot.time) for thing in things]
-        targets = np.concatenate([spot @ rotation_z(yaw).T + place for spot, (place, yaw) in zip(spots, poses)])
+        placed = zip(spots, *poses(things, snapshot.layout, snapshot.time))
+        targets = np.concatenate([spot @ rotation_z(yaw).T + place for spot, place, yaw in placed])
         inside = in_image(targets, camera, position, rotation)
         ray = targets[inside] - position
         hits = snapshot.hit(position, ray / np.linalg.norm(ray, axis=1, keepdims=True))

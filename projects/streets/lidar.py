@@ -11,6 +11,7 @@ from streets.mesh import Material
 from streets.raycast import Hits, Snapshot
 from streets.rig import REACH, Lidar, make_lidar
 from streets.taxonomy import INDEX
+from streets.vectors import dot
 
 # lower and upper corner of the part of the ego vehicle that its own lidar sees, ego frame, meters
 EGO_BODY = (np.array([-0.2, -0.56, 0.4]), np.array([1.5, 0.56, 1.5]))
@@ -59,7 +60,7 @@ def _returns(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Intensity in [0, 255] and strength in [0, 1], on which dropouts depend, of N hits; float32 (N,) each."""
     normal = snapshot.read('normal', near.face)
-    slope = np.clip(abs((normal * directions).sum(1)), 0.05, 1)
+    slope = np.clip(abs(dot(normal, directions)), 0.05, 1)
     footprint = near.distance * 0.002
     surface = snapshot.surface(near, footprint, normal)
     material = snapshot.read('material', near.face)

@@ -10,6 +10,7 @@ from streets.facades import brick, brick_facade, curtain, facade, shop, tiles
 from streets.layout import LANE
 from streets.mesh import Material
 from streets.surface import Look, Surface, hashed, mix
+from streets.vectors import take_rows
 
 
 def markings(s: Surface) -> tuple[np.ndarray, np.ndarray]:
@@ -243,13 +244,16 @@ def appearance(material: np.ndarray, surface: Surface) -> tuple[np.ndarray, np.n
         float32 (N, 3), albedo; float32 (N,), gloss; and float32 (N,), emitted light; see `Look`.
     """
     count = len(material)
-    albedo = np.zeros((count, 3), np.float32)
+    albedo = np.zeros((count, 3), np.float32, order='F')
     gloss, glow = np.zeros(count, np.float32), np.zeros(count, np.float32)
     order = np.argsort(material, kind='stable')
     values, starts = np.unique(material[order], return_index=True)
     for value, rows in zip(values, np.split(order, starts[1:])):
         part = Surface(
-            *(getattr(surface, name)[rows] for name in ('uv', 'extent', 'color', 'seed', 'up', 'footprint')),
+            surface.uv.take(rows, 0),
+            surface.extent.take(rows, 0),
+            take_rows(surface.color, rows),
+            *(getattr(surface, name).take(rows) for name in ('seed', 'up', 'footprint')),
             surface.layout,
         )
         look = _LOOKS[Material(value)](part)

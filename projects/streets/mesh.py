@@ -82,7 +82,9 @@ class Mesh:
         """A copy under x -> rotation @ x + offset; other attributes of the faces are shared, not copied."""
         turn = rotation.T.astype(np.float32)
         values = {field.name: getattr(self, field.name) for field in fields(self)}
-        values['vertices'] = self.vertices @ turn + np.asarray(offset, np.float32)
+        # one product of all corners: numpy would make one for each face
+        corners = self.vertices.reshape(-1, 3) @ turn + np.asarray(offset, np.float32)
+        values['vertices'] = corners.reshape(-1, 3, 3)
         values['normal'] = self.normal @ turn
         return Mesh(**values)
 

@@ -31,7 +31,7 @@ from streets.mesh import rotation_z
 from streets.raycast import Snapshot
 from streets.rig import CAMERAS, make_lidar
 from streets.taxonomy import INDEX, SCENES, visibility_token
-from streets.world import World
+from streets.world import World, poses
 
 MAP_RESOLUTION = 0.1  # meters per pixel, which nuscenes-devkit assumes
 
@@ -145,8 +145,7 @@ def _annotations(snapshot: Snapshot, views: list[View], sweep: Sweep, origin: np
     world, now = snapshot.world, snapshot.time
     ego = world.ego_pose(now)[0]
     near = []
-    for thing in world.things:
-        place, yaw = thing.pose(world.layout, now)
+    for thing, place, yaw in zip(world.things, *poses(world.things, world.layout, now)):
         if np.hypot(*(place - ego)[:2]) < ANNOTATED:
             near.append((thing, place, yaw))
     fractions = visible_fractions([thing for thing, _, _ in near], views)

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from streets.layout import Layout
+from streets.vectors import tinted
 
 TILE = 512  # width and height of the periodic noise, texels
 
@@ -58,8 +59,8 @@ class Surface:
             float (N,).
         """
         shift = self.seed * 377.0
-        x = np.mod(self.u * per_meter * stretch + shift, TILE)
-        y = np.mod(self.v * per_meter + shift * 1.7, TILE)
+        x = wrapped(self.u * per_meter * stretch + shift, TILE)
+        y = wrapped(self.v * per_meter + shift * 1.7, TILE)
         fade = np.clip(1.6 / np.maximum(self.footprint * per_meter, 1e-6), 0, 1)
         return _lookup(_tiles()[kind], x, y) * fade
 
@@ -121,7 +122,12 @@ def _lookup(texture: np.ndarray, x: np.ndarray, y: np.ndarray) -> np.ndarray:
 
 def sky_noise(x: np.ndarray, y: np.ndarray) -> np.ndarray:
     """Clouds at texel positions `x` and `y` (N,): float32 (N,) in [-1, 1]."""
-    return _lookup(_tiles()['cloud'], np.mod(x, TILE), np.mod(y, TILE))
+    return _lookup(_tiles()['cloud'], wrapped(x, TILE), wrapped(y, TILE))
+
+
+def wrapped(x: np.ndarray, period: int) -> np.ndarray:
+    """`np.mod(x, period)` for a period that is a power of two: exact, too, and many times faster."""
+    return x - period * np.floor(x / period)
 
 
 def hashed(*parts: ArrayLike) -> np.ndarray:
@@ -133,8 +139,13 @@ def hashed(*parts: ArrayLike) -> np.ndarray:
 
 def mix(a: ArrayLike, b: ArrayLike, ratio: np.ndarray) -> np.ndarray:
     """Blend colors `a` and `b`, (N, 3) or (3,), from a (ratio 0) to b (ratio 1); `ratio` (N,)."""
-    ratio = np.asarray(ratio)[:, None]
-    return np.asarray(a, np.float32) * (1 - ratio) + np.asarray(b, np.float32) * ratio
+    return _weighted(a, 1 - np.asarray(ratio)) + _weighted(b, np.asarray(ratio))
+
+
+def _weighted(color: ArrayLike, weight: np.ndarray) -> np.ndarray:
+    """A color or colors, (3,) or (N, 3), times weights (N,): (N, 3)."""
+    color = np.asarray(color, np.float32)
+    return tinted(weight, color) if color.ndim == 1 else color * weight[:, None]
 
 
 def cells(x: np.ndarray, extent: np.ndarray, size: float) -> tuple[np.ndarray, np.ndarray]:

@@ -2,15 +2,19 @@
 method."""
 
 import json
+import os
+import shlex
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from peridot.demo import programs
+from peridot.demo.comparison import Comparison
 from peridot.demo.methods import COLORS, METHODS, NAMES
 from peridot.demo.report import training_section
 from peridot.errors import PeridotError
-from peridot.work_dirs import Stages, call
+from peridot.work_dirs import Stages, call, last_checkpoint, last_metrics
 from streets.frame import Settings
 
 REPO = Path(__file__).resolve().parents[2]
@@ -40,6 +44,7 @@ def test_report_draws_methods_with_and_without_a_metric_of_agreement(metrics, tm
 @pytest.fixture
 def in_this_process(monkeypatch):
     """Programs that run side by side run one after the other in this process, whose imports are done."""
+    monkeypatch.setattr(programs, 'can_fork', lambda: False)
     monkeypatch.setattr('peridot.work_dirs.call', lambda command, prefix: subprocess.call(command))
     monkeypatch.setattr('peridot.demo.comparison.usable_cores', lambda: 1)
 
@@ -52,10 +57,18 @@ def test_demo_makes_results_and_report_and_is_done_once(labeled_root, tmp_path, 
     probes = results['linear_probe_miou']
     assert all(len(probes[name]) == 1 and 0 <= probes[name][0] <= 1 for name in ('random', 'olivine'))
     assert probes['random'] != probes['olivine']
+    # the command for three seeds keeps what the results depend on
+    command = shlex.split(capsys.readouterr().out.split('with what is done: ')[1].splitlines()[0])
+    assert command[1:] == [
+        *map(str, ['tools/demo.py', *demo[1:-2], '--methods', 'olivine', *options]),
+        '--seeds',
+        *'012',
+    ]
     metrics = results['probe']['olivine']['0']
     assert {'balanced_miou', 'mlp_miou', 'encoder0_miou', 'decoder2_miou', 'all_layers_miou'} < set(metrics)
     assert metrics['decoder3_miou'] == metrics['miou']
-    assert {'data', 'labels', 'olivine seed 0', 'probe olivine seed 0', 'report on olivine'} <= set(results['seconds'])
+    assert {'data', 'labels', 'olivine seed 0', 'probe olivine seed 0'} <= set(results['seconds'])
+    assert 'report on olivine, seeds 0' in results['seconds']
     page = (tmp_path / 'report.html').read_text()
     assert page.count('data:image/jpeg;base64,') >= 5 and page.count('<canvas') == 2
     assert 'href="explore.html"' in page and 'class="sample"' in (tmp_path / 'explore.html').read_text()
@@ -77,6 +90,82 @@ def test_lines_of_programs_side_by_side_say_whose_they_are(capsys):
     code = "import os; print(os.environ['OMP_NUM_THREADS']); print('b'); raise SystemExit(3)"
     assert call([sys.executable, '-c', code], 'seed 1 | ') == 3
     assert capsys.readouterr().out == 'seed 1 | 1\nseed 1 | b\n'
+
+
+def test_lines_of_forks_say_whose_they_are(capsys, monkeypatch):
+    monkeypatch.setattr(programs, 'IMPORTS', [])
+    monkeypatch.delenv('OMP_NUM_THREADS', raising=False)
+    code = (
+        'import multiprocessing, os, sys, torch\n'
+        'print(torch.get_num_threads(), multiprocessing.get_start_method())\n'
+        "sys.exit('error: b')"
+    )
+    assert programs.run_forked(exec, code, prefix='seed 1 | ') == 1
+    assert capsys.readouterr().out == 'seed 1 | 1 fork\nseed 1 | error: b\n'
+    assert 'OMP_NUM_THREADS' not in os.environ
+
+
+@pytest.fixture
+def comparison(tmp_path):
+    """Makes a comparison of OLIVINE over some seeds in one folder."""
+    return lambda seeds, options=(): Comparison(tmp_path, tmp_path, ['olivine'], seeds, list(options))
+
+
+@pytest.mark.slow
+def test_a_fork_trains_and_probes_like_a_program_of_its_own(labeled_root, tmp_path):
+    config = ('configs/demo/olivine_demo.py', '--data-root', str(labeled_root))
+    options = ('--cfg-options', *TINY, 'train_cfg.val_interval=1', 'train_dataloader.num_workers=1')
+
+    def logged(folder):
+        (log,) = (tmp_path / folder).glob('*/vis_data/scalars.json')
+        entries = [json.loads(line) for line in log.read_text().splitlines()]
+        return [{k: str(v) for k, v in entry.items() if k not in ('time', 'data_time')} for entry in entries]
+
+    own = (*config, '--work-dir', str(tmp_path / 'own'), *options)
+    assert call([sys.executable, 'tools/train.py', *own], 'own | ') == 0
+    fork = (*config, '--work-dir', str(tmp_path / 'fork'), *options)
+    assert programs.run_forked(programs.run_program, 'train', fork, prefix='fork | ') == 0
+    assert len(logged('own')) == 3 and logged('own') == logged('fork')
+    checkpoint = last_checkpoint(tmp_path / 'fork')
+    probe = (config[0], checkpoint, *config[1:], '--work-dir', str(tmp_path / 'probe'), *options)
+    assert programs.run_forked(programs.run_program, 'test', probe, prefix='probe | ') == 0
+    of_training, of_test = (last_metrics(tmp_path / name) for name in ('fork', 'probe'))
+    assert {k: of_training[k] for k in of_test if k.startswith('probe/')} == {
+        k: v for k, v in of_test.items() if k.startswith('probe/')
+    }
+
+
+def test_more_seeds_join_those_that_are_done(comparison):
+    first = comparison([0])
+    first.keep('probe', 'olivine', 0, dict(miou=0.5))
+    first.keep('probe', 'slidr', 0, dict(miou=0.4))
+    first.stage('olivine seed 0', lambda: None)
+    more = comparison([0, 1])
+    assert 'olivine seed 0' in more.results['seconds']
+    more.keep('probe', 'olivine', 1, dict(miou=0.6))
+    more.save()
+    # a network with all seeds alone can be compared
+    assert more.complete()['probe'] == {'olivine': {'0': dict(miou=0.5), '1': dict(miou=0.6)}}
+    assert more.complete()['settings']['seeds'] == [0, 1]
+    assert comparison([0]).complete()['probe'] == {'olivine': {'0': dict(miou=0.5)}, 'slidr': {'0': dict(miou=0.4)}}
+    with pytest.raises(PeridotError, match='of a run with other settings'):
+        comparison([0, 1], ['a=1'])
+
+
+def test_a_probe_takes_the_evaluation_that_ended_the_training(comparison, tmp_path, monkeypatch):
+    called = []
+    monkeypatch.setattr(Comparison, 'run_tool', lambda self, *arguments: called.append(arguments[0]))
+    log = tmp_path / 'olivine_seed0' / '20250101' / 'vis_data' / '20250101.json'
+    log.parent.mkdir(parents=True)
+    (tmp_path / 'olivine_seed0' / 'last_checkpoint').write_text(str(log))
+    log.write_text('{"loss": 1.0, "step": 1}\n{"probe/miou": 0.25, "data_time": 0.1, "step": 1}\n')
+    own = comparison([0])
+    own.probe('olivine', 0)
+    assert (own.results['probe'], called) == ({'olivine': {'0': dict(miou=0.25)}}, [])
+    log.write_text('{"loss": 1.0, "step": 1}\n')
+    with pytest.raises(PeridotError, match='probe_olivine_seed0 holds no evaluation'):
+        own.probe('olivine', 0)
+    assert called == ['test']
 
 
 def test_streets_of_an_earlier_version_are_refused(tmp_path, run_tool):

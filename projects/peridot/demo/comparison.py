@@ -11,9 +11,10 @@ from pathlib import Path
 from streets.dataset import MANIFEST, read_settings
 from streets.formats import FORMATS
 
+from peridot.demo import programs
 from peridot.demo.methods import METHODS, UNTRAINED
 from peridot.files import usable_cores
-from peridot.work_dirs import Stages, last_checkpoint, last_metrics
+from peridot.work_dirs import Stages, ends_with_evaluation, last_checkpoint, last_metrics
 
 
 class Comparison(Stages):
@@ -25,14 +26,15 @@ class Comparison(Stages):
         data_root: Folder of the synthetic dataset.
         work_dir: Folder for everything else.
         methods: Methods to pre-train with, all with the same budget.
-        seeds: One untrained network is probed and one pre-training run made with every method for each of them.
+        seeds: One untrained network is probed and one pre-training run made with every method for each of them. Results
+            of other seeds in the folder are kept.
         options: `--cfg-options` for all training runs and probes.
     """
 
     def __init__(
         self, data_root: Path, work_dir: Path, methods: list[str], seeds: list[int], options: list[str]
     ) -> None:
-        super().__init__(work_dir, dict(data_root=str(data_root), seeds=seeds, options=options))
+        super().__init__(work_dir, dict(data_root=str(data_root), seeds=seeds, options=options), may_differ=['seeds'])
         self.data_root = data_root
         self.seeds = seeds
         self.options = options
@@ -46,6 +48,12 @@ class Comparison(Stages):
         for method in self.methods:
             self.prepare(method)
         self.run_networks()
+
+    def call(self, name: str, arguments: tuple[str, ...], prefix: str) -> int:
+        """See `Stages`; here a program begins without imports where that is possible."""
+        if programs.can_fork():
+            return programs.run_forked(programs.run_program, name, arguments, prefix=prefix)
+        return super().call(name, arguments, prefix)
 
     def root_of(self, layout: str) -> Path:
         """Folder of the synthetic dataset in a layout."""
@@ -123,12 +131,16 @@ class Comparison(Stages):
         self.run_tool('train', network, seed, f'{network}_seed{seed}', '--resume')
 
     def probe(self, network: str, seed: int) -> None:
-        """Run a linear probe of an untrained network or of one that a method pre-trained."""
-        folder = f'probe_{network}_seed{seed}'
-        trained = self.work_dir / f'{network}_seed{seed}'
-        checkpoint = [last_checkpoint(trained)] if network not in UNTRAINED else []
-        self.run_tool('test', network, seed, folder, *checkpoint)
-        metrics = last_metrics(self.work_dir / folder)
+        """Run a linear probe of an untrained network, or of one that a method pre-trained.
+
+        Pre-training of the demo's configs ends with the same probe of the same weights, whose numbers are taken.
+        """
+        evaluated = self.work_dir / f'{network}_seed{seed}'
+        if network in UNTRAINED or not ends_with_evaluation(evaluated):
+            checkpoint = [last_checkpoint(evaluated)] if network not in UNTRAINED else []
+            evaluated = self.work_dir / f'probe_{network}_seed{seed}'
+            self.run_tool('test', network, seed, evaluated.name, *checkpoint)
+        metrics = last_metrics(evaluated)
         self.keep(
             'probe', network, seed, {k.removeprefix('probe/'): v for k, v in metrics.items() if k.startswith('probe/')}
         )
@@ -140,6 +152,16 @@ class Comparison(Stages):
             found.setdefault(network, {})[str(seed)] = metrics
             order = [*self.networks(), *found]
             self.results[kind] = {name: found[name] for name in dict.fromkeys(order) if name in found}
+
+    def complete(self) -> dict:
+        """The results with the probes of this run's seeds alone, of networks that have all of them."""
+        seeds = [str(seed) for seed in self.seeds]
+        probes = {
+            network: {seed: found[seed] for seed in seeds}
+            for network, found in self.results['probe'].items()
+            if set(seeds) <= set(found)
+        }
+        return {**self.results, 'probe': probes}
 
     def run_tool(self, name: str, network: str, seed: int, folder: str, *arguments: str) -> None:
         """Run train.py or test.py on the demo config of a network with one seed."""
