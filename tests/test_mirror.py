@@ -69,7 +69,7 @@ ELSEWHERE = {
     'streets.objects.vehicles streets.roadside streets.traffic',
     'test_streets/test_shapes.py': 'streets.mesh',
     'test_streets/test_camera.py': 'streets.facades streets.materials streets.surface',
-    'test_tools/test_demo.py': 'demo.comparison demo.methods demo.report',
+    'test_tools/test_demo.py': 'demo.comparison demo.everything demo.methods demo.programs demo.report',
     'test_tools/test_train.py': 'hooks.feature_picture hooks.occupancy_picture hooks.picture weights.averaged',
     'test_visualization/test_figures.py': 'visualization.boxes visualization.colors visualization.tsne',
     'test_tools/test_visualize.py': 'visualization.html visualization.scenes',
