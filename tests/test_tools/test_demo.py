@@ -96,12 +96,13 @@ def test_lines_of_forks_say_whose_they_are(capsys, monkeypatch):
     monkeypatch.setattr(programs, 'IMPORTS', [])
     monkeypatch.delenv('OMP_NUM_THREADS', raising=False)
     code = (
-        'import multiprocessing, os, sys, torch\n'
+        'import atexit, multiprocessing, sys, torch\n'
+        "atexit.register(print, 'end')\n"
         'print(torch.get_num_threads(), multiprocessing.get_start_method())\n'
         "sys.exit('error: b')"
     )
     assert programs.run_forked(exec, code, prefix='seed 1 | ') == 1
-    assert capsys.readouterr().out == 'seed 1 | 1 fork\nseed 1 | error: b\n'
+    assert capsys.readouterr().out == 'seed 1 | 1 fork\nseed 1 | end\nseed 1 | error: b\n'
     assert 'OMP_NUM_THREADS' not in os.environ
 
 
@@ -114,7 +115,9 @@ def comparison(tmp_path):
 @pytest.mark.slow
 def test_a_fork_trains_and_probes_like_a_program_of_its_own(labeled_root, tmp_path):
     config = ('configs/demo/olivine_demo.py', '--data-root', str(labeled_root))
-    options = ('--cfg-options', *TINY, 'train_cfg.val_interval=1', 'train_dataloader.num_workers=1')
+    # with workers that stay until the end of the program
+    loader = ('train_dataloader.num_workers=1', 'train_dataloader.persistent_workers=True')
+    options = ('--cfg-options', *TINY, 'train_cfg.val_interval=1', *loader)
 
     def logged(folder):
         (log,) = (tmp_path / folder).glob('*/vis_data/scalars.json')

@@ -6,6 +6,7 @@ its own registries, logs and random numbers.
 
 from __future__ import annotations
 
+import atexit
 import multiprocessing
 import os
 import runpy
@@ -84,7 +85,11 @@ def _in_fork(function: Callable, arguments: tuple, writer: Connection | None) ->
             os.dup2(writer.fileno(), stream)
         writer.close()
     sys.stdout.reconfigure(line_buffering=True)
-    function(*arguments)
+    try:
+        function(*arguments)
+    finally:
+        # what a program of its own does at its end, and a fork does not: trainings end their loaders' workers so
+        atexit._run_exitfuncs()
 
 
 def run_program(name: str, arguments: tuple[str, ...]) -> None:
