@@ -22,6 +22,7 @@ from pathlib import Path
 import torch
 
 from peridot.cli import run
+from peridot.errors import PeridotError
 from peridot.shipped import tool_file
 
 # what the process of which forks are made imports
@@ -60,11 +61,17 @@ def run_forked(function: Callable, *arguments, prefix: str = '') -> int:
         function: Picklable, with its arguments.
         arguments: Its arguments.
         prefix: What the lines begin with that it writes, where several write at once.
+
+    Raises:
+        PeridotError: The imports failed, whose error is written above.
     """
     reader, writer = multiprocessing.Pipe(duplex=False) if prefix else (None, None)
     process = server().Process(target=_in_fork, args=(function, arguments, writer))
-    with _STARTING:
-        process.start()
+    try:
+        with _STARTING:
+            process.start()
+    except (EOFError, ConnectionError):
+        raise PeridotError(f'{", ".join(IMPORTS)} cannot be imported: fix what the error above names') from None
     if prefix:
         writer.close()
         with open(reader.fileno(), errors='replace', closefd=False) as lines:
