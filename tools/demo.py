@@ -12,7 +12,6 @@ import numpy as np
 from peridot.cli import run
 from peridot.demo.comparison import Comparison
 from peridot.demo.methods import METHODS
-from peridot.demo.report import write_report
 
 
 class Demo(Comparison):
@@ -21,6 +20,9 @@ class Demo(Comparison):
     def run(self) -> None:
         """Run the stages that are not done yet."""
         super().run()
+        # imports all that draws figures, which takes seconds
+        from peridot.demo.report import write_report
+
         self.stage(f'report on {", ".join(self.methods)}', write_report, self.work_dir, self.results)
         self.summarize()
 

@@ -4,7 +4,6 @@ import argparse
 from pathlib import Path
 
 from peridot.cli import run
-from peridot.labels.prototypes import write_prototypes
 from streets import make_dataset
 from streets.formats import FORMATS
 
@@ -50,6 +49,9 @@ def main() -> None:
         format=args.format,
     )
     if args.prototypes:
+        # imports torch, which takes seconds
+        from peridot.labels.prototypes import write_prototypes
+
         write_prototypes(out, args.prototypes)
     print(f'{out}: ready')
 

@@ -13,7 +13,7 @@ print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
 """
 
 
-@pytest.mark.skipif(not allocation.apply(), reason='no glibc, or a GPU')
+@pytest.mark.skipif(not allocation.repair(torch), reason='no glibc, or a GPU')
 def test_tensors_reuse_memory_with_the_repair_alone(python):
     without, repaired = (int(python(FAULTS.format(first=first)).stdout) for first in ('', 'import peridot'))
     assert repaired * 10 < without
@@ -21,4 +21,4 @@ def test_tensors_reuse_memory_with_the_repair_alone(python):
 
 def test_machines_with_a_gpu_are_left_alone(monkeypatch):
     monkeypatch.setattr(torch.cuda, 'is_available', lambda: True)
-    assert not allocation.apply()
+    assert not allocation.repair(torch)

@@ -10,8 +10,7 @@ Delete when: torch keeps freed CPU memory itself.
 
 import ctypes
 import platform
-
-import torch
+from types import ModuleType
 
 from .records import note
 
@@ -20,7 +19,7 @@ M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3
 KEPT = 1 << 30
 
 
-def apply() -> bool:
+def repair(torch: ModuleType) -> bool:
     """Let glibc keep freed memory; returns whether this call arranged it."""
     if platform.libc_ver()[0] != 'glibc' or torch.cuda.is_available():
         return False
