@@ -13,7 +13,7 @@ PROJECTS = Path(__file__).resolve().parents[1] / 'projects'
 FLOORS = (
     ('errors',),
     ('catalog', 'registry', 'files', 'checkpoints', 'devices', 'optional', 'options', 'voxel_grid', 'walk'),
-    ('compat', 'gpus', 'split_files', 'teacher_files'),
+    ('compat', 'gpus', 'runner', 'split_files', 'teacher_files'),
     ('structures', 'cli', 'work_dirs', 'optim'),
     ('maps', 'text'),
     ('datasets',),

@@ -73,6 +73,7 @@ ELSEWHERE = {
     'test_tools/test_demo.py': 'demo.comparison demo.methods demo.report',
     'test_tools/test_train.py': 'hooks.feature_picture hooks.occupancy_picture hooks.picture weights.averaged',
     'test_visualization/test_figures.py': 'visualization.boxes visualization.colors visualization.tsne',
+    'test_tools/test_startup.py': 'preflight.inputs',
     'test_tools/test_visualize.py': 'scene_figures visualization.html visualization.scenes',
     'test_weights/test_convert.py': 'weights.conversion',
     'test_weights/test_torchsparse.py': 'weights.printed_config',

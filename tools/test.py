@@ -33,9 +33,9 @@ def main() -> None:
     # the checkpoint replaces `load_from`
     config = load_runner_config(args, partial(check_inputs, training=False, resumed=True))
     # imports that take seconds wait until folders and files are found
-    from mmengine.runner import Runner
     from peridot.compat import log_report
     from peridot.preflight.run import preflight, report_warnings
+    from peridot.runner import Runner
 
     keep_matching(config)
     config.load_from = args.checkpoint

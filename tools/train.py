@@ -44,12 +44,12 @@ def main() -> None:
     config = load_runner_config(args, partial(check_inputs, resumed=bool(args.resume)))
     # imports that take seconds wait until folders and files are found
     import torch
-    from mmengine.runner import Runner
     from peridot.compat import log_report
     from peridot.gpus import memory_of_training
-    from peridot.hooks import InterruptionHook, ResumeHook
+    from peridot.hooks import DurationHook, InterruptionHook, ResumeHook
     from peridot.preflight.precision import precision_warnings
     from peridot.preflight.run import preflight, report_warnings
+    from peridot.runner import Runner
 
     if args.amp:
         config.optim_wrapper.type = 'AmpOptimWrapper'
@@ -74,6 +74,7 @@ def main() -> None:
     runner = Runner.from_cfg(config)
     runner.register_hook(ResumeHook())
     runner.register_hook(InterruptionHook(args.checkpoint_minutes))
+    runner.register_hook(DurationHook())
     log_report()
     report_warnings([*warnings, *precision_warnings(config, runner.model)])
     with memory_of_training(config):

@@ -21,9 +21,9 @@ BEFORE = (
 )
 # and when it is done, in this order
 AFTER = (
-    ('torch', 'allocation.repair'),
     ('mmcv', 'installation.check_operators'),
     ('mmengine.dist.utils', 'launch_on_cpu.repair'),
+    ('mmengine.model', 'allocation.repair'),
     ('mmengine.runner.checkpoint', 'weight_files.repair'),
     # both read checkpoints
     ('mmengine.runner.checkpoint', 'checkpoint_loading.repair'),

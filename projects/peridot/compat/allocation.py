@@ -12,6 +12,8 @@ import ctypes
 import platform
 from types import ModuleType
 
+import torch
+
 from .records import note
 
 # parameters of mallopt(3), and their new value in bytes
@@ -19,8 +21,13 @@ M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3
 KEPT = 1 << 30
 
 
-def repair(torch: ModuleType) -> bool:
-    """Let glibc keep freed memory; returns whether this call arranged it."""
+def repair(module: ModuleType) -> bool:
+    """Let glibc keep freed memory; returns whether this call arranged it.
+
+    Args:
+        module: What networks are built with. Before its import, the many blocks that imports need for a moment would
+            lie between those that are kept.
+    """
     if platform.libc_ver()[0] != 'glibc' or torch.cuda.is_available():
         return False
     mallopt = ctypes.CDLL(None).mallopt
