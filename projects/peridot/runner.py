@@ -5,8 +5,14 @@ import logging
 from mmengine import runner
 from mmengine.logging import MMLogger
 
-# what mmengine's messages begin with that take pages: the config, the environment, the order of hooks
-LONG = ('Config:', '\n' + 60 * '-' + '\nSystem environment:', 'Hooks will be executed in the following order:')
+# beginnings of mmengine's messages that are for the log file alone: those that take pages, and two about its own code
+HIDDEN = (
+    'Config:',
+    '\n' + 60 * '-' + '\nSystem environment:',
+    'Hooks will be executed in the following order:',
+    '"FileClient" will be deprecated',
+    '"HardDiskBackend" is the alias',
+)
 
 
 class Runner(runner.Runner):
@@ -23,10 +29,10 @@ class Runner(runner.Runner):
             logger.info(f'config and environment are in {files[0]}')
             for handler in logger.handlers:
                 if not isinstance(handler, logging.FileHandler):
-                    handler.addFilter(is_short)
+                    handler.addFilter(is_for_screen)
         return logger
 
 
-def is_short(record: logging.LogRecord) -> bool:
+def is_for_screen(record: logging.LogRecord) -> bool:
     """Whether a record is for the screen."""
-    return not record.getMessage().startswith(LONG)
+    return not record.getMessage().startswith(HIDDEN)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from importlib import import_module
 from typing import Any
 
-from . import installation
+from . import foreign_warnings, installation
 from .on_import import after_import, before_import
 from .records import log_report, report
 
@@ -25,6 +25,7 @@ AFTER = (
     ('mmengine.dist.utils', 'launch_on_cpu.repair'),
     ('mmengine.model', 'allocation.repair'),
     ('mmengine.runner.checkpoint', 'weight_files.repair'),
+    ('mmengine.visualization.vis_backend', 'trackers.repair'),
     # both read checkpoints
     ('mmengine.runner.checkpoint', 'checkpoint_loading.repair'),
     ('peridot.checkpoints', 'checkpoint_loading.repair'),
@@ -64,6 +65,7 @@ def apply() -> None:
         PeridotError: mmengine, mmcv, mmdet or mmdet3d is missing or does not fit.
     """
     installation.check()
+    foreign_warnings.apply()
     for module, function in BEFORE:
         before_import(module, Late(function))
     for module, function in AFTER:
