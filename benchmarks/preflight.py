@@ -18,7 +18,7 @@ from pathlib import Path
 import peridot.datasets  # noqa: F401  (registers)
 from mmengine.config import Config
 from peridot.cli import run, set_data_root
-from peridot.preflight import preflight
+from peridot.preflight.run import preflight
 from peridot.shipped import config_file
 
 CONFIG = config_file('peridot::demo/olivine_demo.py')

@@ -44,7 +44,7 @@ def measure(config_file: str, data_root: Path, threads: int, kept: int) -> tuple
 
     if not kept:
         # instead of the repair, which cannot be taken back
-        sys.modules['peridot.compat.allocation'] = SimpleNamespace(apply=lambda: False)
+        sys.modules['peridot.compat.allocation'] = SimpleNamespace(repair=lambda module: False)
     from mmengine.config import Config
     from mmengine.registry import init_default_scope
     from mmengine.runner import Runner

@@ -13,7 +13,7 @@ PROJECTS = Path(__file__).resolve().parents[1] / 'projects'
 FLOORS = (
     ('errors',),
     ('catalog', 'registry', 'files', 'checkpoints', 'devices', 'optional', 'options', 'shipped', 'voxel_grid', 'walk'),
-    ('compat',),
+    ('compat', 'gpus', 'runner', 'split_files', 'teacher_files'),
     ('structures', 'cli', 'work_dirs', 'optim'),
     ('maps', 'text'),
     ('datasets',),
@@ -24,7 +24,7 @@ FLOORS = (
     ('preflight', 'gpu_check'),
     ('labels',),
     ('drive_and_segment',),
-    ('demo',),
+    ('demo', 'scene_figures'),
 )
 # `import peridot` applies the repairs of compat
 ROOF = 'peridot'

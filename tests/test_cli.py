@@ -228,9 +228,7 @@ def runner_config(path: str, *options: str, **more) -> Config:
     """What tools/train.py reads, without a work directory on the command line and without data."""
     args = Namespace(config=str(REPO / path), data_root=None, launcher='none', local_rank=0, work_dir=None, **more)
     args.cfg_options = dict(option.split('=') for option in options)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr('peridot.cli.check_paths', lambda config, training: None)
-        return load_runner_config(args)
+    return load_runner_config(args)
 
 
 def test_a_config_of_mixed_precision_trains_in_full_precision():

@@ -20,7 +20,7 @@ from peridot.catalog import CATALOG
 from peridot.datasets import splits
 from peridot.gpu_check.configs import shrink
 from peridot.registry import MODELS
-from peridot.text import TextEmbeddings
+from peridot.text.embeddings import TextEmbeddings
 from peridot.walk import dicts_of
 
 REPO = Path(__file__).resolve().parents[1]

@@ -9,8 +9,9 @@ from pathlib import Path
 import pytest
 import torch
 from peridot.cli import run
-from peridot.devices import check_own_gpu, device_line, memory_of_training
+from peridot.devices import device_line
 from peridot.errors import ConfigError, PeridotError
+from peridot.gpus import check_own_gpu, memory_of_training
 from peridot.labels.distributed import start_distributed
 from torch import distributed
 

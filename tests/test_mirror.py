@@ -11,6 +11,7 @@ PROJECTS = TESTS.parent / 'projects'
 
 # modules without a test file of their name, by the file that tests them
 ELSEWHERE = {
+    'test_devices.py': 'gpus',
     'test_architecture.py': 'errors registry',
     'test_catalog.py': 'catalog.argoverse2 catalog.entry catalog.folder catalog.kitti catalog.kitti360 '
     'catalog.nuscenes catalog.once catalog.pandaset catalog.semantickitti catalog.waymo',
@@ -21,7 +22,7 @@ ELSEWHERE = {
     'test_datasets/test_create_infos_pandaset.py': 'datasets.pandaset_tables',
     'test_datasets/test_import_rosbag.py': 'datasets.rosbag.bag datasets.rosbag.messages datasets.rosbag.sources',
     'test_datasets/test_frames.py': 'datasets.transforms.augmentation structures.frames models.preprocessor',
-    'test_datasets/test_splits.py': 'datasets.gt_database',
+    'test_datasets/test_splits.py': 'datasets.gt_database split_files',
     'test_datasets/test_transforms_augment.py': 'datasets.transforms.views datasets.transforms.packing',
     'test_datasets/test_transforms_occupancy.py': 'structures.queries',
     'test_datasets/test_transforms_sampling.py': 'datasets.transforms.points',
@@ -56,7 +57,7 @@ ELSEWHERE = {
     'models.segmentors.preprocessor',
     'test_models/test_students.py': 'models.students.sparse_unet models.students.voxelize',
     'test_models/test_teachers.py': 'models.teachers.dilation models.teachers.timm_teacher models.teachers.weights '
-    'models.functional.strongest_response',
+    'models.functional.strongest_response teacher_files',
     'test_models/test_waffleiron.py': 'models.functional.neighbors models.functional.planes models.students.tokens '
     'optim.layer_decay',
     'test_models/test_res16unet.py': 'voxel_grid',
@@ -72,7 +73,8 @@ ELSEWHERE = {
     'test_tools/test_demo.py': 'demo.comparison demo.everything demo.methods demo.programs demo.report',
     'test_tools/test_train.py': 'hooks.feature_picture hooks.occupancy_picture hooks.picture weights.averaged',
     'test_visualization/test_figures.py': 'visualization.boxes visualization.colors visualization.tsne',
-    'test_tools/test_visualize.py': 'visualization.html visualization.scenes',
+    'test_tools/test_startup.py': 'preflight.inputs',
+    'test_tools/test_visualize.py': 'scene_figures visualization.html visualization.scenes',
     'test_visualization/test_explorer.py': 'visualization.spaces',
     'test_weights/test_convert.py': 'weights.conversion',
     'test_weights/test_torchsparse.py': 'weights.printed_config',

@@ -127,9 +127,6 @@ def plan(networks: list[tuple[str, str | None]], protocols: list[Path], seeds: l
         CheckpointError: Weights cannot be read or converted.
         ConfigError: A file is missing, or two runs have one work directory.
     """
-    # imported late: the help comes without mmdet3d
-    from peridot.weights import loadable
-
     for protocol in protocols:
         if not protocol.is_file():
             raise ConfigError(f'protocol {protocol} not found: configs/finetune/ holds them')
@@ -137,6 +134,9 @@ def plan(networks: list[tuple[str, str | None]], protocols: list[Path], seeds: l
     for path, name in paths.items():
         if not path.is_file():
             raise ConfigError(f'network {name}: {path} does not exist (tools/train.py writes backbone.pth)')
+    # imports that take seconds wait until the files are found
+    from peridot.weights import loadable
+
     converted = {path: loadable(path, out.absolute() / 'converted') for path in paths}
     runs = {}
     for seed in seeds:

@@ -24,6 +24,7 @@ def main() -> None:
     """Print the table and write the pictures."""
     args = parse_args()
     config = load_config(args)
+    # imports that take seconds wait until the config is read
     from peridot.preflight.table import check_data
 
     check_data(config, args.check == 'all', args.out)

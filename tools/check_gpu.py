@@ -32,7 +32,7 @@ def add_carrying_arguments(parser: argparse.ArgumentParser) -> None:
 
 def parse_args() -> argparse.Namespace:
     """Parse parts, device and budget."""
-    from peridot.gpu_check.run import PARTS
+    from peridot.gpu_check import PARTS
 
     parser = argparse.ArgumentParser(
         description='Compare sparse convolutions, objectives, students and teachers on the GPU with the CPU, make '
@@ -73,10 +73,11 @@ def carry() -> None:
 
 def main() -> None:
     """Run the parts; a failed check ends as exit status 1."""
+    args = parse_args()
+    # imports torch, which takes seconds
     from peridot.gpu_check.checks import Setup
     from peridot.gpu_check.run import check_gpu
 
-    args = parse_args()
     configs = Path(__file__).resolve().parents[1] / 'configs'
     with tempfile.TemporaryDirectory(prefix='peridot_') as folder:
         setup = Setup(args.device, args.small, configs, Path(folder))

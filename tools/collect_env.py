@@ -1,10 +1,9 @@
 #!/usr/bin/env python3
 """Print what a report of a problem needs: machine, versions of packages, and repairs of upstream defects that act."""
 
+import argparse
 from importlib import import_module
 from importlib.metadata import distributions
-
-from mmengine.utils.dl_utils import collect_env
 
 PACKAGES = ('mmcv', 'mmdet', 'mmdet3d', 'mmsegmentation', 'numpy', 'peridot-mmdet3d', 'setuptools', 'timm')
 # what a training run imports: each repair waits for the module that it repairs
@@ -31,6 +30,10 @@ def repairs() -> list[str]:
 
 def main() -> None:
     """Print it."""
+    argparse.ArgumentParser(description=__doc__).parse_args()
+    # imports torch, which takes seconds
+    from mmengine.utils.dl_utils import collect_env
+
     for name, value in {**collect_env(), **versions()}.items():
         print(f'{name}: {value}')
     print(*repairs(), sep='\n')

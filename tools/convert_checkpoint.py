@@ -3,11 +3,10 @@
 
 import argparse
 
-from peridot.cli import run
+from peridot.cli import check_checkpoint, run
 from peridot.errors import ConfigError
-from peridot.weights import KINDS, convert_checkpoint, write_minkowski, write_openpcdet, write_released
 
-WRITERS = dict(waffleiron=write_released, openpcdet=write_openpcdet, minkowski=write_minkowski)
+WRITERS = dict(waffleiron='write_released', openpcdet='write_openpcdet', minkowski='write_minkowski')
 
 
 def main() -> None:
@@ -18,7 +17,6 @@ def main() -> None:
     parser.add_argument(
         '--kind',
         default='auto',
-        choices=['auto', *KINDS],
         help="also-second: SECOND's trunk of OpenPCDet (ALSO, BEVContrast; also for PV-RCNN); drive-and-segment: its "
         "Segmenter; mmdet3d-torchsparse: mmdet3d's MinkUNet; res16unet: network of SLidR, PPKT, OLIVINE and their "
         'relatives on MinkowskiEngine; scalr: network of ScaLR or ScaLR+ with its distillation head; slidr-voxelnet: '
@@ -34,13 +32,17 @@ def main() -> None:
         "write a trunk of SECOND for OpenPCDet's detectors; minkowski: write one of our Res16UNets for SLidR's code",
     )
     args = parser.parse_args()
+    if args.to in WRITERS and args.kind != 'auto':
+        raise ConfigError(f'--kind {args.kind} is for files of other programs, --to {args.to} for ours: drop one')
+    check_checkpoint(args.checkpoint)
+    # imports that take seconds wait until folders and files are found
+    from peridot import weights
+
     if args.to in WRITERS:
-        if args.kind != 'auto':
-            raise ConfigError(f'--kind {args.kind} is for files of other programs, --to {args.to} for ours: drop one')
-        WRITERS[args.to](args.checkpoint, args.out)
+        getattr(weights, WRITERS[args.to])(args.checkpoint, args.out)
         print(f'written: {args.out}')
         return
-    kind, notes = convert_checkpoint(args.checkpoint, args.out, args.kind)
+    kind, notes = weights.convert_checkpoint(args.checkpoint, args.out, args.kind)
     print('\n'.join([f'written: {args.out} ({kind})', *notes]))
 
 

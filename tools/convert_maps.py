@@ -4,8 +4,7 @@
 import argparse
 
 from peridot.cli import add_worker_arguments, run
-from peridot.labels.convert_maps import convert_maps
-from peridot.maps.manifest import FORMS
+from peridot.maps.manifest import FORMS, read_manifest
 
 
 def main() -> None:
@@ -16,6 +15,11 @@ def main() -> None:
     parser.add_argument('--to', choices=list(forms), default='runs', help='form of the files (default: runs)')
     add_worker_arguments(parser)
     args = parser.parse_args()
+    for folder in args.folders:
+        read_manifest(folder)
+    # imports that take seconds wait until folders and files are found
+    from peridot.labels.convert_maps import convert_maps
+
     for folder in args.folders:
         convert_maps(folder, forms[args.to], args.workers)
 

@@ -4,8 +4,8 @@
 import argparse
 from pathlib import Path
 
-from peridot.cli import run
-from peridot.drive_and_segment.all_stages import DriveAndSegment
+from peridot.cli import check_config_file, run
+from peridot.errors import DataError
 from peridot.shipped import config_file
 
 
@@ -26,6 +26,12 @@ def main() -> None:
     """Run the stages that are not done yet."""
     args = parse_args()
     config = Path(args.config)
+    check_config_file(config)
+    if not args.data_root.is_dir():
+        raise DataError(f'the data root {args.data_root} does not exist: give the folder of the dataset')
+    # imports that take seconds wait until folders and files are found
+    from peridot.drive_and_segment.all_stages import DriveAndSegment
+
     work_dir = args.work_dir or Path('work_dirs') / f'drive_and_segment_{config.stem}'
     DriveAndSegment(config.absolute(), args.data_root.absolute(), work_dir.absolute(), args.seeds).run()
 

@@ -4,10 +4,12 @@
 import argparse
 from pathlib import Path
 
+from mmengine.config import Config
 from mmengine.registry import init_default_scope
 from peridot.cli import add_config_arguments, load_config, run
+from peridot.errors import DataError
+from peridot.preflight.inputs import check_paths, check_teacher
 from peridot.registry import DATASETS, MODELS
-from peridot.text import embed_images
 
 
 def parse_args() -> argparse.Namespace:
@@ -27,10 +29,21 @@ def parse_args() -> argparse.Namespace:
     return parser.parse_args()
 
 
+def check(config: Config) -> None:
+    """Look for the info file that has the classes, and for the weights of the teacher."""
+    check_paths(config.get('picture_dataset'))
+    check_teacher(config)
+
+
 def main() -> None:
     """Embed the images and write the file."""
     args = parse_args()
-    config = load_config(args)
+    if not args.images.is_dir():
+        raise DataError(f'{args.images} is no folder: give one that holds a folder of images for each class')
+    config = load_config(args, check)
+    # imports that take seconds wait until folders and files are found
+    from peridot.text.image_prototypes import embed_images
+
     init_default_scope(config.get('default_scope', 'mmdet3d'))
     dataset = DATASETS.build({**config.picture_dataset, 'pipeline': []})
     teacher = MODELS.build(config.model.teacher)

@@ -5,7 +5,7 @@ import argparse
 from pathlib import Path
 
 from peridot.cli import run
-from peridot.text import TEMPLATES, TextEncoder, embed_prompts, read_prompts, read_templates
+from peridot.text.prompts import TEMPLATES, read_prompts, read_templates
 
 
 def parse_args() -> argparse.Namespace:
@@ -23,6 +23,9 @@ def main() -> None:
     args = parse_args()
     prompts = read_prompts(args.prompts)
     templates = read_templates(args.templates) if args.templates else TEMPLATES
+    # imports torch, which takes seconds
+    from peridot.text.embeddings import TextEncoder, embed_prompts
+
     embeddings = embed_prompts(prompts, templates, TextEncoder(args.model), args.model)
     embeddings.save(args.out)
     words, channels = embeddings.vectors.shape

@@ -5,8 +5,7 @@ import argparse
 from pathlib import Path
 
 from peridot.cli import add_config_arguments, add_worker_arguments, load_config, run
-from peridot.labels.quality import compare_maps
-from peridot.labels.quality_report import quality_tables, write_quality
+from peridot.preflight.inputs import check_training_paths
 
 
 def parse_args() -> argparse.Namespace:
@@ -27,7 +26,12 @@ def parse_args() -> argparse.Namespace:
 def main() -> None:
     """Compare the maps, print the table, write the report."""
     args = parse_args()
-    comparison = compare_maps(load_config(args), args.maps, args.samples, args.workers)
+    config = load_config(args, check_training_paths)
+    # imports that take seconds wait until folders and files are found
+    from peridot.labels.quality import compare_maps
+    from peridot.labels.quality_report import quality_tables, write_quality
+
+    comparison = compare_maps(config, args.maps, args.samples, args.workers)
     print(quality_tables(comparison))
     for path in write_quality(comparison, args.out):
         print(path)

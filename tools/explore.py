@@ -4,12 +4,8 @@
 import argparse
 from pathlib import Path
 
-import torch
-from mmengine.config import Config
-from peridot.cli import add_config_arguments, load_config, run
-from peridot.files import write_bytes
-from peridot.visualization.explorer import explore, explorer_page
-from peridot.visualization.scenes import Scenes, load_network
+from peridot.cli import add_config_arguments, check_checkpoint, load_config, run
+from peridot.preflight.inputs import check_figure_paths
 
 
 def parse_args() -> argparse.Namespace:
@@ -31,23 +27,17 @@ def parse_args() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def write_page(config: Config, args: argparse.Namespace) -> None:
-    """Write the page and say how large and how exact it is."""
-    scenes = Scenes(config, rows=args.indices)
-    model = load_network(config, args.checkpoint, 'cuda' if torch.cuda.is_available() else 'cpu')
-    samples = list(explore(model, scenes, args.head, args.points))
-    meta = scenes.dataset.metainfo
-    title, subtitle = Path(args.config).stem, f'{meta.get("dataset", "")} · {Path(args.checkpoint).name}'
-    page, error = explorer_page(title, subtitle, samples, meta.get('classes', ()), meta.get('palette', ()))
-    write_bytes(args.out, page.encode())
-    size = args.out.stat().st_size / 1e6
-    print(f'{args.out}: {size:.1f} MB, samples: {len(samples)}, cosines off by at most {error:.3f}')
-
-
 def main() -> None:
-    """Write the page of the parsed arguments."""
+    """Write the page of the parsed arguments, and say how large and how exact it is."""
     args = parse_args()
-    write_page(load_config(args), args)
+    check_checkpoint(args.checkpoint)
+    config = load_config(args, check_figure_paths)
+    # imports that take seconds wait until folders and files are found
+    from peridot.visualization.explorer import write_page
+
+    error = write_page(args.out, config, args.checkpoint, args.indices, args.head, args.points)
+    size = args.out.stat().st_size / 1e6
+    print(f'{args.out}: {size:.1f} MB, samples: {len(args.indices)}, cosines off by at most {error:.3f}')
 
 
 if __name__ == '__main__':

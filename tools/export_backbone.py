@@ -4,8 +4,7 @@
 import argparse
 from pathlib import Path
 
-from peridot.cli import import_registering, run
-from peridot.hooks import export_checkpoint
+from peridot.cli import check_checkpoint, import_registering, run
 
 
 def main() -> None:
@@ -22,6 +21,10 @@ def main() -> None:
         help='module of your own that registers the student (custom_imports of its config); may be repeated',
     )
     args = parser.parse_args()
+    check_checkpoint(args.checkpoint)
+    # imports that take seconds wait until folders and files are found
+    from peridot.hooks import export_checkpoint
+
     for name in args.modules:
         import_registering(name, f'--import {name}')
     out = Path(args.out or Path(args.checkpoint).with_name('backbone.pth'))

@@ -4,8 +4,7 @@ import argparse
 from pathlib import Path
 
 from peridot.cli import run
-from peridot.datasets.rosbag.bag import Bag
-from peridot.datasets.rosbag.import_rosbag import import_rosbag
+from peridot.errors import DataError
 
 
 def camera(text: str) -> tuple[str, str]:
@@ -32,13 +31,20 @@ def main() -> None:
     parser.add_argument('--ego-frame', default='base_link', help='frame of the vehicle in tf and poses (base_link)')
     parser.add_argument('--tolerance', type=float, default=0.05, metavar='S', help='between scan and image (0.05 s)')
     args = parser.parse_args()
+    for path in args.bag:
+        if not path.exists():
+            raise DataError(f'the bag {path} does not exist: correct the path')
+    if not args.list and not args.out:
+        parser.error('--out is needed: a folder for the recording')
+    # imports that take seconds wait until folders and files are found
+    from peridot.datasets.rosbag.bag import Bag
+    from peridot.datasets.rosbag.import_rosbag import import_rosbag
+
     if args.list:
         with Bag(args.bag) as bag:
             for topic in bag.topics.values():
                 print(f'{topic.count:8d}  {topic.kind:40s}  {topic.name}')
         return
-    if not args.out:
-        parser.error('--out is needed: a folder for the recording')
     cameras = dict(args.cameras) if args.cameras else None
     out = import_rosbag(
         args.bag, args.out, args.lidar, cameras, args.poses, args.ego_frame, args.tolerance, verbose=True

@@ -49,7 +49,7 @@ def main() -> None:
         format=args.format,
     )
     if args.prototypes:
-        # its imports take seconds, in every worker, too
+        # imports torch, which takes seconds
         from peridot.labels.prototypes import write_prototypes
 
         write_prototypes(out, args.prototypes)

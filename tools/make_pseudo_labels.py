@@ -1,14 +1,19 @@
 #!/usr/bin/env python3
 """Make pseudo-labels, clusters of lidar segments, see docs/methods/drive_and_segment.md."""
 
-import peridot.drive_and_segment.pseudo_labels.segment_kmeans  # noqa: F401  (registers the generator)
-from peridot.cli import parse_map_arguments, run
-from peridot.labels.training_maps import make_maps_of_config
+from peridot.cli import load_config, parse_map_arguments, run
+from peridot.preflight.inputs import check_training_paths
 
 
 def main() -> None:
     """Encode the segments, cluster them, and write the maps."""
-    make_maps_of_config('labels', parse_map_arguments('labels', generator='segment-kmeans'))
+    args = parse_map_arguments('labels', generator='segment-kmeans')
+    config = load_config(args, check_training_paths)
+    # imports that take seconds wait until folders and files are found
+    import peridot.drive_and_segment.pseudo_labels.segment_kmeans  # noqa: F401  (registers the generator)
+    from peridot.labels.training_maps import make_maps_of_config
+
+    make_maps_of_config('labels', args, config)
 
 
 if __name__ == '__main__':

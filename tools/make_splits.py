@@ -5,8 +5,7 @@ import argparse
 from pathlib import Path
 
 from peridot.cli import run
-from peridot.datasets.gt_database import cut_database
-from peridot.datasets.splits import RULES, make_splits
+from peridot.split_files import RULES, training_infos
 
 
 def parse_args() -> argparse.Namespace:
@@ -39,6 +38,11 @@ def parse_args() -> argparse.Namespace:
 def main() -> None:
     """Write the splits into <root>/splits and print their numbers of samples."""
     args = parse_args()
+    training_infos(args.dataset, args.root)
+    # imports that take seconds wait until folders and files are found
+    from peridot.datasets.gt_database import cut_database
+    from peridot.datasets.splits import make_splits
+
     splits = make_splits(args.dataset, args.root, args.percent, args.rule, args.scenes, args.seed)
     for split in splits:
         path = split.write(args.root / 'splits')

@@ -3,8 +3,9 @@
 
 import argparse
 
+from mmengine.config import Config
 from peridot.cli import add_config_arguments, add_worker_arguments, load_config, own_command, run
-from peridot.labels.make_features import make_teacher_features
+from peridot.preflight.inputs import check_teacher, check_training_paths
 
 
 def parse_args() -> argparse.Namespace:
@@ -26,12 +27,20 @@ def parse_args() -> argparse.Namespace:
     return parser.parse_args()
 
 
+def check(config: Config) -> None:
+    """Look for the images and for the weights of the teacher."""
+    check_training_paths(config)
+    check_teacher(config)
+
+
 def main() -> None:
     """Run the teacher on all images."""
     args = parse_args()
-    make_teacher_features(
-        load_config(args), args.out, args.batch_size, args.workers, args.overwrite, args.yes, own_command()
-    )
+    config = load_config(args, check)
+    # imports that take seconds wait until folders and files are found
+    from peridot.labels.make_features import make_teacher_features
+
+    make_teacher_features(config, args.out, args.batch_size, args.workers, args.overwrite, args.yes, own_command())
 
 
 if __name__ == '__main__':

@@ -6,15 +6,8 @@ import logging
 from pathlib import Path
 
 from mmengine.logging import print_log
-from peridot.cli import add_config_arguments, load_config, run
-from peridot.drive_and_segment.segmentor.segment_images import (
-    VIDEOS,
-    ImageSegmentor,
-    class_palette,
-    cluster_palette,
-    segment_folder,
-    segment_video,
-)
+from peridot.cli import add_config_arguments, check_checkpoint, load_config, run
+from peridot.drive_and_segment import VIDEOS
 from peridot.errors import ConfigError, DataError, PeridotError
 
 
@@ -42,14 +35,21 @@ def main() -> None:
     is_video = source.suffix.lower() in VIDEOS
     if not (source.is_file() if is_video else source.is_dir()):
         raise DataError(f'{source} is neither a folder of images nor a video ({", ".join(VIDEOS)}): check the path')
-    segmentor = ImageSegmentor(load_config(args), args.checkpoint)
+    check_checkpoint(args.checkpoint)
+    config = load_config(args)
+    # imports that take seconds wait until folders and files are found
+    from peridot.drive_and_segment.segmentor import segment_images
+
+    segmentor = segment_images.ImageSegmentor(config, args.checkpoint)
     count = segmentor.network.out_channels
-    palettes = [cluster_palette(count)] + ([class_palette(args.matching, count)] if args.matching else [])
+    palettes = [segment_images.cluster_palette(count)]
+    if args.matching:
+        palettes.append(segment_images.class_palette(args.matching, count))
     if is_video:
-        segment_video(segmentor, source, out, palettes, args.opacity)
+        segment_images.segment_video(segmentor, source, out, palettes, args.opacity)
         failures = []
     else:
-        failures = segment_folder(segmentor, source, out, palettes, args.opacity)
+        failures = segment_images.segment_folder(segmentor, source, out, palettes, args.opacity)
     for failure in failures[1:]:
         print_log(failure, 'current', logging.WARNING)
     if failures:

@@ -2,10 +2,12 @@
 """Evaluate a checkpoint: mmdet3d's test loop, or the validation loop of pre-training, such as the linear probe."""
 
 import argparse
+from functools import partial
 from pathlib import Path
 
 from mmengine.config import Config
-from peridot.cli import add_config_arguments, add_runner_arguments, load_runner_config, run
+from peridot.cli import add_config_arguments, add_runner_arguments, check_checkpoint, load_runner_config, run
+from peridot.preflight.inputs import check_inputs
 
 
 def parse_args() -> argparse.Namespace:
@@ -27,11 +29,13 @@ def keep_matching(config: Config) -> None:
 def main() -> None:
     """Run mmdet3d's test loop, or the validation loop of pre-training."""
     args = parse_args()
-    config = load_runner_config(args, training=False)
-    # imports that take seconds wait until folders and info files are found
-    from mmengine.runner import Runner
+    check_checkpoint(args.checkpoint)
+    # the checkpoint replaces `load_from`
+    config = load_runner_config(args, partial(check_inputs, training=False, resumed=True))
+    # imports that take seconds wait until folders and files are found
     from peridot.compat import log_report
-    from peridot.preflight import preflight, report_warnings
+    from peridot.preflight.run import preflight, report_warnings
+    from peridot.runner import Runner
 
     keep_matching(config)
     config.load_from = args.checkpoint

@@ -2,10 +2,12 @@
 """Train a model: `python tools/train.py CONFIG [--data-root DIR]`, with the options of mmdet3d's train.py."""
 
 import argparse
+from functools import partial
 from pathlib import Path
 
-from peridot.cli import add_config_arguments, add_runner_arguments, load_runner_config, run
+from peridot.cli import add_config_arguments, add_runner_arguments, check_checkpoint, load_runner_config, run
 from peridot.errors import ConfigError
+from peridot.preflight.inputs import check_inputs
 from peridot.work_dirs import last_checkpoint
 
 
@@ -37,14 +39,17 @@ def parse_args() -> argparse.Namespace:
 def main() -> None:
     """Train, or continue a training run."""
     args = parse_args()
-    config = load_runner_config(args)
-    # imports that take seconds wait until folders and info files are found
+    if args.resume != 'auto':
+        check_checkpoint(args.resume)
+    config = load_runner_config(args, partial(check_inputs, resumed=bool(args.resume)))
+    # imports that take seconds wait until folders and files are found
     import torch
-    from mmengine.runner import Runner
     from peridot.compat import log_report
-    from peridot.devices import memory_of_training
-    from peridot.hooks import InterruptionHook, ResumeHook
-    from peridot.preflight import precision_warnings, preflight, report_warnings
+    from peridot.gpus import memory_of_training
+    from peridot.hooks import DurationHook, InterruptionHook, ResumeHook
+    from peridot.preflight.precision import precision_warnings
+    from peridot.preflight.run import preflight, report_warnings
+    from peridot.runner import Runner
 
     if args.amp:
         config.optim_wrapper.type = 'AmpOptimWrapper'
@@ -69,6 +74,7 @@ def main() -> None:
     runner = Runner.from_cfg(config)
     runner.register_hook(ResumeHook())
     runner.register_hook(InterruptionHook(args.checkpoint_minutes))
+    runner.register_hook(DurationHook())
     log_report()
     report_warnings([*warnings, *precision_warnings(config, runner.model)])
     with memory_of_training(config):

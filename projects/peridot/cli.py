@@ -1,4 +1,8 @@
-"""Command lines, configs and error messages of the programs in `tools/`."""
+"""Command lines, configs and error messages of the programs in `tools/`.
+
+Importing this module imports neither torch nor mmdet3d, which take seconds: `--help` and errors of missing files come
+without them. `tests/test_tools/test_startup.py` holds all programs to it.
+"""
 
 import argparse
 import errno
@@ -9,19 +13,14 @@ import signal
 import sys
 import traceback
 from collections.abc import Callable, Iterator
-from functools import partial
 from importlib import import_module
 from pathlib import Path
 
-import torch
-from mmengine import dist
 from mmengine.config import Config, ConfigDict
-from torch.utils.data import DataLoader
 
-from peridot.catalog import create_command, dataset_of
-from peridot.devices import check_own_gpu, device_line
-from peridot.errors import ConfigError, DataError, PeridotError, Preempted
-from peridot.files import exists, is_remote, join, usable_cores
+from peridot.devices import device_line
+from peridot.errors import CheckpointError, ConfigError, PeridotError, Preempted
+from peridot.files import exists, is_remote, usable_cores
 from peridot.optional import install_command
 from peridot.options import KeyValues, override, parse_value
 from peridot.shipped import config_file, with_paths
@@ -89,8 +88,8 @@ def _refusal(error: AssertionError | TypeError | ValueError) -> str | None:
         return None
     inits = [frame for frame in frames[builders[-1] :] if frame.f_code.co_name == '__init__']
     built, refusing = (frame.f_locals.get('self') for frame in (inits[0], inits[-1]))
-    # its own __init__ or an inherited one; a DataLoader leaves the batch size to its sampler
-    if built is not refusing and not isinstance(built, DataLoader):
+    # its own __init__ or an inherited one; torch's DataLoader leaves the batch size to its sampler
+    if built is not refusing and 'DataLoader' not in (kind.__name__ for kind in type(built).__mro__):
         return None
     reason = last_line(error).rstrip('.') if str(error) else traceback.extract_tb(error.__traceback__)[-1].line
     return f'{type(built).__name__}: {reason}: {_CHECK}'
@@ -98,8 +97,10 @@ def _refusal(error: AssertionError | TypeError | ValueError) -> str | None:
 
 def _leave_process_group() -> None:
     """Let processes that torchrun started end together: one whose peers are gone may abort while it ends."""
-    if dist.is_distributed():
-        dist.barrier()
+    # a program that has not imported torch has no process group
+    torch = sys.modules.get('torch')
+    if torch and torch.distributed.is_available() and torch.distributed.is_initialized():
+        torch.distributed.barrier()
         torch.distributed.destroy_process_group()
 
 
@@ -197,8 +198,7 @@ def load_config(args: argparse.Namespace, check: Callable[[Config], None] | None
     Raises:
         ConfigError: The file is absent, or inherits from mmsegmentation, which is not installed.
     """
-    if not Path(args.config).is_file():
-        raise ConfigError(f'config {args.config} not found: those of the package are in {config_file("peridot::")}')
+    check_config_file(args.config)
     config = _read_config(args.config)
     if args.data_root:
         set_data_root(config, args.data_root)
@@ -208,6 +208,23 @@ def load_config(args: argparse.Namespace, check: Callable[[Config], None] | None
         check(config)
     _import_modules(config)
     return config
+
+
+def check_config_file(path: str | Path) -> None:
+    """Raise a ConfigError where a config is absent."""
+    if not Path(path).is_file():
+        raise ConfigError(f'config {path} not found: those of the package are in {config_file("peridot::")}')
+
+
+def check_checkpoint(path: str | Path | None, hint: str = 'correct the path') -> None:
+    """Raise a CheckpointError where a checkpoint is absent.
+
+    Args:
+        path: The file, or an address (http://, torchvision://), which is left to mmengine; None for none.
+        hint: What to do, for the error.
+    """
+    if path and not is_remote(path) and not exists(Path(path).expanduser()):
+        raise CheckpointError(f'checkpoint {path} not found: {hint}')
 
 
 def _read_config(path: str) -> Config:
@@ -275,22 +292,26 @@ def config_name(path: str | Path) -> str:
     return '_'.join([*folders[kind + 1 :], path.name])
 
 
-def load_runner_config(args: argparse.Namespace, training: bool = True) -> Config:
+def load_runner_config(args: argparse.Namespace, check: Callable[[Config], None] | None = None) -> Config:
     """Like `load_config`, with launcher and work directory (default: work_dirs/<`config_name`>).
 
     Args:
         args: Those of `add_config_arguments` and `add_runner_arguments`.
-        training: A training run; otherwise a test.
+        check: See `load_config`.
 
     Raises:
         ConfigError: See `load_config`; or a launcher started more processes on this machine than it has GPUs.
-        DataError: See `check_paths`.
     """
     os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
-    check_own_gpu(args.launcher)
-    config = load_config(args, partial(check_paths, training=training))
+    several, gpus = args.launcher != 'none', 0
+    if several:
+        # imports torch, which one process alone does without until its files are found
+        from peridot.gpus import check_own_gpu
+
+        gpus = check_own_gpu(args.launcher)
+    config = load_config(args, check)
     config.launcher = args.launcher
-    if args.launcher != 'none' and not torch.cuda.is_available():
+    if several and not gpus:
         # by default mmengine passes the number of a GPU to the wrapper
         config.setdefault('model_wrapper_cfg', dict(device_ids=None, broadcast_buffers=False))
     for part in dicts_of(config._cfg_dict):
@@ -305,34 +326,6 @@ def load_runner_config(args: argparse.Namespace, training: bool = True) -> Confi
             wrapper.pop(key, None)
     config.work_dir = args.work_dir or config.get('work_dir') or f'work_dirs/{config_name(args.config)}'
     return config
-
-
-def check_paths(config: Config, training: bool = True) -> None:
-    """Look for the folders and info files of the datasets that a run cannot do without; imports nothing.
-
-    Args:
-        config: Config of the run.
-        training: Those of a training run, which may do without validation; otherwise those of a test.
-
-    Raises:
-        DataError: One is missing.
-    """
-    tested = config.get('test_dataloader') or [config.get('val_dataloader'), config.get('val_cfg')]
-    for part in dicts_of(config.get('train_dataloader') if training else tested):
-        root, ann_file = part.get('data_root'), part.get('ann_file')
-        if not root or is_remote(root, part.get('backend_args')):
-            continue
-        path = join(root, ann_file) if isinstance(ann_file, str) else root
-        if not exists(root, folder=True):
-            make = create_command(root, dataset_of(part))
-            raise DataError(
-                f'the data root {root} does not exist: make a demo with `python tools/make_demo_data.py --out '
-                f'data/demo` and add `--data-root data/demo`, or put the dataset there and run `{make}`'
-            )
-        if path.endswith('.pkl') and not exists(path):
-            raise DataError(
-                f'the info file {path} does not exist: make it with `{create_command(root, dataset_of(part))}`'
-            )
 
 
 def set_data_root(config: Config, data_root: str) -> None:

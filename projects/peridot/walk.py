@@ -1,6 +1,6 @@
 """Walks over nested structures: settings of a config, and datasets inside wrappers."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 
@@ -16,6 +16,11 @@ def dicts_of(settings: Any) -> Iterator[dict]:
     if isinstance(settings, (list, tuple)):
         for item in settings:
             yield from dicts_of(item)
+
+
+def steps_of(settings: Mapping) -> Iterator[Mapping]:
+    """Transforms of a pipeline, also those inside others."""
+    return (step for step in dicts_of(list(settings.get('pipeline', ()))) if isinstance(step.get('type'), str))
 
 
 def innermost(dataset: Any) -> list:

@@ -145,4 +145,4 @@ def test_weights_only_stays_on():
 
 
 def test_second_call_does_nothing():
-    assert not checkpoint_loading.apply()
+    assert not checkpoint_loading.repair(torch)

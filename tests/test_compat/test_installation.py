@@ -1,14 +1,29 @@
+import importlib
 import importlib.metadata
 from types import SimpleNamespace
 
 import pytest
-import torch
-from peridot.compat import installation, post_import
+from peridot.compat import installation
 from peridot.errors import PeridotError
 
 
 def test_this_installation_is_fine():
     installation.check()
+    installation.check_operators(importlib.import_module('mmcv'))
+
+
+def test_the_import_of_mmcv_checks_its_operators(python):
+    code = """
+import importlib, peridot
+load = importlib.import_module
+def refuse(name, *others):
+    if name == 'mmcv._ext':
+        raise ImportError('undefined symbol: _ZN3c10')
+    return load(name, *others)
+importlib.import_module = refuse
+import mmcv
+"""
+    assert 'PeridotError: mmcv has no compiled operators that fit this torch (undefined' in python(code).stderr
 
 
 def test_missing_package_names_range_and_command(monkeypatch):
@@ -36,7 +51,7 @@ def test_operators_that_do_not_load(monkeypatch):
 
     monkeypatch.setattr(installation.importlib, 'import_module', refuse)
     with pytest.raises(PeridotError, match=r'undefined symbol.*>=2\.0\.0rc4,<2\.2\.0.*make env') as error:
-        installation.check_operators()
+        installation.check_operators(SimpleNamespace(__name__='mmcv'))
     assert '\n' not in str(error.value)
 
 
@@ -48,29 +63,3 @@ def test_import_peridot_ends_in_one_line(tmp_path, python):
     assert done.returncode != 0
     last = done.stderr.strip().splitlines()[-1]
     assert last.startswith('peridot.errors.PeridotError: mmcv 2.2.0 does not fit, mmcv>=2.0.0rc4,<2.2.0')
-
-
-def test_a_spconv_that_cannot_be_imported_is_one_line(monkeypatch):
-    """mmdet3d itself would go on without a word."""
-
-    def refuse(name):
-        raise ImportError('libcudart.so.12: cannot open shared object file: No such file or directory\nmore')
-
-    assert ('mmdet3d.models.layers.spconv', installation.check_spconv) in post_import._arranged
-    monkeypatch.setattr(installation.importlib, 'import_module', refuse)
-    # a login node
-    installation.check_spconv(SimpleNamespace(IS_SPCONV2_AVAILABLE=False))
-    monkeypatch.setattr(torch.cuda, 'is_available', lambda: True)
-    with pytest.raises(PeridotError) as error:
-        installation.check_spconv(SimpleNamespace(IS_SPCONV2_AVAILABLE=False))
-    assert str(error.value) == (
-        'spconv cannot be imported (libcudart.so.12: cannot open shared object file: No such file or directory): '
-        'install a wheel for the CUDA of this machine, such as spconv-cu120, or: pip uninstall spconv and pip install '
-        'spconv-triton'
-    )
-
-
-def test_spconv_may_be_absent_or_in_use(monkeypatch):
-    installation.check_spconv(SimpleNamespace(IS_SPCONV2_AVAILABLE=True))
-    monkeypatch.setattr(installation, 'find_spec', lambda name: None)
-    installation.check_spconv(SimpleNamespace(IS_SPCONV2_AVAILABLE=False))

@@ -87,5 +87,5 @@ def test_tiny_scans_forward_and_backward(count, training):
 
 def test_repair_is_made_once():
     repaired = MinkUNetBackbone.forward
-    minkunet_shape._repair(minkunet_backbone)
+    minkunet_shape.repair(minkunet_backbone)
     assert MinkUNetBackbone.forward is repaired

@@ -18,5 +18,5 @@ def test_a_sound_module_stays_as_it_is(tmp_path, monkeypatch):
     monkeypatch.syspath_prepend(tmp_path)
     import sound
 
-    object_sample._repair(sound)
+    object_sample.repair(sound)
     assert sound.np is np

@@ -32,10 +32,10 @@ def test_import_fails_without_the_repair_and_works_with_it(python):
         pytest.skip('torchvision is healthy in this environment')
     assert 'torchvision::nms' in alone.stderr
     code = (
-        'import sys, peridot; print(peridot.compat.report()[0]);'
-        'slow = ("mmdet3d", "mmdet", "spconv", "torchvision", "timm");'
+        'import sys, peridot;'
+        'slow = ("torch", "mmcv", "mmdet3d", "mmdet", "spconv", "torchvision", "timm");'
         'assert not [name for name in slow if name in sys.modules];'
-        'import torchvision'
+        'import torchvision; print(peridot.compat.report())'
     )
     repaired = python(code)
     assert repaired.returncode == 0, repaired.stderr

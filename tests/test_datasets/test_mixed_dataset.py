@@ -8,12 +8,12 @@ import pytest
 import torch
 from mmengine.config import Config
 from mmengine.dataset import pseudo_collate
-from peridot.cli import check_paths
 from peridot.datasets import mixed_dataset
 from peridot.datasets.mixed_dataset import MixedDataset, divide_epoch
 from peridot.datasets.sampler import SampleKey, SeededSampler
 from peridot.errors import ConfigError, DataError
 from peridot.models.preprocessor import PairedDataPreprocessor
+from peridot.preflight.inputs import check_training_paths
 from peridot.registry import DATASETS
 from torch.utils.data import DataLoader, Dataset
 
@@ -196,7 +196,7 @@ def test_missing_folders_are_found_before_training(tiny):
     parts = [tiny.config(pipeline()), tiny.config(pipeline(), data_root='no/where')]
     config = Config(dict(train_dataloader=dict(dataset=dict(type='peridot.MixedDataset', datasets=parts))))
     with pytest.raises(DataError, match='the data root no/where does not exist'):
-        check_paths(config)
+        check_training_paths(config)
 
 
 def test_config_mixes_the_three_formats(demo_root, semantickitti_root, pandaset_root):

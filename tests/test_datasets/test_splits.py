@@ -10,9 +10,10 @@ from mmengine.dataset import RepeatDataset
 from mmengine.registry import init_default_scope
 from peridot.datasets import splits
 from peridot.datasets.gt_database import cut_database
-from peridot.datasets.splits import VERIFYING_SCENES, make_splits, read_split
+from peridot.datasets.splits import VERIFYING_SCENES, make_splits
 from peridot.errors import ConfigError, DataError
 from peridot.registry import DATASETS
+from peridot.split_files import read_split
 
 REPO = Path(__file__).resolve().parents[2]
 VERSION = 'v1.0-trainval'

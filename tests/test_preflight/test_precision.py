@@ -1,7 +1,7 @@
 import pytest
 import torch
 from peridot.models.students import SparseUNetStudent
-from peridot.preflight import precision_warnings
+from peridot.preflight.precision import precision_warnings
 from tiny import SETTINGS, PointwiseStudent, backbone
 from torch import nn
 

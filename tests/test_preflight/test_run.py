@@ -9,16 +9,16 @@ import pytest
 import torch
 from mmengine.dataset import BaseDataset
 from peridot.cli import load_config
-from peridot.datasets.splits import make_splits, read_split
+from peridot.datasets.splits import make_splits
 from peridot.errors import CheckpointError, ConfigError, DataError
 from peridot.maps import Manifest, write_manifest
-from peridot.preflight import preflight, report_warnings
 from peridot.preflight import survey as survey_module
 from peridot.preflight.maps import check_training_maps
-from peridot.preflight.run import PROBE, check_settings
+from peridot.preflight.run import PROBE, check_settings, preflight, report_warnings
 from peridot.preflight.sources import sources_of
 from peridot.preflight.survey import survey
 from peridot.registry import DATASETS
+from peridot.split_files import read_split
 from peridot.walk import dicts_of
 
 REPO = Path(__file__).resolve().parents[2]

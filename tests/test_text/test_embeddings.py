@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 import torch
 from peridot.errors import CheckpointError, ConfigError, DataError
-from peridot.text import TextEmbeddings, TextEncoder, embed_prompts
+from peridot.text.embeddings import TextEmbeddings, TextEncoder, embed_prompts
 from safetensors.torch import save_file
 
 REPO = Path(__file__).resolve().parents[2]

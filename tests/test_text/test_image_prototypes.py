@@ -4,7 +4,8 @@ import pytest
 import torch
 import torch.nn.functional as F
 from peridot.errors import DataError
-from peridot.text import TextEmbeddings, embed_images
+from peridot.text.embeddings import TextEmbeddings
+from peridot.text.image_prototypes import embed_images
 from torch import nn
 
 SIZE = (16, 24)

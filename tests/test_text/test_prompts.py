@@ -1,7 +1,7 @@
 import pytest
 from peridot.catalog import CATALOG
 from peridot.errors import DataError
-from peridot.text import TEMPLATES, read_prompts, read_templates
+from peridot.text.prompts import TEMPLATES, read_prompts, read_templates
 
 
 def written(folder, text):

@@ -76,7 +76,7 @@ def test_memory_that_runs_out_and_what_precision_means_are_said(labeled_root, tm
 
     monkeypatch.setattr(Runner, 'train', exhaust)
     monkeypatch.setattr(
-        'peridot.preflight.precision_warnings', lambda config, model: [f'{type(model).__name__}: float16']
+        'peridot.preflight.precision.precision_warnings', lambda config, model: [f'{type(model).__name__}: float16']
     )
     options = ['--data-root', labeled_root, '--work-dir', tmp_path, '--cfg-options', *TINY]
     with pytest.raises(SystemExit, match=r'^error: memory ran out with batches of \d+ samples a process: set .*--amp'):
@@ -215,6 +215,7 @@ def test_two_processes_train(labeled_root, tmp_path, free_port):
         cwd=REPO,
         env={
             **os.environ,
+            'PYTHONWARNINGS': 'default::UserWarning',
             'OMP_NUM_THREADS': '1',
             'PORT': str(free_port),
             'PATH': f'{Path(sys.executable).parent}:{os.environ["PATH"]}',
@@ -226,6 +227,9 @@ def test_two_processes_train(labeled_root, tmp_path, free_port):
     assert result.returncode == 0, result.stdout[-3000:] + result.stderr[-3000:]
     assert sorted(logged_losses(tmp_path)) == [1, 2]
     assert 'probe/miou' in result.stdout
+    # nothing that other packages have to say to their developers, and no config on the screen
+    assert 'arning' not in result.stderr and '_symbolic_trace' not in result.stderr, result.stderr
+    assert 'Config:' not in result.stdout and 'FileClient' not in result.stdout
 
 
 PARTLY = """

@@ -13,7 +13,8 @@ from peridot.hooks import FeaturePictureHook
 from peridot.models.students import VoxelFeatures
 from peridot.registry import DATASETS, MODELS
 from peridot.structures import Pairs
-from peridot.text import TextEmbeddings, read_prompts
+from peridot.text.embeddings import TextEmbeddings
+from peridot.text.prompts import read_prompts
 from peridot.visualization.colors import heat_colors
 from peridot.visualization.figures import DARK, Cloud, TopView
 from peridot.visualization.similarity import Scan, correlation, correlation_figure, text_figure
@@ -146,7 +147,7 @@ def test_figures_of_texts(visualize, texts):
 def test_any_text_with_a_text_model(visualize, monkeypatch):
     asked = []
     encoder = lambda model: lambda texts: asked.append((model, texts)) or torch.randn(len(texts), 4)  # noqa: E731
-    monkeypatch.setattr('peridot.text.TextEncoder', encoder)
+    monkeypatch.setattr('peridot.scene_figures.TextEncoder', encoder)
     (name,) = visualize('text', '--model', 'some/clip', '--texts', 'a Unicorn!', '--samples', '1')
     assert name.startswith('text_a-unicorn_')
     ((model, texts),) = asked

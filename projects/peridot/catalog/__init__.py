@@ -18,6 +18,7 @@ from peridot.catalog.waymo import WAYMO
 __all__ = [
     'CATALOG',
     'CONVERTERS',
+    'MISSING',
     'CatalogEntry',
     'Converter',
     'PointClass',
@@ -30,6 +31,8 @@ _ENTRIES = (NUSCENES, SEMANTICKITTI, KITTI, PANDAR64, PANDARGT, ARGOVERSE2, WAYM
 CATALOG = {entry.name: entry for entry in _ENTRIES}
 # by the subcommands of tools/create_data.py; one may make several datasets
 CONVERTERS = {entry.converter.name: entry.converter for entry in _ENTRIES if entry.converter}
+# values of `missing` in datasets and of --missing: leave out what needs absent files, or stop
+MISSING = ('skip', 'error')
 
 
 def lookup(name: str | None) -> CatalogEntry:

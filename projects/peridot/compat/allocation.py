@@ -10,6 +10,7 @@ Delete when: torch keeps freed CPU memory itself.
 
 import ctypes
 import platform
+from types import ModuleType
 
 import torch
 
@@ -20,8 +21,13 @@ M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3
 KEPT = 1 << 30
 
 
-def apply() -> bool:
-    """Let glibc keep freed memory; returns whether this call arranged it."""
+def repair(module: ModuleType) -> bool:
+    """Let glibc keep freed memory; returns whether this call arranged it.
+
+    Args:
+        module: What networks are built with. Before its import, the many blocks that imports need for a moment would
+            lie between those that are kept.
+    """
     if platform.libc_ver()[0] != 'glibc' or torch.cuda.is_available():
         return False
     mallopt = ctypes.CDLL(None).mallopt

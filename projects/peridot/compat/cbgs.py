@@ -13,7 +13,6 @@ from types import ModuleType
 
 import numpy as np
 
-from .post_import import after_import
 from .records import note
 
 
@@ -27,7 +26,8 @@ def balanced_indices(samples: list[list[int]]) -> list[int]:
     return [index for own in samples if own for index in np.random.choice(own, count).tolist()]
 
 
-def _repair(module: ModuleType) -> None:
+def repair(module: ModuleType) -> None:
+    """Repair the wrapper of mmdet3d.datasets.dataset_wrappers."""
     wrapper = module.CBGSDataset
     original = wrapper._get_sample_indices
 
@@ -46,8 +46,3 @@ def _repair(module: ModuleType) -> None:
 
     wrapper._get_sample_indices = sample_indices
     note('cbgs', 'CBGSDataset leaves classes without samples out of its balance')
-
-
-def apply() -> bool:
-    """Repair the wrapper as soon as mmdet3d is imported; returns whether this call arranged it."""
-    return after_import('mmdet3d.datasets.dataset_wrappers', _repair)

@@ -14,6 +14,7 @@ Delete when: mmengine registers these classes itself.
 
 from collections.abc import Callable
 from pickle import UnpicklingError
+from types import ModuleType
 
 import numpy as np
 import torch
@@ -67,8 +68,12 @@ def safe_globals() -> list[Callable | tuple[Callable, str]]:
     return [*classes, *rebuild, (known_method, 'builtins.getattr')]
 
 
-def apply() -> bool:
-    """Allow-list the classes where torch refuses them; returns whether this call did."""
+def repair(module: ModuleType) -> bool:
+    """Allow-list the classes where torch refuses them; returns whether this call did.
+
+    Args:
+        module: The module that is going to read checkpoints.
+    """
     global _done
     if _done or Version(torch.__version__) < Version('2.6'):
         return False

@@ -9,7 +9,6 @@ import importlib.metadata
 from importlib.util import find_spec
 from types import ModuleType
 
-import torch
 from packaging.specifiers import SpecifierSet
 
 from peridot.errors import PeridotError
@@ -37,10 +36,10 @@ def check_package(name: str, required: str) -> None:
         raise PeridotError(f'{name} {version} does not fit, {name}{required} is needed: {command}')
 
 
-def check_operators(module: str = 'mmcv._ext') -> None:
+def check_operators(mmcv: ModuleType) -> None:
     """Raise PeridotError where mmcv's compiled operators are absent or were compiled for another torch."""
     try:
-        importlib.import_module(module)
+        importlib.import_module(f'{mmcv.__name__}._ext')
     except ImportError as error:
         reason = str(error).splitlines()[0]
         raise PeridotError(
@@ -49,33 +48,11 @@ def check_operators(module: str = 'mmcv._ext') -> None:
         ) from error
 
 
-def check_spconv(layers: ModuleType) -> None:
-    """Raise PeridotError on a machine with a GPU whose spconv cannot be imported, such as a wheel for another CUDA.
-
-    mmdet3d would go on with mmcv's layers of the same names, whose weights have another layout.
-
-    Args:
-        layers: The module `mmdet3d.models.layers.spconv`.
-    """
-    # elsewhere, as on a login node, the same environment may serve those with one
-    if layers.IS_SPCONV2_AVAILABLE or find_spec('spconv') is None or not torch.cuda.is_available():
-        return
-    try:
-        importlib.import_module('spconv.pytorch')
-    except ImportError as error:
-        reason = str(error).splitlines()[0]
-        raise PeridotError(
-            f'spconv cannot be imported ({reason}): install a wheel for the CUDA of this machine, such as '
-            'spconv-cu120, or: pip uninstall spconv and pip install spconv-triton'
-        ) from error
-
-
 def check() -> None:
-    """Check all of OpenMMLab's packages; imports mmcv, but neither mmdet nor mmdet3d.
+    """Check the versions of OpenMMLab's packages; imports none of them.
 
     Raises:
         PeridotError: One line with the package, the range and the command.
     """
     for name, required in RANGES.items():
         check_package(name, required)
-    check_operators()

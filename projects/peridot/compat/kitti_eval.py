@@ -13,7 +13,6 @@ from types import ModuleType
 
 import numpy as np
 
-from .post_import import after_import
 from .records import note
 
 
@@ -45,7 +44,8 @@ def rotate_iou(boxes: np.ndarray, query_boxes: np.ndarray, criterion: int = -1, 
     return (intersection / {0: query, 1: box}.get(criterion, 1)).numpy()
 
 
-def _repair(module: ModuleType) -> None:
+def repair(module: ModuleType) -> None:
+    """Replace the kernels of mmdet3d's evaluation."""
     from numba import cuda
 
     if cuda.is_available():
@@ -55,8 +55,3 @@ def _repair(module: ModuleType) -> None:
     stand_in.rotate_iou_gpu_eval = rotate_iou
     sys.modules[name] = stand_in
     note('kitti_eval', "KITTI's box overlap is computed on the CPU")
-
-
-def apply() -> bool:
-    """Replace the kernels as soon as mmdet3d's evaluation is imported; returns whether this call arranged it."""
-    return after_import('mmdet3d.evaluation.functional.kitti_utils.eval', _repair)

@@ -13,11 +13,11 @@ from types import ModuleType
 
 import torch
 
-from .post_import import after_import
 from .records import note
 
 
-def _repair(module: ModuleType) -> None:
+def repair(module: ModuleType) -> None:
+    """Repair the launcher of mmengine.dist.utils."""
     original = module._init_dist_pytorch
     if hasattr(original, '__wrapped__') or torch.cuda.is_available():
         return
@@ -28,8 +28,3 @@ def _repair(module: ModuleType) -> None:
         note('launch_on_cpu', 'processes exchange tensors by gloo, there is no CUDA device')
 
     module._init_dist_pytorch = _init_dist_pytorch
-
-
-def apply() -> bool:
-    """Repair the launcher as soon as mmengine is imported; returns whether this call arranged it."""
-    return after_import('mmengine.dist.utils', _repair)

@@ -13,11 +13,11 @@ import functools
 import inspect
 from types import ModuleType
 
-from .post_import import after_import
 from .records import note
 
 
-def _repair(module: ModuleType) -> None:
+def repair(module: ModuleType) -> None:
+    """Repair the backbone of mmdet3d.models.backbones.minkunet_backbone."""
     backbone = module.MinkUNetBackbone
     original = backbone.__init__
     if hasattr(original, '__wrapped__') or 'encoder_channels.insert' not in inspect.getsource(original):
@@ -34,8 +34,3 @@ def _repair(module: ModuleType) -> None:
 
     backbone.__init__ = __init__
     note('minkunet_lists', 'MinkUNetBackbone builds from copies of its channel lists')
-
-
-def apply() -> bool:
-    """Repair the backbone as soon as mmdet3d is imported; returns whether this call arranged it."""
-    return after_import('mmdet3d.models.backbones.minkunet_backbone', _repair)

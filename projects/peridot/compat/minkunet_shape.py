@@ -19,14 +19,14 @@ from torch import Tensor
 
 from peridot.voxel_grid import padded_shape
 
-from .post_import import after_import
 from .records import note
 
 # Total stride of the backbone that is running.
 _stride: ContextVar[int] = ContextVar('minkunet_stride', default=1)
 
 
-def _repair(module: ModuleType) -> None:
+def repair(module: ModuleType) -> None:
+    """Repair the backbone of mmdet3d.models.backbones.minkunet_backbone."""
     backbone = module.MinkUNetBackbone
     sparse_tensor, forward = module.SparseConvTensor, backbone.forward
     if hasattr(forward, '__wrapped__'):
@@ -46,8 +46,3 @@ def _repair(module: ModuleType) -> None:
     module.SparseConvTensor = padded_sparse_tensor
     backbone.forward = forward_padded
     note('minkunet_shape', "MinkUNetBackbone's sparse tensors are padded to whole strides, so no voxel is lost")
-
-
-def apply() -> bool:
-    """Repair the backbone as soon as mmdet3d is imported; returns whether this call arranged it."""
-    return after_import('mmdet3d.models.backbones.minkunet_backbone', _repair)

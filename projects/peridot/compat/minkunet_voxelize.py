@@ -22,7 +22,6 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from .post_import import after_import
 from .records import note
 
 
@@ -60,7 +59,8 @@ def voxelize_scan(preprocessor, points: Tensor, data_sample, index: int) -> tupl
     return points[kept], voxel_coordinates
 
 
-def _repair(module: ModuleType) -> None:
+def repair(module: ModuleType) -> None:
+    """Repair the preprocessor of mmdet3d.models.data_preprocessors.data_preprocessor."""
     preprocessor = module.Det3DDataPreprocessor
     original = preprocessor.voxelize
     if '.cuda()' not in inspect.getsource(original):
@@ -77,8 +77,3 @@ def _repair(module: ModuleType) -> None:
 
     preprocessor.voxelize = voxelize
     note('minkunet_voxelize', "MinkUNet's voxelization runs on the points' own device, labels optional")
-
-
-def apply() -> bool:
-    """Repair the preprocessor as soon as mmdet3d is imported; returns whether this call arranged it."""
-    return after_import('mmdet3d.models.data_preprocessors.data_preprocessor', _repair)

@@ -21,7 +21,6 @@ from typing import TYPE_CHECKING
 
 from peridot.errors import DataError
 
-from .post_import import after_import
 from .records import note
 
 if TYPE_CHECKING:
@@ -108,7 +107,8 @@ def open_tables(root: str | os.PathLike, version: str, rows: Rows) -> NuScenes:
     return Tables(version, str(root), verbose=False)
 
 
-def _repair(module: ModuleType) -> None:
+def repair(module: ModuleType) -> None:
+    """Repair the metric of mmdet3d.evaluation.metrics.nuscenes_metric."""
     metric = module.NuScenesMetric
     original = metric._evaluate_single
 
@@ -136,8 +136,3 @@ def _repair(module: ModuleType) -> None:
 
     metric._evaluate_single = evaluate
     note('nuscenes_devkit', 'NuScenesMetric evaluates the scenes of its info file')
-
-
-def apply() -> bool:
-    """Repair the metric as soon as mmdet3d's metrics are imported; returns whether this call arranged it."""
-    return after_import('mmdet3d.evaluation.metrics.nuscenes_metric', _repair)

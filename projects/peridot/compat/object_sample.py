@@ -14,11 +14,11 @@ from types import ModuleType
 
 import numpy as np
 
-from .post_import import after_import
 from .records import note
 
 
-def _repair(module: ModuleType) -> None:
+def repair(module: ModuleType) -> None:
+    """Repair the sampler of mmdet3d.datasets.transforms.dbsampler."""
     # asking numpy 1 for it would warn
     if 'long' in vars(np) or 'np.long' not in inspect.getsource(module):
         return
@@ -26,8 +26,3 @@ def _repair(module: ModuleType) -> None:
     stand_in.__dict__.update(np.__dict__, long=np.int64)
     module.np = stand_in
     note('object_sample', 'ObjectSample labels pasted objects with int64')
-
-
-def apply() -> bool:
-    """Repair the sampler as soon as mmdet3d is imported; returns whether this call arranged it."""
-    return after_import('mmdet3d.datasets.transforms.dbsampler', _repair)

@@ -24,7 +24,6 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from .post_import import after_import
 from .records import note
 
 
@@ -210,20 +209,16 @@ def _native_on_cpu(original: Callable, native: object) -> Callable:
     return _conv_forward
 
 
-def _repair_operators(ops: ModuleType) -> None:
+def repair_operators(ops: ModuleType) -> None:
+    """Repair the functions of spconv.pytorch.ops."""
     if hasattr(ops, 'SpconvOps') and not hasattr(ops.indice_conv, '__wrapped__'):
         ops.indice_conv = _answer_cpu_forward(ops)
         ops.indice_conv_backward = _answer_cpu_backward(ops)
         note('spconv_cpu', 'sparse convolution by spconv; of CPU tensors by torch, exact on many threads')
 
 
-def _repair_layers(conv: ModuleType) -> None:
+def repair_layers(conv: ModuleType) -> None:
+    """Repair the layers of spconv.pytorch.conv."""
     layer = conv.SparseConvolutionBase
     if hasattr(conv.ops, 'SpconvOps') and not hasattr(layer._conv_forward, '__wrapped__'):
         layer._conv_forward = _native_on_cpu(layer._conv_forward, conv.ConvAlgo.Native)
-
-
-def apply() -> bool:
-    """Repair spconv as soon as it is imported; returns whether this call arranged it."""
-    arranged = after_import('spconv.pytorch.ops', _repair_operators)
-    return after_import('spconv.pytorch.conv', _repair_layers) and arranged

@@ -5,7 +5,7 @@ wheel cannot compute on a GPU. mmdet3d imports the module `spconv` by name.
 Versions: spconv up to 2.3.8; spconv-triton 1.0 (same API, weights and layout; torch 2.4 to 2.13, GPU only).
 Detected: `spconv_triton` is installed, and `spconv` is absent, or torch sees a GPU and `spconv` cannot be
 imported or is the CPU build.
-Repair: the modules of `spconv_triton` are entered as `spconv` and its submodules before mmdet3d is imported.
+Repair: the modules of `spconv_triton` are entered as `spconv` and its submodules when an import of spconv begins.
 The top module is a new one, because mmdet3d accepts spconv from version 2 only and spconv-triton counts its
 own versions.
 Delete when: mmdet3d finds spconv-triton itself, or spconv is maintained again.
@@ -20,6 +20,7 @@ from types import ModuleType
 
 import torch
 
+from .on_import import Made
 from .records import note
 
 
@@ -55,7 +56,7 @@ def stand_in(package: ModuleType, name: str) -> None:
     top = ModuleType(name, package.__doc__)
     top.__dict__.update({key: value for key, value in vars(package).items() if not key.startswith('_')})
     top.__version__ = '.'.join(map(str, package.SPCONV_VERSION_NUMBERS))
-    top.__spec__ = ModuleSpec(name, None, is_package=True)
+    top.__spec__ = ModuleSpec(name, Made(top), is_package=True)
     top.__path__ = []
     modules = {name: top}
     for info in pkgutil.walk_packages(package.__path__, package.__name__ + '.'):

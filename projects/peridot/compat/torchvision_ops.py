@@ -5,8 +5,9 @@ not load, and since 0.17 `import torchvision` then raises "operator torchvision:
 segment_anything and mmengine's `collect_env` (at the start of every training) import torchvision.
 Versions: torchvision 0.17 to at least 0.28 with any torch that it was not built for.
 Detected: torchvision's `_C` library exists but cannot be loaded, or does not exist.
-Repair: `torchvision::nms` and `qnms` are declared before the import, nms is computed by `mmcv.ops.nms`, and
-`torchvision.ops.nms` and `batched_nms` no longer refuse to run. Other operators stay unavailable, and say so.
+Repair: `torchvision::nms` and `qnms` are declared when an import of torchvision begins, nms is computed by
+`mmcv.ops.nms`, and `torchvision.ops.nms` and `batched_nms` no longer refuse to run. Other operators stay unavailable,
+and say so.
 Delete when: torchvision imports without its compiled operators and offers nms in Python.
 """
 
@@ -18,7 +19,7 @@ from types import ModuleType
 import torch
 from torch import Tensor
 
-from .post_import import after_import
+from .on_import import after_import
 from .records import note
 
 # Holding the library keeps its registrations alive.

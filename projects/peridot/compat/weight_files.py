@@ -22,7 +22,6 @@ import torch
 from peridot.checkpoints import is_safetensors, read_checkpoint, state_of, unwrapped_names, without_wrappers
 from peridot.errors import CheckpointError
 
-from .post_import import after_import
 from .records import note
 
 
@@ -43,7 +42,8 @@ def renamed(state: Mapping, names: list[str]) -> Mapping:
     return result
 
 
-def _repair(module: ModuleType) -> None:
+def repair(module: ModuleType) -> None:
+    """Repair the loading of mmengine.runner.checkpoint."""
     if hasattr(module.load_state_dict, '__wrapped__'):
         return
     original, load, with_prefix = module.load_from_local, module.load_state_dict, module._load_checkpoint_with_prefix
@@ -89,8 +89,3 @@ def _repair(module: ModuleType) -> None:
     module._load_checkpoint_with_prefix = _load_checkpoint_with_prefix
     module.CheckpointLoader.register_scheme('', load_from_local, force=True)
     note('weight_files', 'mmengine reads safetensors, and names that wrappers changed')
-
-
-def apply() -> bool:
-    """Repair mmengine's loading as soon as it is imported; returns whether this call arranged it."""
-    return after_import('mmengine.runner.checkpoint', _repair)

@@ -8,7 +8,7 @@ from peridot.datasets.mixed_dataset import MixedDataset
 from peridot.datasets.paired_dataset import PairedDataset
 from peridot.datasets.projection import project_to_cameras
 from peridot.datasets.sampler import SampleKey, SeededSampler, seeded_sample
-from peridot.datasets.splits import Split, label_fraction, make_splits, read_split
+from peridot.datasets.splits import label_fraction, make_splits
 
 __all__ = [
     'CATALOG',
@@ -18,11 +18,9 @@ __all__ = [
     'PairedDataset',
     'SampleKey',
     'SeededSampler',
-    'Split',
     'label_fraction',
     'make_splits',
     'project_to_cameras',
-    'read_split',
     'seeded_sample',
     'transforms',
 ]

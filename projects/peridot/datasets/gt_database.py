@@ -8,10 +8,11 @@ from mmengine.dataset import BaseDataset
 from mmengine.fileio import dump, load
 
 from peridot.catalog import create_command, lookup
-from peridot.datasets.splits import Split, parsed_infos, sample_ids
+from peridot.datasets.splits import parsed_infos, sample_ids
 from peridot.errors import ConfigError, DataError
 from peridot.files import atomic_path
 from peridot.registry import DATASETS
+from peridot.split_files import Split
 
 
 def cut_database(split: Split, database: str | os.PathLike, root: str | os.PathLike) -> Path:

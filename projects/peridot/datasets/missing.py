@@ -11,10 +11,9 @@ from pathlib import Path
 import numpy as np
 from mmengine.logging import print_log
 
+from peridot.catalog import MISSING
 from peridot.errors import ConfigError, DataError
 
-# values of `missing` in datasets and of --missing
-MISSING = ('skip', 'error')
 IMAGE_SUFFIXES = ('.png', '.jpg', '.jpeg')
 
 

@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-import copy
-import hashlib
 import json
 import os
 import os.path as osp
-import re
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -19,11 +15,8 @@ from mmengine.logging import print_log
 from peridot.catalog import CATALOG, create_command
 from peridot.datasets.paired_dataset import read_info_file
 from peridot.errors import ConfigError, DataError
-from peridot.files import atomic_path
 from peridot.registry import DATASETS
-
-# rules by which a dataset can be divided; the first is the default
-RULES = {name: entry.split_rules for name, entry in CATALOG.items() if entry.split_rules}
+from peridot.split_files import RULES, Split, make_command, read_split, rooted, training_infos, with_own_objects
 
 # scene numbers that SLidR and ALSO hold out of nuScenes' 700 training scenes to choose hyperparameters
 VERIFYING_SCENES = frozenset(
@@ -38,80 +31,6 @@ VERIFYING_SCENES = frozenset(
 )
 # the one scene ALSO trains on where its rule selects none
 ALSO_FALLBACK = 'scene-0392'
-
-
-@dataclass(frozen=True)
-class Split:
-    """A chosen part of the samples of an info file.
-
-    Attributes:
-        name: Stem of the file.
-        dataset: 'nuscenes', 'semantickitti' or 'kitti'.
-        rule: How the samples were chosen, in words.
-        command: The command that makes the split, without `--root`.
-        samples: The samples' ids: `token` where the info has one (nuScenes), else the lidar file's path below
-            its folder without suffix (`sequences/00/velodyne/000123`, `000123`).
-        available: Number of samples of the info file.
-    """
-
-    name: str
-    dataset: str
-    rule: str
-    command: str
-    samples: tuple[str, ...]
-    available: int
-
-    @property
-    def hash(self) -> str:
-        """SHA-256 of the list of samples."""
-        return hashlib.sha256(self._body().encode()).hexdigest()
-
-    def write(self, folder: str | os.PathLike) -> Path:
-        """Write `<name>.txt` into a folder, atomically."""
-        header = dict(
-            dataset=self.dataset,
-            rule=self.rule,
-            command=self.command,
-            selected=f'{len(self.samples)} of {self.available}',
-            sha256=self.hash,
-        )
-        lines = [f'# {key}: {value}\n' for key, value in header.items()]
-        path = Path(folder) / f'{self.name}.txt'
-        with atomic_path(path) as temporary:
-            temporary.write_text(''.join(lines) + self._body())
-        return path
-
-    def _body(self) -> str:
-        return ''.join(f'{sample}\n' for sample in self.samples)
-
-
-def read_split(path: str | os.PathLike) -> Split:
-    """Read a split file.
-
-    Raises:
-        DataError: The file is missing, was not written by tools/make_splits.py, or was changed afterwards.
-    """
-    path = Path(path)
-    try:
-        lines = path.read_text().splitlines()
-    except FileNotFoundError:
-        raise DataError(f'the split {path} does not exist: make it with `{_command_of_name(path)}`') from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise DataError(f'the split {path} cannot be read ({error}): make it again with tools/make_splits.py') from None
-    header = dict(line[2:].split(': ', 1) for line in lines if line.startswith('# ') and ': ' in line)
-    samples = tuple(line for line in lines if not line.startswith('#'))
-    try:
-        available = int(header['selected'].split(' of ')[1])
-        split = Split(path.stem, header['dataset'], header['rule'], header['command'], samples, available)
-        stated = header['sha256']
-    except (KeyError, IndexError, ValueError):
-        raise DataError(f'{path} is no split file: make one with `{_command_of_name(path)}`') from None
-    if stated != split.hash:
-        raise DataError(
-            f'the list of samples in {path} is not the one its sha256 stands for (it was changed or cut off): '
-            f'make it again with `{_rooted(split.command, path.parent.parent)}`'
-        )
-    return split
 
 
 @DATASETS.register_module(name='LabelFraction')
@@ -152,26 +71,9 @@ def label_fraction(dataset: dict, split: str | None) -> BaseDataset:
     return built
 
 
-def with_own_objects(dataset: dict, split: str) -> dict:
-    """The config with the split's part of the ground-truth database, where its pipeline has one."""
-    dataset = copy.deepcopy(dataset)
-    for step in dataset.get('pipeline', ()):
-        if 'db_sampler' in step:
-            own = Path(dataset['data_root']) / split
-            own = own.with_name(f'{own.stem}_dbinfos.pkl')
-            if not own.is_file():
-                whole = osp.basename(step['db_sampler']['info_path'])
-                raise DataError(
-                    f'the objects of the split, {own}, do not exist: make them with '
-                    f'`{_command_of_name(Path(dataset["data_root"]) / split)} --dbinfos {whole}`'
-                )
-            step['db_sampler']['info_path'] = str(own)
-    return dataset
-
-
 def _rows(split: Split, path: str, dataset: BaseDataset) -> list[int]:
     """Rows of the split's samples in the dataset, ascending."""
-    remake = f'make it again with `{_rooted(split.command, dataset.data_root)}`'
+    remake = f'make it again with `{rooted(split.command, dataset.data_root)}`'
     own = list(sample_ids(parsed_infos(dataset), dataset.data_prefix.get('pts', '')))
     # of the info file, but without what the dataset asks for
     left_out = getattr(dataset, 'left_out', ())
@@ -269,7 +171,7 @@ def make_splits(
             name='_'.join([dataset, rule, *variant]),
             dataset=dataset,
             rule=f'{len(chosen)} of {len(units)} {unit}, {how}',
-            command=_command(dataset, rule, scenes, percentage, seed),
+            command=make_command(dataset, rule, scenes, percentage, seed),
             samples=tuple(sample for key in chosen for sample in units[key]),
             available=available,
         )
@@ -280,9 +182,7 @@ def make_splits(
 def _units(dataset: str, root: Path, part: str) -> tuple[dict[str, list[str]], int]:
     """Sample ids of every scene (nuScenes), scan or frame in the rules' order, and the samples of the info file."""
     entry = CATALOG[dataset]
-    info_file = root / entry.info_file('train')
-    if not info_file.is_file():
-        raise DataError(f'{info_file} is missing: make it with `{create_command(root, dataset)}`')
+    info_file = training_infos(dataset, root)
     content = read_info_file(str(info_file), str(root))
     ids = list(sample_ids(content['data_list']))
     if entry.split_unit == 'scenes':
@@ -339,22 +239,3 @@ def _table(path: Path) -> list[dict]:
     except (OSError, ValueError) as error:
         reason = os.strerror(error.errno) if isinstance(error, OSError) else 'no JSON'
         raise DataError(f'{path} cannot be read ({reason}): unpack the metadata of nuScenes there') from None
-
-
-def _command(dataset: str, rule: str, scenes: str, percentage: str, seed: int) -> str:
-    options = f' --scenes {scenes}' if scenes != 'all' else ''
-    options += f' --seed {seed}' if rule == 'random' else ''
-    return f'python tools/make_splits.py {dataset} --rule {rule} --percent {percentage}{options}'
-
-
-def _rooted(command: str, root: str | os.PathLike) -> str:
-    return command.replace(' --rule', f' --root {root} --rule', 1)
-
-
-def _command_of_name(path: Path) -> str:
-    """The command that makes a split of this name."""
-    found = re.fullmatch(r'([a-z]+)_([a-z]+)(?:_([a-z]+))?_([\d.]+)pct(?:_seed(\d+))?', path.stem)
-    if not found:
-        return f'python tools/make_splits.py DATASET --root {path.parent.parent}'
-    dataset, rule, scenes, percentage, seed = found.groups()
-    return _rooted(_command(dataset, rule, scenes or 'all', percentage, int(seed or 0)), path.parent.parent)

@@ -19,8 +19,6 @@ from multiprocessing.connection import Connection, wait
 from multiprocessing.context import ForkServerContext
 from pathlib import Path
 
-import torch
-
 from peridot.cli import run
 from peridot.errors import PeridotError
 from peridot.shipped import tool_file
@@ -33,6 +31,8 @@ _STARTING = threading.Lock()
 
 def can_fork() -> bool:
     """Whether programs may be forks: a fork of a process that has asked for CUDA cannot use it, and imports ask."""
+    import torch  # takes a second, and --help comes before
+
     return not torch.cuda.is_available()
 
 

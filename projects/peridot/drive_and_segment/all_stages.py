@@ -15,8 +15,8 @@ from mmengine.structures import BaseDataElement
 from terminaltables import AsciiTable
 
 from peridot.cli import load_config
+from peridot.drive_and_segment import PROPOSALS
 from peridot.drive_and_segment.evaluation.scores_report import Column, write_report
-from peridot.drive_and_segment.proposals.generator import FOLDER as PROPOSALS
 from peridot.drive_and_segment.pseudo_labels.pixel_kmeans import PixelClusters
 from peridot.drive_and_segment.segmentor.segment_images import ImageSegmentor
 from peridot.errors import ConfigError

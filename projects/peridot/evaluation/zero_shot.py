@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from peridot.errors import ConfigError, DataError
 from peridot.models.batch import EncodedBatch
 from peridot.registry import LOOPS
-from peridot.text import TextEmbeddings
+from peridot.text.embeddings import TextEmbeddings
 from peridot.weights import unwrap
 
 PROTOCOLS = {

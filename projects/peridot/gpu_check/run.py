@@ -20,18 +20,10 @@ from mmengine.logging import MMLogger
 
 from peridot.errors import ConfigError
 from peridot.files import write_bytes
+from peridot.gpu_check import PARTS
 from peridot.gpu_check.checks import Checks, Row, Setup, run_part
 from peridot.gpu_check.table import print_row, print_summary
 
-# module of each part, which lists its checks, and its budget in seconds
-PARTS = {
-    'convolutions': ('peridot.gpu_check.convolutions', 20),
-    'functions': ('peridot.gpu_check.functions', 40),
-    'pretraining': ('peridot.gpu_check.pretraining', 90),
-    'processes': ('peridot.gpu_check.processes', 40),
-    'finetuning': ('peridot.gpu_check.finetuning', 30),
-    'throughput': ('peridot.gpu_check.throughput', 90),
-}
 # beyond its budget a part may import packages and end the check that it has begun
 GRACE = 60
 

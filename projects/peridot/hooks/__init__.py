@@ -1,6 +1,7 @@
 """Hooks of the runner, and its training loop."""
 
 from peridot.hooks.check_checkpoint import CheckCheckpointHook
+from peridot.hooks.duration import DurationHook
 from peridot.hooks.ema_teacher import EMATeacherHook
 from peridot.hooks.export_backbone import ExportBackboneHook, export_backbone, export_checkpoint
 from peridot.hooks.feature_picture import FeaturePictureHook
@@ -13,6 +14,7 @@ from peridot.hooks.verify_loading import VerifyLoadingHook
 
 __all__ = [
     'CheckCheckpointHook',
+    'DurationHook',
     'EMATeacherHook',
     'ExportBackboneHook',
     'FeaturePictureHook',

@@ -15,8 +15,8 @@ import torch
 from mmengine import dist
 from mmengine.logging import MMLogger
 
-from peridot.devices import check_own_gpu
 from peridot.errors import DataError, PeridotError
+from peridot.gpus import check_own_gpu
 
 T = TypeVar('T')
 

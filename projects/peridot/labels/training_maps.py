@@ -10,7 +10,7 @@ from mmengine.config import Config
 from mmengine.logging import MMLogger
 from torch.utils.data import Dataset
 
-from peridot.cli import load_config, own_command
+from peridot.cli import own_command
 from peridot.errors import ConfigError
 from peridot.files import disk_folder, normalized
 from peridot.labels.distributed import start_distributed
@@ -23,17 +23,17 @@ from peridot.registry import DATASETS
 from peridot.walk import dicts_of
 
 
-def make_maps_of_config(kind: str, args: Namespace) -> None:
+def make_maps_of_config(kind: str, args: Namespace, config: Config) -> None:
     """Make maps for the training images of a config and print the overlays; torchrun's processes share the images.
 
     Args:
         kind: 'superpixels' or 'labels'.
         args: Those of `peridot.cli.parse_map_arguments`.
+        config: The config that they name.
 
     Raises:
         PeridotError: Anything the user can fix.
     """
-    config = load_config(args)
     generator = build_generator(kind, args.generator, args.options, config)
     dataset, data_root = training_set(config)
     job = MapJob(images_of(dataset), Path(data_root), disk_folder(data_root, args.out), args.workers)

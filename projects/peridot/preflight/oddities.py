@@ -13,9 +13,10 @@ from peridot.catalog import lookup
 from peridot.datasets.projection import FEW_POINTS
 from peridot.datasets.recordings.transforms import is_rotation
 from peridot.errors import PeridotError
-from peridot.preflight.sources import READS, steps_of
+from peridot.preflight.sources import READS
 from peridot.preflight.survey import Survey
 from peridot.visualization.overlays import overlay
+from peridot.walk import steps_of
 
 
 def first_overlay(item: Survey) -> np.ndarray | None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import os
-from pathlib import Path
 
 import torch
 from mmengine import dist
@@ -12,10 +11,8 @@ from mmengine.config import Config, ConfigDict
 from mmengine.logging import print_log
 from mmengine.registry import init_default_scope
 
-from peridot.datasets.splits import read_split, with_own_objects
-from peridot.errors import CheckpointError, ConfigError, DataError
-from peridot.files import exists, is_remote, join
-from peridot.models.teachers.weights import find_weights
+from peridot.errors import ConfigError, DataError
+from peridot.preflight.inputs import check_files
 from peridot.preflight.maps import check_training_maps
 from peridot.preflight.sources import (
     FIT,
@@ -25,10 +22,8 @@ from peridot.preflight.sources import (
     VALIDATION,
     picture_hooks,
     sources_of,
-    steps_of,
 )
 from peridot.preflight.survey import LOOKED_AT, Survey, survey
-from peridot.walk import dicts_of
 
 # what is set to None when a probe cannot work
 PROBE = ('val_cfg', 'val_dataloader', 'val_evaluator')
@@ -89,8 +84,7 @@ def check_settings(config: Config, training: bool) -> None:
     """
     if training:
         _check_precision(config)
-        _check_objects(config)
-    _check_weights(config)
+    check_files(config, training)
 
 
 def _check_precision(config: Config) -> None:
@@ -100,41 +94,6 @@ def _check_precision(config: Config) -> None:
             'mixed precision (optim_wrapper.type=AmpOptimWrapper, --amp) needs a GPU, and torch finds none: leave '
             '--amp out, or set optim_wrapper.type=OptimWrapper in the config'
         )
-
-
-def _check_weights(config: Config) -> None:
-    """Files of the teacher, of text vectors, and the checkpoint to start from."""
-    teacher = (config.get('model') or {}).get('teacher')
-    if isinstance(teacher, dict) and teacher.get('type') != 'peridot.StoredTeacher':
-        weights = teacher.get('weights')
-        if weights not in (None, 'timm') and not Path(weights).is_dir():
-            find_weights(weights)
-    vectors = (config.get('val_cfg') or {}).get('embeddings')
-    if vectors and not exists(vectors):
-        raise DataError(
-            f'the text vectors {vectors} (val_cfg.embeddings) do not exist: make them with '
-            'tools/embed_text.py (docs/open_vocabulary.md)'
-        )
-    start = config.get('load_from')
-    # addresses of mmengine (http://, torchvision://, ...) are its own
-    if start and not is_remote(start) and not exists(Path(start).expanduser()):
-        raise CheckpointError(f'checkpoint {start} not found: correct the path, or load_from in the config')
-
-
-def _check_objects(config: Config) -> None:
-    """Databases of objects that detectors paste into scenes."""
-    for wrapper in dicts_of(config.get('train_dataloader') or {}):
-        if wrapper.get('type') == 'peridot.LabelFraction' and wrapper.get('split'):
-            read_split(join(wrapper['dataset'].get('data_root', ''), wrapper['split']))
-            with_own_objects(wrapper['dataset'], wrapper['split'])
-    for step in (step for part in dicts_of(config.get('train_dataloader') or {}) for step in steps_of(part)):
-        sampler = step.get('db_sampler') or {}
-        path = sampler.get('info_path')
-        if path and not exists(path, sampler.get('backend_args')):
-            raise DataError(
-                f'the database of objects {path} does not exist: make it with tools/create_data.py (docs/datasets.md), '
-                'or take ObjectSample out of the pipeline'
-            )
 
 
 def _switch_off(config: Config, surveys: list[Survey], training: bool) -> list[str]:

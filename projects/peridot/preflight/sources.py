@@ -13,7 +13,7 @@ from peridot.datasets.complete_infos import without_labels
 from peridot.datasets.paired_dataset import PairedDataset
 from peridot.files import join
 from peridot.registry import DATASETS
-from peridot.walk import dicts_of
+from peridot.walk import dicts_of, steps_of
 
 # kinds of files that transforms read; maps are checked by their datasets
 READS = {
@@ -82,11 +82,6 @@ class Source:
         """Kinds of the files that its pipeline reads."""
         kinds = [READS.get(step['type'].split('.')[-1]) for step in steps_of(self.settings)]
         return [kind for kind in dict.fromkeys(kinds) if kind]
-
-
-def steps_of(settings: Mapping) -> Iterator[Mapping]:
-    """Transforms of a pipeline, also those inside others."""
-    return (step for step in dicts_of(list(settings.get('pipeline', ()))) if isinstance(step.get('type'), str))
 
 
 def sources_of(config: Config, training: bool) -> list[Source]:

@@ -18,11 +18,12 @@ from mmengine.dataset import BaseDataset
 from peridot.datasets.complete_infos import Wanted
 from peridot.datasets.paired_dataset import paused_collector, read_info_file
 from peridot.datasets.sampler import seeded_sample
-from peridot.datasets.splits import read_split, sample_ids
+from peridot.datasets.splits import sample_ids
 from peridot.errors import DataError, PeridotError
 from peridot.files import exists
 from peridot.preflight.sources import Source, files_of
 from peridot.registry import DATASETS
+from peridot.split_files import read_split
 
 # samples whose files are looked for, and those of them that are read
 LOOKED_AT = 100

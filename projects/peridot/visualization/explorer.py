@@ -13,14 +13,16 @@ from pathlib import Path
 import numpy as np
 import torch
 import torch.nn.functional as F
+from mmengine.config import Config
 from PIL import Image
 from scipy.linalg import eigh
 from torch import Tensor, nn
 
 from peridot.catalog import lookup
+from peridot.files import write_bytes
 from peridot.visualization.colors import UNLABELED, heat_colors, pca_colors
 from peridot.visualization.figures import TopView
-from peridot.visualization.scenes import Cameras, Scenes, predict, true_labels
+from peridot.visualization.scenes import Cameras, Scenes, load_network, predict, true_labels
 from peridot.visualization.spaces import Space, feature_spaces
 
 PAGE = Path(__file__).parent / 'page'
@@ -130,6 +132,31 @@ def compact(features: Tensor) -> Compact:
         if error <= EXACT or width >= unit.shape[1]:
             break
     return Compact(vectors.to(torch.int8).numpy(), error)
+
+
+def write_page(
+    path: Path, config: Config, checkpoint: str, rows: Sequence[int], head: str | None = None, points: int = 40000
+) -> float:
+    """Write the page about a checkpoint.
+
+    Args:
+        path: The page.
+        config: Config of the network, with the samples to choose from.
+        checkpoint: Its weights.
+        rows: Numbers of the samples.
+        head: See `explore`.
+        points: See `explore`.
+
+    Returns:
+        See `explorer_page`.
+    """
+    scenes = Scenes(config, rows=rows)
+    model = load_network(config, checkpoint, 'cuda' if torch.cuda.is_available() else 'cpu')
+    samples, meta = list(explore(model, scenes, head, points)), scenes.dataset.metainfo
+    title, subtitle = Path(config.filename).stem, f'{meta.get("dataset", "")} · {Path(checkpoint).name}'
+    page, error = explorer_page(title, subtitle, samples, meta.get('classes', ()), meta.get('palette', ()))
+    write_bytes(path, page.encode())
+    return error
 
 
 def explorer_page(

@@ -10,8 +10,9 @@ from mmengine.registry import DefaultScope
 from torch import Tensor, nn
 
 from peridot.errors import CheckpointError
-from peridot.models.teachers.weights import PREFIXES, find_weights, read_weights
+from peridot.models.teachers.weights import PREFIXES, read_weights
 from peridot.optional import import_package
+from peridot.teacher_files import find_weights
 from peridot.weights.conversion import Conversion
 
 if TYPE_CHECKING:

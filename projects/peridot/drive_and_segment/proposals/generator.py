@@ -18,7 +18,6 @@ from peridot.maps.folder import NO_SUPERPIXEL
 from peridot.maps.images import ImageSource, image_sources
 from peridot.registry import TRANSFORMS
 
-FOLDER = 'drive_and_segment/proposals'
 GROUND_COLOR = (110, 110, 110)
 
 

@@ -13,8 +13,8 @@ import sklearn
 from mmengine.logging import MMLogger
 from PIL import Image
 
+from peridot.drive_and_segment import PROPOSALS
 from peridot.drive_and_segment.proposals.clusters import GROUND, NONE
-from peridot.drive_and_segment.proposals.generator import FOLDER as PROPOSALS
 from peridot.drive_and_segment.pseudo_labels.contact_sheet import contact_sheet, nearest_rows
 from peridot.drive_and_segment.pseudo_labels.segment_features import (
     SegmentEncoder,

@@ -25,7 +25,6 @@ from peridot.visualization.figures import save_figure
 from peridot.visualization.maps import paint
 
 IMAGES = ('.bmp', '.jpeg', '.jpg', '.png', '.ppm', '.tif', '.tiff', '.webp')
-VIDEOS = ('.avi', '.m4v', '.mkv', '.mov', '.mp4', '.mpeg', '.mpg', '.webm')
 UNNAMED = (0, 0, 0)
 
 

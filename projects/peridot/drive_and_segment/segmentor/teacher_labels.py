@@ -13,7 +13,7 @@ from mmengine.registry import MODELS, DefaultScope
 from torch import Tensor, nn
 
 from peridot.checkpoints import read_checkpoint, state_of
-from peridot.drive_and_segment.proposals.generator import FOLDER as PROPOSALS
+from peridot.drive_and_segment import PROPOSALS
 from peridot.drive_and_segment.segmentor.region_joining import (
     AttachmentRule,
     join_regions,

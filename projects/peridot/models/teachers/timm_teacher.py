@@ -9,8 +9,9 @@ from torch import Tensor, nn
 from peridot.errors import CheckpointError, ConfigError
 from peridot.models.compiling import compile_calls
 from peridot.models.teachers.dilation import dilate_resnet
-from peridot.models.teachers.weights import find_weights, fit_names, load_checked, read_weights
+from peridot.models.teachers.weights import fit_names, load_checked, read_weights
 from peridot.registry import MODELS
+from peridot.teacher_files import find_weights
 
 # families whose networks take images of any size when told so
 DYNAMIC_SIZE = ('timm.models.vision_transformer', 'timm.models.eva', 'timm.models.deit')

@@ -1,8 +1,10 @@
-import importlib
+import importlib.util
 import sys
+from importlib.machinery import ModuleSpec
+from types import ModuleType
 
 import pytest
-from peridot.compat.post_import import after_import
+from peridot.compat.on_import import Made, after_import, before_import
 
 
 @pytest.fixture
@@ -51,3 +53,35 @@ def test_absent_module_stays_absent():
     after_import('watched_package_that_is_absent', lambda imported: None)
     with pytest.raises(ModuleNotFoundError, match='watched_package_that_is_absent'):
         importlib.import_module('watched_package_that_is_absent')
+
+
+def test_acts_before_the_import_once(module):
+    seen = []
+    assert before_import(module, lambda: seen.append(module in sys.modules))
+    assert seen == []
+    assert importlib.import_module(module).value == 1
+    del sys.modules[module]
+    importlib.import_module(module)
+    assert seen == [False]
+
+
+def test_an_import_takes_what_was_entered_before_it(module):
+    made = ModuleType(module)
+    made.__spec__ = ModuleSpec(module, Made(made))
+    before_import(module, lambda: sys.modules.update({module: made}))
+    assert importlib.import_module(module) is made and not hasattr(made, 'value')
+
+
+def test_what_acts_before_an_import_may_look_for_the_module(module):
+    found = []
+    before_import(module, lambda: found.append(importlib.util.find_spec(module)))
+    assert importlib.import_module(module).value == 1
+    assert found[0].name == module
+
+
+def test_none_is_arranged_twice_before_an_import(module):
+    def action():
+        pass
+
+    assert before_import(module, action)
+    assert not before_import(module, action)
