@@ -19,7 +19,7 @@ from mmengine.registry import DefaultScope, init_default_scope
 from mmengine.runner import load_checkpoint
 from peridot.checkpoints import read_checkpoint
 from peridot.cli import load_config, run
-from peridot.drive_and_segment.proposals.generator import FOLDER as PROPOSALS
+from peridot.drive_and_segment import PROPOSALS
 from peridot.drive_and_segment.segmentor.region_joining import join_regions
 from peridot.evaluation.confusion import class_iou, confusion_matrix
 from peridot.evaluation.linear_probe import fit_linear_probe
