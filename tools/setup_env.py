@@ -5,6 +5,7 @@ mmcv's operators are compiled once, and the wheel is kept in the user's cache fo
 and run again.
 """
 
+import argparse
 import hashlib
 import json
 import os
@@ -83,6 +84,8 @@ def create_venv() -> None:
 
 
 if __name__ == '__main__':
+    # refuses arguments, and --help installs nothing
+    argparse.ArgumentParser(description=__doc__).parse_args()
     try:
         main()
     except KeyboardInterrupt:
