@@ -65,5 +65,6 @@ def test_one_setting_replaces_tensorboard(name, tmp_path):
     config = Config.fromfile(REPO / 'configs/_base_/default_runtime.py', import_custom_modules=False)
     # as --cfg-options does
     override(config, {'visualizer.vis_backends.1.type': name})
-    backends = Visualizer(**{**config.visualizer, 'save_dir': str(tmp_path), 'name': name})._vis_backends
+    settings = {key: value for key, value in config.visualizer.items() if key != 'type'}
+    backends = Visualizer(**{**settings, 'save_dir': str(tmp_path), 'name': name})._vis_backends
     assert {type(backend).__name__ for backend in backends.values()} == {'LocalVisBackend', name}
