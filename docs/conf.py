@@ -47,9 +47,9 @@ napoleon_numpy_docstring = False
 napoleon_use_ivar = True
 napoleon_use_rtype = False
 # documentation of other packages is not read for a build, and types of several parts are no single name
-OTHERS = 'torch np numpy nn mmengine mmcv mmdet mmdet3d mmseg collections pathlib argparse os timm abc'.split()
+OTHERS = 'torch|np|numpy|nn|mmengine|mmcv|mmdet|mmdet3d|mmseg|collections|pathlib|argparse|os|timm|abc'
 nitpick_ignore_regex = [
-    ('py:.*', rf'({"|".join(OTHERS)})\..*'),
+    ('py:.*', rf'({OTHERS})\..*'),
     ('py:class', r'tuple\[.*'),
     ('py:class', r'(.*\.)?_\w+'),
     ('py:class', 'BaseSegmentor|SamAutomaticMaskGenerator'),

@@ -14,7 +14,7 @@ REPO = Path(__file__).resolve().parents[2]
 PAGES = [REPO / 'README.md', REPO / 'CONTRIBUTING.md', *sorted((REPO / 'docs').rglob('*.md'))]
 PAGES = [page for page in PAGES if '_build' not in page.parts]
 # languages of blocks; those without one are text
-LANGUAGES = {'', 'bash', 'json', 'python', 'text', '{toctree}', '{config-types}', '{eval-rst}'}
+LANGUAGES = {'', 'bash', 'console', 'json', 'python', 'text', '{toctree}', '{config-types}', '{eval-rst}'}
 _FENCE = re.compile(r'^( *)```([^\n`]*)\n(.*?)^\1```$', re.S | re.M)
 _MARK = re.compile(r'<!-- not run: (.+?) -->\s*$')
 _FILE = re.compile(r'^`(\S+)`:\s*$', re.M)

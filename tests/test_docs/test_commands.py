@@ -142,7 +142,9 @@ def test_what_cannot_run_is_marked(block: Block):
         assert can_run(command), f'{" ".join(command.words)}: write <!-- not run: REASON --> above the block'
 
 
-def test_marks_stand_above_commands():
+def test_marked_blocks_stand_where_marks_are():
+    """`pytest -k marked -s` lists the blocks that no test runs."""
+    print(*(f'\n{block}: {block.mark}' for block in MARKED), sep='')
     marks = sum(page.read_text().count('<!-- not run: ') for page in PAGES)
     # the page for authors quotes one
     assert marks - (REPO / 'CONTRIBUTING.md').read_text().count('`<!-- not run: ') == len(MARKED)

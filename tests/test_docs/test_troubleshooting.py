@@ -8,7 +8,7 @@ import pytest
 
 REPO = Path(__file__).resolve().parents[2]
 PAGE = (REPO / 'docs/troubleshooting.md').read_text()
-MESSAGES = [' '.join(block.split()) for block in re.findall(r'```text\n(.*?)```', PAGE, re.S)]
+MESSAGES = [' '.join(block.split()) for block in re.findall(r'```console\n(.*?)```', PAGE, re.S)]
 # stands for a value in a string of the code, as `...` does on the page
 VALUE = '\0'
 
