@@ -15,11 +15,11 @@ test: env  ## lint, format and tests
 slow: env  ## the tests that take minutes
 	.venv/bin/python -m pytest -m slow -n logical --maxprocesses 8 --dist worksteal
 
-docs: docs/_build/packages/ready  ## the site of docs/, warnings are errors: docs/_build/html/index.html
-	PYTHONPATH=docs/_build/packages .venv/bin/python -m sphinx -W --keep-going -n -q -b html docs docs/_build/html
+docs: build/docs_packages/ready  ## the site of docs/, warnings are errors: docs/_build/html/index.html
+	PYTHONPATH=build/docs_packages .venv/bin/python -m sphinx -W --keep-going -n -q -b html docs docs/_build/html
 
 # a folder of their own: nothing else needs them
-docs/_build/packages/ready: requirements/docs.txt | env
+build/docs_packages/ready: requirements/docs.txt | env
 	.venv/bin/python -m pip install --quiet --no-deps --upgrade --target $(@D) -r $<
 	touch $@
 

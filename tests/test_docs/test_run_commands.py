@@ -147,6 +147,8 @@ class Shell:
         if name == 'make_demo_data':
             self.make_streets(arguments)
             return
+        if name == 'demo':
+            self.provide_root('data/demo')
         written = [arguments[place + 1] for place, word in enumerate(arguments) if word == '--out']
         for word in [word for argument in arguments if argument not in written for word in argument.split('=')]:
             self.provide(word)
@@ -164,17 +166,10 @@ class Shell:
         manifest = json.loads((root / 'synthetic.json').read_text())
         settings = manifest['settings']
         height, width = settings['image_size']
-        size = [
-            '--keyframes',
-            settings['keyframes'],
-            '--sweeps',
-            settings['sweeps'],
-            '--image-size',
-            f'{width}x{height}',
-        ]
+        frames = [f'--keyframes={settings["keyframes"]}', f'--sweeps={settings["sweeps"]}']
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr('streets.dataset.SCENES', tuple(manifest['scenes']))
-            self.call('tools/make_demo_data.py', *arguments, *size, '--workers', 1)
+            self.call('tools/make_demo_data.py', *arguments, *frames, f'--image-size={width}x{height}', '--workers', 1)
 
     def provide(self, word: str) -> None:
         """Make data, weights or a bag that a word names, unless they are there."""
@@ -292,7 +287,14 @@ def make_shell(tmp_path, request, monkeypatch) -> Callable[[str], Shell]:
         monkeypatch.setattr(cli, 'usable_cores', lambda: 1)
         monkeypatch.setattr('peridot.demo.comparison.usable_cores', lambda: 1)
         monkeypatch.setattr('peridot.work_dirs.call', lambda command, prefix: shell.call(*command[1:]) or 0)
-        monkeypatch.setattr(subprocess, 'Popen', lambda command, **settings: Fork(command, shell, **settings))
+        popen = subprocess.Popen
+
+        def start(command, *rest, **settings):
+            # programs of the repository as forks, others as they are
+            ours = command[0] == sys.executable
+            return Fork(command, shell, **settings) if ours else popen(command, *rest, **settings)
+
+        monkeypatch.setattr(subprocess, 'Popen', start)
         balanced = CBGSDataset._get_sample_indices
         monkeypatch.setattr(CBGSDataset, '_get_sample_indices', lambda *args: balanced(*args)[:2])
         choose = splits._choose
