@@ -103,21 +103,32 @@ def classes_below(kind: type) -> list[type]:
 
 
 @pytest.fixture(scope='session')
-def run_tool() -> Callable:
+def run_program() -> Callable:
+    """`run_program('tools/train.py', CONFIG, ...)`: a file as a program in this process; an error is a SystemExit."""
+
+    def run(path: str, *arguments) -> None:
+        # mmengine keeps one visualizer of a class and name in a process
+        for kind in classes_below(Visualizer):
+            kind._instance_dict.clear()
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(sys, 'argv', [path, *map(str, arguments)])
+            runpy.run_path(path, run_name='__main__')
+
+    return run
+
+
+@pytest.fixture(scope='session')
+def run_tool(run_program) -> Callable:
     """`run_tool('train', CONFIG, ...)`: a program of tools/ in this process, whose imports are done.
 
     An error is a SystemExit. Programs that it starts with `subprocess.call` run here, too.
     """
 
     def run(name: str, *arguments) -> None:
-        # mmengine keeps one visualizer of a class and name in a process
-        for kind in classes_below(Visualizer):
-            kind._instance_dict.clear()
         with pytest.MonkeyPatch.context() as patch:
             patch.chdir(REPO)
-            patch.setattr(sys, 'argv', [f'tools/{name}.py', *map(str, arguments)])
             patch.setattr(subprocess, 'call', status)
-            runpy.run_path(f'tools/{name}.py', run_name='__main__')
+            run_program(f'tools/{name}.py', *arguments)
 
     def status(command: list[str]) -> int:
         try:

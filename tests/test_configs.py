@@ -1,8 +1,7 @@
 """Every config builds at its full size; every kind of them trains and evaluates at a small size.
 
 Two configs are of one kind when they have the same objectives, student, evaluation and kinds of data, whatever their
-backbones, widths, teachers and schedules; one config of every backbone is trained. Every command and path of the
-documents exists.
+backbones, widths, teachers and schedules; one config of every backbone is trained.
 """
 
 import copy
@@ -301,18 +300,3 @@ def test_a_fraction_is_the_whole_protocol_with_a_split(config):
     assert text.replace(f"'{split}'", 'None') == str(theirs['train_dataloader'])
     percent = re.search(r'([\d.]+)pct', config.name)[1]
     assert split.endswith(f'_{percent}pct.txt')
-
-
-@pytest.mark.parametrize(
-    'document', ['README.md', *sorted(str(p.relative_to(REPO)) for p in (REPO / 'docs').rglob('*.md'))]
-)
-def test_commands_and_links_of_documents_exist(document):
-    text = (REPO / document).read_text()
-    commands = re.findall(r'(?:tools|benchmarks)/\w+\.(?:py|sh)|configs/[\w/+-]+\.py', text)
-    links = [link for link in re.findall(r'\]\(([^)#]+)\)', text) if not link.startswith('http')]
-    for path in commands:
-        assert (REPO / path).exists(), path
-    for link in links:
-        assert ((REPO / document).parent / link).exists(), link
-    for target in re.findall(r'^make (\w+)', text, re.M):
-        assert f'\n{target}:' in (REPO / 'Makefile').read_text()

@@ -117,7 +117,10 @@ def trunk_and_detector(path: str) -> tuple[DetectorTrunk, torch.nn.Module]:
 
 
 def released_state(
-    columns: int | None = 8, layers: tuple = NARROW_RES16UNET['layers'], channels: tuple = NARROW_RES16UNET['channels']
+    columns: int | None = 8,
+    layers: tuple = NARROW_RES16UNET['layers'],
+    channels: tuple = NARROW_RES16UNET['channels'],
+    stem_channels: int = NARROW_RES16UNET['stem_channels'],
 ) -> dict[str, Tensor]:
     """Random weights of a Res16UNet with the names and shapes of SLidR's code; `columns` are those of its head."""
     generator = torch.Generator().manual_seed(0)
@@ -142,9 +145,9 @@ def released_state(
                 norm(f'{name}.{j}.downsample.1', out)
             width = out
 
-    kernel('conv0p1s1', 27, 1, 4)
-    norm('bn0', 4)
-    width = 4
+    kernel('conv0p1s1', 27, 1, stem_channels)
+    norm('bn0', stem_channels)
+    width = stem_channels
     for i in range(4):
         kernel(f'conv{i + 1}p{2**i}s2', 8, width, width)
         norm(f'bn{i + 1}', width)
@@ -153,7 +156,7 @@ def released_state(
     for i in range(4, 8):
         kernel(f'convtr{i}p{2 ** (8 - i)}s2', 8, width, channels[i])
         norm(f'bntr{i}', channels[i])
-        skip = channels[6 - i] if i < 7 else 4
+        skip = channels[6 - i] if i < 7 else stem_channels
         blocks(f'block{i + 1}', channels[i] + skip, channels[i], layers[i])
         width = channels[i]
     if columns is not None:

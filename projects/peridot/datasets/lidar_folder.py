@@ -30,7 +30,7 @@ class LidarFolder(PairedDataset):
     Args:
         data_root: Folder of the dataset.
         pattern: Paths of the point files below `data_root`, with `{sequence}` where the name of a sequence
-            stands, e.g. 'data/{sequence}/lidar_roof/*.bin'.
+            stands, e.g. `data/{sequence}/lidar_roof/*.bin`.
         split: File below `data_root` that lists the sequences to use, one per line (ONCE's `ImageSets`),
             or windows of frames, first and last included, `.../SEQUENCE/static/FIRST_LAST.ply` (KITTI-360's lists).
             None takes all sequences.

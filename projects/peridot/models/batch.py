@@ -78,7 +78,7 @@ class EncodedBatch:
 
     @cached_property
     def supports(self) -> Supports:
-        """Support points: places that have a feature and describe the space around them."""
+        """Support points, the places that have a feature and describe the space around them."""
         return self.student.supports(self.points[:, :3], self.scan)
 
     @cached_property

@@ -10,9 +10,11 @@ from torch import Tensor
 
 
 class Frames(InstanceData):
-    """One row per scan. A sample is its keyframe and, with `PairedDataset(frames=...)`, other frames of the same drive.
+    """One row per scan, S in all.
 
-    Fields (S scans):
+    A sample is its keyframe and, with `PairedDataset(frames=...)`, other frames of the same drive.
+
+    Attributes:
         sample: Int64 (S,), sample of the batch.
         frame: Int64 (S,), 0 for the keyframe, i for the i-th frame of the dataset's `frames`.
         time: Float64 (S,), seconds from the sample's keyframe; images have the time of their scan.

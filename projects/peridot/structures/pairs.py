@@ -15,13 +15,13 @@ NO_LABEL = -1
 
 
 class Pairs(InstanceData):
-    """One row per (point, pixel) pair; a point seen by two cameras makes two pairs.
+    """One row per (point, pixel) pair, P in all; a point seen by two cameras makes two pairs.
 
     Rows are ordered by camera. Pixel positions are continuous (row, column) in the *current* image
     frame, integers at pixel centers, so that crops, resizes and flips lose nothing: rounding happens only
     where a feature is read. All methods return new pairs and work without any pair.
 
-    Fields (P pairs):
+    Attributes:
         point: Int64 (P,), row of the sample's point cloud; in a batch, of the concatenated clouds.
         camera: Int64 (P,), index into the sample's cameras; in a batch, into the stacked images.
         position: Float32 (P, 2), (row, column).

@@ -10,9 +10,9 @@ from mmengine.structures import InstanceData
 
 
 class Queries(InstanceData):
-    """One row per query.
+    """One row per query, M in all.
 
-    Fields (M queries):
+    Attributes:
         position: Float32 (M, 3), x, y, z in meters, in the frame of the points.
         occupied: Bool (M,).
         intensity: Float32 (M,), reflectance of the return, in [0, 1]; 0 where it is unknown.

@@ -42,14 +42,14 @@ class LoadReport:
 
     @property
     def absent(self) -> list[str]:
-        """Tensors that the file lacks of the modules it has: they would stay random."""
+        """Tensors that the file lacks of the modules it has; they would stay random."""
         modules = {_group(name) for name in (*self.arrived, *self.lost)}
         counters = 'num_batches_tracked'  # missing in files of old programs, and never read
         return [name for name in self.missing if _group(name) in modules and not name.endswith(counters)]
 
     @property
     def total(self) -> int:
-        """Number of tensors of the student: those in the file and those that it lacks."""
+        """Number of tensors of the student, those in the file and those that it lacks."""
         return len(self.arrived) + len(self.lost) + len(self.absent)
 
     @property

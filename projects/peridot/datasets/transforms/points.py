@@ -83,7 +83,7 @@ class RandomFlipAxis(BaseTransform):
 class AppendPointFeatures(BaseTransform):
     """WaffleIron's five input features behind the coordinates, from then on independent of them.
 
-    Points x, y, z, I become `x, y, z | (I - mean) / std, x, y, z, r` with r = ||(x, y, z)||: the network takes its
+    Points x, y, z, I become `x, y, z | (I - mean) / std, x, y, z, r` with `r = ||(x, y, z)||`: the network takes its
     geometry from the first three columns, its features from the others (`feature_columns=(3, 4, 5, 6, 7)`).
 
     Args:

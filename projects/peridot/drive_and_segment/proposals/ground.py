@@ -65,7 +65,7 @@ def find_ground(image: RangeImage, rule: GroundRule) -> np.ndarray:
 def inclinations(positions: np.ndarray, known: np.ndarray) -> np.ndarray:
     """Inclination of the line from each cell to the one above, smoothed along the columns, in degrees.
 
-    alpha = atan2(|dz|, |dh|) with h the distance from the sensor's axis; zero where one of the cells is empty.
+    `alpha = atan2(|dz|, |dh|)` with h the distance from the sensor's axis; zero where one of the cells is empty.
 
     Args:
         positions: Float (R, W, 3), meters, relative to the sensor.

@@ -95,7 +95,7 @@ def weakly_supervised_contrastive(
         sup_out  L = -1/M sum_i 1/|P(i)| sum_{a in P(i)} log( exp(k_i.q_a / t) / sum_j exp(k_i.q_j / t) )
 
     `sup_in` is what OLIVINE's published results come from. Its gradient weights positives by their softmax
-    probability, so wrong weak labels count little. `sup_out` is larger by at least mean log |P(i)|.
+    probability, so wrong weak labels count little. `sup_out` is larger by at least `mean log |P(i)|`.
 
     Args:
         k: Float (M, D), unit student embeddings.

@@ -23,7 +23,7 @@ MARGIN = 1e-6
 def pairs_in_radius(
     query: Tensor, query_scan: Tensor, support: Tensor, support_scan: Tensor, radius: float
 ) -> tuple[Tensor, Tensor]:
-    """All pairs of a query q and a support s of the same scan with |q - s| < r.
+    """All pairs of a query q and a support s of the same scan with `|q - s| < r`.
 
     Supports are sorted by scan, strip along z, strip along y, and x. The ball around a query touches few strips; in
     each of them its candidates are one run, which two binary searches find.

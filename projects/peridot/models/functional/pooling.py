@@ -32,8 +32,8 @@ def superpixel_mean(
     """Mean over the pixels of each superpixel of the bilinearly upsampled features.
 
     Nothing of the size H x W x C is made. An upsampled feature is u = sum_k w_k v_k over the four low-resolution
-    features v_k around the pixel, so a superpixel's mean of u / |u| is a weighted sum of the v, with the
-    weights w_k / |u| summed over its pixels; and |u| follows from the inner products of neighboring v.
+    features v_k around the pixel, so a superpixel's mean of `u / |u|` is a weighted sum of the v, with the
+    weights `w_k / |u|` summed over its pixels; and `|u|` follows from the inner products of neighboring v.
 
     Args:
         feature_map: Float (M, C, h, w), low-resolution maps of M images.
@@ -67,7 +67,7 @@ def superpixel_mean(
 def _upsampled_norm(features: Tensor, rows: tuple[Tensor, ...], columns: tuple[Tensor, ...]) -> Tensor:
     """L2 norms (M, H, W) of the bilinearly upsampled features, from inner products of low-resolution ones.
 
-    With t the weight of the later neighbor along an axis, |u|^2 is quadratic in t along each axis: it takes
+    With t the weight of the later neighbor along an axis, `|u|^2` is quadratic in t along each axis: it takes
     (1 - t)^2 and t^2 of products within a row (column), and 2 t (1 - t) of those between two.
     """
     down, between_rows = _quadratic_weights(*rows, features.shape[2])

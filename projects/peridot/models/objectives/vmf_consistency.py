@@ -36,7 +36,7 @@ class VMFConsistency(Objective):
     """Points of a weak class should follow the class's von Mises-Fisher distribution: OLIVINE's L_kl.
 
     For each class c an exponential moving average z_c of the mean student embedding gives the mean direction
-    mu_c = z_c / R, R = |z_c|, and the concentration kappa_c = R (D - R^2) / (1 - R^2). The loss is the
+    mu_c = z_c / R, `R = |z_c|`, and the concentration kappa_c = R (D - R^2) / (1 - R^2). The loss is the
     negative log-likelihood, averaged over the points of a class, then over the classes present:
 
         L = mean_c [ -log C_D(kappa_c) - kappa_c mean_{i in c} mu_c . z_i ]
