@@ -8,9 +8,7 @@ def test_pkg_resources_alone_is_silent():
     with warnings.catch_warnings(record=True) as seen:
         warnings.resetwarnings()
         foreign_warnings.apply()
-        warnings.warn(
-            'pkg_resources is deprecated as an API. See https://setuptools.pypa.io', UserWarning, stacklevel=1
-        )
+        warnings.warn('pkg_resources is deprecated as an API. See https://...', UserWarning, stacklevel=1)
         warnings.warn('a setting is deprecated', UserWarning, stacklevel=1)
     assert [str(warning.message) for warning in seen] == ['a setting is deprecated']
 

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 from mmengine.config import Config
 from mmengine.logging import MMLogger
-from mmengine.visualization import MLflowVisBackend, Visualizer, WandbVisBackend
+from mmengine.registry import VISUALIZERS
+from mmengine.visualization import MLflowVisBackend, WandbVisBackend
 from peridot.options import override
 
 REPO = Path(__file__).resolve().parents[2]
@@ -65,6 +66,5 @@ def test_one_setting_replaces_tensorboard(name, tmp_path):
     config = Config.fromfile(REPO / 'configs/_base_/default_runtime.py', import_custom_modules=False)
     # as --cfg-options does
     override(config, {'visualizer.vis_backends.1.type': name})
-    settings = {key: value for key, value in config.visualizer.items() if key != 'type'}
-    backends = Visualizer(**{**settings, 'save_dir': str(tmp_path), 'name': name})._vis_backends
+    backends = VISUALIZERS.build({**config.visualizer, 'save_dir': str(tmp_path), 'name': name})._vis_backends
     assert {type(backend).__name__ for backend in backends.values()} == {'LocalVisBackend', name}
