@@ -30,7 +30,8 @@ html_show_copyright = False
 html_static_path = ['style']
 html_css_files = ['peridot.css']
 html_theme_options = {'navigation_with_keys': True}
-pygments_style = 'friendly'
+# formulas of docstrings
+highlight_language = 'text'
 
 # the host's names for headings, so that links work in the repository, too
 myst_heading_anchors = 4

@@ -51,18 +51,21 @@ DATA = {
     'READ_ONLY/kitti': 'kitti_root',
 }
 # made by commands in a folder that has the dataset's own files already
-MADE = ('weak_labels', 'superpixels', 'splits', 'nuscenes_gt_database', '*dbinfos*', '.*', 'converted', '*_infos_*')
+MADE = ('weak_labels', 'superpixels', 'splits', '.*', 'converted', '*_infos_*')
 # for words that stand for the reader's paths, by page
 PATHS = {
     'docs/discovery.md': {
         'DISCOVERY_CONFIG.py': 'configs/demo/scalr_discovery_demo.py',
         'work_dirs/CONFIG/epoch_25.pth': 'work_dirs/scalr_discovery_demo/epoch_25.pth',
     },
+    'docs/label_maps.md': {'data/nuscenes/superpixels_slic': 'data/demo/superpixels/slic'},
+    # the small recordings are two
+    'docs/own_recording.md': {'scene-0916': 'scene-0103'},
     'docs/open_vocabulary.md': {'CONFIG': 'configs/demo/scalr_demo.py', 'data/prototypes': 'data/demo/prototypes'},
 }
 # options that make programs quick
 QUICK = {'demo': ['--seeds', '0'], 'benchmark': ['--seeds', '0'], 'visualize': ['--samples', '1']}
-WEIGHTS = re.compile(r'(?:\w+=)?(work_dirs/([^/\s]+)/(?:backbone|epoch_\d+)\.pth)')
+WEIGHTS = re.compile(r'(work_dirs/(?:demo/)?([^/\s]+)/(?:backbone|epoch_\d+)\.pth)')
 CONFIG_NAMES = {cli.config_name(path): path for path in (REPO / 'configs').rglob('*.py') if '_base_' not in path.parts}
 
 
@@ -87,6 +90,8 @@ def small_model(model: dict, folder: Path) -> None:
 
 def make_small(config: Config, folder: Path) -> Config:
     """Make a run short; changed in place."""
+    # random teachers are the same in all commands
+    torch.manual_seed(0)
     if 'student' in config.get('model', {}) or 'VerifyLoadingHook' in str(config.get('custom_hooks')):
         small_model(config.model, folder)
     for part in dicts_of(config._cfg_dict):
@@ -156,6 +161,9 @@ class Shell:
             self.provide_data(config, needs_maps=name in ('train', 'test', 'check_data', 'visualize', 'benchmark'))
         if Path(path).parts[0] == 'tools':
             arguments = [*arguments, *QUICK.get(name, [])]
+        if arguments[:1] == ['nuscenes'] and name == 'create_data':
+            # the version that the streets are written as
+            arguments = [*arguments, '--version', 'v1.0-mini']
         self.call(path, *arguments)
 
     def make_streets(self, arguments: list[str]) -> None:
@@ -176,13 +184,15 @@ class Shell:
         if word == 'drive.bag' and not Path(word).exists():
             bag, drive = BagFile('ros1'), min(path for path in self.get_fixture('folder_root').glob('scene-*'))
             bag.write(Path('drive').absolute(), recording_messages(bag, drive))
+        if word == 'data/demo/prototypes' and not Path(word).exists():
+            self.make_streets(['--prototypes', '4'])
         for root in sorted(DATA, key=len, reverse=True):
             if word == root or word.startswith(f'{root}/'):
                 self.provide_root(root)
                 return
         for number in range(3):
             found = WEIGHTS.fullmatch(word.replace('{seed}', str(number)))
-            if found and not Path(found[1]).exists() and 'demo/' not in found[1]:
+            if found and not Path(found[1]).exists():
                 self.provide_weights(Path(found[1]), found[2])
 
     def provide_root(self, root: str) -> None:
@@ -197,9 +207,10 @@ class Shell:
         """Data and maps that a config reads."""
         config = Config.fromfile(path)
         for part in list(dicts_of([config.get('train_dataloader'), config.get('val_dataloader')])):
-            root = str(part.get('data_root', '')).rstrip('/')
+            root, split = part.get('data_root'), part.get('split')
+            # a split belongs to the dataset inside
+            root = str(root or (part.get('dataset') or {}).get('data_root', '')).rstrip('/')
             self.provide(root)
-            split = part.get('split')
             if split and needs_maps and not Path(root, split).is_file():
                 self.provide_split(root, split)
         if needs_maps:

@@ -106,6 +106,19 @@ def made(demo_root, weights, tmp_path_factory):
     return folder / 'maps'
 
 
+def test_a_relative_data_root(demo_root, weights, tmp_path, monkeypatch):
+    """Maps lie where training looks for them."""
+    (tmp_path / 'data').mkdir()
+    for path in demo_root.iterdir():
+        if path.name == 'samples' or path.suffix == '.pkl':
+            (tmp_path / 'data' / path.name).symlink_to(path)
+    monkeypatch.chdir(tmp_path)
+    config = make_config('data', 'maps', weights)
+    make_teacher_features(config, tmp_path)
+    assert (tmp_path / 'data' / 'maps' / 'manifest.json').is_file()
+    DATASETS.build(config.train_dataloader.dataset).check_maps()
+
+
 @pytest.fixture
 def maps(made, tmp_path):
     """The folder, to be spoiled."""

@@ -69,7 +69,9 @@ def make_teacher_features(
         command=command,
     )
     folder = out or _folder_of(config) or default_folder(settings, image_size)
-    folders = {root: FeatureFolder(disk_folder(root, folder), root, manifest=manifest) for root in images}
+    # absolute, because a relative one lies below the root
+    places = {root: disk_folder(root, folder).absolute() for root in images}
+    folders = {root: FeatureFolder(place, root, manifest=manifest) for root, place in places.items()}
     in_first_process(partial(_check, folders, images, overwrite, ignore_space))
     with ExitStack() as held:
         for item in folders.values():
