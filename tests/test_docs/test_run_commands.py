@@ -12,6 +12,7 @@ import runpy
 import shutil
 import subprocess
 import sys
+from argparse import Namespace
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -207,18 +208,24 @@ class Shell:
         """Data and maps that a config reads."""
         config = Config.fromfile(path)
         for part in list(dicts_of([config.get('train_dataloader'), config.get('val_dataloader')])):
-            root, split = part.get('data_root'), part.get('split')
-            # a split belongs to the dataset inside
-            root = str(root or (part.get('dataset') or {}).get('data_root', '')).rstrip('/')
-            self.provide(root)
-            if split and needs_maps and not Path(root, split).is_file():
-                self.provide_split(root, split)
+            self.provide(root_of(part))
+            if needs_maps:
+                self.provide_split(part)
         if needs_maps:
             for kind, folder in dicts_with_maps(config):
                 self.provide_maps(path, kind, folder)
 
-    def provide_split(self, root: str, split: str) -> None:
-        """A split by the name of its file."""
+    def provide_start(self, config: Config) -> None:
+        """Splits and weights that a config names after the options of a command."""
+        for part in list(dicts_of(config.get('train_dataloader'))):
+            self.provide_split(part)
+        self.provide(str(config.get('load_from')))
+
+    def provide_split(self, part: dict) -> None:
+        """The split of a dataset, by the name of its file, unless it is there."""
+        root, split = root_of(part), part.get('split')
+        if not split or Path(root, split).is_file():
+            return
         dataset, rule, *others, percent = Path(split).stem.split('_')
         scenes = ['--scenes', others[0]] if others else []
         self.call(
@@ -228,7 +235,7 @@ class Shell:
 
     def provide_maps(self, path: str, kind: str, folder: str) -> None:
         """Label maps or superpixels of a config, unless they are there."""
-        root = Config.fromfile(path).train_dataloader.dataset.data_root
+        root = root_of(Config.fromfile(path).train_dataloader.dataset)
         if not Path(root, folder).exists():
             tool = {'labels': 'make_weak_labels', 'superpixels': 'make_superpixels'}[kind]
             classes = ['--options', 'num_classes=17'] if kind == 'labels' and 'pretrain' in path else []
@@ -241,13 +248,19 @@ class Shell:
         if path.stem.startswith('epoch') and first.is_file():
             path.symlink_to(first.name)
             return
-        config = Config.fromfile(CONFIG_NAMES[name])
+        # the demo's runs are named after method and seed
+        config = Config.fromfile(CONFIG_NAMES[re.sub(r'_seed\d+$', '_demo', name)])
         small_model(config.model, self.folder)
         model = MODELS.build(config.model)
         if path.stem == 'backbone':
             export_backbone(model.student, path, '')
         else:
             torch.save({'state_dict': model.state_dict(), 'meta': dict(cfg=config.pretty_text)}, path)
+
+
+def root_of(part: dict) -> str:
+    """Data root of a dataset, or of the one that it takes a fraction of."""
+    return str(part.get('data_root') or (part.get('dataset') or {}).get('data_root', '')).rstrip('/')
 
 
 def dicts_with_maps(config: Config) -> set[tuple[str, str]]:
@@ -294,9 +307,18 @@ def make_shell(tmp_path, request, monkeypatch) -> Callable[[str], Shell]:
     def make(page: str) -> Shell:
         shell = Shell(page, tmp_path, request.getfixturevalue)
         load = cli.load_config
-        monkeypatch.setattr(cli, 'load_config', lambda *args: make_small(load(*args), tmp_path))
+
+        def load_small(args: Namespace, check: Callable[[Config], None] | None = None) -> Config:
+            config = make_small(load(args), tmp_path)
+            if check:
+                shell.provide_start(config)
+                check(config)
+            return config
+
+        monkeypatch.setattr(cli, 'load_config', load_small)
         monkeypatch.setattr(cli, 'usable_cores', lambda: 1)
         monkeypatch.setattr('peridot.demo.comparison.usable_cores', lambda: 1)
+        monkeypatch.setattr('peridot.demo.programs.can_fork', lambda: False)
         monkeypatch.setattr('peridot.work_dirs.call', lambda command, prefix: shell.call(*command[1:]) or 0)
         popen = subprocess.Popen
 
