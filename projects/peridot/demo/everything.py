@@ -15,7 +15,7 @@ import peridot.hooks
 import peridot.labels.training_maps
 import peridot.models
 import peridot.optim
-import peridot.preflight  # noqa: F401
+import peridot.preflight.run  # noqa: F401
 
 # a fork shares what the garbage collector, which mmengine calls for every dataset, does not touch
 gc.collect()
