@@ -85,7 +85,7 @@ def test_memory_that_runs_out_and_what_precision_means_are_said(labeled_root, tm
 
 
 @pytest.mark.slow
-@pytest.mark.skip(reason='its killed process hangs since programs import torch late')
+@pytest.mark.skip(reason='hangs: the forked process waits for a lock; the cause is not known')
 def test_killed_and_resumed_run_gives_the_same_losses(labeled_root, tmp_path, run_tool):
     whole, killed = tmp_path / 'whole', tmp_path / 'killed'
     arguments = [DEMO, '--data-root', str(labeled_root), '--cfg-options', *TINY]
