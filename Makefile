@@ -13,11 +13,7 @@ test: env  ## lint, format and tests
 	.venv/bin/python -m pytest -n logical --maxprocesses 8 --dist worksteal
 
 slow: env  ## the tests that take minutes
-	.venv/bin/python -m pytest -m slow -n logical --maxprocesses 8 --dist worksteal \
-		--ignore tests/test_tools/test_demo.py --ignore tests/test_docs
-	# apart: a test that forks after them can hang
-	.venv/bin/python -m pytest -m slow tests/test_tools/test_demo.py
-	.venv/bin/python -m pytest -m slow tests/test_docs
+	.venv/bin/python -m pytest -m slow -n logical --maxprocesses 8 --dist worksteal
 
 docs: build/docs_packages/ready  ## the site of docs/, warnings are errors: docs/_build/html/index.html
 	PYTHONPATH=build/docs_packages .venv/bin/python -m sphinx -W --keep-going -n -q -b html docs docs/_build/html

@@ -287,6 +287,8 @@ class Fork:
         if not self.pid:
             status = 1
             try:
+                # OpenMP's threads are not there in a fork, which would wait for them
+                torch.set_num_threads(1)
                 os.dup2(stdout.fileno(), 1)
                 os.dup2(stdout.fileno(), 2)
                 shell.call(*command[1:])
