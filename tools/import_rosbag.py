@@ -11,7 +11,7 @@ def camera(text: str) -> tuple[str, str]:
     """Parse 'NAME=TOPIC'."""
     name, _, topic = text.partition('=')
     if not name or not topic:
-        raise argparse.ArgumentTypeError(f'{text!r}: write NAME=TOPIC, for example front=/front/image_raw/compressed')
+        raise argparse.ArgumentTypeError(f'{text!r}: write NAME=TOPIC, with a topic that --list names')
     return name, topic
 
 

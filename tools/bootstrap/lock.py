@@ -35,7 +35,9 @@ def locked_lines() -> list[str]:
     """`NAME==VERSION` of every package but those that come before: torch brings what it needs."""
     # torch needs any setuptools, mmengine one with pkg_resources
     apart = needs_of('torch') - {'setuptools'} | {canonical(name) for name in APART}
-    versions = {d.metadata['Name']: d.version for d in distributions() if canonical(d.metadata['Name']) not in apart}
+    found = {d.metadata['Name']: d.version for d in distributions()}
+    # 1.4.0+without.open3d is the 1.4.0 of the index, see left_out.py
+    versions = {name: version.partition('+')[0] for name, version in found.items() if canonical(name) not in apart}
     return [f'{name}=={versions[name]}' for name in sorted(versions, key=str.lower)]
 
 

@@ -23,6 +23,7 @@ class _Watcher(MetaPathFinder):
     def find_spec(
         self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
     ) -> ModuleSpec | None:
+        """Spec of the module with a loader that calls `action`; None for other modules."""
         if fullname != self.name or self._searching:
             return None
         self._searching = True
@@ -53,6 +54,7 @@ class _Forerunner(MetaPathFinder):
     def find_spec(
         self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
     ) -> ModuleSpec | None:
+        """Call `action` the first time; the spec of the module that it entered, None without one."""
         if fullname != self.name or self._acted:
             return None
         # the action itself may look for the module
@@ -68,6 +70,7 @@ class Made(Loader):
         self.module = module
 
     def create_module(self, spec: ModuleSpec) -> ModuleType:
+        """The module that was entered."""
         return self.module
 
     def exec_module(self, module: ModuleType) -> None:

@@ -166,6 +166,7 @@ def _answer_cpu_forward(ops: ModuleType) -> Callable:
         subm=False,
         **kwargs,
     ):
+        """See `spconv.pytorch.ops.indice_conv`."""
         if features.device.type != 'cpu' or kwargs.get('act_type', no_activation) != no_activation:
             pairs = (indice_pairs, indice_pair_num)
             return original(features, filters, *pairs, num_activate_out, inverse, subm, **kwargs)
