@@ -5,6 +5,7 @@ import argparse
 from pathlib import Path
 
 from peridot.cli import add_config_arguments, check_checkpoint, load_config, run
+from peridot.errors import ConfigError
 from peridot.preflight.inputs import check_figure_paths
 
 
@@ -30,6 +31,8 @@ def parse_args() -> argparse.Namespace:
 def main() -> None:
     """Write the page of the parsed arguments, and say how large and how exact it is."""
     args = parse_args()
+    if args.points < 1:
+        raise ConfigError(f'--points {args.points}: give at least 1')
     check_checkpoint(args.checkpoint)
     config = load_config(args, check_figure_paths)
     # imports that take seconds wait until folders and files are found

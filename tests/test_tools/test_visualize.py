@@ -90,6 +90,8 @@ def test_page_of_a_segmentor(run_tool, random_weights, demo_root, tmp_path, caps
         SystemExit, match=r'^error: .*nuscenes_infos_val.pkl has no sample 99: give indices from 0 to \d+$'
     ):
         run_tool(*explore, '--indices', 99)
+    with pytest.raises(SystemExit, match=r'^error: --points 0: give at least 1$'):
+        run_tool(*explore, '--points', 0)
 
 
 @pytest.mark.parametrize(
