@@ -16,7 +16,7 @@ import numpy as np
 import peridot  # noqa: F401  (repairs of upstream defects come before any other import)
 import pytest
 from filelock import FileLock
-from mmengine.visualization import Visualizer
+from mmengine.utils import ManagerMixin
 from peridot.evaluation import linear_probe
 
 REPO = Path(__file__).resolve().parents[1]
@@ -107,8 +107,8 @@ def run_program() -> Callable:
     """`run_program('tools/train.py', CONFIG, ...)`: a file as a program in this process; an error is a SystemExit."""
 
     def run(path: str, *arguments) -> None:
-        # mmengine keeps one visualizer of a class and name in a process
-        for kind in classes_below(Visualizer):
+        # mmengine keeps loggers, message hubs and visualizers by name; two runs of one second have one name
+        for kind in classes_below(ManagerMixin):
             kind._instance_dict.clear()
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(sys, 'argv', [path, *map(str, arguments)])
