@@ -4,7 +4,8 @@
 A network is `random` or NAME=FILE: a `backbone.pth`, or a file that tools/convert_checkpoint.py reads, which is
 converted on the way; `{seed}` in FILE stands for the seed.
 A protocol is a config of configs/finetune, also as peridot::finetune/...; minkunet34_nus/1pct.py gives the row
-minkunet34_nus_1pct. Results are kept: the same command continues interrupted runs and adds new ones. Writes
+minkunet34_nus_1pct. `published` stands for those that the papers compare with, `demo` for those of the synthetic
+streets. Results are kept: the same command continues interrupted runs and adds new ones. Writes
 results.json, table.md and plot.png.
 """
 
@@ -31,6 +32,22 @@ from peridot.work_dirs import last_metrics, peak_gpu_memory
 
 # ends of the names of the main metrics: segmentation, nuScenes and KITTI detection
 METRICS = ('miou', 'NDS', 'Overall_3D_AP40_moderate')
+
+
+def published(network: str, percents: tuple[int, ...] = (1, 5, 10, 25, 100)) -> list[str]:
+    """Configs of the papers' tables: linear probe and fractions of nuScenes' labels, 1 % of SemanticKITTI's."""
+    nuscenes = ['linear-probe', *(f'{percent}pct' for percent in percents)]
+    names = [*(f'{network}_nus/{protocol}' for protocol in nuscenes), f'{network}_semantickitti/1pct']
+    return [f'peridot::finetune/{name}.py' for name in names]
+
+
+# protocols under one name
+PRESETS = {
+    'published': published('minkunet34'),
+    'published-res16unet34': published('res16unet34'),
+    'published-waffleiron48x768': published('waffleiron48x768', (1, 10, 100)),
+    'demo': [f'peridot::demo/minkunet18_{name}_demo.py' for name in ('linear-probe', '10pct', '100pct')],
+}
 
 
 @dataclass(frozen=True)
@@ -111,6 +128,11 @@ def parse_network(text: str) -> tuple[str, str | None]:
     if (name == 'random') == bool(file) or not name:
         raise argparse.ArgumentTypeError(f'{text!r}: write random or NAME=FILE')
     return name, file or None
+
+
+def protocol_files(names: list[str]) -> list[Path]:
+    """Config files of presets and of configs that are named."""
+    return [Path(config_file(config)) for name in names for config in PRESETS.get(name, [name])]
 
 
 def seed_file(file: str, seed: int) -> Path:
@@ -236,7 +258,14 @@ def parse_args() -> argparse.Namespace:
     """Parse networks, protocols, seeds and options."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('--networks', nargs='+', type=parse_network, required=True, metavar='random|NAME=FILE')
-    parser.add_argument('--protocols', nargs='+', type=config_file, required=True, metavar='CONFIG')
+    parser.add_argument(
+        '--protocols',
+        nargs='+',
+        type=config_file,
+        required=True,
+        metavar='CONFIG',
+        help=f'configs, or {", ".join(PRESETS)}',
+    )
     parser.add_argument('--seeds', nargs='+', type=int, default=[0, 1, 2])
     parser.add_argument('--out', type=Path, default=Path('work_dirs/benchmark'))
     parser.add_argument('--data-root', help='folder of the data, for every dataset of the configs')
@@ -254,7 +283,7 @@ def parse_args() -> argparse.Namespace:
 def main() -> None:
     """Run everything that has no result yet, then write the table."""
     args = parse_args()
-    runs = plan(args.networks, [Path(protocol) for protocol in args.protocols], args.seeds, args.out)
+    runs = plan(args.networks, protocol_files(args.protocols), args.seeds, args.out)
     todo = [entry for entry in runs if entry.result() is None]
     print(f'{len(runs)} runs, {len(runs) - len(todo)} done before', flush=True)
     failures = []

@@ -102,6 +102,14 @@ def test_protocols_of_one_file_name_have_rows_of_their_own(tool, tmp_path):
     assert [entry.folder.parent.name for entry in runs] == [entry.title for entry in runs]
 
 
+def test_presets_are_protocols_of_the_package(tool, tmp_path):
+    for name in tool['PRESETS']:
+        titles = [run.title for run in tool['plan']([('random', None)], tool['protocol_files']([name]), [0], tmp_path)]
+        assert len(set(titles)) == len(titles) >= 3, name
+    files = tool['protocol_files'](['published', str(PROTOCOL)])
+    assert files[1] == REPO / 'configs/finetune/minkunet34_nus/1pct.py' and files[7:] == [PROTOCOL]
+
+
 def test_missing_weights_end_it_before_the_first_run(tool, tmp_path):
     with pytest.raises(ConfigError, match=r'slidr: .*/none3\.pth does not exist'):
         tool['plan']([('random', None), ('slidr', f'{tmp_path}/none{{seed}}.pth')], [PROTOCOL], [3], tmp_path)
