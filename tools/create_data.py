@@ -8,7 +8,6 @@ from pathlib import Path
 
 from peridot.catalog import CONVERTERS, MISSING, lookup
 from peridot.cli import run
-from peridot.errors import DataError
 from peridot.shipped import with_paths
 
 
@@ -41,14 +40,13 @@ def main() -> None:
     name, root, out = (options.pop(key) for key in ('dataset', 'root', 'out'))
     with_database = not options.pop('no_gt_database', True)
     converter = CONVERTERS[name]
-    if not root.is_dir():
-        raise DataError(f'the folder {root} does not exist: give the one with {converter.layout} as --root')
+    parts = converter.find_parts(root)
     # imports that take seconds wait until folders and files are found
     from peridot.datasets.create_infos import create_gt_database
     from peridot.datasets.linked_folder import link_dataset
     from peridot.visualization.overlays import write_overlays
 
-    folder = root if out is None else link_dataset(root, out, converter.parts)
+    folder = root if out is None else link_dataset(root, out, parts)
     paths = converter.load()(folder, verbose=True, **options)
     if converter.overlays:
         paths += write_overlays(folder, paths)

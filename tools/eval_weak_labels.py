@@ -4,8 +4,9 @@
 import argparse
 from pathlib import Path
 
+from mmengine.config import Config
 from peridot.cli import add_config_arguments, add_worker_arguments, load_config, run
-from peridot.preflight.inputs import check_training_paths
+from peridot.preflight.inputs import check_map_folders, check_training_paths
 
 
 def parse_args() -> argparse.Namespace:
@@ -23,10 +24,16 @@ def parse_args() -> argparse.Namespace:
     return parser.parse_args()
 
 
+def check_maps(config: Config, folders: list[str]) -> None:
+    """Look for the training set and the folders of maps."""
+    check_training_paths(config)
+    check_map_folders(config, folders)
+
+
 def main() -> None:
     """Compare the maps, print the table, write the report."""
     args = parse_args()
-    config = load_config(args, check_training_paths)
+    config = load_config(args, lambda config: check_maps(config, args.maps))
     # imports that take seconds wait until folders and files are found
     from peridot.labels.quality import compare_maps
     from peridot.labels.quality_report import quality_tables, write_quality

@@ -427,7 +427,7 @@ def test_products_can_go_elsewhere(recording, tmp_path):
     """The folder of the info files is a whole dataset: what stays is linked, so that maps lie below its root, too."""
     distort(recording)
     expected = contents(recording.root)
-    out = link_dataset(recording.root, tmp_path / 'out', FOLDER.converter.parts)
+    out = link_dataset(recording.root, tmp_path / 'out', FOLDER.converter.find_parts(recording.root))
     paths = create_folder_infos(out)
     assert contents(recording.root) == expected
     samples = [sample for path in paths for sample in pickle.loads(path.read_bytes())['data_list']]

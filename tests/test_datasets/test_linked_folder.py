@@ -81,18 +81,20 @@ def test_configs_read_the_folder_in_place_of_the_dataset(source, tmp_path, run_t
 
 @pytest.mark.parametrize('source', ['nuscenes'], indirect=True)
 def test_parts_of_nuscenes_are_linked(source, tmp_path):
-    out = link_dataset(source, tmp_path / 'out', CONVERTERS['nuscenes'].parts)
+    converter = CONVERTERS['nuscenes']
+    parts = converter.find_parts(source)
+    out = link_dataset(source, tmp_path / 'out', parts)
     assert {path.name for path in out.iterdir()} == {'samples', 'sweeps', 'lidarseg', 'v1.0-mini'}
-    assert link_dataset(source, out, CONVERTERS['nuscenes'].parts) == out
-    assert link_dataset(source, source, CONVERTERS['nuscenes'].parts) == source
+    assert link_dataset(source, out, parts) == out
+    assert link_dataset(source, source, parts) == source
     (tmp_path / 'other/samples').mkdir(parents=True)
     with pytest.raises(DataError, match=rf'{out}/samples is there and no link to {tmp_path}/other/samples: give anot'):
-        link_dataset(tmp_path / 'other', out, CONVERTERS['nuscenes'].parts)
+        link_dataset(tmp_path / 'other', out, converter.find_parts(tmp_path / 'other'))
     (tmp_path / 'file').touch()
     with pytest.raises(DataError, match=rf'{tmp_path}/file is no folder: give another one with --out'):
-        link_dataset(source, tmp_path / 'file', CONVERTERS['nuscenes'].parts)
-    with pytest.raises(DataError, match='holds no part of the dataset: name its folder with --root'):
-        link_dataset(tmp_path, tmp_path / 'third', CONVERTERS['nuscenes'].parts)
+        link_dataset(source, tmp_path / 'file', parts)
+    with pytest.raises(DataError, match=r'holds no part of the dataset: name the folder with samples/.* with --root'):
+        converter.find_parts(tmp_path)
 
 
 @pytest.mark.parametrize('source', ['nuscenes', 'semantickitti', 'kitti', 'pandaset'], indirect=True)

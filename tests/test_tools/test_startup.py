@@ -111,6 +111,18 @@ def test_missing_info_files_are_found_before_slow_imports(outcomes, tmp_path):
         assert not slow, command
 
 
+def test_missing_parts_are_found_before_slow_imports(outcomes, tmp_path):
+    for part in ('train', 'val'):
+        (tmp_path / f'nuscenes_infos_{part}.pkl').write_bytes(pickle.dumps({}))
+    commands = [
+        ['create_data', 'nuscenes', '--root', tmp_path],
+        ['eval_weak_labels', DEMO, '--data-root', tmp_path, '--maps', 'weak_labels/x'],
+    ]
+    for command, (code, _, slow) in zip(commands, outcomes(commands)):
+        assert str(code).startswith('error: ') and str(tmp_path) in code, (command, code)
+        assert not slow, command
+
+
 def test_missing_weights_are_found_before_slow_imports(outcomes, tmp_path):
     weights = tmp_path / 'none.pth'
     root = tmp_path / 'data'

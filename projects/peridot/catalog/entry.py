@@ -10,6 +10,8 @@ from pathlib import Path
 
 import numpy as np
 
+from peridot.errors import DataError
+
 
 @dataclass(frozen=True)
 class PointClass:
@@ -50,6 +52,20 @@ class Converter:
     options: Mapping[str, Mapping] = field(default_factory=dict)
     overlays: bool = False
     then: str = ''
+
+    def find_parts(self, root: Path) -> list[Path]:
+        """The dataset's own files and folders below its folder, as absolute paths.
+
+        Raises:
+            DataError: The folder does not exist or has none.
+        """
+        remedy = f'name the folder with {self.layout} with --root'
+        if not root.is_dir():
+            raise DataError(f'the folder {root} does not exist: {remedy}')
+        found = sorted({path for part in self.parts for path in root.resolve().glob(part)})
+        if not found:
+            raise DataError(f'{root} holds no part of the dataset: {remedy}')
+        return found
 
     def load(self) -> Callable[..., list[Path]]:
         """The function; its module, which may need mmdet3d's converters or a devkit, is imported only now."""

@@ -9,7 +9,7 @@ from pathlib import Path
 from peridot.errors import DataError
 
 
-def link_dataset(root: str | os.PathLike, out: str | os.PathLike, parts: Sequence[str]) -> Path:
+def link_dataset(root: str | os.PathLike, out: str | os.PathLike, parts: Sequence[Path]) -> Path:
     """Make a folder that stands for a dataset: its parts are links, what is made of it becomes files.
 
     Configs read it as they would the dataset (`--data-root`). Links that exist are kept, those that lead nowhere are
@@ -18,23 +18,20 @@ def link_dataset(root: str | os.PathLike, out: str | os.PathLike, parts: Sequenc
     Args:
         root: Folder of the dataset.
         out: Folder for the links.
-        parts: Patterns of the dataset's own files and folders below its folder.
+        parts: The dataset's own files and folders below its folder.
 
     Returns:
         `out`.
 
     Raises:
-        DataError: No part exists, `out` is a file, or something of another dataset lies there.
+        DataError: `out` is a file, or something of another dataset lies there.
     """
     root, out = Path(root).resolve(), Path(out).resolve()
-    found = sorted({path for part in parts for path in root.glob(part)})
-    if not found:
-        raise DataError(f'{root} holds no part of the dataset: name its folder with --root')
     if root == out:
         return out
     if out.exists() and not out.is_dir():
         raise DataError(f'{out} is no folder: give another one with --out')
-    for path in found:
+    for path in parts:
         link = out / path.relative_to(root)
         if link.is_symlink() and not link.exists():
             # the dataset has moved

@@ -3,6 +3,7 @@
 Importing this module imports neither torch nor mmdet3d.
 """
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -73,16 +74,21 @@ def check_figure_paths(config: Config) -> None:
     check_paths(config.get('picture_dataset') or config.get('test_dataloader'))
 
 
-def check_map_folders(config: Config) -> None:
+def check_map_folders(config: Config, folders: Sequence[str] = ()) -> None:
     """Look for the maps of the training set; single maps are not checked.
+
+    Args:
+        config: Config of the run.
+        folders: Folders of maps that are read in place of the config's.
 
     Raises:
         ConfigError: See `open_maps`.
         DataError: A manifest is missing or wrong.
     """
     for part in dicts_of(config.get('train_dataloader')):
-        if part.get('type') == 'peridot.PairedDataset' and part.get('maps'):
-            open_maps(part.maps, part.get('data_root', '.'), part.get('backend_args'))
+        maps = {folder: folder for folder in folders} or part.get('maps')
+        if part.get('type') == 'peridot.PairedDataset' and maps:
+            open_maps(maps, part.get('data_root', '.'), part.get('backend_args'))
 
 
 def check_files(config: Config, training: bool, resumed: bool = False) -> None:
