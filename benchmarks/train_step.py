@@ -46,6 +46,7 @@ def measure(config_file: str, data_root: Path, threads: int, kept: int) -> tuple
         # instead of the repair, which cannot be taken back
         sys.modules['peridot.compat.allocation'] = SimpleNamespace(repair=lambda module: False)
     from mmengine.config import Config
+    from mmengine.logging import MessageHub
     from mmengine.registry import init_default_scope
     from mmengine.runner import Runner
     from peridot.cli import set_data_root
@@ -57,6 +58,8 @@ def measure(config_file: str, data_root: Path, threads: int, kept: int) -> tuple
     loader = Runner.build_dataloader({**config.train_dataloader, 'num_workers': 0, 'persistent_workers': False}, seed=0)
     from peridot.registry import MODELS
 
+    # objectives whose warm-up is a share of the training ask for its length
+    MessageHub.get_current_instance().update_info('max_iters', config.train_cfg.max_epochs * len(loader))
     model = MODELS.build(config.model)
     optimizer = torch.optim.AdamW(model.parameters(), 1e-3)
     batches = [batch for batch, _ in zip(loader, range(STEPS))]

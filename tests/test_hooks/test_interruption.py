@@ -11,7 +11,7 @@ import torch
 import torch.distributed as dist
 from mmengine.hooks import Hook
 from peridot.errors import Preempted
-from peridot.hooks import InterruptionHook
+from peridot.hooks import InterruptionHook, interruption
 from peridot.work_dirs import last_checkpoint
 from tiny_runs import Net, Numbers, loader, train
 from torch import Tensor
@@ -162,6 +162,21 @@ def test_a_signal_to_the_whole_job_spares_the_loaders_workers(tmp_path):
     process.join(60)
     assert process.exitcode == 143
     assert last_checkpoint(tmp_path).endswith(tuple(f'interim_{n}.pth' for n in (6, 7, 8)))
+
+
+def test_the_end_of_workers_at_the_end_of_a_program_is_no_accident():
+    def accident(number, frame):
+        raise RuntimeError('a worker was killed')
+
+    previous = signal.signal(signal.SIGCHLD, accident)
+    try:
+        child = multiprocessing.get_context('fork').Process(target=time.sleep, args=(60,), daemon=True)
+        child.start()
+        interruption._kill_children()
+        child.join()
+        assert child.exitcode == -signal.SIGKILL
+    finally:
+        signal.signal(signal.SIGCHLD, previous)
 
 
 def test_sigterm_outside_the_iterations_ends_the_run_at_once(tmp_path):

@@ -151,5 +151,7 @@ def _block_signals() -> None:
 
 
 def _kill_children() -> None:
+    # torch's handler takes the end of a worker for an accident
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     for child in multiprocessing.active_children():
         child.kill()
