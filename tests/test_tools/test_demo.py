@@ -9,11 +9,13 @@ import sys
 from pathlib import Path
 
 import pytest
+from mmengine.config import Config
 from peridot.demo import programs
-from peridot.demo.comparison import Comparison
+from peridot.demo.comparison import Comparison, demo_config, shortened
 from peridot.demo.methods import COLORS, METHODS, NAMES
 from peridot.demo.report import training_section
 from peridot.errors import PeridotError
+from peridot.shipped import config_file
 from peridot.work_dirs import Stages, call, last_checkpoint, last_metrics
 from streets.frame import Settings
 
@@ -58,9 +60,10 @@ def test_demo_makes_results_and_report_and_is_done_once(labeled_root, tmp_path, 
     assert all(len(probes[name]) == 1 and 0 <= probes[name][0] <= 1 for name in ('random', 'olivine'))
     assert probes['random'] != probes['olivine']
     # the command for three seeds keeps what the results depend on
-    command = shlex.split(capsys.readouterr().out.split('with what is done: ')[1].splitlines()[0])
+    command = shlex.split(capsys.readouterr().out.split('all epochs and three seeds: ')[1].splitlines()[0])
     assert command[1:] == [
         *map(str, ['tools/demo.py', *demo[1:-2], '--methods', 'olivine', *options]),
+        '--full',
         '--seeds',
         *'012',
     ]
@@ -110,6 +113,18 @@ def test_lines_of_forks_say_whose_they_are(capsys, monkeypatch):
 def comparison(tmp_path):
     """Makes a comparison of OLIVINE over some seeds in one folder."""
     return lambda seeds, options=(): Comparison(tmp_path, tmp_path, ['olivine'], seeds, list(options))
+
+
+def test_a_first_look_is_the_whole_schedule_in_fewer_epochs():
+    for method, epochs in (('olivine', 4), ('scalr_mixed', 1)):
+        config = Config.fromfile(config_file(demo_config(method)))
+        options = shortened(demo_config(method), 0.4)
+        config.merge_from_dict(dict(option.split('=') for option in options))
+        assert {config.train_cfg.max_epochs, config.train_cfg.val_interval, config.param_scheduler[0].end} == {
+            str(epochs)
+        }
+        assert len(config.param_scheduler) == 1
+    assert shortened(demo_config('olivine'), 1.0) == []
 
 
 @pytest.mark.slow

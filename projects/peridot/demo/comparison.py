@@ -8,12 +8,14 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 
+from mmengine.config import Config
 from streets.dataset import MANIFEST, read_settings
 from streets.formats import FORMATS
 
 from peridot.demo import programs
 from peridot.demo.methods import METHODS, UNTRAINED
 from peridot.files import usable_cores
+from peridot.shipped import config_file
 from peridot.work_dirs import Stages, ends_with_evaluation, last_checkpoint, last_metrics
 
 
@@ -29,15 +31,25 @@ class Comparison(Stages):
         seeds: One untrained network is probed and one pre-training run made with every method for each of them. Results
             of other seeds in the folder are kept.
         options: `--cfg-options` for all training runs and probes.
+        share: Share of the configs' epochs to train for.
     """
 
     def __init__(
-        self, data_root: Path, work_dir: Path, methods: list[str], seeds: list[int], options: list[str]
+        self,
+        data_root: Path,
+        work_dir: Path,
+        methods: list[str],
+        seeds: list[int],
+        options: list[str],
+        share: float = 1.0,
     ) -> None:
-        super().__init__(work_dir, dict(data_root=str(data_root), seeds=seeds, options=options), may_differ=['seeds'])
+        settings = dict(data_root=str(data_root), seeds=seeds, options=options, share=share)
+        super().__init__(work_dir, settings, may_differ=['seeds'])
         self.data_root = data_root
         self.seeds = seeds
         self.options = options
+        # read here, in one thread: mmengine reloads a package for configs of other packages
+        self.schedules = {method: shortened(demo_config(method), share) for method in methods}
         self.methods = methods
         if (data_root / MANIFEST).is_file():
             read_settings(data_root)  # refuses streets of an earlier version
@@ -124,7 +136,7 @@ class Comparison(Stages):
 
     def options_of(self, network: str) -> list[str]:
         """`--cfg-options` for the runs of a network."""
-        return self.options
+        return [*self.schedules.get(network, []), *self.options]
 
     def pretrain(self, network: str, seed: int) -> None:
         """Run pre-training, or continue an interrupted run."""
@@ -175,6 +187,14 @@ class Comparison(Stages):
             *('--cfg-options', f'randomness.seed={seed}', *self.options_of(network)),
             prefix=f'{network} seed {seed} | ',
         )
+
+
+def shortened(config: str, share: float) -> list[str]:
+    """Options that leave a share of a config's epochs, with the schedule of so many."""
+    if share == 1:
+        return []
+    epochs = max(1, round(share * Config.fromfile(config_file(config)).epochs))
+    return [f'{name}={epochs}' for name in ('train_cfg.max_epochs', 'train_cfg.val_interval', 'param_scheduler.0.end')]
 
 
 def demo_config(method: str) -> str:

@@ -98,6 +98,8 @@ def _headline(results: dict, methods: list[str]) -> str:
     header = ['backbone', *(f'seed {s}' for s in seeds), 'mean', 'classes balanced', 'hidden layer']
     asked = ''.join(f'<li>{NAMES[m]}: <i>{METHODS[m].asked}</i></li>' for m in unlabeled)
     ceiling = 'The rows of all labels are networks that did see them, with the same steps: the ceiling.'
+    share = results['settings'].get('share', 1)
+    length = '' if share == 1 else f'This is a first look, after {share:.0%} of the epochs of the documentation. '
     return (
         '<p>A lidar network was shown synthetic streets through its points, while a frozen ImageNet network '
         f'looked at the camera images. It had one task:</p><ul>{asked}</ul><p>It never saw a label. Then '
@@ -107,7 +109,7 @@ def _headline(results: dict, methods: list[str]) -> str:
         'the mIoU of the same network with random weights</p>'
         '<p>Linear probe on held-out scenes, mean intersection over union of the classes, all points; beside it the '
         'means of a linear probe that saw all classes equally often, and of a probe with a hidden layer. '
-        f'{ceiling if len(unlabeled) < len(methods) else ""}</p>'
+        f'{length}{ceiling if len(unlabeled) < len(methods) else ""}</p>'
         f'{table(header, rows)}'
     )
 
