@@ -4,11 +4,12 @@ import warnings
 from peridot.compat import foreign_warnings
 
 
-def test_pkg_resources_alone_is_silent():
+def test_two_warnings_alone_are_silent():
     with warnings.catch_warnings(record=True) as seen:
         warnings.resetwarnings()
         foreign_warnings.apply()
         warnings.warn('pkg_resources is deprecated as an API. See https://...', UserWarning, stacklevel=1)
+        warnings.warn('img_intersection is not an object of Polygon.', UserWarning, stacklevel=1)
         warnings.warn('a setting is deprecated', UserWarning, stacklevel=1)
     assert [str(warning.message) for warning in seen] == ['a setting is deprecated']
 
