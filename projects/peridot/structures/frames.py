@@ -69,7 +69,12 @@ class Frames(InstanceData):
     @property
     def image_scan(self) -> Tensor:
         """Int64 (V,), scan of every image of the batch."""
-        return torch.arange(len(self.frame), device=self.frame.device).repeat_interleave(self.num_images)
+        return self.scans_of_images(int(self.num_images.sum()))
+
+    def scans_of_images(self, count: int) -> Tensor:
+        """Scan Int64 (V,) of every image, whose number is known: nothing waits for the device."""
+        scans = torch.arange(len(self.frame), device=self.frame.device)
+        return scans.repeat_interleave(self.num_images, output_size=count)
 
     def between(self, source: Tensor, target: Tensor) -> Tensor:
         """Transforms between scans of one sample.
