@@ -19,7 +19,8 @@ class Frames(InstanceData):
         frame: Int64 (S,), 0 for the keyframe, i for the i-th frame of the dataset's `frames`.
         time: Float64 (S,), seconds from the sample's keyframe; images have the time of their scan.
         num_points: Int64 (S,), points of the scan.
-        num_images: Int64 (S,), images that were taken with it.
+        num_images: Int64 (S,), images that were taken with it. A dense cloud, the keyframe with points of earlier
+            sweeps, has none: its pairs are with the images of the keyframe.
         to_sample: Float64 (S, 4, 4), takes points of the scan, as the network reads them (augmented), into a
             common frame of the scans of the sample.
 
