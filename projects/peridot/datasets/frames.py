@@ -46,7 +46,7 @@ class FrameRule:
     missing: str = 'skip'
 
     def __post_init__(self) -> None:
-        nothing = not (*self.keyframes, *self.sweeps, self.dense)
+        nothing = not (self.keyframes or self.sweeps or self.dense)
         if 0 in self.keyframes or any(number < 1 for number in self.sweeps) or self.dense < 0 or nothing:
             raise ConfigError(
                 f'frames: keyframes={list(self.keyframes)}, sweeps={list(self.sweeps)} and dense={self.dense}: set '

@@ -385,8 +385,7 @@ def _frame_rule(settings: Mapping | None) -> FrameRule | None:
         return None if settings is None else FrameRule(**settings)
     except TypeError as error:
         raise ConfigError(
-            f'frames={dict(settings)}: {error}: set keyframes, sweeps, cameras, max_gap, dense and '
-            'missing'
+            f'frames={dict(settings)}: {error}: set keyframes, sweeps, cameras, max_gap, dense and missing'
         ) from None
 
 

@@ -190,12 +190,12 @@ class Pretrainer(BaseModel):
         if self.batch_statistics == 'joint':
             return self.student(points)
         kinds = frames.frame.tolist()
-        if get_world_size() > 1 and any(isinstance(module, nn.SyncBatchNorm) for module in self.student.modules()):
-            if len(set(sizes_of_processes(len(set(kinds)), points[0].device))) > 1:
-                raise ConfigError(
-                    "model.batch_statistics='separate': a process lacks a frame that others have: set "
-                    "missing='repeat' in frames of the dataset, or sync_bn=None"
-                )
+        shared = any(isinstance(module, nn.SyncBatchNorm) for module in self.student.modules())
+        if shared and len(set(sizes_of_processes(len(set(kinds)), points[0].device))) > 1:
+            raise ConfigError(
+                "model.batch_statistics='separate': a process lacks a frame that others have: set missing='repeat' in "
+                'frames of the dataset, or sync_bn=None'
+            )
         return in_passes(self.student, points, kinds)
 
     def _connected(self, name: str, objective: nn.Module) -> nn.Module:

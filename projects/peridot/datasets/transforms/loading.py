@@ -142,14 +142,14 @@ class LoadPoints(LoadPointsFromFile):
         return layout and f"set load_dim={layout[0]} and dtype='{layout[1]}'"
 
 
-@TRANSFORMSdef moved(points: Tensor, matrix: np.ndarray) -> Tensor:
+def moved(points: Tensor, matrix: np.ndarray) -> Tensor:
     """Points Float32 (N, >=3), x, y, z first, moved by a transform Float64 (4, 4) in its precision."""
     matrix = torch.from_numpy(matrix)
     xyz = points[:, :3].double() @ matrix[:3, :3].T + matrix[:3, 3]
     return torch.cat([xyz.float(), points[:, 3:]], 1)
 
 
-.register_module()
+@TRANSFORMS.register_module()
 class LoadPointLabels(BaseTransform):
     """Semantic labels of the points, mapped to the dataset's classes.
 

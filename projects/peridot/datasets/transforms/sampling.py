@@ -150,7 +150,7 @@ class DrawCameras(ViewTransform):
         return _with_cameras(results, np.sort(np.argsort(order)[: self.num_cameras]))
 
 
-.register_module()
+@TRANSFORMS.register_module()
 class ChooseCamera(LoadImageViews):
     """One random camera and the points it sees; in place of `LoadImageViews` and `ProjectPoints`.
 
