@@ -60,9 +60,10 @@ def make_batch(points, student, heads, **fields):
     """An `EncodedBatch` of one scan; `student` may be a tensor (N, C) of features of the points."""
     if isinstance(student, torch.Tensor):
         student = VoxelFeatures(student, torch.arange(len(student)))
+    num_images = max(map(len, fields.get('maps', {}).values()), default=0)
     defaults = dict(
         scan=torch.zeros(len(points), dtype=torch.int64),
-        frames=Frames.batch([Frames.single(len(points))]),
+        frames=Frames.batch([Frames.single(len(points), num_images)]),
         pairs=Pairs.empty(),
         generator=torch.Generator().manual_seed(0),
         make_teacher_map=lambda: None,

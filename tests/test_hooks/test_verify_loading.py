@@ -357,7 +357,11 @@ def test_absent_and_damaged_files(run, exported, tmp_path):
 
 def test_settings_of_the_fixture_are_those_of_the_student(student):
     assert student.input_settings() == dict(
-        voxel_size=list(SETTINGS['voxel_size']), coordinates='cartesian', feature_columns=[3]
+        voxel_size=list(SETTINGS['voxel_size']),
+        coordinates='cartesian',
+        feature_columns=[3],
+        rounding='floor',
+        origin='grid',
     )
 
 

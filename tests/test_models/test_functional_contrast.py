@@ -9,6 +9,7 @@ from peridot.models.functional import (
     retrieval_accuracy,
     similarity,
     weakly_supervised_contrastive,
+    within_groups,
 )
 
 
@@ -126,6 +127,18 @@ def test_retrieval_accuracy_counts_own_candidates():
     eye = torch.eye(4)
     assert retrieval_accuracy(similarity(eye, eye[[0, 1, 3, 2]], 0.07)).item() == 0.5
     assert retrieval_accuracy(similarity(eye[:0], eye[:0], 0.07)).item() == 0
+
+
+def test_within_groups_is_the_mean_of_the_groups():
+    k, q = embeddings(9)
+    group = torch.tensor([4, 0, 4, 4, 0, 4, 7, 4, 0])
+    similar = within_groups(similarity(k, q, 0.07), group)
+    parts = [similarity(k[group == number], q[group == number], 0.07) for number in (0, 4, 7)]
+    torch.testing.assert_close(info_nce(similar), sum(map(info_nce, parts)) / 3)
+    hits = sum(retrieval_accuracy(part) * len(part.target) for part in parts)
+    torch.testing.assert_close(retrieval_accuracy(similar), hits / 9)
+    nothing = within_groups(similarity(k[:0], q[:0], 0.07), group[:0])
+    assert info_nce(nothing).item() == 0
 
 
 def golden_case(arrays):

@@ -36,6 +36,8 @@ VMF = dict(type='VMFConsistency', head='embed', num_classes=CLASSES, momentum=0.
 OBJECTIVES = dict(
     infonce=dict(type='PointPixelInfoNCE', head='embed'),
     superpixels=dict(type='SuperpixelInfoNCE', head='embed'),
+    classes_in_frames=dict(type='SuperpixelInfoNCE', head='embed', ids='sample', within='frame'),
+    superpoints=dict(type='SuperpointContrast', head='embed'),
     sup_in=dict(type='WeaklySupervisedContrast', head='embed'),
     sup_out=dict(type='WeaklySupervisedContrast', head='embed', reduction='sup_out'),
     vmf=dict(VMF, warmup_steps=2),
@@ -80,14 +82,15 @@ def build(names, gather):
 
 
 def sample(seed, count):
-    """A scan with two images, some pairs, as many queries and labeled points; samples have other classes."""
+    """Two frames of an image each, some pairs, as many queries and labeled points; samples have other classes."""
     g = torch.Generator().manual_seed(seed)
     num_points, low = count + 10, seed % 3
     points = torch.rand(num_points, 4, generator=g) * 20 - 10
+    camera, half = torch.randint(CAMERAS, (count,), generator=g).sort().values, num_points // 2
     pairs = Pairs(
         # some points are seen twice
-        point=torch.randint(num_points, (count,), generator=g),
-        camera=torch.randint(CAMERAS, (count,), generator=g).sort().values,
+        point=torch.randint(half, (count,), generator=g) + camera * half,
+        camera=camera,
         position=torch.rand(count, 2, generator=g) * torch.tensor([HEIGHT - 1.0, WIDTH - 1.0]),
         label=torch.randint(low, low + 3, (count,), generator=g),
     )
@@ -105,7 +108,8 @@ def sample(seed, count):
         points=points,
         pairs=pairs,
         queries=queries,
-        frames=Frames.single(num_points, CAMERAS),
+        # the second is the first or the second one asked for
+        frames=Frames.cat([Frames.single(half, 1), Frames.single(num_points - half, 1, 1 + seed % 2)]),
         images=torch.randint(256, (CAMERAS, 3, HEIGHT, WIDTH), generator=g, dtype=torch.uint8),
         maps=dict(superpixels=torch.randint(-1, num_ids, (CAMERAS, HEIGHT, WIDTH), generator=g)),
     )

@@ -7,8 +7,12 @@ import tiny  # noqa: F401 (registers student and teacher)
 import torch
 from mmdet3d.structures import Det3DDataSample
 from peridot.errors import ConfigError, PeridotError
+from peridot.models import pretrainer
+from peridot.models.students import VoxelFeatures
 from peridot.registry import MODELS
 from peridot.structures import Frames, Pairs
+from torch import nn
+from torch.testing import assert_close
 
 HEIGHT, WIDTH, CAMERAS, CLASSES = 16, 24, 2, 5
 
@@ -136,6 +140,79 @@ def test_same_seed_and_step_draw_the_same_pairs():
     c = float(losses(second, samples)['infonce/loss'])
     assert c == pytest.approx(float(losses(build(num_pairs=20), samples)['infonce/loss']))
     assert len(set(a)) == 3
+
+
+def with_statistics(statistics, student='peridot.PointwiseStudent'):
+    settings = config()
+    settings['student'] = dict(type=student)
+    torch.manual_seed(0)
+    return MODELS.build(dict(settings, batch_statistics=statistics))
+
+
+class NormalizedStudent(nn.Module):
+    """Batch normalization of what a point is, and half of the points outside of the range."""
+
+    out_channels = 4
+
+    def __init__(self):
+        super().__init__()
+        self.backbone = nn.BatchNorm1d(4)
+
+    def forward(self, points):
+        flat = torch.cat(points)
+        features = VoxelFeatures(self.backbone(flat), torch.arange(len(flat)))
+        features.inside = flat[:, 0] > 0
+        return features
+
+
+def in_frames(one: dict, sizes=(10, 25, 5), numbers=(0, 2, 1)) -> dict:
+    """The sample with its points divided among frames."""
+    images = [CAMERAS, *(0 for _ in sizes[1:])]
+    parts = [Frames.single(*counts, number) for *counts, number in zip(sizes, images, numbers)]
+    return {**one, 'inputs': {**one['inputs'], 'frames': Frames.cat(parts)}}
+
+
+def test_separate_statistics_are_those_of_separate_calls():
+    samples = [in_frames(sample(0, 60)), in_frames(sample(1, 60), numbers=(0, 1, 3))]
+    models = [with_statistics(kind, NormalizedStudent) for kind in ('separate', 'joint')]
+    data = [model.data_preprocessor(batch(samples), True) for model in models]
+    separate, joint = (model.encode(one['inputs'], one['data_samples']) for model, one in zip(models, data))
+    twin, points = with_statistics('joint', NormalizedStudent).student, data[0]['inputs']['points']
+    expected = [None] * 6
+    # scans of a frame together, frames in the order of their numbers
+    for scans in ([0, 3], [2, 4], [1], [5]):
+        found = twin([points[scan] for scan in scans])
+        parts = found.features.split([len(points[scan]) for scan in scans])
+        for scan, part in zip(scans, parts):
+            expected[scan] = part
+    expected, rows = torch.cat(expected), torch.randperm(80)
+    assert_close(separate.student.at(rows), expected[rows])
+    assert_close(separate.student.at(rows, lambda x: x @ x.new_ones(4, 2)), expected[rows] @ torch.ones(4, 2))
+    assert len(separate.student.at(rows[:0])) == 0
+    assert_close(dict(models[0].student.named_buffers()), dict(twin.named_buffers()))
+    assert int(twin.backbone.num_batches_tracked) == 4 and int(models[1].student.backbone.num_batches_tracked) == 1
+    assert (separate.student.at(rows) - joint.student.at(rows)).abs().max() > 0.1
+    assert (separate.student.inside == (separate.points[:, 0] > 0)).all()
+    assert (separate.pairs.point == joint.pairs.point).all()
+
+
+def test_separate_statistics_of_one_frame_are_joint_ones():
+    joint, separate = with_statistics('joint'), with_statistics('separate')
+    results = [losses(model, [sample(0, 60), sample(1, 50)]) for model in (joint, separate)]
+    assert_close(*results, rtol=0, atol=0)
+    for model in (joint, separate):
+        total(losses(model, [in_frames(sample(0, 60))])).backward()
+    assert_close(*([p.grad for p in model.parameters() if p.requires_grad] for model in (joint, separate)))
+    with pytest.raises(ConfigError, match="choose 'joint' or 'separate'"):
+        with_statistics('both')
+
+
+def test_processes_that_share_statistics_need_the_same_frames(monkeypatch):
+    model = with_statistics('separate', NormalizedStudent)
+    model.student = nn.SyncBatchNorm.convert_sync_batchnorm(model.student)
+    monkeypatch.setattr(pretrainer, 'sizes_of_processes', lambda number, device: [number, number + 1])
+    with pytest.raises(ConfigError, match="set missing='repeat'"):
+        losses(model, [sample(0, 60)])
 
 
 @pytest.mark.parametrize('warmup, steps', [(None, 14), (30, 28)])

@@ -56,6 +56,25 @@ def test_voxels_are_those_of_slidr(golden, coordinates, size):
     torch.testing.assert_close(points[voxels.first[order], 3:4], torch.from_numpy(arrays[f'{coordinates}::features']))
 
 
+@pytest.mark.parametrize('coordinates, name', [('cylindrical', 'cylinder'), ('cartesian', 'cubic')])
+def test_voxels_are_those_of_superflow(golden, coordinates, name):
+    """Rounded, from the cloud's own minimum, in the order of coordinates; a second cloud changes nothing."""
+    arrays = golden('superflow_voxels')
+    points, size = torch.from_numpy(arrays['points']), tuple(arrays['voxel_size'])
+    other = points + torch.tensor([-50.0, 3.0, 1.0, 0.0])
+    voxels = voxelize([points, other], size, coordinates, rounding='nearest', origin='minimum')
+    own = voxels.coords[:, 0] == 0
+    theirs = {
+        key: torch.from_numpy(arrays[f'{name}::{key}']) for key in ('coordinates', 'index', 'inverse', 'features')
+    }
+    assert voxels.coords[own, 1:].tolist() == theirs['coordinates'].tolist()
+    assert voxels.first[own].tolist() == theirs['index'].tolist()
+    assert voxels.inverse[: len(points)].tolist() == theirs['inverse'].tolist()
+    torch.testing.assert_close(points[voxels.first[own]], theirs['features'])
+    assert (voxels.coords[~own, 1:].amin(0) == 0).all()
+    assert voxelize([points], size, coordinates).coords[:, 1:].tolist() != theirs['coordinates'].tolist()
+
+
 def test_voxels_are_unique_and_sorted_by_scan():
     voxels = voxelize([cloud(500, 2), cloud(10, 3)], (0.5, 0.5, 0.5), 'cartesian')
     assert len(torch.unique(voxels.coords, dim=0)) == len(voxels.coords)
@@ -65,6 +84,10 @@ def test_voxels_are_unique_and_sorted_by_scan():
 def test_voxelize_rejects_bad_input():
     with pytest.raises(ConfigError, match='spherical'):
         voxelize([cloud(5, 0)], (1, 1, 1), 'spherical')
+    with pytest.raises(ConfigError, match="rounding='up': choose one of"):
+        voxelize([cloud(5, 0)], (1, 1, 1), 'cartesian', rounding='up')
+    with pytest.raises(ConfigError, match="origin='zero': choose one of"):
+        voxelize([cloud(5, 0)], (1, 1, 1), 'cartesian', origin='zero')
     with pytest.raises(DataError, match='without points'):
         voxelize([cloud(5, 0), cloud(0, 0)], (1, 1, 1), 'cartesian')
     with pytest.raises(DataError, match='outliers'):

@@ -38,6 +38,8 @@ WAITS = {
     'slidr_demo': MINKUNET + LOG + 1,
     'slidr_res16unet18_demo': RES16UNET + LOG + 1,
     'slidr_centerpoint_demo': CENTERPOINT + LOG + 1,
+    # superpixels with points, superpoints in both frames of two objectives
+    'superflow_demo': MINKUNET + LOG + 3,
     # pairs with a label, once for two objectives
     'olivine_demo': MINKUNET + LOG + 1,
     'scalr_demo': WAFFLEIRON + LOG,

@@ -37,6 +37,22 @@ def grid_pairs(count: int = 2) -> Pairs:
     )
 
 
+def test_pairs_of_files_follow_to_where_pairs_went_along():
+    """Crops, resizes and flips step by step, or all at once at the end."""
+    views, pairs = make_views(), grid_pairs()
+    boxes = np.array([[10, 20, 60, 100], [0, 0, 48, 80]], dtype=np.float64)
+    flipped = np.array([True, False])
+    moved = pairs.resized_crop(torch.from_numpy(boxes), (30, 50))
+    moved = moved.flip(torch.from_numpy(flipped), 50)
+    views.resized_crop(boxes, (30, 50))
+    views.flip(flipped)
+    followed = views.follow(pairs)
+    assert 0 < len(followed) < len(pairs)
+    assert (followed.point == moved.point).all() and (followed.camera == moved.camera).all()
+    torch.testing.assert_close(followed.position, moved.position, atol=1e-4, rtol=0)
+    assert len(views.follow(Pairs.empty())) == 0
+
+
 def read_bilinear(images: np.ndarray, pairs: Pairs) -> np.ndarray:
     values = [
         cv2.remap(image.transpose(1, 2, 0).astype(np.float32), *xy, cv2.INTER_LINEAR)[:, 0]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os.path as osp
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 
 import numpy as np
 import torch
@@ -12,6 +13,8 @@ import torch
 from peridot.errors import ConfigError, DataError
 from peridot.structures import Frames, Pairs, Queries
 
+# entries of a sample that have one value per camera
+PER_CAMERA = ('cameras', 'img_paths', 'img_tokens', 'lidar2cam', 'cam2img')
 # larger times are microseconds (Waymo's info files), not seconds
 _LATEST_SECOND = 1e11
 
@@ -24,31 +27,41 @@ class FrameRule:
         keyframes: Offsets of other keyframes, e.g. (-1, 1) for the one before and the one after.
         sweeps: Sweeps before the keyframe, 1 for the latest; they have no images.
         cameras: Give other keyframes their images, too.
-        max_gap: Longest time in seconds between successive keyframes of a drive. Keyframes beyond the ends of the drive
-            are left out.
+        max_gap: Longest time in seconds between successive keyframes of a drive.
+        dense: With a number n the keyframe comes a second time, its points and those of the n sweeps before it in one
+            cloud that shares the keyframe's images; a frame behind all others. A keyframe without sweeps has none.
+        missing: What a sample gets in place of keyframes beyond the ends of its drive and of a dense cloud without
+            sweeps: 'skip', nothing; or 'repeat', the keyframe itself as another frame, as SuperFlow was released.
 
     Raises:
-        ConfigError: An offset is 0, a sweep is below 1, or both lists are empty.
+        ConfigError: An offset is 0, a sweep is below 1, there is nothing else than the keyframe, or `missing` is
+            another word.
     """
 
     keyframes: Sequence[int] = ()
     sweeps: Sequence[int] = ()
     cameras: bool = True
     max_gap: float = 1.0
+    dense: int = 0
+    missing: str = 'skip'
 
     def __post_init__(self) -> None:
-        if 0 in self.keyframes or any(number < 1 for number in self.sweeps) or not (*self.keyframes, *self.sweeps):
+        nothing = not (self.keyframes or self.sweeps or self.dense)
+        if 0 in self.keyframes or any(number < 1 for number in self.sweeps) or self.dense < 0 or nothing:
             raise ConfigError(
-                f'frames: keyframes={list(self.keyframes)} and sweeps={list(self.sweeps)}: set offsets other than 0, '
-                'numbers of sweeps from 1, and at least one of them'
+                f'frames: keyframes={list(self.keyframes)}, sweeps={list(self.sweeps)} and dense={self.dense}: set '
+                'offsets other than 0, numbers of sweeps from 1, and at least one of the three'
             )
+        if self.missing not in ('skip', 'repeat'):
+            raise ConfigError(f"frames: missing={self.missing!r}: choose 'skip' or 'repeat'")
 
 
 def link_frames(infos: list[dict], rule: FrameRule) -> None:
     """Give each info the `frames` of its sample, a list of infos in the order of the rule.
 
     An info of a frame has also `frame`, its place in the rule from 1, `time` in seconds from the sample's keyframe, and
-    `to_sample` (4, 4) float64, from its lidar frame into that of the keyframe. Frames that do not exist are left out.
+    `to_sample` (4, 4) float64, from its lidar frame into that of the keyframe. Frames that do not exist are left out,
+    or repeat the keyframe. That of a dense cloud has `dense_sweeps`, the sweeps to add to the keyframe's points.
 
     Args:
         infos: Parsed infos of the dataset, with `timestamp`, `lidar2global` and `lidar_sweeps`.
@@ -59,9 +72,9 @@ def link_frames(infos: list[dict], rule: FrameRule) -> None:
     plain = [dict(info) for info in infos]
     for drive in drives:
         for place, row in enumerate(drive):
-            neighbors = [(i, place + offset) for i, offset in enumerate(rule.keyframes, 1)]
-            frames = [_keyframe(plain, row, drive[p], i, rule.cameras) for i, p in neighbors if 0 <= p < len(drive)]
-            infos[row]['frames'] = frames + _sweeps(plain[row], rule)
+            neighbors = [(i, _neighbor(drive, place, offset, rule)) for i, offset in enumerate(rule.keyframes, 1)]
+            frames = [_keyframe(plain, row, other, i, rule.cameras) for i, other in neighbors if other is not None]
+            infos[row]['frames'] = frames + _sweeps(plain[row], rule) + _dense(plain[row], rule)
 
 
 def drives_of(infos: Sequence[dict], max_gap: float) -> Iterator[list[int]]:
@@ -145,11 +158,16 @@ def join_frames(packed: Sequence[dict]) -> dict:
     """One packed sample of the packed frames, the keyframe first.
 
     Clouds are concatenated, images and maps stacked, as `pairs` and `queries` then count them; the data sample is the
-    keyframe's.
+    keyframe's. Pairs of a frame without images are with those of the keyframe.
     """
     inputs = [frame['inputs'] for frame in packed]
     frames = Frames.cat([part['frames'] for part in inputs])
-    pairs = Pairs.batch([part['pairs'] for part in inputs], frames.num_points.tolist(), frames.num_images.tolist())
+    num_images = frames.num_images.tolist()
+    pairs = [
+        part['pairs'] if own else part['pairs'].replace(camera=part['pairs'].camera - before)
+        for part, own, before in zip(inputs, num_images, accumulate(num_images, initial=0))
+    ]
+    pairs = Pairs.batch(pairs, frames.num_points.tolist(), num_images)
     joined = {'points': torch.cat([part['points'] for part in inputs]), 'pairs': pairs, 'frames': frames}
     if 'queries' in inputs[0]:
         joined['queries'] = Queries.batch([part['queries'] for part in inputs], [1] * len(inputs))
@@ -172,6 +190,13 @@ def _log(info: dict) -> str:
 
 def _follows(earlier: dict, later: dict, max_gap: float) -> bool:
     return _log(earlier) == _log(later) and later['timestamp'] - earlier['timestamp'] <= max_gap
+
+
+def _neighbor(drive: Sequence[int], place: int, offset: int, rule: FrameRule) -> int | None:
+    """Row of the keyframe at an offset of another; what stands for one beyond the drive."""
+    if 0 <= place + offset < len(drive):
+        return drive[place + offset]
+    return drive[place] if rule.missing == 'repeat' else None
 
 
 def _keyframe(infos: Sequence[dict], row: int, other: int, number: int, cameras: bool) -> dict:
@@ -199,5 +224,14 @@ def _sweeps(info: dict, rule: FrameRule) -> list[dict]:
     ]
 
 
+def _dense(info: dict, rule: FrameRule) -> list[dict]:
+    sweeps = info['lidar_sweeps'][: rule.dense]
+    if not rule.dense or not (sweeps or rule.missing == 'repeat'):
+        return []
+    frame = {key: value for key, value in info.items() if key != 'pts_semantic_mask_path'} | _no_cameras(info)
+    number = 1 + len(rule.keyframes) + len(rule.sweeps)
+    return [{**frame, 'dense_sweeps': sweeps, 'frame': number, 'time': 0.0, 'to_sample': np.eye(4)}]
+
+
 def _no_cameras(info: dict) -> dict:
-    return {key: info[key][:0] for key in ('cameras', 'img_paths', 'img_tokens', 'lidar2cam', 'cam2img')}
+    return {key: info[key][:0] for key in PER_CAMERA}

@@ -66,8 +66,9 @@ class PairedDataset(BaseDataset):
       rejected before this one;
     - with `num_sweeps`, `lidar_sweeps`, a list of dicts: `lidar_path` of an earlier sweep, `time` in seconds from the
       keyframe, and `sensor2lidar` (4, 4) float64, from its frame into the keyframe's;
-    - with `frames`, in every frame: `frame`, `time` and `to_sample` (see `link_frames`), and `frames_seed`, one for all
-      frames of a sample.
+    - with `frames`, in every frame: `frame`, `time` and `to_sample` (see `link_frames`), `frames_seed`, one for all
+      frames of a sample, and `of_keyframe`, a dict in which the keyframe leaves its images for the dense cloud; the
+      latter has `dense_sweeps`.
 
     With `frames` a sample is several frames of a drive. The pipeline runs on each of them, and what it packs is joined
     (`join_frames`): extra scans and images of the batch. Frames for which the pipeline returns None are left out.
@@ -125,7 +126,8 @@ class PairedDataset(BaseDataset):
         self.cameras = None if cameras is None else list(cameras)
         self.dataset = dataset
         self.frame_rule = _frame_rule(frames)
-        self.num_sweeps = max([num_sweeps, *(self.frame_rule.sweeps if frames else ())])
+        rule = self.frame_rule
+        self.num_sweeps = max([num_sweeps, *((*rule.sweeps, rule.dense) if rule else ())])
         self.maps = dict(maps or {})
         self.map_folders: dict[str, MapFolder | FeatureFolder] = {}
         prefixes = {'pts': '', 'sweeps': '', 'pts_semantic_mask': '', 'img': '', **(data_prefix or {})}
@@ -207,10 +209,12 @@ class PairedDataset(BaseDataset):
         if self.frame_rule is None:
             yield info
             return
-        seed = {'frames_seed': np.random.randint(2**32)}
-        yield {**info, **seed, 'frame': 0, 'time': 0.0, 'to_sample': np.eye(4)}
+        shared = {'frames_seed': np.random.randint(2**32), 'of_keyframe': {}}
+        yield {**info, **shared, 'frame': 0, 'time': 0.0, 'to_sample': np.eye(4)}
         for other in others:
-            yield {**self._with_shared(other), **seed}
+            # the keyframe has gone through the pipeline by now
+            images = shared['of_keyframe'] if 'dense_sweeps' in other else {}
+            yield {**self._with_shared(other), **shared, **images}
 
     def _with_shared(self, info: dict) -> dict:
         """An info with the entries that all samples have in common."""
@@ -380,7 +384,9 @@ def _frame_rule(settings: Mapping | None) -> FrameRule | None:
     try:
         return None if settings is None else FrameRule(**settings)
     except TypeError as error:
-        raise ConfigError(f'frames={dict(settings)}: {error}: set keyframes, sweeps, cameras and max_gap') from None
+        raise ConfigError(
+            f'frames={dict(settings)}: {error}: set keyframes, sweeps, cameras, max_gap, dense and missing'
+        ) from None
 
 
 @contextmanager

@@ -26,6 +26,9 @@ LATENT = dict(type='peridot.LatentHead', channels=64)
 OBJECTIVES = {
     'PointPixelInfoNCE': (CAMERA, dict(num_pairs=ALL), 1),
     'SuperpixelInfoNCE': (CAMERA, dict(), 1),
+    'SuperpixelInfoNCE, sample': (CAMERA, dict(ids='sample', within='frame'), 1),
+    'SuperpointContrast': (CAMERA, dict(frames=[(0, 1)]), 1),
+    'SuperpointContrast, cosine': (CAMERA, dict(frames=[(0, 1)], distance='cosine'), 1),
     'WeaklySupervisedContrast': (CAMERA, dict(num_pairs=ALL), 1),
     'WeaklySupervisedContrast, sup_out': (CAMERA, dict(num_pairs=ALL, reduction='sup_out'), 1),
     'VMFConsistency': (CAMERA, dict(num_classes=CLASSES, warmup_steps=1, momentum=0.5), 2),
@@ -59,18 +62,21 @@ def _case(name: str, head: dict, settings: dict, steps: int, inputs: Tensors) ->
 
 
 def batch_inputs(count: int, cameras: int) -> Tensors:
-    """Tensors of a batch of one scan with so many points and cameras; every point has one pair."""
+    """Tensors of a batch of two frames with so many points and cameras; every point has one pair."""
     generator = torch.Generator().manual_seed(0)
 
     def below(limit: int, *shape: int) -> Tensor:
         return torch.randint(limit, shape, generator=generator)
 
     points = lidar_points(count)
+    # the first half of points and cameras belongs to the first frame
+    frame = torch.arange(count) * 2 // count
     return dict(
         points=points,
+        scan=frame,
         features=torch.randn(count, STUDENT, generator=generator, requires_grad=True),
         teacher_map=torch.randn(cameras, TEACHER, SIZE[0] // 4, SIZE[1] // 4, generator=generator),
-        camera=below(cameras, count).sort().values,
+        camera=(below(cameras // 2, count) + frame * (cameras // 2)).sort().values,
         position=torch.rand(count, 2, generator=generator) * torch.tensor(SIZE).sub(1),
         label=below(CLASSES + 1, count) - 1,
         superpixels=below(IDS, cameras, 14, 26).repeat_interleave(16, 1).repeat_interleave(16, 2),
@@ -84,20 +90,22 @@ def encoded(inputs: Tensors, heads: nn.ModuleDict) -> EncodedBatch:
     """The batch of these tensors, on their device."""
     points = inputs['points']
     rows = torch.arange(len(points), device=points.device)
-    zeros = torch.zeros_like(rows)
+    scan = inputs['scan']
+    num_points, num_images = len(points) // 2, len(inputs['teacher_map']) // 2
+    frames = Frames.cat([Frames.single(num_points, num_images, frame=number) for number in (0, 1)])
     queries = Queries(
         position=inputs['queries'],
         occupied=inputs['occupied'],
         intensity=points[:, 3] / 255,
         has_intensity=inputs['occupied'],
-        scan=zeros,
+        scan=scan,
     )
     feature_map = inputs['teacher_map'].contiguous(memory_format=torch.channels_last)
     return EncodedBatch(
         points=points,
-        scan=zeros,
+        scan=scan,
         student=VoxelFeatures(inputs['features'], rows),
-        frames=Frames.single(len(points), len(feature_map)),
+        frames=frames.to(points.device),
         pairs=Pairs(point=rows, camera=inputs['camera'], position=inputs['position'], label=inputs['label']),
         heads=heads,
         generator=torch.Generator(points.device).manual_seed(0),

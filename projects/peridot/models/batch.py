@@ -110,6 +110,16 @@ class EncodedBatch:
             )
         return self.maps[name], self.map_ids[name]
 
+    def pair_ids(self, name: str) -> tuple[Tensor, int]:
+        """Id (P,) of the pixel of every pair in the named maps, -1 where there is none, and the number of ids.
+
+        Raises:
+            ConfigError: The pipeline loads no maps of this name.
+        """
+        ids, num_ids = self.view_map(name)
+        row, column = self.pairs.position.round().long().unbind(1)
+        return ids[self.pairs.camera, row.clamp(0, ids.shape[1] - 1), column.clamp(0, ids.shape[2] - 1)], num_ids
+
     def xyz(self, index: Tensor) -> Tensor:
         """Coordinates (M, 3) in meters of the points of the pairs `index` (M,)."""
         return self.points[self.pairs.point[index], :3]

@@ -11,9 +11,11 @@ from torch import Tensor, nn
 from peridot.errors import ConfigError, PeridotError
 from peridot.models.batch import EncodedBatch
 from peridot.models.counter import Counter
-from peridot.models.functional import reduce_sum, scans_of
+from peridot.models.functional import reduce_sum, scans_of, sizes_of_processes
 from peridot.models.students.features import PointFeatures
+from peridot.models.students.passes import in_passes
 from peridot.registry import MODELS
+from peridot.structures import Frames
 
 
 @MODELS.register_module()
@@ -31,9 +33,13 @@ class Pretrainer(BaseModel):
             `peridot.ProjectionHead` unless they name another. Heads belong to the pre-trainer because several
             objectives may use the same one (OLIVINE's second and third do).
         data_preprocessor: Config of the batching, `peridot.PairedDataPreprocessor` by default.
+        batch_statistics: 'joint', all scans of a batch go through the student together; or 'separate', those of each
+            frame (`Frames.frame`) in a pass of their own, as SuperFlow was released: batch normalization then sees one
+            kind of cloud at a time, and its running statistics move once in each pass.
 
     Raises:
-        ConfigError: There is no objective, one names a head that is not in `heads`, or a head belongs to none.
+        ConfigError: There is no objective, one names a head that is not in `heads`, a head belongs to none, or
+            `batch_statistics` is another word.
     """
 
     # set by SkipOverflowHook: whether a loss scaler skips steps without finite losses
@@ -46,9 +52,13 @@ class Pretrainer(BaseModel):
         teacher: dict | None = None,
         heads: dict[str, dict] | None = None,
         data_preprocessor: dict | None = None,
+        batch_statistics: str = 'joint',
         init_cfg: dict | None = None,
     ) -> None:
         super().__init__(data_preprocessor or dict(type='peridot.PairedDataPreprocessor'), init_cfg)
+        if batch_statistics not in ('joint', 'separate'):
+            raise ConfigError(f"model.batch_statistics={batch_statistics!r}: choose 'joint' or 'separate'")
+        self.batch_statistics = batch_statistics
         if not objectives:
             raise ConfigError('model.objectives is empty: name at least one objective (configs/_base_/methods)')
         self.student = MODELS.build(student)
@@ -150,7 +160,7 @@ class Pretrainer(BaseModel):
     def encode(self, inputs: dict, data_samples: list | None) -> EncodedBatch:
         """One forward pass of the student over a batch, ready for objectives; the teacher runs once one asks for it."""
         points = inputs['points']
-        student, pairs = self.student(points), inputs['pairs']
+        student, pairs = self._features(points, inputs['frames']), inputs['pairs']
         if student.inside is not None:
             pairs = pairs[student.inside[pairs.point]]
         return EncodedBatch(
@@ -170,6 +180,23 @@ class Pretrainer(BaseModel):
             queries=inputs.get('queries'),
             labels=_point_labels(data_samples, sum(map(len, points))),
         )
+
+    def _features(self, points: list[Tensor], frames: Frames) -> PointFeatures:
+        """Features of all scans, in one pass or one for each frame.
+
+        Raises:
+            ConfigError: Processes that share batch statistics have different frames: they would wait for each other.
+        """
+        if self.batch_statistics == 'joint':
+            return self.student(points)
+        kinds = frames.frame.tolist()
+        shared = any(isinstance(module, nn.SyncBatchNorm) for module in self.student.modules())
+        if shared and len(set(sizes_of_processes(len(set(kinds)), points[0].device))) > 1:
+            raise ConfigError(
+                "model.batch_statistics='separate': a process lacks a frame that others have: set missing='repeat' in "
+                'frames of the dataset, or sync_bn=None'
+            )
+        return in_passes(self.student, points, kinds)
 
     def _connected(self, name: str, objective: nn.Module) -> nn.Module:
         """The objective, connected to its head."""

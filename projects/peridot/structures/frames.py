@@ -19,7 +19,8 @@ class Frames(InstanceData):
         frame: Int64 (S,), 0 for the keyframe, i for the i-th frame of the dataset's `frames`.
         time: Float64 (S,), seconds from the sample's keyframe; images have the time of their scan.
         num_points: Int64 (S,), points of the scan.
-        num_images: Int64 (S,), images that were taken with it.
+        num_images: Int64 (S,), images that were taken with it. A dense cloud, the keyframe with points of earlier
+            sweeps, has none: its pairs are with the images of the keyframe.
         to_sample: Float64 (S, 4, 4), takes points of the scan, as the network reads them (augmented), into a
             common frame of the scans of the sample.
 
@@ -69,7 +70,12 @@ class Frames(InstanceData):
     @property
     def image_scan(self) -> Tensor:
         """Int64 (V,), scan of every image of the batch."""
-        return torch.arange(len(self.frame), device=self.frame.device).repeat_interleave(self.num_images)
+        return self.scans_of_images(int(self.num_images.sum()))
+
+    def scans_of_images(self, count: int) -> Tensor:
+        """Scan Int64 (V,) of every image, whose number is known: nothing waits for the device."""
+        scans = torch.arange(len(self.frame), device=self.frame.device)
+        return scans.repeat_interleave(self.num_images, output_size=count)
 
     def between(self, source: Tensor, target: Tensor) -> Tensor:
         """Transforms between scans of one sample.

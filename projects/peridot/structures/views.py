@@ -7,10 +7,12 @@ from collections.abc import Mapping, Sequence
 
 import cv2
 import numpy as np
+import torch
 from PIL import Image, UnidentifiedImageError
 
 from peridot.errors import ConfigError, DataError
 from peridot.files import read_file
+from peridot.structures.pairs import Pairs
 
 _JPEG_START, _JPEG_END = b'\xff\xd8', b'\xff\xd9'
 _REDUCED_FLAGS = {
@@ -93,6 +95,12 @@ class ImageViews:
         """
         self.offset[:, 1] += np.where(flipped, self.scale[:, 1] * (self.size[:, 1] - 1), 0)
         self.scale[:, 1] *= np.where(flipped, -1, 1)
+
+    def follow(self, pairs: Pairs) -> Pairs:
+        """Pairs at positions of the image files, moved into the current frame; those outside of it are left out."""
+        scale, offset, size = (torch.from_numpy(value)[pairs.camera] for value in (self.scale, self.offset, self.size))
+        moved = ((pairs.position - offset) / scale).float()
+        return pairs.replace(position=moved)[((moved >= -0.5) & (moved < size - 0.5)).all(1)]
 
     def decode(self) -> np.ndarray:
         """Images in the current frame.

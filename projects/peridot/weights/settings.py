@@ -95,7 +95,7 @@ def network_settings(network: nn.Module) -> dict[str, tuple[object, str]]:
     """Input settings of a segmentor or detector, each with the config change that sets it."""
     preprocessor = getattr(network, 'data_preprocessor', None)
     change = 'set model.data_preprocessor.{}={{!r}}'.format
-    names = ('voxel_size', 'coordinates', 'feature_columns')
+    names = ('voxel_size', 'coordinates', 'feature_columns', 'rounding', 'origin')
     if all(hasattr(preprocessor, name) for name in names):
         result = {name: (getattr(preprocessor, name), change(name)) for name in names}
         return {**result, **_waffleiron_settings(getattr(network, 'backbone', None))}

@@ -17,7 +17,7 @@ from peridot.datasets.transforms.points import (
     DropCuboids,
     RandomFlipAxis,
 )
-from peridot.datasets.transforms.sampling import ChooseCamera, LimitPoints, SamplePoints, VoxelDownsample
+from peridot.datasets.transforms.sampling import ChooseCamera, DrawCameras, LimitPoints, SamplePoints, VoxelDownsample
 from peridot.datasets.transforms.sweeps import LoadSecondSweep
 from peridot.datasets.transforms.views import RandomFlipViews, RandomResizedCropViews, ResizeViews
 
@@ -25,6 +25,7 @@ __all__ = [
     'AppendPointFeatures',
     'AugmentPointFeatures',
     'ChooseCamera',
+    'DrawCameras',
     'DropCuboids',
     'LimitPoints',
     'LoadImageViews',

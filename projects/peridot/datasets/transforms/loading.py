@@ -12,8 +12,10 @@ from mmdet3d.datasets.transforms import LoadPointsFromFile
 from mmengine.logging import print_log
 from torch import Tensor
 
+from peridot.datasets.frames import PER_CAMERA
 from peridot.datasets.point_layout import likely_layout
 from peridot.datasets.projection import project_to_cameras
+from peridot.datasets.transforms.views import ViewTransform
 from peridot.errors import ConfigError, DataError
 from peridot.files import read_file
 from peridot.maps.folder import MapFolder
@@ -68,11 +70,21 @@ class LoadPoints(LoadPointsFromFile):
         self._looked_at = self._dropped = False
 
     def transform(self, results: dict) -> dict:
-        """Add `points` (LiDARPoints, float32).
+        """Add `points` (LiDARPoints, float32), for a dense cloud also those of the sweeps, in the keyframe's frame.
 
         With `nonfinite='drop'` also `dropped_points`, their number, and if there are some, `finite_points`, Bool (all
         points of the file,).
         """
+        results = self._load(results)
+        for sweep in results.get('dense_sweeps', ()):
+            loaded = self._load({'lidar_points': {'lidar_path': sweep['lidar_path']}})
+            loaded['points'].tensor = moved(loaded['points'].tensor, sweep['sensor2lidar'])
+            results['points'] = results['points'].cat([results['points'], loaded['points']])
+            if 'dropped_points' in loaded:
+                results['dropped_points'] += loaded['dropped_points']
+        return results
+
+    def _load(self, results: dict) -> dict:
         stated = results['lidar_points'].get('num_pts_feats')
         if stated not in (None, self.load_dim):
             raise ConfigError(
@@ -128,6 +140,13 @@ class LoadPoints(LoadPointsFromFile):
         """Settings that the values of a file speak for, against the own ones."""
         layout = likely_layout(data, self.load_dim, self.dtype.name)
         return layout and f"set load_dim={layout[0]} and dtype='{layout[1]}'"
+
+
+def moved(points: Tensor, matrix: np.ndarray) -> Tensor:
+    """Points Float32 (N, >=3), x, y, z first, moved by a transform Float64 (4, 4) in its precision."""
+    matrix = torch.from_numpy(matrix)
+    xyz = points[:, :3].double() @ matrix[:3, :3].T + matrix[:3, 3]
+    return torch.cat([xyz.float(), points[:, 3:]], 1)
 
 
 @TRANSFORMS.register_module()
@@ -187,7 +206,7 @@ class LoadPointLabels(BaseTransform):
 
 
 @TRANSFORMS.register_module()
-class LoadImageViews(BaseTransform):
+class LoadImageViews(ViewTransform):
     """Read the image files of all cameras; nothing is decoded before `PackPaired`.
 
     Args:
@@ -203,6 +222,8 @@ class LoadImageViews(BaseTransform):
     def transform(self, results: dict) -> dict:
         """Add `views` (ImageViews)."""
         results['views'] = ImageViews.from_files(results['img_paths'], self.backend_args)
+        if results.get('frame') == 0:
+            results['of_keyframe'].update({name: results[name] for name in ('views', *PER_CAMERA)})
         return results
 
 
@@ -259,7 +280,7 @@ class LoadPairLabels(BaseTransform):
 
 
 @TRANSFORMS.register_module()
-class LoadViewMaps(BaseTransform):
+class LoadViewMaps(ViewTransform):
     """Per-pixel maps (superpixels, labels) that follow crops, resizes and flips of their images.
 
     Args:

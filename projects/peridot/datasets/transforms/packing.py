@@ -29,6 +29,8 @@ class PackPaired(BaseTransform):
     the size that the maps were made for, but not cropped or flipped.
     `data_samples`: a Det3DDataSample with metainfo and, if labels were loaded,
     `gt_pts_seg.pts_semantic_mask` int64 (N,).
+    A dense cloud (`frames` of `PairedDataset`) has no images; its pairs refer to those of the keyframe as they are
+    after the pipeline.
 
     Args:
         meta_keys: Keys to keep as metainfo where present.
@@ -57,10 +59,12 @@ class PackPaired(BaseTransform):
 
     def transform(self, results: dict) -> dict:
         """Return `inputs` and `data_samples`."""
-        views = results.get('views') or ()
+        views, pairs = results.get('views') or (), results.get('pairs', Pairs.empty())
+        if 'dense_sweeps' in results and len(views):
+            views, pairs = (), views.follow(pairs)
         inputs = {
             'points': results['points'].tensor.float(),
-            'pairs': results.get('pairs', Pairs.empty()),
+            'pairs': pairs,
             'frames': _frame(results, len(results['points']), len(views)),
         }
         if 'queries' in results:

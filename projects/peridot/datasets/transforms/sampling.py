@@ -7,12 +7,13 @@ import torch
 from mmcv.transforms import BaseTransform
 from torch import Tensor
 
+from peridot.datasets.frames import PER_CAMERA
 from peridot.datasets.transforms.loading import LoadImageViews, ProjectPoints
+from peridot.datasets.transforms.views import ViewTransform
 from peridot.errors import ConfigError
 from peridot.registry import TRANSFORMS
 
 _PER_POINT = ('pts_semantic_mask', 'pts_instance_mask', 'sensor_origin')
-_PER_CAMERA = ('cameras', 'img_paths', 'img_tokens', 'lidar2cam', 'cam2img')
 
 
 def keep_points(results: dict, keep: np.ndarray) -> None:
@@ -127,6 +128,29 @@ class SamplePoints(BaseTransform):
 
 
 @TRANSFORMS.register_module()
+class DrawCameras(ViewTransform):
+    """Some of the cameras, drawn at random, before their images are read.
+
+    Inside `SameInAllFrames` all frames of a sample keep the cameras of the same names; a frame with other cameras than
+    the keyframe keeps those of its own that come first in the sample's random order of names.
+
+    Args:
+        num_cameras: How many to keep; a sample with fewer keeps all.
+    """
+
+    def __init__(self, num_cameras: int) -> None:
+        if num_cameras < 1:
+            raise ConfigError(f'DrawCameras: num_cameras={num_cameras}: keep at least one')
+        self.num_cameras = num_cameras
+
+    def transform(self, results: dict) -> dict:
+        """Change the entries of the cameras, which keep their order."""
+        seed = np.random.randint(2**32)
+        order = [np.random.default_rng([seed, *name.encode()]).random() for name in results['cameras']]
+        return _with_cameras(results, np.sort(np.argsort(order)[: self.num_cameras]))
+
+
+@TRANSFORMS.register_module()
 class ChooseCamera(LoadImageViews):
     """One random camera and the points it sees; in place of `LoadImageViews` and `ProjectPoints`.
 
@@ -159,6 +183,15 @@ class ChooseCamera(LoadImageViews):
         self.num_cameras = num_cameras
         self.project = ProjectPoints(min_depth)
 
+    def __call__(self, results: dict) -> dict | None:
+        """Run the transform."""
+        if 'dense_sweeps' in results:
+            raise ConfigError(
+                'ChooseCamera knows no dense clouds: take `dense` out of `frames`, or put DrawCameras, LoadImageViews '
+                'and ProjectPoints in its place'
+            )
+        return super().__call__(results)
+
     def transform(self, results: dict) -> dict | None:
         """Add `views` and `pairs`; change `points`, labels of points and the entries of the cameras."""
         cameras = np.arange(len(results['cameras']))
@@ -176,7 +209,7 @@ class ChooseCamera(LoadImageViews):
 def _with_cameras(results: dict, chosen: np.ndarray) -> dict:
     """The sample with the chosen cameras only."""
     part = dict(results)
-    for name in _PER_CAMERA:
+    for name in PER_CAMERA:
         values = results[name]
         part[name] = values[chosen] if isinstance(values, np.ndarray) else [values[camera] for camera in chosen]
     return part

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from peridot.datasets.transforms.loading import LoadPoints
+from peridot.datasets.transforms.loading import LoadPoints, moved
 from peridot.datasets.transforms.sampling import first_of_voxels
 from peridot.errors import ConfigError
 from peridot.registry import TRANSFORMS
@@ -58,10 +58,8 @@ class LoadSecondSweep(LoadPoints):
         points = loaded['points'].tensor
         if self.voxel_size is not None:
             points = points[first_of_voxels(points[:, :3], self.voxel_size)]
-        to_keyframe = torch.from_numpy(sweep['sensor2lidar'])
-        xyz = points[:, :3].double() @ to_keyframe[:3, :3].T + to_keyframe[:3, 3]
         results['second_sweep'] = {
-            'points': torch.cat([xyz.float(), points[:, 3:]], 1),
-            'sensor_origin': to_keyframe[:3, 3].float(),
+            'points': moved(points, sweep['sensor2lidar']),
+            'sensor_origin': torch.from_numpy(sweep['sensor2lidar'][:3, 3]).float(),
         }
         return results

@@ -10,6 +10,18 @@ from peridot.registry import TRANSFORMS
 from peridot.structures import Pairs
 
 
+class ViewTransform(BaseTransform):
+    """Base of the transforms that concern images alone.
+
+    A dense cloud (`frames` of `PairedDataset`) shares the images of its keyframe, which have gone through them already:
+    its pairs stay at the positions of the image files until `PackPaired`.
+    """
+
+    def __call__(self, results: dict) -> dict | None:
+        """Run the transform, except for dense clouds."""
+        return results if 'dense_sweeps' in results else super().__call__(results)
+
+
 def resize_views(results: dict, boxes: np.ndarray, size: tuple[int, int]) -> None:
     """Crop and resize images, maps and pairs of a sample.
 
@@ -29,7 +41,7 @@ def whole_views(sizes: np.ndarray) -> np.ndarray:
 
 
 @TRANSFORMS.register_module()
-class ResizeViews(BaseTransform):
+class ResizeViews(ViewTransform):
     """Resize whole images, without keeping their aspect ratio; keeps all pairs.
 
     Args:
@@ -46,7 +58,7 @@ class ResizeViews(BaseTransform):
 
 
 @TRANSFORMS.register_module()
-class RandomFlipViews(BaseTransform):
+class RandomFlipViews(ViewTransform):
     """Mirror every image with some probability, independently of the others.
 
     Args:
@@ -68,7 +80,7 @@ class RandomFlipViews(BaseTransform):
 
 
 @TRANSFORMS.register_module()
-class RandomResizedCropViews(BaseTransform):
+class RandomResizedCropViews(ViewTransform):
     """Random crop of every image that keeps enough pairs, resized to one size.
 
     A crop is accepted when it keeps more than `min_pairs` pairs or more than `min_pairs_ratio` of the image's

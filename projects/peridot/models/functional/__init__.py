@@ -6,6 +6,7 @@ from peridot.models.functional.contrast import (
     retrieval_accuracy,
     similarity,
     weakly_supervised_contrastive,
+    within_groups,
 )
 from peridot.models.functional.counting import histogram, scans_of
 from peridot.models.functional.distributed import (
@@ -56,4 +57,5 @@ __all__ = [
     'vmf_concentration',
     'vmf_log_normalizer',
     'weakly_supervised_contrastive',
+    'within_groups',
 ]

@@ -24,7 +24,7 @@ class Similarity(NamedTuple):
         target: Int64 (M,), the candidate that belongs to each anchor.
         scale: Weight of an anchor's loss. 1 / M; when gathered, world size / rows of all processes, so that
             the mean over processes (what DDP takes) is the mean over the joint batch even if processes hold
-            different numbers of pairs.
+            different numbers of pairs. Float32 (M,) after `within_groups`.
         sizes: Rows of each process.
     """
 
@@ -32,7 +32,7 @@ class Similarity(NamedTuple):
     anchors: Tensor
     candidates: Tensor
     target: Tensor
-    scale: float
+    scale: float | Tensor
     sizes: list[int]
 
 
@@ -69,7 +69,27 @@ def info_nce(similar: Similarity) -> Tensor:
     Returns:
         Float32 (); 0 without pairs.
     """
+    if isinstance(similar.scale, Tensor):
+        return (similar.scale * F.cross_entropy(similar.logits, similar.target, reduction='none')).sum()
     return similar.scale * F.cross_entropy(similar.logits, similar.target, reduction='sum')
+
+
+def within_groups(similar: Similarity, group: Tensor) -> Similarity:
+    """The same similarities without candidates of other groups, every group with anchors of the same weight.
+
+    `info_nce` of the result is the mean over the groups of the InfoNCE of each; with candidates of all processes, over
+    the groups of the joint batch.
+
+    Args:
+        similar: Similarities (M, N).
+        group: Int64 (M,), group of each anchor and of the candidate that belongs to it.
+    """
+    groups = gather_across_processes(group, similar.sizes) if len(similar.sizes) > 1 else group
+    same = group[:, None] == groups
+    # every row counts one over the rows of its group
+    number = (groups[:, None] == groups).sum(1).float().reciprocal().sum().round()
+    scale = similar.scale * len(groups) / (number * same.sum(1))
+    return similar._replace(logits=similar.logits.masked_fill(~same, float('-inf')), scale=scale)
 
 
 def retrieval_accuracy(similar: Similarity) -> Tensor:

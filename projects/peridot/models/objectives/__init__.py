@@ -6,6 +6,7 @@ from peridot.models.objectives.occupancy import OccupancyReconstruction
 from peridot.models.objectives.point_classification import PointClassification
 from peridot.models.objectives.point_pixel_infonce import PointPixelInfoNCE
 from peridot.models.objectives.superpixel_infonce import SuperpixelInfoNCE
+from peridot.models.objectives.superpoint_contrast import SuperpointContrast
 from peridot.models.objectives.vmf_consistency import VMFConsistency
 from peridot.models.objectives.weakly_supervised_contrast import WeaklySupervisedContrast
 
@@ -16,6 +17,7 @@ __all__ = [
     'PointClassification',
     'PointPixelInfoNCE',
     'SuperpixelInfoNCE',
+    'SuperpointContrast',
     'VMFConsistency',
     'WeaklySupervisedContrast',
 ]

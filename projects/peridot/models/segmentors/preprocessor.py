@@ -22,6 +22,8 @@ class SegPreprocessor(Det3DDataPreprocessor):
         coordinates: 'cylindrical' or 'cartesian'.
         feature_columns: Columns of the points that become voxel features.
         feature_offset: Added to the features.
+        rounding: See `voxelize`.
+        origin: See `voxelize`.
         **kwargs: Those of mmdet3d's `Det3DDataPreprocessor`.
     """
 
@@ -31,6 +33,8 @@ class SegPreprocessor(Det3DDataPreprocessor):
         coordinates: str = 'cartesian',
         feature_columns: Sequence[int] = (0, 1, 2, 3),
         feature_offset: float = 0.0,
+        rounding: str = 'floor',
+        origin: str = 'grid',
         **kwargs,
     ) -> None:
         super().__init__(**kwargs)
@@ -39,10 +43,12 @@ class SegPreprocessor(Det3DDataPreprocessor):
         self.coordinates = coordinates
         self.feature_columns = list(feature_columns)
         self.feature_offset = feature_offset
+        self.rounding = rounding
+        self.origin = origin
 
     def group(self, points: list[Tensor]) -> Voxels | Tokens:
         """Voxels or tokens of the scans."""
-        return voxelize(points, self.voxel_size, self.coordinates)
+        return voxelize(points, self.voxel_size, self.coordinates, self.rounding, self.origin)
 
     @torch.no_grad()
     def voxelize(self, points: list[Tensor], data_samples: list) -> dict[str, Tensor]:

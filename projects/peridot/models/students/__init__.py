@@ -2,6 +2,7 @@
 
 from peridot.models.students.detector_trunk import BEVFeatures, DetectorTrunk
 from peridot.models.students.features import CellSupports, PointFeatures, PointSupports, Supports
+from peridot.models.students.passes import SeparateFeatures, in_passes
 from peridot.models.students.sparse_unet import SparseUNetStudent, VoxelFeatures
 from peridot.models.students.tokens import Tokens, tokenize
 from peridot.models.students.voxelize import Voxels, voxelize
@@ -13,6 +14,7 @@ __all__ = [
     'DetectorTrunk',
     'PointFeatures',
     'PointSupports',
+    'SeparateFeatures',
     'SparseUNetStudent',
     'Supports',
     'TokenFeatures',
@@ -20,6 +22,7 @@ __all__ = [
     'VoxelFeatures',
     'Voxels',
     'WaffleIronStudent',
+    'in_passes',
     'tokenize',
     'voxelize',
 ]

@@ -49,6 +49,8 @@ class SparseUNetStudent(nn.Module):
         coordinates: 'cylindrical' as published for SLidR and OLIVINE, or 'cartesian'.
         feature_columns: Columns of the points that become voxel features, taken from the first point of
             each voxel; their number is the backbone's `in_channels`.
+        rounding: See `voxelize`.
+        origin: See `voxelize`.
 
     Raises:
         ConfigError: The backbone has another number of stages than four.
@@ -60,6 +62,8 @@ class SparseUNetStudent(nn.Module):
         voxel_size: Sequence[float] = (0.1, 1.0, 0.1),
         coordinates: str = 'cylindrical',
         feature_columns: Sequence[int] = (3,),
+        rounding: str = 'floor',
+        origin: str = 'grid',
     ) -> None:
         super().__init__()
         self.backbone = MODELS.build(backbone)
@@ -74,10 +78,15 @@ class SparseUNetStudent(nn.Module):
         self.voxel_size = tuple(voxel_size)
         self.coordinates = coordinates
         self.feature_columns = list(feature_columns)
+        self.rounding = rounding
+        self.origin = origin
 
     def forward(self, points: list[Tensor]) -> VoxelFeatures:
         """Features of a batch of clouds, each (N_i, >=4) x, y, z in meters, intensity, ..."""
-        return self._encode(points, voxelize(points, self.voxel_size, self.coordinates))
+        return self._encode(points, self._voxelize(points))
+
+    def _voxelize(self, points: list[Tensor]) -> Voxels:
+        return voxelize(points, self.voxel_size, self.coordinates, self.rounding, self.origin)
 
     @torch.no_grad()
     def layers(self, points: list[Tensor]) -> dict[str, VoxelFeatures]:
@@ -93,7 +102,7 @@ class SparseUNetStudent(nn.Module):
         """
         stages, outputs = _stages(self.backbone), {}
         hooks = [m.register_forward_hook(partial(_record, outputs, name)) for name, m in stages.items()]
-        voxels = voxelize(points, self.voxel_size, self.coordinates)
+        voxels = self._voxelize(points)
         try:
             self._encode(points, voxels)
         finally:
@@ -117,6 +126,8 @@ class SparseUNetStudent(nn.Module):
             voxel_size=list(self.voxel_size),
             coordinates=self.coordinates,
             feature_columns=self.feature_columns,
+            rounding=self.rounding,
+            origin=self.origin,
         )
 
 

@@ -43,7 +43,17 @@ def cylindrical(xyz: Tensor) -> Tensor:
 COORDINATES = {'cartesian': lambda xyz: xyz, 'cylindrical': cylindrical}
 
 
-def voxelize(points: list[Tensor], voxel_size: tuple[float, float, float], coordinates: str) -> Voxels:
+ROUNDING = {'floor': torch.floor, 'nearest': torch.round}
+ORIGINS = ('grid', 'minimum')
+
+
+def voxelize(
+    points: list[Tensor],
+    voxel_size: tuple[float, float, float],
+    coordinates: str,
+    rounding: str = 'floor',
+    origin: str = 'grid',
+) -> Voxels:
     """Group the points of each scan by voxel.
 
     Args:
@@ -51,19 +61,27 @@ def voxelize(points: list[Tensor], voxel_size: tuple[float, float, float], coord
         voxel_size: Size along the three coordinates (meters; degrees for azimuth).
         coordinates: 'cartesian', or 'cylindrical' (rho, phi, z) as SLidR and OLIVINE voxelize; azimuth is
             not wrapped, so voxels at -180 and 179 degrees are not neighbors.
+        rounding: 'floor', a voxel begins at a multiple of its size; or 'nearest', its center lies there (SuperFlow).
+        origin: What the indices count from: 'grid', a multiple of the networks' stride below all scans, so that the
+            same voxels share a parent wherever a cloud lies; or 'minimum', the lowest index of each scan (SuperFlow).
 
     Raises:
         DataError: A scan has no point.
-        ConfigError: Unknown coordinates, or a grid too large for 64-bit keys.
+        ConfigError: Unknown coordinates, rounding or origin, or a grid too large for 64-bit keys.
     """
-    if coordinates not in COORDINATES:
-        raise ConfigError(f'coordinates={coordinates!r}: choose one of {sorted(COORDINATES)}')
+    words = dict(coordinates=(coordinates, COORDINATES), rounding=(rounding, ROUNDING), origin=(origin, ORIGINS))
+    for name, (word, known) in words.items():
+        if word not in known:
+            raise ConfigError(f'{name}={word!r}: choose one of {sorted(known)}')
     if any(len(p) == 0 for p in points):
         raise DataError('a scan without points reached the student: check the range filters of the pipeline')
     xyz = torch.cat([p[:, :3] for p in points]).float()
     scan = scans_of([len(p) for p in points], xyz.device)
-    coords = torch.floor(COORDINATES[coordinates](xyz) / xyz.new_tensor(voxel_size)).long()
-    coords = shifted_to_grid(coords, STRIDE)
+    coords = ROUNDING[rounding](COORDINATES[coordinates](xyz) / xyz.new_tensor(voxel_size)).long()
+    if origin == 'grid':
+        coords = shifted_to_grid(coords, STRIDE)
+    else:
+        coords = coords - torch.stack([part.amin(0) for part in coords.split([len(p) for p in points])])[scan]
     extent = (coords.amax(0) + 1).tolist()
     if math.prod(extent) * len(points) >= 2**62:
         raise DataError('points span too many voxels: check for outliers or non-finite coordinates')
