@@ -12,9 +12,7 @@ _base_ = [
 ]
 
 train_pipeline = [_base_.load_points, *_base_.shift_and_turn, _base_.pack]
-train_dataloader = dict(
-    dataset=dict(cameras=[], frames=dict(keyframes=(1,), cameras=False), pipeline=train_pipeline)
-)
+train_dataloader = dict(dataset=dict(cameras=[], frames=dict(keyframes=(1,), cameras=False), pipeline=train_pipeline))
 picture_dataset = dict(cameras=[], pipeline=_base_.probe_pipeline)
 
 model = dict(teacher=None, heads=_base_.heads, objectives=_base_.objectives)

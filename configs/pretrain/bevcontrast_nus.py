@@ -25,9 +25,7 @@ _base_ = [
 ]
 
 train_pipeline = [_base_.load_points, *_base_.shift_and_turn, _base_.pack]
-train_dataloader = dict(
-    batch_size=24, dataset=dict(cameras=[], frames=_base_.later_frame, pipeline=train_pipeline)
-)
+train_dataloader = dict(batch_size=24, dataset=dict(cameras=[], frames=_base_.later_frame, pipeline=train_pipeline))
 picture_dataset = dict(cameras=[], pipeline=_base_.probe_pipeline)
 
 model = dict(

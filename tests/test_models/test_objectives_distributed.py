@@ -43,6 +43,7 @@ OBJECTIVES = dict(
     distance=dict(type='FeatureDistance', head='distill'),
     occupancy=dict(type='OccupancyReconstruction', head='latent', radius=4.0, max_neighbors=None),
     classes=dict(type='PointClassification', head='classes', ignore_index=CLASSES),
+    cells=dict(type='BEVCellContrast', head='latent', cell=2.0, reach=12.0),
 )
 OLIVINE = ('infonce', 'sup_in', 'vmf')
 # objectives, whether negatives are gathered, and what the processes equal
@@ -80,7 +81,10 @@ def build(names, gather):
 
 
 def sample(seed, count):
-    """A scan with two images, some pairs, as many queries and labeled points; samples have other classes."""
+    """A scan with two images, some pairs, as many queries and labeled points; samples have other classes.
+
+    The frame after it is a scan of as many points, without images and labels.
+    """
     g = torch.Generator().manual_seed(seed)
     num_points, low = count + 10, seed % 3
     points = torch.rand(num_points, 4, generator=g) * 20 - 10
@@ -100,18 +104,24 @@ def sample(seed, count):
     )
     labels = torch.randint(low, low + 3, (num_points,), generator=g)
     labels[count:] = CLASSES
+    labels = torch.cat([labels, torch.full_like(labels, CLASSES)])
+    later = torch.rand(num_points, 4, generator=g) * 20 - 10
+    move = torch.eye(4, dtype=torch.float64)
+    move[:2, 3] = torch.rand(2, generator=g)
+    frames = [Frames.single(num_points, CAMERAS), Frames.single(num_points, frame=1, to_sample=move)]
     num_ids = 5 + low
     inputs = dict(
-        points=points,
+        points=torch.cat([points, later]),
         pairs=pairs,
         queries=queries,
-        frames=Frames.single(num_points, CAMERAS),
+        frames=Frames.cat(frames),
         images=torch.randint(256, (CAMERAS, 3, HEIGHT, WIDTH), generator=g, dtype=torch.uint8),
         maps=dict(superpixels=torch.randint(-1, num_ids, (CAMERAS, HEIGHT, WIDTH), generator=g)),
     )
     meta = dict(token=f'token{seed}', label_classes=CLASSES, map_ids=dict(superpixels=num_ids))
     return dict(
-        inputs=inputs, data_samples=Det3DDataSample(metainfo=meta, gt_pts_seg=PointData(pts_semantic_mask=labels))
+        inputs=inputs,
+        data_samples=Det3DDataSample(metainfo=meta, gt_pts_seg=PointData(pts_semantic_mask=labels)),
     )
 
 

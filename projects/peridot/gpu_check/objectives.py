@@ -33,6 +33,7 @@ OBJECTIVES = {
     'FeatureDistance, cosine': (dict(type='peridot.DistillationHead'), dict(distance='cosine'), 1),
     'OccupancyReconstruction': (LATENT, dict(max_neighbors=None), 1),
     'PointClassification': (dict(LATENT, channels=CLASSES), dict(ignore_index=CLASSES), 1),
+    'BEVCellContrast': (LATENT, dict(num_cells=ALL), 1),
 }
 
 
@@ -59,7 +60,7 @@ def _case(name: str, head: dict, settings: dict, steps: int, inputs: Tensors) ->
 
 
 def batch_inputs(count: int, cameras: int) -> Tensors:
-    """Tensors of a batch of one scan with so many points and cameras; every point has one pair."""
+    """Tensors of a batch with so many points and cameras; every point has one pair."""
     generator = torch.Generator().manual_seed(0)
 
     def below(limit: int, *shape: int) -> Tensor:
@@ -81,23 +82,25 @@ def batch_inputs(count: int, cameras: int) -> Tensors:
 
 
 def encoded(inputs: Tensors, heads: nn.ModuleDict) -> EncodedBatch:
-    """The batch of these tensors, on their device."""
+    """The batch of these tensors, on their device: one sample, whose scan is taken as two frames of one place."""
     points = inputs['points']
     rows = torch.arange(len(points), device=points.device)
-    zeros = torch.zeros_like(rows)
+    half = len(points) // 2
+    scan = (rows >= half).long()
+    frames = [Frames.single(half, len(inputs['teacher_map'])), Frames.single(len(points) - half, frame=1)]
     queries = Queries(
         position=inputs['queries'],
         occupied=inputs['occupied'],
         intensity=points[:, 3] / 255,
         has_intensity=inputs['occupied'],
-        scan=zeros,
+        scan=scan,
     )
     feature_map = inputs['teacher_map'].contiguous(memory_format=torch.channels_last)
     return EncodedBatch(
         points=points,
-        scan=zeros,
+        scan=scan,
         student=VoxelFeatures(inputs['features'], rows),
-        frames=Frames.single(len(points), len(feature_map)),
+        frames=Frames.batch([Frames.cat(frames)]).to(points.device),
         pairs=Pairs(point=rows, camera=inputs['camera'], position=inputs['position'], label=inputs['label']),
         heads=heads,
         generator=torch.Generator(points.device).manual_seed(0),

@@ -39,8 +39,8 @@ class CellGrid(NamedTuple):
     def centers(self, keys: Tensor) -> Tensor:
         """Centers Float64 (K, 2) of cells, x, y in meters."""
         rows, columns = self.shape
-        places = keys % columns, keys.div(columns, rounding_mode='floor') % rows
-        return torch.stack([(p.double() + 0.5) * self.cell[axis] + self.lower[axis] for axis, p in enumerate(places)], 1)
+        places = torch.stack([keys % columns, keys.div(columns, rounding_mode='floor') % rows]).double() + 0.5
+        return torch.stack([place * self.cell[axis] + self.lower[axis] for axis, place in enumerate(places)], 1)
 
     def keys(self, row: Tensor, column: Tensor, scan: Tensor) -> Tensor:
         """Keys Int64 of cells, -1 beyond the grid and for scan -1; all of one shape, rows and columns whole numbers."""

@@ -36,9 +36,9 @@ class BEVCellContrast(Contrast):
     """A cell on the ground should find itself in another scan of the drive: BEVContrast's loss.
 
     The columns above cells have embeddings: the mean over the cell's voxels of what the head gives (voxels, tokens), or
-    the head on the cell's own feature (trunks of detectors). The map of the first frame is moved into the second
-    one by the poses, flat on the ground, and read bilinearly. With unit vectors k_i of what is read and q_i of the
-    second frame's cell, over the cells that are occupied there and have an occupied neighbor in the first,
+    the head on the cell's own feature (trunks of detectors). The map of the first frame is read, bilinearly, where
+    the poses say that a cell of the second one lies in it. With unit vectors k_i of what is read and q_i of the cell
+    itself, over the cells that are occupied in the second frame and have an occupied neighbor in the first,
 
         L = -1/M sum_i log( exp(k_i.q_i / t) / sum_j exp(k_i.q_j / t) )
 
@@ -54,8 +54,8 @@ class BEVCellContrast(Contrast):
         reach: Cells cover x and y from -reach to reach, in meters, without a last part of a cell. Detectors have a
             range of their own.
         num_cells: Cells drawn a step; fewer if the batch has fewer.
-        frames: The frame that is moved, and the one that it is moved to; 0 is the keyframe, i the i-th frame of the
-            dataset's `frames`.
+        frames: The frame that is read, and the one whose cells look themselves up in it; 0 is the keyframe, i the i-th
+            frame of the dataset's `frames`.
         geometry: 'exact', or 'published': where `cell` does not divide the range, the released code takes the cells to
             be stretched over all of it, and moves them by up to the part that is left out.
         **contrast: See `Contrast`.
@@ -84,9 +84,9 @@ class BEVCellContrast(Contrast):
         self.num_cells = num_cells
         self.frames = tuple(frames)
         self.grid = CellGrid((-reach, -reach), (cell, cell), (cells, cells))
-        # where cells are taken to lie when they are moved
+        # where cells are taken to lie when they are looked up
         stretched = 2 * reach / cells
-        self.moved_grid = self.grid if geometry == 'exact' else self.grid._replace(cell=(stretched, stretched))
+        self.lookup_grid = self.grid if geometry == 'exact' else self.grid._replace(cell=(stretched, stretched))
         self._looked = False
 
     def forward(self, batch: EncodedBatch) -> dict[str, Tensor]:
@@ -112,7 +112,7 @@ class BEVCellContrast(Contrast):
         """
         cells = self._cells(batch)
         scan = cells.grid.scan(cells.keys)
-        xy = moved_back(cells.grid.centers(cells.keys), scan, source, batch.frames)
+        xy = in_source(cells.grid.centers(cells.keys), scan, source, batch.frames)
         # cells beyond the grid have scan -1, as have those without a source
         other = torch.where(scan >= 0, source[scan], -1)
         rows = near_cells(cells.keys, xy, other, cells.grid).nonzero()[:, 0]
@@ -128,7 +128,7 @@ class BEVCellContrast(Contrast):
             return MapCells(keys, grid, batch.supports, batch.heads[self.head].embed_student)
         rows = student.units()
         keys = cell_keys(batch.points[rows, :2], batch.scan[rows], self.grid)
-        return MeanCells(*mean_by_key(batch.embed_points(self.head, rows), keys), self.moved_grid)
+        return MeanCells(*mean_by_key(batch.embed_points(self.head, rows), keys), self.lookup_grid)
 
     def _warn_without_pairs(self, source: Tensor) -> None:
         if self._looked:
@@ -203,11 +203,10 @@ def source_scans(frames: Frames, first: int, second: int) -> Tensor:
     return torch.where(frames.frame == second, source, -1)
 
 
-def moved_back(xy: Tensor, scan: Tensor, source: Tensor, frames: Frames) -> Tensor:
-    """Places on the ground of the source scan that move to given ones.
+def in_source(xy: Tensor, scan: Tensor, source: Tensor, frames: Frames) -> Tensor:
+    """Where places on the ground of scans lie in their source scans, seen from above.
 
-    The move is that of points at height 0 of the source scan, as published: p = A p_source + t with the upper left 2x2
-    block A of the transform between the scans.
+    Places are taken to be at height 0 of their own scan, that of the lidar, as published.
 
     Args:
         xy: Float64 (M, 2), in meters.
@@ -219,7 +218,5 @@ def moved_back(xy: Tensor, scan: Tensor, source: Tensor, frames: Frames) -> Tens
         Float64 (M, 2).
     """
     scans = torch.arange(len(source), device=source.device)
-    move = frames.between(torch.where(source >= 0, source, scans), scans)
-    # a singular matrix is not looked for: the answer would make the step wait
-    back = torch.linalg.inv_ex(move[:, :2, :2]).inverse
-    return (back[scan] @ (xy - move[scan, :2, 3])[:, :, None])[:, :, 0]
+    move = frames.between(scans, torch.where(source >= 0, source, scans))
+    return (move[scan, :2, :2] @ xy[:, :, None])[:, :, 0] + move[scan, :2, 3]
