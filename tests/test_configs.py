@@ -141,8 +141,8 @@ def small_data(content: Config) -> list[str]:
         options.append(f'{place}.indices=1')
         options += [f'{place}.maps.{name}={MAPS[name]}' for name in dataset.get('maps', {})]
         if dataset.get('frames'):
-            # drives of the test data have two keyframes
-            options.append(f'{place}.frames.keyframes=[1]')
+            # drives of the test data have two keyframes, half a second apart
+            options += [f'{place}.frames.keyframes=[1]', f'{place}.frames.max_gap=1.0']
     for place, dataset in {**datasets, 'picture_dataset': content.picture_dataset}.items():
         if dataset.get('cameras', []) != []:
             options.append(f"{place}.cameras=['{CATALOG[dataset.dataset].front_camera or 'CAM_FRONT'}']")
