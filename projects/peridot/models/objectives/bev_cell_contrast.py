@@ -121,14 +121,14 @@ class BEVCellContrast(Contrast):
 
     def _cells(self, batch: EncodedBatch) -> MeanCells | MapCells:
         """The occupied cells of all scans."""
-        student = batch.student
+        student, embed = batch.student, batch.heads[self.head].embed_student
         if isinstance(student, BEVFeatures):
             grid = CellGrid(student.lower, student.cell, tuple(student.bev.shape[-2:]))
             keys = student.occupied.flatten().nonzero()[:, 0]
-            return MapCells(keys, grid, batch.supports, batch.heads[self.head].embed_student)
+            return MapCells(keys, grid, batch.supports, embed)
         rows = student.units()
         keys = cell_keys(batch.points[rows, :2], batch.scan[rows], self.grid)
-        return MeanCells(*mean_by_key(batch.embed_points(self.head, rows), keys), self.lookup_grid)
+        return MeanCells(*mean_by_key(embed(student.features), keys), self.lookup_grid)
 
     def _warn_without_pairs(self, source: Tensor) -> None:
         if self._looked:

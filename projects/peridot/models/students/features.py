@@ -45,7 +45,10 @@ class PointFeatures:
         return PointSupports(self, rows, xyz[rows], scan[rows])
 
     def units(self) -> Tensor:
-        """Rows Int64 (U,) of points that stand for one unit of the network each: the first one of a voxel, a token."""
+        """Rows Int64 (U,) of points that stand for one unit of the network each: the first one of a voxel, a token.
+
+        In the order of `features` (U, C), which students with units have.
+        """
         raise NotImplementedError
 
 
