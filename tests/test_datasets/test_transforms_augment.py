@@ -1,15 +1,25 @@
+import itertools
 import time
 
 import cv2
 import numpy as np
 import pytest
 import torch
+from mmdet3d.datasets.transforms import GlobalRotScaleTrans, RandomFlip3D
 from mmdet3d.structures import LiDARPoints
 from mmengine.dataset import pseudo_collate
-from peridot.datasets.transforms import DropCuboids, RandomFlipViews, RandomResizedCropViews, ResizeViews
+from peridot.datasets.transforms import (
+    DropCuboids,
+    PackPaired,
+    RandomFlipViews,
+    RandomResizedCropViews,
+    ResizeViews,
+    ShiftPoints,
+)
+from peridot.datasets.transforms.augmentation import augmentation_of
 from peridot.datasets.transforms.views import count_inside
 from peridot.registry import TRANSFORMS
-from peridot.structures import ImageViews, Pairs
+from peridot.structures import Frames, ImageViews, Pairs
 
 HEIGHT, WIDTH = 90, 160
 LOAD = [dict(type='peridot.LoadPoints'), dict(type='peridot.LoadImageViews'), dict(type='peridot.ProjectPoints')]
@@ -182,6 +192,61 @@ def test_drop_cuboids_gives_up_when_an_image_loses_too_much(settings, dropped):
     DropCuboids(max_size=0.9, **settings)(results)
     assert (len(results['points']) < 500) == dropped
     assert (results['pairs'] is before) == (not dropped)
+
+
+def test_shifts_are_normal_and_limited():
+    step = ShiftPoints(std=4.0, limit=6.0)
+    clouds = [step(dict(points=LiDARPoints(torch.zeros(1, 4), points_dim=4)))['points'].tensor for _ in range(4000)]
+    xy, rest = torch.cat(clouds).split([2, 2], 1)
+    assert not rest.any() and xy.abs().max() == 6
+    # 13.4 % of the draws lie beyond 1.5 standard deviations
+    assert (xy.abs() == 6).float().mean(0).tolist() == pytest.approx([0.134, 0.134], abs=0.025)
+    assert ((xy.abs() < 4).float().mean(0) - 0.683).abs().max() < 0.03 and xy.mean(0).abs().max() < 0.3
+    assert abs(np.corrcoef(xy.T.numpy())[0, 1]) < 0.06
+
+
+@pytest.mark.parametrize('order', itertools.permutations(range(3)))
+def test_the_matrix_of_an_augmentation_moves_points_as_it_did(order):
+    steps = [
+        ShiftPoints(),
+        GlobalRotScaleTrans(rot_range=[0.5, 3.0], scale_ratio_range=[0.5, 0.8], translation_std=[3.0, 3.0, 1.0]),
+        RandomFlip3D(sync_2d=False, flip_ratio_bev_horizontal=1.0, flip_ratio_bev_vertical=0.0),
+    ]
+    loaded = torch.rand(100, 4) * 120 - 60
+    results = dict(points=LiDARPoints(loaded.clone(), points_dim=4))
+    for place in order:
+        results = steps[place](results)
+    matrix = augmentation_of(results)
+    moved = loaded[:, :3].double() @ matrix[:3, :3].T + matrix[:3, 3]
+    torch.testing.assert_close(moved.float(), results['points'].coord, rtol=0, atol=3e-5)
+    assert (results['points'].coord - loaded[:, :3]).norm(dim=1).min() > 0.1
+
+
+def test_a_pair_of_scans_is_moved_as_in_the_released_code(golden, monkeypatch):
+    """BEVContrast: shift and rotation of both scans, and the transform between them."""
+    g = golden('bevcontrast_pair')
+    tr, frames, clouds = g['calibration'].astype(np.float64), [], []
+    for scan in range(2):
+        angle = np.arctan2(g['rotation'][scan][1, 0], g['rotation'][scan][0, 0])
+        monkeypatch.setattr(np.random, 'normal', lambda scale, size, scan=scan: g['translation'][scan][:size] * 1.0)
+        results = dict(
+            points=LiDARPoints(torch.from_numpy(g['points'][scan].copy()), points_dim=4),
+            to_sample=np.linalg.solve(tr, g['poses'][scan] @ tr),
+            frame=scan,
+            time=0.7 * scan,
+        )
+        inputs = ShiftPoints()(results)
+        monkeypatch.undo()
+        inputs = PackPaired()(GlobalRotScaleTrans(rot_range=[angle, angle], scale_ratio_range=[1, 1])(inputs))['inputs']
+        clouds.append(inputs['points'])
+        frames.append(inputs['frames'])
+    for name, cloud in zip(('in', 'out'), clouds):
+        torch.testing.assert_close(cloud, torch.from_numpy(g[f'points_{name}']), rtol=0, atol=2e-5)
+    matrix = Frames.batch([Frames.cat(frames)]).between(torch.tensor([0]), torch.tensor([1]))[0].numpy()
+    R_in, T_in, R_out, T_out = (g[name][:3].astype(np.float64) for name in ('R_in', 'T_in', 'R_out', 'T_out'))
+    xyz = clouds[0][:, :3].double().numpy()
+    expected = (xyz @ R_in.T + T_in - T_out) @ R_out
+    np.testing.assert_allclose(xyz @ matrix[:3, :3].T + matrix[:3, 3], expected, rtol=0, atol=5e-5)
 
 
 def test_cloud_transforms_of_mmdet3d_work_on_pairs(tiny):

@@ -7,7 +7,7 @@ import pytest
 import torch
 from mmdet3d.datasets.transforms import GlobalRotScaleTrans, RandomFlip3D
 from mmdet3d.structures import LiDARPoints
-from peridot.datasets.transforms import PackPaired, SampleOccupancyQueries, SamplePoints
+from peridot.datasets.transforms import PackPaired, SampleOccupancyQueries, SamplePoints, ShiftPoints
 from peridot.datasets.transforms.occupancy import occupancy_queries
 from peridot.datasets.transforms.sampling import first_of_voxels
 from peridot.errors import ConfigError, DataError
@@ -98,6 +98,12 @@ AUGMENTATIONS = {
         GlobalRotScaleTrans(rot_range=[0.0, 0.0], scale_ratio_range=[1.0, 1.0], translation_std=[3.0, 3.0, 1.0])
     ],
     'flips': [RandomFlip3D(sync_2d=False, flip_ratio_bev_horizontal=1.0, flip_ratio_bev_vertical=0.0)],
+    'shift': [ShiftPoints()],
+    'shift between': [
+        RandomFlip3D(sync_2d=False, flip_ratio_bev_horizontal=1.0, flip_ratio_bev_vertical=0.0),
+        ShiftPoints(),
+        GlobalRotScaleTrans(rot_range=[0.5, 3.0], scale_ratio_range=[0.5, 0.8]),
+    ],
     'all': [
         GlobalRotScaleTrans(rot_range=[0.5, 3.0], scale_ratio_range=[0.5, 0.8], translation_std=[3.0, 3.0, 1.0]),
         RandomFlip3D(sync_2d=False, flip_ratio_bev_horizontal=1.0, flip_ratio_bev_vertical=1.0),

@@ -45,6 +45,7 @@ OBJECTIVES = dict(
     distance=dict(type='FeatureDistance', head='distill'),
     occupancy=dict(type='OccupancyReconstruction', head='latent', radius=4.0, max_neighbors=None),
     classes=dict(type='PointClassification', head='classes', ignore_index=CLASSES),
+    cells=dict(type='BEVCellContrast', head='latent', cell=2.0, reach=12.0),
 )
 OLIVINE = ('infonce', 'sup_in', 'vmf')
 # objectives, whether negatives are gathered, and what the processes equal
@@ -103,19 +104,22 @@ def sample(seed, count):
     )
     labels = torch.randint(low, low + 3, (num_points,), generator=g)
     labels[count:] = CLASSES
+    move = torch.eye(4, dtype=torch.float64)
+    move[:2, 3] = torch.rand(2, generator=g)
     num_ids = 5 + low
     inputs = dict(
         points=points,
         pairs=pairs,
         queries=queries,
         # the second is the first or the second one asked for
-        frames=Frames.cat([Frames.single(half, 1), Frames.single(num_points - half, 1, 1 + seed % 2)]),
+        frames=Frames.cat([Frames.single(half, 1), Frames.single(num_points - half, 1, 1 + seed % 2, to_sample=move)]),
         images=torch.randint(256, (CAMERAS, 3, HEIGHT, WIDTH), generator=g, dtype=torch.uint8),
         maps=dict(superpixels=torch.randint(-1, num_ids, (CAMERAS, HEIGHT, WIDTH), generator=g)),
     )
     meta = dict(token=f'token{seed}', label_classes=CLASSES, map_ids=dict(superpixels=num_ids))
     return dict(
-        inputs=inputs, data_samples=Det3DDataSample(metainfo=meta, gt_pts_seg=PointData(pts_semantic_mask=labels))
+        inputs=inputs,
+        data_samples=Det3DDataSample(metainfo=meta, gt_pts_seg=PointData(pts_semantic_mask=labels)),
     )
 
 

@@ -36,6 +36,7 @@ OBJECTIVES = {
     'FeatureDistance, cosine': (dict(type='peridot.DistillationHead'), dict(distance='cosine'), 1),
     'OccupancyReconstruction': (LATENT, dict(max_neighbors=None), 1),
     'PointClassification': (dict(LATENT, channels=CLASSES), dict(ignore_index=CLASSES), 1),
+    'BEVCellContrast': (LATENT, dict(num_cells=ALL), 1),
 }
 
 
@@ -87,7 +88,7 @@ def batch_inputs(count: int, cameras: int) -> Tensors:
 
 
 def encoded(inputs: Tensors, heads: nn.ModuleDict) -> EncodedBatch:
-    """The batch of these tensors, on their device."""
+    """The batch of these tensors, on their device: one sample, whose scan is taken as two frames of one place."""
     points = inputs['points']
     rows = torch.arange(len(points), device=points.device)
     scan = inputs['scan']

@@ -80,9 +80,21 @@ def write_paired(part: ConfigDict, root: Path, count: int, size: tuple[int, int]
         images[name] = dict(img_path=f'{name}.jpg', **calibration(360 * number / len(names), size))
     for name, folder in part.get('maps', {}).items():
         write_maps(root, folder if isinstance(folder, str) else folder['folder'], name, paths, size)
-    info = dict(sample_idx=0, token='made_up', lidar_points=dict(lidar_path=scan), images=images)
+    # one scan is all keyframes: with frames of a sample, enough of them that the first has its later ones
+    later = max([0, *part.get('frames', {}).get('keyframes', ())])
+    infos = [
+        dict(
+            sample_idx=number,
+            token=f'made_up{number}',
+            timestamp=0.1 * number,
+            ego2global=np.eye(4).tolist(),
+            lidar_points=dict(lidar_path=scan),
+            images=images,
+        )
+        for number in range(later + 1)
+    ]
     metainfo = dict(dataset=part.dataset, info_version='1.1', version='v1.0-trainval')
-    mmengine.dump(dict(metainfo=metainfo, data_list=[info]), osp.join(root, part.ann_file))
+    mmengine.dump(dict(metainfo=metainfo, data_list=infos), osp.join(root, part.ann_file))
 
 
 def calibration(yaw: float, size: tuple[int, int]) -> dict:

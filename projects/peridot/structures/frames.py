@@ -88,4 +88,5 @@ class Frames(InstanceData):
             Float64 (M, 4, 4), takes points of scan `source[i]` to where they lie in scan `target[i]`; moving objects
             are elsewhere by then.
         """
-        return torch.linalg.solve(self.to_sample[target], self.to_sample[source])
+        # a singular matrix is not looked for: on a GPU the answer would make the step wait
+        return torch.linalg.solve_ex(self.to_sample[target], self.to_sample[source]).result

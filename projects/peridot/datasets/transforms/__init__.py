@@ -16,6 +16,7 @@ from peridot.datasets.transforms.points import (
     AugmentPointFeatures,
     DropCuboids,
     RandomFlipAxis,
+    ShiftPoints,
 )
 from peridot.datasets.transforms.sampling import ChooseCamera, DrawCameras, LimitPoints, SamplePoints, VoxelDownsample
 from peridot.datasets.transforms.sweeps import LoadSecondSweep
@@ -43,5 +44,6 @@ __all__ = [
     'SameInAllFrames',
     'SampleOccupancyQueries',
     'SamplePoints',
+    'ShiftPoints',
     'VoxelDownsample',
 ]

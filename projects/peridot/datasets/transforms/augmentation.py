@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import groupby
 
 import numpy as np
 import torch
@@ -13,6 +14,11 @@ from torch import Tensor
 from peridot.datasets.sampler import sample_seed, seeded_sample
 from peridot.errors import ConfigError
 from peridot.registry import TRANSFORMS
+
+# the step of `ShiftPoints` among those of mmdet3d; it leaves its shift (3,) in meters under the same name
+SHIFT = 'cloud_shift'
+# meters, a power of two
+FAR = 128.0
 
 
 @TRANSFORMS.register_module()
@@ -38,21 +44,22 @@ class SameInAllFrames(BaseTransform):
 
 
 def augmentation_of(results: dict) -> Tensor:
-    """Transform Float64 (4, 4) from the loaded cloud to the one that mmdet3d's transforms made of it.
+    """Transform Float64 (4, 4) from the loaded cloud to the one that the augmentation made of it.
 
     Raises:
         ConfigError: A transform was used twice.
     """
-    corners = torch.cat([torch.zeros(1, 3), torch.eye(3)])
+    # far apart, as mmdet3d computes in float32 and a shift takes digits from their differences
+    corners = torch.cat([torch.zeros(1, 3), FAR * torch.eye(3)])
     moved = follow_augmentation(corners, results).double()
     matrix = torch.eye(4, dtype=torch.float64)
-    matrix[:3, :3] = (moved[1:] - moved[0]).T
+    matrix[:3, :3] = (moved[1:] - moved[0]).T / FAR
     matrix[:3, 3] = moved[0]
     return matrix
 
 
 def follow_augmentation(xyz: Tensor, results: dict) -> Tensor:
-    """Places Float (M, 3) in the loaded cloud, moved as mmdet3d's transforms moved the cloud.
+    """Places Float (M, 3) in the loaded cloud, moved as mmdet3d's transforms and `ShiftPoints` moved the cloud.
 
     Raises:
         ConfigError: A transform was used twice.
@@ -63,8 +70,12 @@ def follow_augmentation(xyz: Tensor, results: dict) -> Tensor:
             f'the cloud was augmented twice in the same way ({", ".join(flow)}), but mmdet3d keeps the '
             'last values only: merge these transforms'
         )
-    if not flow:
-        return xyz
     # mmdet3d copies the matrix; torch does that without a warning for numpy arrays only
     rotation = np.asarray(results.get('pcd_rotation', np.eye(3)))
-    return apply_3d_transformation(xyz, 'LIDAR', {**results, 'pcd_rotation': rotation})
+    for shifted, steps in groupby(flow, SHIFT.__eq__):
+        if shifted:
+            xyz = xyz + xyz.new_tensor(results[SHIFT])
+        else:
+            own = {**results, 'pcd_rotation': rotation, 'transformation_3d_flow': list(steps)}
+            xyz = apply_3d_transformation(xyz, 'LIDAR', own)
+    return xyz

@@ -6,6 +6,7 @@ import numpy as np
 import torch
 from mmcv.transforms import BaseTransform
 
+from peridot.datasets.transforms.augmentation import SHIFT
 from peridot.datasets.transforms.sampling import keep_points
 from peridot.errors import ConfigError
 from peridot.registry import TRANSFORMS
@@ -76,6 +77,28 @@ class RandomFlipAxis(BaseTransform):
             name, flow = (('pcd_vertical_flip', 'VF'), ('pcd_horizontal_flip', 'HF'))[axis]
             results[name] = True
             results['transformation_3d_flow'] = [*results.get('transformation_3d_flow', []), flow]
+        return results
+
+
+@TRANSFORMS.register_module()
+class ShiftPoints(BaseTransform):
+    """Move the cloud on the ground, along x and y each by clip(N(0, std), -limit, limit) (BEVContrast).
+
+    Args:
+        std: Standard deviation in meters. Defaults to 4.
+        limit: Largest shift in meters. Defaults to 15.
+    """
+
+    def __init__(self, std: float = 4.0, limit: float = 15.0) -> None:
+        self.std = std
+        self.limit = limit
+
+    def transform(self, results: dict) -> dict:
+        """Change the first two columns of `points`; what follows the augmentation follows it, too."""
+        shift = np.append(np.random.normal(scale=self.std, size=2).clip(-self.limit, self.limit), 0.0)
+        results['points'].translate(torch.from_numpy(shift).float())
+        results[SHIFT] = shift
+        results['transformation_3d_flow'] = [*results.get('transformation_3d_flow', []), SHIFT]
         return results
 
 

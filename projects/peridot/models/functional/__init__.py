@@ -1,5 +1,14 @@
 """Pure functions on tensors: losses, distributions, sampling, reading of maps, exchange between processes."""
 
+from peridot.models.functional.bev_cells import (
+    CellGrid,
+    cell_keys,
+    corner_cells,
+    find_cells,
+    mean_by_key,
+    near_cells,
+    read_cells,
+)
 from peridot.models.functional.contrast import (
     Similarity,
     info_nce,
@@ -31,21 +40,28 @@ from peridot.models.functional.vmf import vmf_concentration, vmf_log_normalizer
 
 __all__ = [
     'MAX_LABELS',
+    'CellGrid',
     'Similarity',
     'bilinear_corners',
+    'cell_keys',
     'cells_in_radius',
+    'corner_cells',
     'density_category_sampling',
     'density_category_weights',
     'draw_neighbors',
+    'find_cells',
     'gather_across_processes',
     'group_mean',
     'histogram',
     'info_nce',
+    'mean_by_key',
     'mean_over_processes',
+    'near_cells',
     'pairs_in_radius',
     'range_bins',
     'range_density',
     'read_at',
+    'read_cells',
     'reduce_sum',
     'retrieval_accuracy',
     'sample_uniformly',

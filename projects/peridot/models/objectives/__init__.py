@@ -1,5 +1,6 @@
 """Objectives: losses that say what a point's feature should know. A method is a list of them in a config."""
 
+from peridot.models.objectives.bev_cell_contrast import BEVCellContrast
 from peridot.models.objectives.feature_distance import FeatureDistance
 from peridot.models.objectives.objective import Objective
 from peridot.models.objectives.occupancy import OccupancyReconstruction
@@ -11,6 +12,7 @@ from peridot.models.objectives.vmf_consistency import VMFConsistency
 from peridot.models.objectives.weakly_supervised_contrast import WeaklySupervisedContrast
 
 __all__ = [
+    'BEVCellContrast',
     'FeatureDistance',
     'Objective',
     'OccupancyReconstruction',

@@ -35,6 +35,7 @@ class BEVFeatures(PointFeatures):
         lower: Float (2,), x, y of the map's lower corner in meters.
         cell: Float (2,), size of a cell along x and y in meters.
         inside: Bool (N,).
+        encoded: Float (B, C2, H2, W2), map of the encoder, before the 2D layers; None if that is `bev`.
     """
 
     bev: Tensor
@@ -43,6 +44,15 @@ class BEVFeatures(PointFeatures):
     lower: Tensor
     cell: Tensor
     inside: Tensor
+    encoded: Tensor | None = None
+
+    @property
+    def occupied(self) -> Tensor:
+        """Bool (B, H, W), cells of `bev` where the encoder's map is not zero; the 2D layers fill the others, too."""
+        filled = ((self.bev if self.encoded is None else self.encoded) != 0).any(1)
+        if filled.shape == self.bev[:, 0].shape:
+            return filled
+        return F.adaptive_max_pool2d(filled.float(), self.bev.shape[-2:]) > 0
 
     def at(self, points: Tensor, embed: Callable[[Tensor], Tensor] | None = None) -> Tensor:
         """See `PointFeatures`; embeddings are interpolated, as published: next to an empty cell, which stays zero, a
@@ -114,8 +124,8 @@ class DetectorTrunk(nn.Module):
                 f'{self.detector}: check the lidar frame of the data'
             )
         with running_statistics(self, when=self.training and collapses_to_one_voxel(voxels['coors'])):
-            bev = self._encode(voxels, len(points))
-        return self._features(bev, points)
+            encoded, bev = self._encode(voxels, len(points))
+        return self._features(bev, points, encoded)
 
     def input_settings(self) -> dict:
         """Settings that a downstream network must have in common with this one to use its weights."""
@@ -126,13 +136,14 @@ class DetectorTrunk(nn.Module):
             point_columns=self.point_columns,
         )
 
-    def _encode(self, voxels: dict, batch_size: int) -> Tensor:
+    def _encode(self, voxels: dict, batch_size: int) -> tuple[Tensor, Tensor]:
         part = {name: getattr(self, self.prefix + name) for name in self.parts}
         features = part['voxel_encoder'](voxels['voxels'], voxels['num_points'], voxels['coors'])
-        bev = part['middle_encoder'](features, voxels['coors'], batch_size)
-        return part['neck'](part['backbone'](bev))[0] if 'neck' in part else bev
+        encoded = part['middle_encoder'](features, voxels['coors'], batch_size)
+        bev = part['neck'](part['backbone'](encoded))[0] if 'neck' in part else encoded
+        return encoded, bev
 
-    def _features(self, bev: Tensor, points: list[Tensor]) -> BEVFeatures:
+    def _features(self, bev: Tensor, points: list[Tensor], encoded: Tensor | None = None) -> BEVFeatures:
         xyz = torch.cat([p[:, :3] for p in points])
         limits = xyz.new_tensor(self.voxel_layer.point_cloud_range)
         cell = (limits[3:5] - limits[:2]) / limits.new_tensor(bev.shape[:1:-1])
@@ -143,6 +154,7 @@ class DetectorTrunk(nn.Module):
             lower=limits[:2],
             cell=cell,
             inside=((xyz >= limits[:3]) & (xyz < limits[3:])).all(1),
+            encoded=encoded,
         )
 
     def _check_grid(self, model: ConfigDict) -> None:

@@ -44,6 +44,25 @@ class PointFeatures:
         rows = torch.arange(len(xyz), device=xyz.device) if self.inside is None else self.inside.nonzero()[:, 0]
         return PointSupports(self, rows, xyz[rows], scan[rows])
 
+    def units(self) -> Tensor:
+        """Rows Int64 (U,) of points that stand for one unit of the network each: the first one of a voxel, a token.
+
+        In the order of `features` (U, C), which students with units have.
+        """
+        raise NotImplementedError
+
+
+def first_of_units(unit: Tensor, num_units: int) -> Tensor:
+    """Rows Int64 (U,) of the first point of every unit.
+
+    Args:
+        unit: Int64 (N,), unit of every point, -1 for none; all units have a point.
+        num_units: U.
+    """
+    order = torch.arange(len(unit), device=unit.device)
+    first = torch.full((num_units + 1,), len(unit), device=unit.device)
+    return first.scatter_reduce_(0, torch.where(unit < 0, num_units, unit), order, 'amin')[:num_units]
+
 
 class Supports(Protocol):
     """S support points of a batch, each with a feature of the student."""

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from peridot.errors import ConfigError
-from peridot.models.students.features import PointFeatures
+from peridot.models.students.features import PointFeatures, first_of_units
 from peridot.models.students.voxelize import (
     STRIDE,
     Voxels,
@@ -34,6 +34,10 @@ class VoxelFeatures(PointFeatures):
         """See `PointFeatures`."""
         features = self.features[self.inverse[points]]
         return embed(features) if embed else features
+
+    def units(self) -> Tensor:
+        """See `PointFeatures`."""
+        return first_of_units(self.inverse, len(self.features))
 
 
 @MODELS.register_module()

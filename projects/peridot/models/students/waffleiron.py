@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from peridot.models.students.features import PointFeatures
+from peridot.models.students.features import PointFeatures, first_of_units
 from peridot.models.students.tokens import tokenize
 from peridot.registry import MODELS
 
@@ -29,6 +29,10 @@ class TokenFeatures(PointFeatures):
         """See `PointFeatures`."""
         features = self.features.index_select(0, self.inverse[points])
         return embed(features) if embed else features
+
+    def units(self) -> Tensor:
+        """See `PointFeatures`."""
+        return first_of_units(self.inverse, len(self.features))
 
 
 @MODELS.register_module()
