@@ -24,6 +24,7 @@ FLOORS = (
     ('preflight', 'gpu_check'),
     ('labels',),
     ('drive_and_segment',),
+    ('lidar_segments',),
     ('demo', 'scene_figures'),
 )
 # `import peridot` applies the repairs of compat

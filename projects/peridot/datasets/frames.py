@@ -94,6 +94,16 @@ def drives_of(infos: Sequence[dict], max_gap: float) -> Iterator[list[int]]:
         yield drive
 
 
+def next_scan(info: dict) -> dict | None:
+    """Info of the first of the other keyframes of a sample, None where its drive has none there.
+
+    Args:
+        info: Parsed info of a dataset whose `frames` have keyframes, see `link_frames`.
+    """
+    first = next((frame for frame in info.get('frames', ()) if frame['frame'] == 1), None)
+    return None if first is None or first['lidar_path'] == info['lidar_path'] else first
+
+
 def timestamp_of(info: dict, ann_file: str) -> float:
     """Time of a raw info in seconds.
 
@@ -157,8 +167,8 @@ def lidar2sensor_of(sweep: dict, info: dict) -> np.ndarray:
 def join_frames(packed: Sequence[dict]) -> dict:
     """One packed sample of the packed frames, the keyframe first.
 
-    Clouds are concatenated, images and maps stacked, as `pairs` and `queries` then count them; the data sample is the
-    keyframe's. Pairs of a frame without images are with those of the keyframe.
+    Clouds and segments are concatenated, images and maps stacked, as `pairs` and `queries` then count them; the data
+    sample is the keyframe's. Pairs of a frame without images are with those of the keyframe.
     """
     inputs = [frame['inputs'] for frame in packed]
     frames = Frames.cat([part['frames'] for part in inputs])
@@ -171,7 +181,7 @@ def join_frames(packed: Sequence[dict]) -> dict:
     joined = {'points': torch.cat([part['points'] for part in inputs]), 'pairs': pairs, 'frames': frames}
     if 'queries' in inputs[0]:
         joined['queries'] = Queries.batch([part['queries'] for part in inputs], [1] * len(inputs))
-    for name in ('images', 'teacher_maps'):
+    for name in ('images', 'teacher_maps', 'segments'):
         if found := [part[name] for part in inputs if name in part]:
             joined[name] = torch.cat(found)
     if maps := [part['maps'] for part in inputs if 'maps' in part]:

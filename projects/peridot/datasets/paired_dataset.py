@@ -28,6 +28,7 @@ from peridot.datasets.frames import (
     lidar2global_of,
     lidar2sensor_of,
     link_frames,
+    next_scan,
     seconds,
     timestamp_of,
 )
@@ -36,7 +37,7 @@ from peridot.datasets.sampler import SampleKey, seeded_sample
 from peridot.datasets.transforms.loading import LoadImageViews, LoadPointLabels
 from peridot.errors import ConfigError, DataError
 from peridot.files import exists, join, read_file
-from peridot.maps import FeatureFolder, MapFolder
+from peridot.maps import FeatureFolder, MapFolder, SegmentFolder
 from peridot.maps.named import open_maps
 from peridot.registry import DATASETS
 
@@ -68,7 +69,8 @@ class PairedDataset(BaseDataset):
       keyframe, and `sensor2lidar` (4, 4) float64, from its frame into the keyframe's;
     - with `frames`, in every frame: `frame`, `time` and `to_sample` (see `link_frames`), `frames_seed`, one for all
       frames of a sample, and `of_keyframe`, a dict in which the keyframe leaves its images for the dense cloud; the
-      latter has `dense_sweeps`.
+      latter has `dense_sweeps`. With `keyframes` also `paired_scans`, the lidar files of the keyframe and of the first
+      of the others, None where the drive has none there.
 
     With `frames` a sample is several frames of a drive. The pipeline runs on each of them, and what it packs is joined
     (`join_frames`): extra scans and images of the batch. Frames for which the pipeline returns None are left out.
@@ -129,7 +131,7 @@ class PairedDataset(BaseDataset):
         rule = self.frame_rule
         self.num_sweeps = max([num_sweeps, *((*rule.sweeps, rule.dense) if rule else ())])
         self.maps = dict(maps or {})
-        self.map_folders: dict[str, MapFolder | FeatureFolder] = {}
+        self.map_folders: dict[str, MapFolder | FeatureFolder | SegmentFolder] = {}
         prefixes = {'pts': '', 'sweeps': '', 'pts_semantic_mask': '', 'img': '', **(data_prefix or {})}
         super().__init__(ann_file=ann_file, data_root=data_root, data_prefix=prefixes, **kwargs)
         for step in self.pipeline.transforms:
@@ -158,10 +160,26 @@ class PairedDataset(BaseDataset):
         frames = (frame for info in infos for frame in (info, *info.get('frames', ())))
         images = list(dict.fromkeys(image for info in frames for image in zip(info['img_paths'], info['img_tokens'])))
         for folder in self.map_folders.values():
-            folder.check_exist(images)
+            folder.check_exist(self._pairs_of_scans(folder) if isinstance(folder, SegmentFolder) else images)
             print_log(folder.describe(), 'current', logging.INFO if folder.is_finished else logging.WARNING)
 
-    def open_maps(self) -> dict[str, MapFolder | FeatureFolder]:
+    def _pairs_of_scans(self, folder: SegmentFolder) -> list[tuple[str, None]]:
+        """Lidar file of the first scan of every pair of keyframes that needs segments.
+
+        Raises:
+            ConfigError: The segments are of other pairs than those of `frames`.
+        """
+        rule, found = self.frame_rule, folder.manifest.frames
+        if rule is None or found != {'offset': next(iter(rule.keyframes), None), 'max_gap': rule.max_gap}:
+            raise ConfigError(
+                f'the lidar segments in {folder.location} are of keyframes {found}: set frames=dict(keyframes='
+                f'({found["offset"]},), max_gap={found["max_gap"]}) of the dataset, or make others with '
+                f'`{folder.command}`'
+            )
+        infos = map(super().get_data_info, range(len(self)))
+        return [(info['lidar_path'], None) for info in infos if next_scan(info) is not None]
+
+    def open_maps(self) -> dict[str, MapFolder | FeatureFolder | SegmentFolder]:
         """The folders of `maps` by name, see `peridot.maps.named.open_maps`; single maps are not checked."""
         self.map_folders = open_maps(self.maps, self.data_root, self.backend_args)
         return self.map_folders
@@ -205,11 +223,13 @@ class PairedDataset(BaseDataset):
 
     def _frames(self, info: dict) -> Iterator[dict]:
         """The sample's keyframe, then its other frames."""
-        others = info.pop('frames', ())
+        other, others = next_scan(info), info.pop('frames', ())
         if self.frame_rule is None:
             yield info
             return
         shared = {'frames_seed': np.random.randint(2**32), 'of_keyframe': {}}
+        if self.frame_rule.keyframes:
+            shared['paired_scans'] = None if other is None else (info['lidar_path'], other['lidar_path'])
         yield {**info, **shared, 'frame': 0, 'time': 0.0, 'to_sample': np.eye(4)}
         for other in others:
             # the keyframe has gone through the pipeline by now

@@ -13,6 +13,7 @@ import peridot.demo.report
 import peridot.evaluation
 import peridot.hooks
 import peridot.labels.training_maps
+import peridot.lidar_segments
 import peridot.models
 import peridot.optim
 import peridot.preflight.run  # noqa: F401

@@ -69,12 +69,19 @@ def gather(value: T) -> list[T]:
         return dist.all_gather_object(value, _processes)
 
 
-def raise_together(failures: list[str], total: int) -> None:
-    """Raise one error in all processes if any of them had failures."""
+def raise_together(failures: list[str], total: int, unit: str = 'images', product: str = 'maps') -> None:
+    """Raise one error in all processes if any of them had failures.
+
+    Args:
+        failures: One line for each.
+        total: Number of things that were worked on, in all processes.
+        unit: What they are.
+        product: What is made of them.
+    """
     failures = [failure for part in gather(failures) for failure in part]
     if failures:
-        more = f' (and {len(failures) - 1} more of {total} images)' if len(failures) > 1 else ''
-        raise DataError(f'{failures[0]}{more}; the other maps are done, the same command makes the rest')
+        more = f' (and {len(failures) - 1} more of {total} {unit})' if len(failures) > 1 else ''
+        raise DataError(f'{failures[0]}{more}; the other {product} are done, the same command makes the rest')
 
 
 def warn_together(items: list[str], what: str) -> None:

@@ -2,6 +2,7 @@
 
 from peridot.maps.folder import MapFolder, content_hash, write_map
 from peridot.maps.images import ImageSource, images_of
+from peridot.maps.lidar_segments import SegmentFolder
 from peridot.maps.manifest import Manifest, read_manifest, write_manifest
 from peridot.maps.teacher_features import FeatureFolder
 
@@ -10,6 +11,7 @@ __all__ = [
     'ImageSource',
     'Manifest',
     'MapFolder',
+    'SegmentFolder',
     'content_hash',
     'images_of',
     'read_manifest',

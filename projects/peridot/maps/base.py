@@ -23,6 +23,9 @@ class BaseMapFolder:
         location: Path or URI of the folder.
     """
 
+    # what a file is and what it belongs to, for errors
+    product, unit = 'map', 'images'
+
     def __init__(
         self,
         folder: str | os.PathLike,
@@ -95,7 +98,7 @@ class BaseMapFolder:
             first = ', '.join(missing[:3]) + (', ...' if len(missing) > 3 else '')
             state = '' if self.is_finished else ', and is unfinished (its manifest has no hash)'
             raise DataError(
-                f'{self.location} has no map for {len(missing)} of {len(images)} images '
+                f'{self.location} has no {self.product} for {len(missing)} of {len(images)} {self.unit} '
                 f'({first}){state}: {self._hint("make the missing ones")}'
             )
 
@@ -129,5 +132,5 @@ class BaseMapFolder:
         if absolute.startswith(root):
             return absolute[len(root) :]
         if os.path.isabs(img_path):
-            raise DataError(f'image {img_path} is not below the data root {self.data_root}: check --data-root')
+            raise DataError(f'{img_path} is not below the data root {self.data_root}: check --data-root')
         return os.path.normpath(img_path)

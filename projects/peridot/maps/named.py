@@ -5,22 +5,26 @@ from collections.abc import Mapping
 
 from peridot.errors import ConfigError
 from peridot.maps.folder import MapFolder
+from peridot.maps.lidar_segments import SegmentFolder
 from peridot.maps.teacher_features import FeatureFolder
 
 # the maps that replace the images
 TEACHER_FEATURES = 'teacher_features'
+# the ids of lidar points
+LIDAR_SEGMENTS = 'lidar_segments'
+_OPENERS = {TEACHER_FEATURES: FeatureFolder, LIDAR_SEGMENTS: SegmentFolder}
 
 
 def open_maps(
     maps: Mapping[str, str | Mapping], data_root: str | os.PathLike = '.', backend_args: Mapping | None = None
-) -> dict[str, MapFolder | FeatureFolder]:
+) -> dict[str, MapFolder | FeatureFolder | SegmentFolder]:
     """Open the folders that a dataset's `maps` names.
 
     Args:
         maps: Folder of each kind of map by name, relative to `data_root` unless absolute. `teacher_features` is a
-            `FeatureFolder`, all others are `MapFolder`s. A dict has `folder` and what its manifest must say:
-            `dict(folder='superpixels/slic', kind='superpixels', generator='slic')`, or for the features
-            `dict(folder='teacher_features/x', teacher=model.teacher)`.
+            `FeatureFolder`, `lidar_segments` a `SegmentFolder`, all others are `MapFolder`s. A dict has `folder` and
+            what its manifest must say: `dict(folder='superpixels/slic', kind='superpixels', generator='slic')`, or for
+            the features `dict(folder='teacher_features/x', teacher=model.teacher)`.
         data_root: Root of the dataset.
         backend_args: Arguments of mmengine's file back end, see `peridot.files`.
 
@@ -31,7 +35,7 @@ def open_maps(
     opened = {}
     for name, asked in maps.items():
         asked = {'folder': asked} if isinstance(asked, (str, os.PathLike)) else dict(asked)
-        opener = FeatureFolder if name == TEACHER_FEATURES else MapFolder
+        opener = _OPENERS.get(name, MapFolder)
         try:
             opened[name] = opener(data_root=data_root, backend_args=backend_args, **asked)
         except TypeError as error:
@@ -39,7 +43,7 @@ def open_maps(
     return opened
 
 
-def maps_called(name: str, results: Mapping, cls: type = MapFolder) -> MapFolder | FeatureFolder:
+def maps_called(name: str, results: Mapping, cls: type = MapFolder) -> MapFolder | FeatureFolder | SegmentFolder:
     """The folder that a sample's dataset calls `name`.
 
     Args:

@@ -36,6 +36,9 @@ class EncodedBatch:
         map_ids: Number of ids of each map; every id of an image is below it.
         queries: Occupancy queries, None without.
         labels: Int64 (N,), classes of the points with the dataset's ignored value; None where a scan has none.
+        segments: Int64 (N,), lidar segment of every point, -1 for none; an id means the same in the scans of a sample.
+            None where they were not loaded.
+        num_segments: Ids of segments are below it.
     """
 
     points: Tensor
@@ -53,6 +56,8 @@ class EncodedBatch:
     map_ids: dict[str, int] = field(default_factory=dict)
     queries: Queries | None = None
     labels: Tensor | None = None
+    segments: Tensor | None = None
+    num_segments: int = 0
 
     @property
     def device(self) -> torch.device:
@@ -95,6 +100,23 @@ class EncodedBatch:
             )
         index = (self.pairs.label >= 0).nonzero()[:, 0]
         return index, self.pairs.label[index]
+
+    @cached_property
+    def segment_points(self) -> tuple[Tensor, Tensor]:
+        """Points that are in a lidar segment and have a feature, Int64 (M,), and their segments, Int64 (M,).
+
+        Raises:
+            ConfigError: The pipeline loads no segments.
+        """
+        if self.segments is None:
+            raise ConfigError(
+                'the batch has no lidar segments: add maps=dict(lidar_segments=FOLDER) to the dataset and '
+                'dict(type="peridot.LoadLidarSegments") to its pipeline right after LoadPoints '
+                '(tools/make_lidar_segments.py makes the segments)'
+            )
+        has_both = self.segments >= 0 if self.student.inside is None else (self.segments >= 0) & self.student.inside
+        rows = has_both.nonzero()[:, 0]
+        return rows, self.segments[rows]
 
     def view_map(self, name: str) -> tuple[Tensor, int]:
         """The named maps (images, H, W) and their number of ids.

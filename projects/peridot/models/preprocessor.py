@@ -16,7 +16,7 @@ class PairedDataPreprocessor(BaseDataPreprocessor):
     `points` becomes a list of S clouds (N_i, C), `frames` one `Frames` of S rows, `images` uint8 (V, 3, H, W) of all
     cameras, `pairs` one `Pairs` over concatenated clouds and stacked images, each map int (V, H, W). `teacher_maps`,
     which may stand in for the images, become float32 (V, C, h, w) in channels-last memory. `queries` become one
-    `Queries`.
+    `Queries`, `segments` int64 (N,) of the concatenated clouds.
     """
 
     def forward(self, data: dict, training: bool = False) -> dict:
@@ -31,6 +31,8 @@ class PairedDataPreprocessor(BaseDataPreprocessor):
         if 'pairs' in inputs:
             inputs['pairs'] = Pairs.batch(inputs['pairs'], [len(p) for p in inputs['points']], num_images)
         inputs['points'] = list(torch.cat(list(inputs['points'])).split(num_points))
+        if 'segments' in inputs:
+            inputs['segments'] = torch.cat(list(inputs['segments']))
         if 'queries' in inputs:
             inputs['queries'] = Queries.batch(inputs['queries'], [len(frames.frame) for frames in samples])
         if 'images' in inputs:

@@ -179,6 +179,8 @@ class Pretrainer(BaseModel):
             map_ids=_map_ids(data_samples),
             queries=inputs.get('queries'),
             labels=_point_labels(data_samples, sum(map(len, points))),
+            segments=inputs.get('segments'),
+            num_segments=max((s.metainfo.get('num_segments', 0) for s in data_samples or []), default=0),
         )
 
     def _features(self, points: list[Tensor], frames: Frames) -> PointFeatures:

@@ -1,6 +1,7 @@
 """Transforms of paired samples; rotation, scaling and flips of the cloud are mmdet3d's own."""
 
 from peridot.datasets.transforms.augmentation import SameInAllFrames
+from peridot.datasets.transforms.lidar_segments import LoadLidarSegments
 from peridot.datasets.transforms.loading import (
     LoadImageViews,
     LoadPairLabels,
@@ -30,6 +31,7 @@ __all__ = [
     'DropCuboids',
     'LimitPoints',
     'LoadImageViews',
+    'LoadLidarSegments',
     'LoadPairLabels',
     'LoadPointLabels',
     'LoadPoints',

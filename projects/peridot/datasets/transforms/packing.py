@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from mmcv.transforms import BaseTransform
 from mmdet3d.structures import Det3DDataSample, PointData
+from torch import Tensor
 
 from peridot.datasets.transforms.augmentation import augmentation_of
 from peridot.errors import ConfigError
@@ -23,7 +24,8 @@ class PackPaired(BaseTransform):
 
     `inputs`: `points` float32 (N, C); `frames` (Frames of one row); `images` uint8 (V, 3, h, w) RGB, absent without
     cameras; `pairs` (Pairs, empty without `ProjectPoints`); `maps` {name: int64 (V, h, w)} if maps were
-    loaded; `queries` (Queries) if `SampleOccupancyQueries` drew them.
+    loaded; `segments` int64 (N,) if `LoadLidarSegments` read them; `queries` (Queries) if `SampleOccupancyQueries` drew
+    them.
     If the dataset's `maps` name `teacher_features`, `teacher_maps` float16 (V, C, h, w) are read instead of
     `images`, which are then not decoded. A map belongs to the whole image: images may be resized, by `ResizeViews` to
     the size that the maps were made for, but not cropped or flipped.
@@ -36,7 +38,8 @@ class PackPaired(BaseTransform):
         meta_keys: Keys to keep as metainfo where present.
 
     Raises:
-        ConfigError: Images were cropped, flipped or resized to another size than the teacher's maps are for.
+        ConfigError: A transform of another package has removed points with segments, or images were cropped, flipped or
+            resized to another size than the teacher's maps are for.
         DataError: A map of the teacher is missing or damaged.
     """
 
@@ -50,6 +53,7 @@ class PackPaired(BaseTransform):
             'dataset_name',
             'label_classes',
             'map_ids',
+            'num_segments',
             'skipped',
             'dropped_points',
             'teacher_features',
@@ -69,6 +73,8 @@ class PackPaired(BaseTransform):
         }
         if 'queries' in results:
             inputs['queries'] = results['queries']
+        if 'segments' in results:
+            inputs['segments'] = _segments(results)
         if len(views):
             inputs.update(_images(results, views))
             if views.maps:
@@ -91,6 +97,17 @@ def _frame(results: dict, num_points: int, num_images: int) -> Frames:
         return Frames.single(num_points, num_images)
     to_sample = torch.linalg.solve(augmentation_of(results), torch.from_numpy(results['to_sample']), left=False)
     return Frames.single(num_points, num_images, results['frame'], results['time'], to_sample)
+
+
+def _segments(results: dict) -> Tensor:
+    """Segments Int64 (N,) of the points."""
+    segments, count = results['segments'], len(results['points'])
+    if len(segments) != count:
+        raise ConfigError(
+            f'{results["lidar_path"]}: there are {count} points, but {len(segments)} have lidar segments: a transform '
+            'that removes points does not know of the segments: take it out, or use one of peridot'
+        )
+    return torch.from_numpy(segments)
 
 
 def _images(results: dict, views: ImageViews) -> dict:

@@ -13,7 +13,7 @@ from peridot.datasets.transforms.views import ViewTransform
 from peridot.errors import ConfigError
 from peridot.registry import TRANSFORMS
 
-_PER_POINT = ('pts_semantic_mask', 'pts_instance_mask', 'sensor_origin')
+_PER_POINT = ('pts_semantic_mask', 'pts_instance_mask', 'sensor_origin', 'segments')
 
 
 def keep_points(results: dict, keep: np.ndarray) -> None:

@@ -6,6 +6,7 @@ from peridot.models.objectives.objective import Objective
 from peridot.models.objectives.occupancy import OccupancyReconstruction
 from peridot.models.objectives.point_classification import PointClassification
 from peridot.models.objectives.point_pixel_infonce import PointPixelInfoNCE
+from peridot.models.objectives.point_segment_consistency import PointSegmentConsistency
 from peridot.models.objectives.superpixel_infonce import SuperpixelInfoNCE
 from peridot.models.objectives.superpoint_contrast import SuperpointContrast
 from peridot.models.objectives.vmf_consistency import VMFConsistency
@@ -18,6 +19,7 @@ __all__ = [
     'OccupancyReconstruction',
     'PointClassification',
     'PointPixelInfoNCE',
+    'PointSegmentConsistency',
     'SuperpixelInfoNCE',
     'SuperpointContrast',
     'VMFConsistency',

@@ -19,24 +19,32 @@ class SuperpointContrast(Contrast):
     """The mean embedding of a superpoint in one frame should be that of the same superpoint in another frame.
 
     A superpoint is what the points of a scan have in common: the id of their pixels in maps whose ids mean the same in
-    all images of a sample, e.g. classes. With unit embeddings of the points P_s^f of superpoint s in frame f,
+    all images of a sample, e.g. classes; or their lidar segment. With unit embeddings of the points P_s^f of superpoint
+    s in frame f,
 
         k_s^f = mean_{P_s^f} k,   L_fg = -1/|S| sum_s log( exp(k_s^f.k_s^g / t) / sum_s' exp(k_s^f.k_s'^g / t) )
 
     over the superpoints S of all samples of a process that have points in both frames; L is the mean of the L_fg. The
-    means are not normalized again, and both sides have gradients. A point that two cameras see counts twice.
+    means are not normalized again unless `unit_means`, and both sides have gradients. A point that two cameras see
+    counts twice.
+
     SuperFlow's temporal term has the frames (0, 1) and (0, 2), the neighboring keyframes; its dense-to-sparse term has
-    the keyframe and its dense cloud, which also has the points of earlier sweeps.
+    the keyframe and its dense cloud, which also has the points of earlier sweeps. Seal's temporal term has lidar
+    segments and the frames (0, 1); that both means are made unit vectors, that both sides have gradients and that the
+    segments of all samples are candidates is our reading of it: its training code was never released.
 
     Xu et al., "4D Contrastive Superflows are Dense 3D Representation Learners", ECCV 2024.
+    Liu et al., "Segment Any Point Cloud Sequences by Distilling Vision Foundation Models", NeurIPS 2023.
 
     Args:
         head: Projection head.
-        groups: Name of the maps, in the dataset's `maps` and the pipeline's `LoadViewMaps`.
+        groups: Name of the maps, in the dataset's `maps` and the pipeline's `LoadViewMaps`; None for the lidar segments
+            of `LoadLidarSegments`.
         frames: Pairs of frames, by their numbers in `Frames.frame`: anchors, then candidates. A sample that lacks one
             of the two takes no part in the term; the mean is taken over the terms that have superpoints.
         distance: 'infonce', the formula above, as released; or 'cosine', 1 - cos of the two means, averaged over S,
             as the paper is said to have: our reading of it.
+        unit_means: Divide the means by their length.
         **contrast: See `Contrast`.
 
     Raises:
@@ -47,9 +55,10 @@ class SuperpointContrast(Contrast):
     def __init__(
         self,
         head: str = 'instance',
-        groups: str = 'superpixels',
+        groups: str | None = 'superpixels',
         frames: Sequence[tuple[int, int]] = ((0, 1), (0, 2)),
         distance: str = 'infonce',
+        unit_means: bool = False,
         **contrast,
     ) -> None:
         super().__init__(head, **contrast)
@@ -63,6 +72,7 @@ class SuperpointContrast(Contrast):
             )
         self.groups = groups
         self.distance = distance
+        self.unit_means = unit_means
         self.register_buffer('frames', torch.tensor([list(pair) for pair in frames]), persistent=False)
 
     def forward(self, batch: EncodedBatch) -> dict[str, Tensor]:
@@ -77,6 +87,7 @@ class SuperpointContrast(Contrast):
         scans = len(batch.frames.frame)
         group = torch.where(ids >= 0, batch.scan[points] * num_ids + ids, -1)
         means, counts = group_mean(batch.embed_points(self.head, points), group, scans * num_ids)
+        means = F.normalize(means.float(), dim=1) if self.unit_means else means
         means, filled = means.view(scans, num_ids, -1), counts.view(scans, num_ids) > 0
         partner, has_partner, missing = partners(batch.frames, self.frames)
         both = filled & filled[partner] & has_partner[..., None]
@@ -91,6 +102,8 @@ class SuperpointContrast(Contrast):
             Rows of the clouds Int64 (R,), perhaps some of them several times, their ids within the sample Int64 (R,),
             -1 for none, and the number of ids.
         """
+        if self.groups is None:
+            return *batch.segment_points, batch.num_segments
         ids, num_ids = batch.pair_ids(self.groups)
         return batch.pairs.point, ids, num_ids
 
