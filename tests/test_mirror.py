@@ -45,6 +45,8 @@ ELSEWHERE = {
     'test_labels/test_mmseg_labels.py': 'optional labels.networks',
     'test_labels/test_quality.py': 'labels.quality_report',
     'test_labels/test_runner.py': 'labels.generator labels.job labels.parallel labels.training_maps maps.images',
+    'test_lidar_segments/test_make.py': 'datasets.transforms.lidar_segments lidar_segments.pairs '
+    'lidar_segments.previews maps.lidar_segments',
     'test_maps/test_folder.py': 'maps.base maps.manifest maps.tools',
     'test_models/test_objectives.py': 'models.batch models.objectives.contrast '
     'models.objectives.point_pixel_infonce models.objectives.superpixel_infonce models.objectives.vmf_consistency '
