@@ -143,11 +143,13 @@ def run_tool(run_program) -> Callable:
 
 @pytest.fixture(scope='session')
 def labeled_root(demo_root, run_tool, make_once) -> Path:
-    """`demo_root` with the weak labels and superpixels that the demo's configs read."""
+    """`demo_root` with the weak labels, superpixels and, of the first sample, lidar segments that the demo reads."""
 
     def make_maps(root: Path) -> None:
         for tool, config in (('make_weak_labels', 'olivine_demo'), ('make_superpixels', 'slidr_demo')):
             run_tool(tool, f'configs/demo/{config}.py', '--data-root', root)
+        first = ['--workers', 1, '--cfg-options', 'train_dataloader.dataset.indices=1']
+        run_tool('make_lidar_segments', 'configs/demo/seal_demo.py', '--data-root', root, *first)
 
     return make_once('maps', make_maps, demo_root)
 

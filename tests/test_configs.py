@@ -109,7 +109,7 @@ SMALL_FINETUNE = [
     'default_hooks.checkpoint.interval=-1',
 ]
 # where the test data has the maps that a method reads
-MAPS = dict(labels='weak_labels/kmeans', superpixels='superpixels/slic')
+MAPS = dict(labels='weak_labels/kmeans', superpixels='superpixels/slic', lidar_segments='lidar_segments/hdbscan')
 
 
 @pytest.fixture(scope='module')

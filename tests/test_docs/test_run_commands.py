@@ -52,7 +52,7 @@ DATA = {
     'READ_ONLY/kitti': 'kitti_root',
 }
 # made by commands in a folder that has the dataset's own files already
-MADE = ('weak_labels', 'superpixels', 'splits', '.*', 'converted', '*_infos_*')
+MADE = ('weak_labels', 'superpixels', 'lidar_segments', 'splits', '.*', 'converted', '*_infos_*')
 # for words that stand for the reader's paths, by page
 PATHS = {
     'docs/discovery.md': {

@@ -23,7 +23,7 @@ from torch.nn.parallel import DistributedDataParallel
 PAGE = (Path(__file__).resolve().parents[2] / 'docs/several_gpus.md').read_text()
 # what the processes together equal, by class: by default, and with gathered negatives ('-': it has none)
 TABLE = {name: kinds for name, *kinds in re.findall(r'^\| `(\w+)` \| (own|joint) \| (own|joint|-) \|$', PAGE, re.M)}
-HEIGHT, WIDTH, CAMERAS, CLASSES = 16, 24, 2, 5
+HEIGHT, WIDTH, CAMERAS, CLASSES, SEGMENTS = 16, 24, 2, 5, 4
 STEPS = 3
 HEADS = dict(
     embed=dict(channels=6),
@@ -38,6 +38,8 @@ OBJECTIVES = dict(
     superpixels=dict(type='SuperpixelInfoNCE', head='embed'),
     classes_in_frames=dict(type='SuperpixelInfoNCE', head='embed', ids='sample', within='frame'),
     superpoints=dict(type='SuperpointContrast', head='embed'),
+    segments=dict(type='SuperpointContrast', head='embed', groups=None, unit_means=True),
+    points=dict(type='PointSegmentConsistency', head='embed', frames=[(0, 1), (0, 2)]),
     sup_in=dict(type='WeaklySupervisedContrast', head='embed'),
     sup_out=dict(type='WeaklySupervisedContrast', head='embed', reduction='sup_out'),
     vmf=dict(VMF, warmup_steps=2),
@@ -83,7 +85,10 @@ def build(names, gather):
 
 
 def sample(seed, count):
-    """Two frames of an image each, some pairs, as many queries and labeled points; samples have other classes."""
+    """Two frames of an image each, some pairs, as many queries and labeled points; samples have other classes.
+
+    Without pairs there are no segments, either.
+    """
     g = torch.Generator().manual_seed(seed)
     num_points, low = count + 10, seed % 3
     points = torch.rand(num_points, 4, generator=g) * 20 - 10
@@ -113,10 +118,11 @@ def sample(seed, count):
         queries=queries,
         # the second is the first or the second one asked for
         frames=Frames.cat([Frames.single(half, 1), Frames.single(num_points - half, 1, 1 + seed % 2, to_sample=move)]),
+        segments=torch.randint(-1, SEGMENTS if count else 0, (num_points,), generator=g),
         images=torch.randint(256, (CAMERAS, 3, HEIGHT, WIDTH), generator=g, dtype=torch.uint8),
         maps=dict(superpixels=torch.randint(-1, num_ids, (CAMERAS, HEIGHT, WIDTH), generator=g)),
     )
-    meta = dict(token=f'token{seed}', label_classes=CLASSES, map_ids=dict(superpixels=num_ids))
+    meta = dict(token=f'token{seed}', label_classes=CLASSES, map_ids=dict(superpixels=num_ids), num_segments=SEGMENTS)
     return dict(
         inputs=inputs,
         data_samples=Det3DDataSample(metainfo=meta, gt_pts_seg=PointData(pts_semantic_mask=labels)),

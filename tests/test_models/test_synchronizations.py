@@ -40,6 +40,8 @@ WAITS = {
     'slidr_centerpoint_demo': CENTERPOINT + LOG + 1,
     # superpixels with points, superpoints in both frames of two objectives
     'superflow_demo': MINKUNET + LOG + 3,
+    # superpixels with points, points in segments once for two objectives, segments in both frames
+    'seal_demo': MINKUNET + LOG + 3,
     # pairs with a label, once for two objectives
     'olivine_demo': MINKUNET + LOG + 1,
     'scalr_demo': WAFFLEIRON + LOG,

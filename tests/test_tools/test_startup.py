@@ -61,7 +61,15 @@ def test_help_imports_neither_torch_nor_mmdet3d(outcomes):
 
 def with_config(config: Path, *options) -> list[list]:
     """Commands of all programs that start from a config, besides those that need a checkpoint of it first."""
-    makers = ('labels', 'proposals', 'pseudo_labels', 'superpixels', 'teacher_features', 'teacher_labels')
+    makers = (
+        'labels',
+        'lidar_segments',
+        'proposals',
+        'pseudo_labels',
+        'superpixels',
+        'teacher_features',
+        'teacher_labels',
+    )
     programs = ['train', 'test', *(f'make_{kind}' for kind in makers if kind != 'labels'), 'make_weak_labels']
     commands = [[program, config, *options] for program in programs]
     return [*commands, ['eval_weak_labels', config, '--maps', 'weak_labels/x', *options]]

@@ -88,12 +88,15 @@ class Comparison(Stages):
             self.tool('make_demo_data', '--format', layout, '--out', str(root))
 
     def prepare(self, method: str) -> None:
-        """Make other data, weak labels or superpixels for a method that needs them."""
+        """Make other data, weak labels, superpixels or lidar segments for a method that needs them."""
         for name in METHODS[method].formats:
             self.stage(f'data as {name}', self.make_data, name)
         if METHODS[method].maps:
             stage, tool = METHODS[method].maps
             self.stage(stage, self.tool, tool, demo_config(method), '--data-root', str(self.data_root))
+        if METHODS[method].segments:
+            tool = 'make_lidar_segments'
+            self.stage('lidar segments', self.tool, tool, demo_config(method), '--data-root', str(self.data_root))
 
     def networks(self) -> list[str]:
         """Untrained networks, then methods."""

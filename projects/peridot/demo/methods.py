@@ -13,6 +13,7 @@ class DemoMethod:
         asked: What the network should learn, in words.
         published: Config with the published settings, below configs/.
         maps: Kind of the maps that it needs, and the program that makes them.
+        segments: It needs lidar segments of two keyframes.
         untrained: Key of the untrained network of the same architecture.
         formats: Other layouts of the synthetic world that it trains on.
         supervised: It sees the true classes: the ceiling of the others.
@@ -23,6 +24,7 @@ class DemoMethod:
     asked: str
     published: str
     maps: tuple[str, str] | None = None
+    segments: bool = False
     untrained: str = 'random'
     formats: tuple[str, ...] = ()
     supervised: bool = False
@@ -46,6 +48,14 @@ METHODS = {
         "the mean feature of a superpixel's points should match the mean feature of its pixels",
         'pretrain/slidr_nus',
         maps=('superpixels', 'make_superpixels'),
+    ),
+    'seal': DemoMethod(
+        'Seal',
+        '#7a9ae1',
+        'as SLidR; and the mean feature of a lidar segment should match that of the same segment half a second later',
+        'pretrain/seal_nus',
+        maps=('superpixels', 'make_superpixels'),
+        segments=True,
     ),
     'ppkt': DemoMethod('PPKT', '#e1a07a', _SAME_PIXEL, 'pretrain/ppkt_nus'),
     'scalr': DemoMethod(

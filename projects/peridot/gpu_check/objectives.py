@@ -17,6 +17,7 @@ from peridot.structures import Frames, Pairs, Queries
 
 CLASSES = 16
 IDS = 60
+SEGMENTS = 50
 STUDENT, TEACHER = 32, 48
 SIZE = (224, 416)
 ALL = 10**6
@@ -29,6 +30,8 @@ OBJECTIVES = {
     'SuperpixelInfoNCE, sample': (CAMERA, dict(ids='sample', within='frame'), 1),
     'SuperpointContrast': (CAMERA, dict(frames=[(0, 1)]), 1),
     'SuperpointContrast, cosine': (CAMERA, dict(frames=[(0, 1)], distance='cosine'), 1),
+    'SuperpointContrast, segments': (CAMERA, dict(frames=[(0, 1)], groups=None, unit_means=True), 1),
+    'PointSegmentConsistency': (CAMERA, dict(), 1),
     'WeaklySupervisedContrast': (CAMERA, dict(num_pairs=ALL), 1),
     'WeaklySupervisedContrast, sup_out': (CAMERA, dict(num_pairs=ALL, reduction='sup_out'), 1),
     'VMFConsistency': (CAMERA, dict(num_classes=CLASSES, warmup_steps=1, momentum=0.5), 2),
@@ -82,6 +85,7 @@ def batch_inputs(count: int, cameras: int) -> Tensors:
         label=below(CLASSES + 1, count) - 1,
         superpixels=below(IDS, cameras, 14, 26).repeat_interleave(16, 1).repeat_interleave(16, 2),
         labels=below(CLASSES + 1, count),
+        segments=below(SEGMENTS + 1, count) - 1,
         queries=points[:, :3] + torch.randn(count, 3, generator=generator),
         occupied=below(2, count).bool(),
     )
@@ -117,4 +121,6 @@ def encoded(inputs: Tensors, heads: nn.ModuleDict) -> EncodedBatch:
         map_ids=dict(superpixels=IDS),
         queries=queries,
         labels=inputs['labels'],
+        segments=inputs['segments'],
+        num_segments=SEGMENTS,
     )
