@@ -17,6 +17,8 @@ from peridot.lidar_segments.make import rule_of
 from peridot.lidar_segments.pairs import pairs_of
 from peridot.maps import SegmentFolder
 from peridot.models.preprocessor import PairedDataPreprocessor
+from peridot.preflight.sources import sources_of
+from peridot.preflight.survey import survey
 from peridot.registry import DATASETS
 from processes import in_processes
 from tiny_drives import KEYFRAMES, pose
@@ -231,6 +233,31 @@ def test_segments_of_other_keyframes_are_refused(config, drives):
     scans = [f'{drives}/points/{NAMES[number]}.bin' for number in (0, 2)]
     with pytest.raises(DataError, match=rf'are of points/{NAMES[0]} and points/{NAMES[1]}, but the sample has'):
         folder.ids(scans, 0, np.zeros((860, 3), np.float32))
+
+
+def frames_of(dataset) -> list[list[str]]:
+    infos = map(dataset.get_data_info, range(len(dataset)))
+    return [[scan['lidar_path'] for scan in (info, *info['frames'])] for info in infos]
+
+
+def test_a_survey_of_some_samples_finds_their_frames_and_missing_segments(config, drives):
+    make(config)
+    expected = frames_of(build(config))
+    for settings, look_at, rows in [
+        # keyframes 0 and 2 are a second apart, and no pair
+        (dict(indices=[0, 1, 2]), 2, [0, 2]),
+        (dict(indices=[6, 4, 2]), 2, [6, 2]),
+        ({}, 3, [0, 3, 6]),
+        ({}, None, range(7)),
+    ]:
+        config.train_dataloader.dataset.indices = settings.get('indices')
+        (item,) = survey(sources_of(config, True), look_at)
+        assert not item.problems and item.looked_at == len(rows)
+        assert frames_of(item.dataset) == [expected[row] for row in rows]
+    next(drives.rglob(f'{FIRST[2]}.npz')).unlink()
+    (item,) = survey(sources_of(config, True), 3)
+    (problem,) = item.problems
+    assert f'has no segments for 1 of 2 pairs of scans (points/{FIRST[2]}.npz): make the missing' in problem
 
 
 def test_a_pipeline_without_a_folder(config):

@@ -16,6 +16,7 @@ import numpy as np
 from mmengine.dataset import BaseDataset
 
 from peridot.datasets.complete_infos import Wanted
+from peridot.datasets.frames import timestamp_of
 from peridot.datasets.paired_dataset import paused_collector, read_info_file
 from peridot.datasets.sampler import seeded_sample
 from peridot.datasets.splits import sample_ids
@@ -78,7 +79,7 @@ def survey(sources: Sequence[Source], look_at: int | None = LOOKED_AT) -> list[S
 
 def _survey_file(path: str, items: list[Survey], look_at: int | None) -> None:
     """Survey the datasets of one info file, or, without a path, those that have none."""
-    parts = [None] * len(items)
+    parts: list[tuple[bytes, list[int] | None] | None] = [None] * len(items)
     if path:
         with paused_collector():
             parts = _cut(path, items, look_at)
@@ -98,9 +99,12 @@ def _problems_of(*items: Survey) -> Iterator[None]:
             item.problems.append(str(error))
 
 
-def _cut(path: str, items: list[Survey], look_at: int | None) -> list[bytes]:
-    """Info files of the samples to look at, one a dataset; the whole content, which is large, is then dropped."""
-    source, parts = items[0].source, [b''] * len(items)
+def _cut(path: str, items: list[Survey], look_at: int | None) -> list[tuple[bytes, list[int] | None]]:
+    """Info files of the samples to look at and their frames, one a dataset, and which of their samples to look at.
+
+    The whole content, which is large, is then dropped.
+    """
+    source, parts = items[0].source, [(b'', None)] * len(items)
     settings = source.settings
     with _problems_of(*items):
         if source.is_ours:
@@ -113,8 +117,29 @@ def _cut(path: str, items: list[Survey], look_at: int | None) -> list[bytes]:
                 item.samples = len(used)
                 rows = _rows(item.source, item.samples, look_at)
                 item.entries = len(rows)
-                parts[number] = pickle.dumps({**infos, 'data_list': [used[row] for row in rows]})
+                kept, chosen = _with_neighbors(used, rows, item.source)
+                parts[number] = pickle.dumps({**infos, 'data_list': [used[row] for row in kept]}), chosen
     return parts
+
+
+def _with_neighbors(infos: list[dict], rows: list[int], source: Source) -> tuple[list[int], list[int] | None]:
+    """Rows of samples and of all keyframes that their frames may be, and the places of the samples among them.
+
+    None in place of the latter if samples have no other keyframes: all are to be looked at.
+    """
+    rule = None
+    if source.is_ours and source.settings.get('frames'):
+        rule = DATASETS.build({**source.settings, 'pipeline': [], 'maps': {}, 'lazy_init': True}).frame_rule
+    if rule is None or not rule.keyframes:
+        return rows, None
+    times = np.array([timestamp_of(info, source.info_file) for info in infos])
+    # successive keyframes are within `max_gap`; a millisecond for rounding
+    reach = max(map(abs, rule.keyframes)) * rule.max_gap + 1e-3
+    order, near = np.argsort(times), np.zeros(len(infos), bool)
+    for row in rows:
+        near[order[slice(*np.searchsorted(times[order], [times[row] - reach, times[row] + reach]))]] = True
+    kept = np.flatnonzero(near)
+    return kept.tolist(), np.searchsorted(kept, rows).tolist()
 
 
 def _used_infos(infos: list[dict], source: Source) -> list[dict]:
@@ -140,12 +165,13 @@ def _without_log() -> Iterator[None]:
         logging.disable(before)
 
 
-def _look(item: Survey, part: bytes | None, look_at: int | None) -> None:
+def _look(item: Survey, part: tuple[bytes, list[int] | None] | None, look_at: int | None) -> None:
     """Look for the files of a dataset's samples, and read some.
 
     Args:
         item: Filled in.
-        part: Content of an info file of the samples to look at; None for a dataset that has no info file.
+        part: Content of an info file, and which of its samples to look at, None for all; None for a dataset that has
+            no info file.
         look_at: See `survey`.
     """
     settings = deepcopy(dict(item.source.settings))
@@ -155,7 +181,7 @@ def _look(item: Survey, part: bytes | None, look_at: int | None) -> None:
         if part is None:
             item.dataset = _some(DATASETS.build(settings), item, look_at)
         else:
-            item.dataset = _dataset_of(part, Path(folder), item.source, settings)
+            item.dataset = _dataset_of(*part, Path(folder), item.source, settings)
         item.looked_at = len(item.dataset)
         if item.entries and settings.get('indices') is None:
             # of images, an entry of the info file has several
@@ -175,9 +201,10 @@ def _some(dataset: BaseDataset, item: Survey, look_at: int | None) -> BaseDatase
     return dataset.get_subset(_rows(source, len(dataset), look_at))
 
 
-def _dataset_of(part: bytes, folder: Path, source: Source, settings: dict) -> BaseDataset:
-    """A dataset of an info file's content."""
+def _dataset_of(part: bytes, chosen: list[int] | None, folder: Path, source: Source, settings: dict) -> BaseDataset:
+    """A dataset of an info file's content, or of chosen samples of it."""
     indices = settings.get('indices') if isinstance(settings.get('indices'), int) else None
+    indices = indices if chosen is None else chosen
     small = dict(indices=indices, serialize_data=False)
     if source.is_ours:
         dataset = DATASETS.build({**settings, **small, 'lazy_init': True})
