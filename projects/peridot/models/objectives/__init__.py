@@ -5,6 +5,7 @@ from peridot.models.objectives.objective import Objective
 from peridot.models.objectives.occupancy import OccupancyReconstruction
 from peridot.models.objectives.point_classification import PointClassification
 from peridot.models.objectives.point_pixel_infonce import PointPixelInfoNCE
+from peridot.models.objectives.scene_token import SceneToken
 from peridot.models.objectives.superpixel_infonce import SuperpixelInfoNCE
 from peridot.models.objectives.vmf_consistency import VMFConsistency
 from peridot.models.objectives.weakly_supervised_contrast import WeaklySupervisedContrast
@@ -15,6 +16,7 @@ __all__ = [
     'OccupancyReconstruction',
     'PointClassification',
     'PointPixelInfoNCE',
+    'SceneToken',
     'SuperpixelInfoNCE',
     'VMFConsistency',
     'WeaklySupervisedContrast',
