@@ -205,7 +205,8 @@ def moved_queries(queries: Queries, frames: Frames, source: int, target: int) ->
     asked = (frames.sample[:, None] == frames.sample) & (frames.frame == target)
     scan = asked.int().argmax(1)
     moves = frames.between(torch.arange(len(scan), device=scan.device), scan)
-    taken = queries[(asked.any(1) & (frames.frame == source))[queries.scan]]
+    # rows, because a mask is counted once for every field
+    taken = queries[(asked.any(1) & (frames.frame == source))[queries.scan].nonzero()[:, 0]]
     move = moves[taken.scan]
     position = (move[:, :3, :3] @ taken.position.double()[..., None])[..., 0] + move[:, :3, 3]
     return Queries(**{**dict(taken.items()), 'position': position.float(), 'scan': scan[taken.scan]})
