@@ -4,6 +4,7 @@ import copy
 from functools import partial
 
 import pytest
+import tiny  # noqa: F401 (registers student and teacher)
 import torch
 import torch.nn.functional as F
 from mmdet3d.structures import Det3DDataSample
@@ -12,6 +13,7 @@ from peridot.errors import ConfigError
 from peridot.models.objectives import FeatureDistance
 from peridot.registry import MODELS
 from peridot.structures import Frames, Pairs
+from peridot.visualization.spaces import joint_heads
 
 LAYER = dict(type='peridot.FeatureDistance', distance='cosine', mean_over='images', loss_weight=0.5)
 DISTILL = dict(type='peridot.DistillationHead', hidden_channels=7)
@@ -140,6 +142,10 @@ def test_class_tokens_are_no_pixels():
     with pytest.raises(ConfigError, match=r'model\.heads\.scene reads the class tokens.*use peridot\.SceneToken'):
         model = build(objectives=dict(OBJECTIVES, scene=dict(LAYER, head='scene')))
         model(**model.data_preprocessor(pseudo_collate(data()), True), mode='loss')
+
+
+def test_figures_compare_points_with_maps_alone():
+    assert joint_heads(build()) == ['last', 'before']
 
 
 def test_occupancy_reads_no_stage():
