@@ -42,9 +42,8 @@ def test_maps_and_class_token_are_those_of_the_blocks(model, size, prefix, final
     network, x = teacher.network, images(size)
     with torch.no_grad():
         # the class token and the registers would be seen in a map
-        network.cls_token.fill_(50)
-        if prefix > 1:
-            network.reg_token.fill_(-50)
+        for tokens in (network.cls_token, network.reg_token)[:prefix]:
+            tokens.copy_(50 * torch.randn_like(tokens))
         before, last = block_by_block(teacher, x)[-2:]
         # that a token is normalized on its own
         network.norm.weight.copy_(torch.rand(len(network.norm.weight)) + 0.5)
