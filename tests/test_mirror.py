@@ -54,7 +54,7 @@ ELSEWHERE = {
     'test_models/test_objectives_distributed.py': 'models.functional.distributed',
     'test_models/test_occupancy.py': 'models.students.features',
     'test_models/test_synchronizations.py': 'models.counter models.functional.counting',
-    'test_models/test_pretrainer.py': 'models.heads models.objectives.objective models.students.passes',
+    'test_models/test_pretrainer.py': 'models.objectives.objective models.students.passes',
     'test_models/test_segmentors.py': 'models.segmentors.linear_probe models.segmentors.point_seg_head '
     'models.segmentors.preprocessor',
     'test_models/test_students.py': 'models.students.sparse_unet models.students.voxelize',

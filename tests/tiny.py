@@ -10,6 +10,7 @@ from unittest.mock import patch
 import torch
 from mmengine.config import Config
 from peridot.models.batch import EncodedBatch
+from peridot.models.heads import CLASS_TOKEN
 from peridot.models.students import DetectorTrunk, VoxelFeatures
 from peridot.registry import MODELS
 from peridot.structures import Frames, Pairs
@@ -23,26 +24,36 @@ SETTINGS = dict(voxel_size=(0.5, 0.5, 0.5), coordinates='cartesian', feature_col
 
 @MODELS.register_module()
 class PointwiseStudent(nn.Module):
-    """A linear layer on x, y, z and intensity; counts how often it runs. No sparse convolution, milliseconds."""
+    """A linear layer on x, y, z and intensity; counts how often it runs. No sparse convolution, milliseconds.
+
+    Its stage `early` is its input.
+    """
 
     out_channels = 12
+    layer_channels = dict(early=4)
     calls = 0
 
     def __init__(self):
         super().__init__()
         self.backbone = nn.Linear(4, 12)
 
-    def forward(self, points):
+    def forward(self, points, layers=()):
         self.calls += 1
         flat = torch.cat(points)
-        return VoxelFeatures(self.backbone(flat).tanh(), torch.arange(len(flat)))
+        features = VoxelFeatures(self.backbone(flat).tanh(), torch.arange(len(flat)))
+        features.layers = {name: VoxelFeatures(flat, torch.arange(len(flat))) for name in layers}
+        return features
 
 
 @MODELS.register_module()
 class TinyTeacher(nn.Module):
-    """One convolution of stride 4; counts how often it runs."""
+    """One convolution of stride 4; counts how often it runs.
+
+    Its layer -2 is a part of it, its class token the mean over the image.
+    """
 
     out_channels = 8
+    layer_channels = {-2: 5, CLASS_TOKEN: 8}
     align_corners = True
     calls = 0
 
@@ -51,9 +62,10 @@ class TinyTeacher(nn.Module):
         self.conv = nn.Conv2d(3, 8, 4, 4).requires_grad_(False)
 
     @torch.no_grad()
-    def forward(self, images):
+    def forward(self, images, layers=False):
         self.calls += 1
-        return self.conv(images.float() / 255)
+        found = self.conv(images.float() / 255)
+        return {None: found, -2: found[:, :5], CLASS_TOKEN: found.mean((2, 3))} if layers else found
 
 
 def make_batch(points, student, heads, **fields):

@@ -256,6 +256,17 @@ def test_image_augmentation_is_refused(demo_root, made, weights, tmp_path):
         dataset_of(config)[0]
 
 
+@pytest.mark.parametrize('more', [dict(out_indices=(0, 1)), dict(class_token=True)])
+def test_several_layers_and_class_tokens_are_not_stored(more, demo_root, made, weights, tmp_path):
+    config = make_config(demo_root, made, weights, **more)
+    with pytest.raises(ConfigError, match='several layers and class tokens are not stored: train with the teacher'):
+        make_teacher_features(config, tmp_path)
+    # the map of one layer is what it was
+    assert teacher_settings(config.model.teacher) == teacher_settings(
+        make_config(demo_root, made, weights).model.teacher
+    )
+
+
 def test_unknown_crop_is_seen_in_the_views(demo_root, made, weights):
     @TRANSFORMS.register_module(force=True)
     class HalfOfTheViews:

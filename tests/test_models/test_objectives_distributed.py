@@ -28,6 +28,7 @@ STEPS = 3
 HEADS = dict(
     embed=dict(channels=6),
     distill=dict(type='peridot.DistillationHead'),
+    scene=dict(type='peridot.DistillationHead', teacher_layer='class_token', normalize=False),
     latent=dict(type='peridot.LatentHead', channels=8),
     classes=dict(type='peridot.LatentHead', channels=CLASSES),
 )
@@ -45,6 +46,8 @@ OBJECTIVES = dict(
     vmf=dict(VMF, warmup_steps=2),
     vmf_moving=dict(VMF, warmup_steps=1, freeze_after_warmup=False),
     distance=dict(type='FeatureDistance', head='distill'),
+    distance_of_images=dict(type='FeatureDistance', head='distill', mean_over='images'),
+    scene=dict(type='SceneToken', head='scene'),
     occupancy=dict(type='OccupancyReconstruction', head='latent', radius=4.0, max_neighbors=None),
     classes=dict(type='PointClassification', head='classes', ignore_index=CLASSES),
     cells=dict(type='BEVCellContrast', head='latent', cell=2.0, reach=12.0),

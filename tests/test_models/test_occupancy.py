@@ -8,11 +8,12 @@ import torch
 import torch.nn.functional as F
 from mmdet3d.structures import Det3DDataSample
 from mmengine.registry import init_default_scope
+from peridot.datasets.transforms.occupancy import occupancy_queries
 from peridot.errors import ConfigError
 from peridot.models.heads import LatentHead
 from peridot.models.objectives import OccupancyReconstruction
 from peridot.models.objectives import occupancy as module
-from peridot.models.objectives.occupancy import OccupancyDecoder, mean_logits, occupancy_iou
+from peridot.models.objectives.occupancy import OccupancyDecoder, mean_logits, moved_queries, occupancy_iou
 from peridot.models.students import DetectorTrunk, PointSupports
 from peridot.registry import MODELS
 from peridot.structures import Frames, Pairs, Queries
@@ -180,6 +181,87 @@ def test_missing_intensity_switches_its_part_off_and_is_said_once(monkeypatch):
         results = objective(make_queries_batch(features, xyz, scan, queries, head))
     assert results['loss_intensity'] == 0 and results['loss_occupancy'] > 0
     assert len(said) == 1 and 'no intensity' in said[0][0] and said[0][1] == logging.WARNING
+
+
+def rigid(angle, shift, scale=1.0, mirrored=False):
+    """A turn around z, after a change of size and a mirrored axis, then a shift; float64 (4, 4)."""
+    c, s = torch.tensor(angle).double().cos(), torch.tensor(angle).double().sin()
+    matrix = torch.eye(4, dtype=torch.float64)
+    matrix[:2, :2] = torch.stack([torch.stack([c, -s]), torch.stack([s, c])])
+    matrix[:3, :3] = matrix[:3, :3] * scale @ torch.diag(torch.tensor([1.0, -1 if mirrored else 1, 1])).double()
+    matrix[:3, 3] = torch.tensor(shift)
+    return matrix
+
+
+def moved(matrix, xyz):
+    return (xyz.double() @ matrix[:3, :3].T + matrix[:3, 3]).float()
+
+
+def wall_frames():
+    """Two samples of two frames and one of a keyframe alone; each frame looks at the wall x = 10 of its keyframe."""
+    torch.manual_seed(0)
+    scans, frames, queries, clouds = [], [], [], []
+    for sample in range(3):
+        for frame in range(1 if sample == 2 else 2):
+            # where the sensor of this frame stands in the keyframe, and how the frame was augmented
+            pose = rigid(0.3, (2.0, 1.0, 0.1)) if frame else torch.eye(4).double()
+            augmented = rigid(2.0 + sample, (0.5, -0.3, 0.0), scale=0.95 + 0.1 * frame, mirrored=bool(frame))
+            wall = torch.rand(200, 3) * torch.tensor([0.0, 8, 3]) + torch.tensor([10.0, -4, -1])
+            seen = moved(torch.linalg.inv(pose), wall)
+            here = occupancy_queries(moved(augmented, seen), torch.rand(200), augmented[:3, 3].float(), 60, 0.1)
+            here.scan = torch.full((60,), len(scans))
+            to_sample = pose @ torch.linalg.inv(augmented)
+            scans.append(Frames.single(200, frame=frame, to_sample=to_sample))
+            queries.append(here)
+            clouds.append(moved(augmented, seen))
+        frames.append(Frames.cat(scans[-1 if sample == 2 else -2 :]))
+    return Frames.batch(frames), Queries.cat(queries), torch.cat(clouds)
+
+
+def test_queries_of_the_next_frame_lie_at_the_wall_of_the_keyframe():
+    frames, queries, _ = wall_frames()
+    found = moved_queries(queries, frames, 1, 0)
+    assert found.scan.tolist() == [0] * 60 + [2] * 60
+    rows = [i for i, scan in enumerate(queries.scan) if scan in (1, 3)]
+    for name in ('occupied', 'intensity', 'has_intensity'):
+        assert torch.equal(found[name], queries[name][rows])
+    for i, row in enumerate(rows):
+        key = int(queries.scan[row]) - 1
+        place = frames.to_sample[key + 1] @ torch.cat([queries.position[row], torch.ones(1)]).double()
+        expected = torch.linalg.inv(frames.to_sample[key]) @ place
+        torch.testing.assert_close(found.position[i], expected[:3].float(), atol=1e-5, rtol=1e-5)
+    for key in (0, 2):
+        own = found[found.scan == key]
+        # without the keyframe's augmentation
+        depth = moved(frames.to_sample[key], own.position)[:, 0] - 10
+        # 0.1 m along the ray in an augmented frame, which is larger by 1.05
+        assert (depth[own.occupied] > 0).all() and (depth[own.occupied] < 0.1).all()
+        assert (depth[~own.occupied] < 0).all() and (depth[~own.occupied] < -0.2).any()
+
+
+def test_frames_without_the_asked_one_have_no_queries():
+    frames, queries, _ = wall_frames()
+    assert len(moved_queries(queries, frames, 0, 1).position) == 120
+    assert not len(moved_queries(queries, frames, 2, 0).position)
+    alone = moved_queries(queries, frames, 0, 0)
+    assert torch.equal(alone.scan, torch.tensor([0, 2, 4]).repeat_interleave(60))
+    torch.testing.assert_close(alone.position, queries.position[[s in (0, 2, 4) for s in queries.scan.tolist()]])
+
+
+def test_the_objective_asks_the_keyframe_what_the_next_frame_saw():
+    frames, queries, xyz = wall_frames()
+    features = torch.randn(len(xyz), 12, requires_grad=True)
+    scan = torch.arange(5).repeat_interleave(200)
+    (other, head), (plain, _) = build(frames=(1, 0), max_neighbors=None), build(max_neighbors=None)
+    batch = make_queries_batch(features, xyz, scan, queries, head)
+    batch.frames = frames
+    found = other(batch)
+    expected = plain(make_queries_batch(features, xyz, scan, moved_queries(queries, frames, 1, 0), head))
+    assert found['pairs'] == expected['pairs'] > 100
+    assert found['loss_occupancy'] == expected['loss_occupancy']
+    (found['loss_occupancy'] + found['loss_intensity']).backward()
+    learned = features.grad.view(5, 200, 12).any(2).any(1)
+    assert learned.tolist() == [True, False, True, False, False]
 
 
 def test_batch_without_queries_is_a_config_error():

@@ -161,3 +161,27 @@ def test_layers_give_every_point_the_feature_of_its_coarse_voxel():
         expected = torch.stack([feature[s, x // stride, y // stride, z // stride] for s, x, y, z in coords])
         assert torch.equal(layers[name].at(rows), expected)
         assert not layers[name].features.requires_grad
+
+
+def test_stages_beside_the_features_have_gradients_and_change_nothing():
+    student = small_unet().train()
+    points, rows = [cloud(300, 0), cloud(200, 1)], torch.arange(500)
+    assert not student(points).layers
+    torch.manual_seed(0)
+    alone = small_unet().train()(points)
+    torch.manual_seed(0)
+    student = small_unet().train()
+    features = student(points, ['decoder2'])
+    assert torch.equal(features.at(rows), alone.at(rows))
+    assert list(features.layers) == ['decoder2']
+    features.layers['decoder2'].at(rows).square().sum().backward()
+    reached = {name for name, p in student.backbone.named_parameters() if p.grad is not None and p.grad.any()}
+    assert any(name.startswith('decoder.2.') for name in reached)
+    assert any(name.startswith('encoder.') for name in reached)
+    assert not any(name.startswith('decoder.3.') for name in reached)
+
+
+def test_widths_of_stages_are_those_of_their_features():
+    student = small_unet().eval()
+    found = {name: stage.features.shape[1] for name, stage in student.layers([cloud(300, 0)]).items()}
+    assert student.layer_channels == found and len(set(found.values())) > 1

@@ -49,6 +49,8 @@ WAITS = {
     'also_demo': MINKUNET + LOG + 7,
     # distinct cells, cells that both scans have
     'bevcontrast_demo': MINKUNET + LOG + 2,
+    # as ALSO; the queries of the next frame, and a pair so near to the radius that it is looked at again
+    'hilda_demo': MINKUNET + LOG + 7 + 2,
     # labeled points, their smallest and largest class; mmdet3d's Lovasz loss looks at each of 16 classes
     'supervised_demo': MINKUNET + LOG + 2 + 18,
 }

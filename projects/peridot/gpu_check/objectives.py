@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from peridot.gpu_check.clouds import lidar_points
 from peridot.gpu_check.compare import Case, Tensors
 from peridot.models.batch import EncodedBatch
+from peridot.models.heads import CLASS_TOKEN
 from peridot.models.students import VoxelFeatures
 from peridot.registry import MODELS
 from peridot.structures import Frames, Pairs, Queries
@@ -37,6 +38,8 @@ OBJECTIVES = {
     'VMFConsistency': (CAMERA, dict(num_classes=CLASSES, warmup_steps=1, momentum=0.5), 2),
     'FeatureDistance': (dict(type='peridot.DistillationHead'), dict(), 1),
     'FeatureDistance, cosine': (dict(type='peridot.DistillationHead'), dict(distance='cosine'), 1),
+    'FeatureDistance, images': (dict(type='peridot.DistillationHead'), dict(mean_over='images'), 1),
+    'SceneToken': (dict(type='peridot.DistillationHead', normalize=False), dict(), 1),
     'OccupancyReconstruction': (LATENT, dict(max_neighbors=None), 1),
     'PointClassification': (dict(LATENT, channels=CLASSES), dict(ignore_index=CLASSES), 1),
     'BEVCellContrast': (LATENT, dict(num_cells=ALL), 1),
@@ -52,6 +55,8 @@ def cases(small: bool) -> dict[str, Case]:
 def _case(name: str, head: dict, settings: dict, steps: int, inputs: Tensors) -> Case:
     torch.manual_seed(0)
     built = MODELS.build({**head, 'student_channels': STUDENT, 'teacher_channels': TEACHER})
+    if name == 'SceneToken':
+        built.teacher_layer = CLASS_TOKEN
     objective = MODELS.build(dict(type=f'peridot.{name}', head='head', **settings))
     objective.connect(built.channels)
     module = nn.ModuleDict(dict(heads=nn.ModuleDict(dict(head=built)), objective=objective))
@@ -114,7 +119,7 @@ def encoded(inputs: Tensors, heads: nn.ModuleDict) -> EncodedBatch:
         pairs=Pairs(point=rows, camera=inputs['camera'], position=inputs['position'], label=inputs['label']),
         heads=heads,
         generator=torch.Generator(points.device).manual_seed(0),
-        make_teacher_map=lambda: feature_map,
+        make_teacher_map=lambda: {None: feature_map, CLASS_TOKEN: feature_map.mean((2, 3))},
         image_size=SIZE,
         label_classes=CLASSES,
         maps=dict(superpixels=inputs['superpixels']),

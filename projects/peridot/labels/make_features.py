@@ -156,6 +156,11 @@ def build_teacher(config: Config) -> tuple[nn.Module, Mapping]:
         raise ConfigError(f'{config.filename} has no model.teacher: give a pre-training config with a teacher')
     if settings['type'] == 'peridot.StoredTeacher':
         settings = settings['teacher']
+    if settings.get('out_indices') or settings.get('class_token'):
+        raise ConfigError(
+            f'{config.filename}: several layers and class tokens are not stored: train with the teacher itself, or '
+            'take model.teacher.out_indices and class_token out, and the heads that read them'
+        )
     device = torch.device('cuda', torch.cuda.current_device()) if torch.cuda.is_available() else torch.device('cpu')
     # stored once for all trainings, whatever the precision of theirs
     exact = {name: value for name, value in settings.items() if name != 'dtype'}

@@ -21,7 +21,7 @@ RESIZE = 'whole image, bilinear, aspect ratio not kept'
 # bytes of the header of a NumPy file of this kind
 HEADER = 128
 # settings of a teacher that do not change its maps, which are always made in float32, or are kept in other fields
-ELSEWHERE = ('align_corners', 'compile', 'dtype', 'image_size', 'init_cfg')
+ELSEWHERE = ('align_corners', 'class_token', 'compile', 'dtype', 'image_size', 'init_cfg', 'out_indices')
 
 
 @dataclass

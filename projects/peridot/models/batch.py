@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from peridot.errors import ConfigError
 from peridot.models.functional import read_at
+from peridot.models.heads import CLASS_TOKEN
 from peridot.models.students.features import PointFeatures, Supports
 from peridot.structures import Frames, Pairs, Queries
 
@@ -28,7 +29,8 @@ class EncodedBatch:
         pairs: Pairs of `points` and the stacked images.
         heads: Projection heads by name.
         generator: Source of all random draws of the step, on the device of the points.
-        make_teacher_map: Gives the teacher's feature map (images, C, h, w).
+        make_teacher_map: Gives the teacher's feature map (images, C, h, w), or those of several layers, see
+            `teacher_features`.
         image_size: (H, W) of the images that `pairs.position` refers to; None without images.
         align_corners: How the teacher's map lies over the image, see `read_at`.
         label_classes: Number of weak label classes, None without labels.
@@ -48,7 +50,7 @@ class EncodedBatch:
     pairs: Pairs
     heads: nn.ModuleDict
     generator: torch.Generator
-    make_teacher_map: Callable[[], Tensor]
+    make_teacher_map: Callable[[], Tensor | dict[int | str | None, Tensor]]
     image_size: tuple[int, int] | None = None
     align_corners: bool = True
     label_classes: int | None = None
@@ -77,9 +79,15 @@ class EncodedBatch:
         return torch.full((), value, dtype=torch.float32, device=self.device)
 
     @cached_property
+    def teacher_features(self) -> dict[int | str | None, Tensor]:
+        """Teacher features by `Head.teacher_layer`: maps (images, C, h, w), class tokens (images, C); no gradient."""
+        features = self.make_teacher_map()
+        return features if isinstance(features, dict) else {None: features}
+
+    @property
     def teacher_map(self) -> Tensor:
-        """Teacher features (images, C, h, w), without gradient."""
-        return self.make_teacher_map()
+        """Teacher features (images, C, h, w), without gradient: those of heads that name no layer."""
+        return self.teacher_features[None]
 
     @cached_property
     def supports(self) -> Supports:
@@ -148,7 +156,9 @@ class EncodedBatch:
 
     def embed_points(self, head: str, rows: Tensor) -> Tensor:
         """Student embeddings (M, D) of the points `rows` (M,) through the named head."""
-        return self.student.at(rows, self.heads[head].embed_student)
+        layer = getattr(self.heads[head], 'student_layer', None)
+        features = self.student if layer is None else self.student.layers[layer]
+        return features.at(rows, self.heads[head].embed_student)
 
     def embed_student(self, head: str, index: Tensor) -> Tensor:
         """Student embeddings (M, D) of the pairs `index` (M,) through the named head."""
@@ -158,14 +168,28 @@ class EncodedBatch:
         """Teacher embeddings (M, D) of the pairs `index` (M,) through the named head."""
         pairs = self.pairs
         features = read_at(
-            self.teacher_map, pairs.camera[index], pairs.position[index], self.image_size, self.align_corners
+            self._map_of(head), pairs.camera[index], pairs.position[index], self.image_size, self.align_corners
         )
         return self.heads[head].embed_teacher(features)
 
     def project_teacher_map(self, head: str) -> Tensor:
         """Teacher map (images, D, h, w) through the named head, not normalized."""
-        return self.heads[head].project_teacher_map(self.teacher_map)
+        return self.heads[head].project_teacher_map(self._map_of(head))
 
     def embed(self, head: str, index: Tensor) -> tuple[Tensor, Tensor]:
         """Student and teacher embeddings (M, D) of the pairs `index` (M,) through the named head."""
         return self.embed_student(head, index), self.embed_teacher(head, index)
+
+    def _map_of(self, head: str) -> Tensor:
+        """Teacher features (images, C, h, w) of the layer that the named head reads.
+
+        Raises:
+            ConfigError: It reads class tokens.
+        """
+        layer = getattr(self.heads[head], 'teacher_layer', None)
+        if layer == CLASS_TOKEN:
+            raise ConfigError(
+                f'model.heads.{head} reads the class tokens of images, its objective features of pixels: take '
+                'teacher_layer out, or use peridot.SceneToken'
+            )
+        return self.teacher_features[layer]

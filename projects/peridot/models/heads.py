@@ -1,10 +1,15 @@
 """Heads: maps of student and teacher features into the space where objectives compare them."""
 
+from itertools import pairwise
+
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from peridot.errors import ConfigError
 from peridot.registry import MODELS
+
+# the teacher's summary of an image, in place of a layer's map
+CLASS_TOKEN = 'class_token'
 
 
 class Head(nn.Module):
@@ -12,9 +17,13 @@ class Head(nn.Module):
 
     Attributes:
         channels: Width D of the embeddings.
+        student_layer: Stage of the student that it reads; None for the student's own features.
+        teacher_layer: Layer of the teacher that it reads, or `CLASS_TOKEN`; None for the teacher's own map.
     """
 
     channels: int
+    student_layer: str | None = None
+    teacher_layer: int | str | None = None
 
     def embed_student(self, features: Tensor) -> Tensor:
         """(P, C_student) to embeddings (P, D)."""
@@ -86,38 +95,56 @@ class LatentHead(Head):
 class DistillationHead(Head):
     """Map of the student's features into the teacher's own space, whose features stay as they are.
 
-    ScaLR's head is linear, that of ScaLR+ has a hidden layer of 2048 channels with ReLU.
+    ScaLR's head is linear, that of ScaLR+ has a hidden layer of 2048 channels with ReLU, that of CleverDistiller two.
 
     Args:
         student_channels: Channels of the student's features.
         teacher_channels: Channels of the teacher's features, and of the embedding.
-        hidden_channels: Channels of the hidden layer; None for a linear head.
+        hidden_channels: Channels of the hidden layers; None for a linear head.
+        num_layers: Linear layers with ReLU between them; by default 1 without `hidden_channels`, else 2.
+        normalize: Give unit vectors. HilDA's scene token is compared as it is.
 
     Raises:
-        ConfigError: There is no teacher.
+        ConfigError: There is no teacher, or no width for the hidden layers.
     """
 
-    def __init__(self, student_channels: int, teacher_channels: int | None, hidden_channels: int | None = None) -> None:
+    def __init__(
+        self,
+        student_channels: int,
+        teacher_channels: int | None,
+        hidden_channels: int | None = None,
+        num_layers: int | None = None,
+        normalize: bool = True,
+    ) -> None:
         super().__init__()
         if not teacher_channels:
             raise ConfigError('peridot.DistillationHead maps into the space of a teacher: set model.teacher')
-        self.channels = teacher_channels
-        if hidden_channels is None:
-            self.student = nn.Linear(student_channels, teacher_channels)
-        else:
-            self.student = nn.Sequential(
-                nn.Linear(student_channels, hidden_channels),
-                nn.ReLU(inplace=True),
-                nn.Linear(hidden_channels, teacher_channels),
+        if num_layers is None:
+            num_layers = 1 if hidden_channels is None else 2
+        if num_layers < 1 or (num_layers > 1 and hidden_channels is None):
+            raise ConfigError(
+                f'peridot.DistillationHead: num_layers={num_layers} with hidden_channels={hidden_channels}: set 1, or '
+                'more with hidden_channels=2048'
             )
+        self.channels = teacher_channels
+        self.normalize = normalize
+        layers: list[nn.Module] = []
+        for before, after in pairwise([student_channels, *[hidden_channels] * (num_layers - 1), teacher_channels]):
+            if layers:
+                layers.append(nn.ReLU(inplace=True))
+            layers.append(nn.Linear(before, after))
+        self.student = nn.Sequential(*layers) if num_layers > 1 else layers[0]
 
     def embed_student(self, features: Tensor) -> Tensor:
-        """(P, C_student) to unit float32 vectors (P, C_teacher)."""
-        return F.normalize(self.student(features).float(), dim=1)
+        """(P, C_student) to float32 (P, C_teacher), unit vectors with `normalize`."""
+        return self._scaled(self.student(features))
 
     def embed_teacher(self, features: Tensor) -> Tensor:
-        """(P, C_teacher) to unit float32 vectors of the same shape."""
-        return F.normalize(features.float(), dim=1)
+        """(P, C_teacher) to float32 of the same shape, unit vectors with `normalize`."""
+        return self._scaled(features)
+
+    def _scaled(self, features: Tensor) -> Tensor:
+        return F.normalize(features.float(), dim=1) if self.normalize else features.float()
 
     def project_teacher_map(self, feature_map: Tensor) -> Tensor:
         """The map itself."""

@@ -31,15 +31,18 @@ class Pretrainer(BaseModel):
         teacher: Config of the frozen image network, e.g. `peridot.TimmTeacher`.
         heads: Settings of each projection head by name, e.g. `dict(instance=dict(channels=64))`, of type
             `peridot.ProjectionHead` unless they name another. Heads belong to the pre-trainer because several
-            objectives may use the same one (OLIVINE's second and third do).
+            objectives may use the same one (OLIVINE's second and third do). `student_layer='decoder2'` lets a head
+            read a stage of a student that has a method `layers`; `teacher_layer=-2` one of the teacher's
+            `out_indices`, `teacher_layer='class_token'` its class tokens (HilDA).
         data_preprocessor: Config of the batching, `peridot.PairedDataPreprocessor` by default.
         batch_statistics: 'joint', all scans of a batch go through the student together; or 'separate', those of each
             frame (`Frames.frame`) in a pass of their own, as SuperFlow was released: batch normalization then sees one
             kind of cloud at a time, and its running statistics move once in each pass.
 
     Raises:
-        ConfigError: There is no objective, one names a head that is not in `heads`, a head belongs to none, or
-            `batch_statistics` is another word.
+        ConfigError: There is no objective, one names a head that is not in `heads`, or a head belongs to none or reads
+            a layer that student or teacher do not give; or `batch_statistics` is another word, or 'separate' with heads
+            that read layers of the student.
     """
 
     # set by SkipOverflowHook: whether a loss scaler skips steps without finite losses
@@ -63,12 +66,16 @@ class Pretrainer(BaseModel):
             raise ConfigError('model.objectives is empty: name at least one objective (configs/_base_/methods)')
         self.student = MODELS.build(student)
         self.teacher = MODELS.build(teacher) if teacher else None
-        teacher_channels = self.teacher.out_channels if teacher else None
         self.heads = nn.ModuleDict()
         for name, settings in (heads or {}).items():
-            head = {'type': 'peridot.ProjectionHead', **settings}
-            channels = dict(student_channels=self.student.out_channels, teacher_channels=teacher_channels)
-            self.heads[name] = MODELS.build({**head, **channels})
+            self.heads[name] = self._built_head(name, {'type': 'peridot.ProjectionHead', **settings})
+        # stages of the student that heads read
+        self._student_layers = sorted({head.student_layer for head in self.heads.values()} - {None})
+        if self._student_layers and batch_statistics == 'separate':
+            raise ConfigError(
+                f"model.batch_statistics='separate' gives no layers, and heads read {', '.join(self._student_layers)}: "
+                "set 'joint'"
+            )
         self.objectives = nn.ModuleDict()
         for name, settings in objectives.items():
             self.objectives[name] = self._connected(name, MODELS.build(settings))
@@ -108,8 +115,10 @@ class Pretrainer(BaseModel):
         """
         if head is not None and head not in self.heads:
             raise ConfigError(f'the model has no head {head!r}: it has {", ".join(self.heads) or "none"}')
-        embed = self.heads[head].embed_student if head else None
-        return _by_scan(self.student(points), points, embed)
+        if head is None:
+            return _by_scan(self.student(points), points)
+        features, layer = self._run_student(points), self.heads[head].student_layer
+        return _by_scan(features.layers[layer] if layer else features, points, self.heads[head].embed_student)
 
     def embed_layers(self, points: list[Tensor]) -> dict[str, list[Tensor]]:
         """Features (N_i, C) of every point of every scan in all stages of a student that has a method `layers`."""
@@ -190,7 +199,7 @@ class Pretrainer(BaseModel):
             ConfigError: Processes that share batch statistics have different frames: they would wait for each other.
         """
         if self.batch_statistics == 'joint':
-            return self.student(points)
+            return self._run_student(points)
         kinds = frames.frame.tolist()
         shared = any(isinstance(module, nn.SyncBatchNorm) for module in self.student.modules())
         if shared and len(set(sizes_of_processes(len(set(kinds)), points[0].device))) > 1:
@@ -200,10 +209,30 @@ class Pretrainer(BaseModel):
             )
         return in_passes(self.student, points, kinds)
 
+    def _built_head(self, name: str, settings: dict) -> nn.Module:
+        """The head, as wide as what it reads."""
+        layers = {part: settings.pop(f'{part}_layer', None) for part in ('student', 'teacher')}
+        channels = {
+            f'{part}_channels': _channels(getattr(self, part), layer, f'model.heads.{name}.{part}_layer')
+            for part, layer in layers.items()
+        }
+        head = MODELS.build({**settings, **channels})
+        head.student_layer, head.teacher_layer = layers['student'], layers['teacher']
+        return head
+
+    def _run_student(self, points: list[Tensor]) -> PointFeatures:
+        """The student's features, with the layers that heads read."""
+        return self.student(points, self._student_layers) if self._student_layers else self.student(points)
+
     def _connected(self, name: str, objective: nn.Module) -> nn.Module:
         """The objective, connected to its head."""
         if objective.head not in self.heads:
             raise ConfigError(f'objective {name!r} needs head {objective.head!r}: add it to model.heads')
+        if self.heads[objective.head].student_layer is not None and not objective.reads_layers:
+            raise ConfigError(
+                f"objective {name!r} reads the student's own features: take student_layer of "
+                f'model.heads.{objective.head} out'
+            )
         objective.connect(self.heads[objective.head].channels)
         return objective
 
@@ -217,11 +246,17 @@ class Pretrainer(BaseModel):
         learning = [p for part in (self.heads, self.objectives) for p in part.parameters()]
         return 0.0 * (batch.student.at(batch.pairs.point[:0]).sum() + sum(p.sum() for p in learning))
 
-    def _teacher_map(self, inputs: dict, data_samples: list) -> Tensor:
-        """Features (images, C, h, w) of the teacher, from the batch if it has them."""
+    def _teacher_map(self, inputs: dict, data_samples: list) -> Tensor | dict[int | str | None, Tensor]:
+        """Features (images, C, h, w) of the teacher, from the batch if it has them; of all layers if heads name any."""
         maps = inputs.get('teacher_maps')
+        layers = any(head.teacher_layer is not None for head in self.heads.values())
         if maps is None:
-            return self.teacher(inputs.get('images'))
+            return self.teacher(inputs.get('images'), layers=True) if layers else self.teacher(inputs.get('images'))
+        if layers:
+            raise ConfigError(
+                f'the teacher maps in {data_samples[0].metainfo["teacher_features"]["folder"]} are of one layer, but '
+                'model.heads name others: take maps.teacher_features of the training set out, or teacher_layer'
+            )
         if maps.shape[1] != self.teacher.out_channels:
             raise ConfigError(
                 f'the teacher maps in {data_samples[0].metainfo["teacher_features"]["folder"]} have {maps.shape[1]} '
@@ -252,6 +287,27 @@ class Pretrainer(BaseModel):
                 f'{losses} at step {int(self.iteration)}, samples {tokens}: training stopped before the weights '
                 'changed; lower optim_wrapper.optimizer.lr or look at these samples, then continue with --resume'
             )
+
+
+def _channels(network: nn.Module | None, layer: int | str | None, key: str) -> int | None:
+    """Channels of the features of a network or of one of its layers; None without a network.
+
+    Args:
+        network: Student or teacher.
+        layer: Name or number of the layer, None for the features themselves.
+        key: Place of the layer in the config, for messages.
+    """
+    if layer is None:
+        return network.out_channels if network else None
+    known = getattr(network, 'layer_channels', {})
+    if layer not in known:
+        given = ', '.join(map(repr, known)) or 'no layers'
+        raise ConfigError(
+            f'{key}={layer!r}: {type(network).__name__ if network else "no network"} gives {given}: name one of those; '
+            'peridot.TimmTeacher gives more by out_indices and class_token, stored features have neither, and of the '
+            'students peridot.SparseUNetStudent alone has stages'
+        )
+    return known[layer]
 
 
 def _on_host(results: dict[str, Tensor]) -> tuple[dict[str, float], dict[str, float]]:

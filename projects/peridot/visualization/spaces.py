@@ -7,7 +7,7 @@ from mmengine.dataset import pseudo_collate
 from torch import Tensor, nn
 
 from peridot.errors import ConfigError
-from peridot.models.heads import Head
+from peridot.models.heads import CLASS_TOKEN, Head
 from peridot.visualization.scenes import point_features
 
 
@@ -32,8 +32,11 @@ def joint_heads(model: nn.Module) -> list[str]:
     """Names of the heads that map points and pixels into one space; none for other models than a `Pretrainer`."""
     if getattr(model, 'teacher', None) is None:
         return []
-    maps_pixels = lambda head: type(head).project_teacher_map is not Head.project_teacher_map  # noqa: E731
-    return [name for name, head in model.heads.items() if maps_pixels(head)]
+    return [
+        name
+        for name, head in model.heads.items()
+        if type(head).project_teacher_map is not Head.project_teacher_map and head.teacher_layer != CLASS_TOKEN
+    ]
 
 
 @torch.no_grad()
@@ -60,7 +63,7 @@ def feature_spaces(model: nn.Module, sample: dict, head: str | None = None) -> l
     name = head or known[0]
     data = model.data_preprocessor(pseudo_collate([sample]), False)
     batch = model.encode(data['inputs'], data['data_samples'])
-    pixels = model.heads[name].project_teacher_map(batch.teacher_map)
+    pixels = batch.project_teacher_map(name)
     points = batch.embed_points(name, torch.arange(len(batch.points), device=batch.device))
     joint = Space(f'head {name}, with pixels', points.float().cpu(), pixels.float().cpu(), batch.align_corners)
     return [joint, own]

@@ -7,6 +7,7 @@ from peridot.models.objectives.occupancy import OccupancyReconstruction
 from peridot.models.objectives.point_classification import PointClassification
 from peridot.models.objectives.point_pixel_infonce import PointPixelInfoNCE
 from peridot.models.objectives.point_segment_consistency import PointSegmentConsistency
+from peridot.models.objectives.scene_token import SceneToken
 from peridot.models.objectives.superpixel_infonce import SuperpixelInfoNCE
 from peridot.models.objectives.superpoint_contrast import SuperpointContrast
 from peridot.models.objectives.vmf_consistency import VMFConsistency
@@ -20,6 +21,7 @@ __all__ = [
     'PointClassification',
     'PointPixelInfoNCE',
     'PointSegmentConsistency',
+    'SceneToken',
     'SuperpixelInfoNCE',
     'SuperpointContrast',
     'VMFConsistency',

@@ -10,7 +10,12 @@ class Objective(nn.Module):
 
     Args:
         head: Name of the projection head in `model.heads` that it reads the student through.
+
+    Attributes:
+        reads_layers: Whether the head may read a stage of the student in place of its features (`student_layer`).
     """
+
+    reads_layers = True
 
     def __init__(self, head: str) -> None:
         super().__init__()

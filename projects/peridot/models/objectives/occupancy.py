@@ -14,7 +14,7 @@ from peridot.models.functional import draw_neighbors, histogram, mean_over_proce
 from peridot.models.objectives.objective import Objective
 from peridot.models.students.features import Supports
 from peridot.registry import MODELS
-from peridot.structures import Queries
+from peridot.structures import Frames, Queries
 
 # pairs that are decoded together; their inner activations are recomputed in the backward pass
 CHUNK = 1 << 14
@@ -86,6 +86,9 @@ class OccupancyReconstruction(Objective):
 
     Boulch et al., "ALSO: Automotive Lidar Self-supervision by Occupancy estimation", CVPR 2023.
 
+    With `frames` the queries of another frame are asked, see `moved_queries`: with the next one, of what will be
+    occupied. That is our reading of what HilDA lets a diffusion model predict, without the diffusion.
+
     Args:
         head: Head that gives the latent vectors, `peridot.LatentHead`.
         radius: In meters.
@@ -93,7 +96,12 @@ class OccupancyReconstruction(Objective):
             all. The released code leaves the choice of the 32 to a library.
         occupancy_weight: Weight of the first part of the loss.
         intensity_weight: Weight of the second.
+        frames: (source, target): queries of the frames `source` are asked of the frames `target` of their samples, both
+            as in `Frames.frame`, 0 for the keyframe; None asks all queries of their own scans.
     """
+
+    # supports belong to the student's own features
+    reads_layers = False
 
     def __init__(
         self,
@@ -102,12 +110,14 @@ class OccupancyReconstruction(Objective):
         max_neighbors: int | None = 32,
         occupancy_weight: float = 1.0,
         intensity_weight: float = 1.0,
+        frames: tuple[int, int] | None = None,
     ) -> None:
         super().__init__(head)
         self.radius = radius
         self.max_neighbors = max_neighbors
         self.occupancy_weight = occupancy_weight
         self.intensity_weight = intensity_weight
+        self.frames = frames
         self._looked = False
 
     def connect(self, channels: int) -> None:
@@ -131,6 +141,8 @@ class OccupancyReconstruction(Objective):
                 'the batch has no occupancy queries: add dict(type="peridot.SampleOccupancyQueries", ...) to the '
                 'pipeline after GlobalRotScaleTrans and RandomFlip3D'
             )
+        if self.frames is not None:
+            queries = moved_queries(queries, batch.frames, *self.frames)
         latents = batch.heads[self.head].embed_student
         query, predicted = self.predict(batch.supports, queries.position, queries.scan, latents, batch.generator)
         self._warn_without_intensity(queries)
@@ -175,6 +187,29 @@ class OccupancyReconstruction(Objective):
         self._looked = True
         if not queries.has_intensity.any():
             print_log('points have no intensity: occupancy is learned without it', 'current', logging.WARNING)
+
+
+def moved_queries(queries: Queries, frames: Frames, source: int, target: int) -> Queries:
+    """Queries of one frame of every sample, where they lie in another frame of the sample.
+
+    Both may be augmented. The poses move what stands still: a query on a moving object stays where the object was at
+    the time of `source`.
+
+    Args:
+        queries: Of the batch.
+        frames: Of the batch.
+        source: Frame whose queries are taken, as in `Frames.frame`; those of other frames are left out.
+        target: Frame that they are asked of; a sample without it has none.
+    """
+    # of every scan, the one that is asked
+    asked = (frames.sample[:, None] == frames.sample) & (frames.frame == target)
+    scan = asked.int().argmax(1)
+    moves = frames.between(torch.arange(len(scan), device=scan.device), scan)
+    # rows, because a mask is counted once for every field
+    taken = queries[(asked.any(1) & (frames.frame == source))[queries.scan].nonzero()[:, 0]]
+    move = moves[taken.scan]
+    position = (move[:, :3, :3] @ taken.position.double()[..., None])[..., 0] + move[:, :3, 3]
+    return Queries(**{**dict(taken.items()), 'position': position.float(), 'scan': scan[taken.scan]})
 
 
 def _cross_entropy(logit: Tensor, occupied: Tensor) -> Tensor:

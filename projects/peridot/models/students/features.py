@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Protocol
 
 import torch
@@ -17,9 +18,11 @@ class PointFeatures:
 
     Attributes:
         inside: Bool (N,), False for points outside the network's range; None if it has no limit.
+        layers: Features of the stages that the student was asked for, by name.
     """
 
     inside: Tensor | None = None
+    layers: Mapping[str, PointFeatures] = MappingProxyType({})
 
     def at(self, points: Tensor, embed: Callable[[Tensor], Tensor] | None = None) -> Tensor:
         """Features of some points.

@@ -6,6 +6,7 @@ from functools import partial
 
 import torch
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from peridot.errors import ConfigError
 from peridot.models.students.features import PointFeatures, first_of_units
@@ -85,9 +86,37 @@ class SparseUNetStudent(nn.Module):
         self.rounding = rounding
         self.origin = origin
 
-    def forward(self, points: list[Tensor]) -> VoxelFeatures:
-        """Features of a batch of clouds, each (N_i, >=4) x, y, z in meters, intensity, ..."""
-        return self._encode(points, self._voxelize(points))
+    def forward(self, points: list[Tensor], layers: Sequence[str] = ()) -> VoxelFeatures:
+        """Features of a batch of clouds.
+
+        Args:
+            points: Each (N_i, >=4) x, y, z in meters, intensity, ...
+            layers: Stages of encoder and decoder that the features have as `layers`, too: `encoder0`, ...,
+                `decoder0`, ... A stage of stride s gives all points of its larger voxels the same feature.
+        """
+        voxels = self._voxelize(points)
+        if not layers:
+            return self._encode(points, voxels)
+        stages, outputs = _stages(self.backbone), {}
+        # the last one has the voxels themselves
+        last = list(stages)[-1]
+        hooks = [
+            module.register_forward_hook(partial(_record, outputs, name))
+            for name, module in stages.items()
+            if name in (*layers, last)
+        ]
+        try:
+            features = self._encode(points, voxels)
+        finally:
+            for hook in hooks:
+                hook.remove()
+        shape = outputs[last].spatial_shape[0]
+        features.layers = {
+            name: VoxelFeatures(stage.features, _coarse(stage, round(shape / stage.spatial_shape[0]), voxels))
+            for name, stage in outputs.items()
+            if name in layers
+        }
+        return features
 
     def _voxelize(self, points: list[Tensor]) -> Voxels:
         return voxelize(points, self.voxel_size, self.coordinates, self.rounding, self.origin)
@@ -96,27 +125,18 @@ class SparseUNetStudent(nn.Module):
     def layers(self, points: list[Tensor]) -> dict[str, VoxelFeatures]:
         """Features of all stages of encoder and decoder, without gradient, to see what the network knows where.
 
-        A stage of stride s gives all points of its larger voxels the same feature.
-
         Args:
             points: As for `forward`.
 
         Returns:
-            By name, `encoder0`, ..., `decoder0`, ...; the last are the student's features.
+            By name, see `forward`; the last are the student's features.
         """
-        stages, outputs = _stages(self.backbone), {}
-        hooks = [m.register_forward_hook(partial(_record, outputs, name)) for name, m in stages.items()]
-        voxels = self._voxelize(points)
-        try:
-            self._encode(points, voxels)
-        finally:
-            for hook in hooks:
-                hook.remove()
-        shape = outputs[list(stages)[-1]].spatial_shape[0]
-        return {
-            name: VoxelFeatures(stage.features, _coarse(stage, round(shape / stage.spatial_shape[0]), voxels))
-            for name, stage in outputs.items()
-        }
+        return dict(self(points, list(_stages(self.backbone))).layers)
+
+    @property
+    def layer_channels(self) -> dict[str, int]:
+        """Channels of the features of every stage."""
+        return {name: _width(stage) for name, stage in _stages(self.backbone).items()}
 
     def _encode(self, points: list[Tensor], voxels: Voxels) -> VoxelFeatures:
         inputs = torch.cat(points)[:, self.feature_columns][voxels.first]
@@ -141,6 +161,11 @@ def _stages(backbone: nn.Module) -> dict[str, nn.Module]:
         return backbone.stages()
     stages = {f'encoder{i}': stage for i, stage in enumerate(backbone.encoder)}
     return stages | {f'decoder{i}': stage[-1] for i, stage in enumerate(backbone.decoder)}
+
+
+def _width(stage: nn.Module) -> int:
+    """Channels of a stage, those of its last normalization."""
+    return [module.num_features for module in stage.modules() if isinstance(module, _BatchNorm)][-1]
 
 
 def _record(outputs: dict, name: str, layer: nn.Module, inputs: tuple, output) -> None:

