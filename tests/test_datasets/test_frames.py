@@ -199,7 +199,7 @@ def test_info_files_without_times_or_poses(tiny, lost, text):
 
 
 def test_settings_that_frames_do_not_have(tiny):
-    with pytest.raises(ConfigError, match='set keyframes, sweeps, cameras and max_gap'):
+    with pytest.raises(ConfigError, match='set keyframes, sweeps, images_of, cameras and max_gap'):
         tiny.build([], frames=dict(offsets=(1,)))
 
 

@@ -14,6 +14,8 @@ from peridot.structures import Frames, Pairs, Queries
 
 # larger times are microseconds (Waymo's info files), not seconds
 _LATEST_SECOND = 1e11
+# entries of a parsed info with a value of every camera
+_PER_CAMERA = ('cameras', 'img_paths', 'img_tokens', 'lidar2cam', 'cam2img')
 
 
 @dataclass(frozen=True)
@@ -26,21 +28,26 @@ class FrameRule:
         cameras: Give other keyframes their images, too.
         max_gap: Longest time in seconds between successive keyframes of a drive. Keyframes beyond the ends of the drive
             are left out.
+        images_of: Offsets of other keyframes whose images the sample's own scan has, too: its points are projected into
+            them through the poses. No scan is added.
 
     Raises:
-        ConfigError: An offset is 0, a sweep is below 1, or both lists are empty.
+        ConfigError: An offset is 0, a sweep is below 1, or all lists are empty.
     """
 
     keyframes: Sequence[int] = ()
     sweeps: Sequence[int] = ()
     cameras: bool = True
     max_gap: float = 1.0
+    images_of: Sequence[int] = ()
 
     def __post_init__(self) -> None:
-        if 0 in self.keyframes or any(number < 1 for number in self.sweeps) or not (*self.keyframes, *self.sweeps):
+        keyframes = (*self.keyframes, *self.images_of)
+        if 0 in keyframes or any(number < 1 for number in self.sweeps) or not (*keyframes, *self.sweeps):
             raise ConfigError(
-                f'frames: keyframes={list(self.keyframes)} and sweeps={list(self.sweeps)}: set offsets other than 0, '
-                'numbers of sweeps from 1, and at least one of them'
+                f'frames: keyframes={list(self.keyframes)}, sweeps={list(self.sweeps)}, '
+                f'images_of={list(self.images_of)}: set offsets other than 0, numbers of sweeps from 1, and at least '
+                'one of them'
             )
 
 
@@ -49,6 +56,11 @@ def link_frames(infos: list[dict], rule: FrameRule) -> None:
 
     An info of a frame has also `frame`, its place in the rule from 1, `time` in seconds from the sample's keyframe, and
     `to_sample` (4, 4) float64, from its lidar frame into that of the keyframe. Frames that do not exist are left out.
+
+    With `images_of` the entries of the cameras are those of all its images: the own ones, then those of the other
+    keyframes, whose names have the offset (`CAM_FRONT -1`) and whose `lidar2cam` takes points of the own scan to the
+    camera at the other time. `image_offsets` Int64 (V,) says which is which, 0 for the own ones, and `image_scans` are
+    the scans that were taken with the others (`offset`, `lidar_path`, `lidar_points`, `to_sample`).
 
     Args:
         infos: Parsed infos of the dataset, with `timestamp`, `lidar2global` and `lidar_sweeps`.
@@ -62,6 +74,8 @@ def link_frames(infos: list[dict], rule: FrameRule) -> None:
             neighbors = [(i, place + offset) for i, offset in enumerate(rule.keyframes, 1)]
             frames = [_keyframe(plain, row, drive[p], i, rule.cameras) for i, p in neighbors if 0 <= p < len(drive)]
             infos[row]['frames'] = frames + _sweeps(plain[row], rule)
+            if rule.images_of:
+                infos[row].update(_images_of(plain, drive, place, rule.images_of))
 
 
 def drives_of(infos: Sequence[dict], max_gap: float) -> Iterator[list[int]]:
@@ -120,6 +134,20 @@ def lidar2global_of(info: dict, ann_file: str) -> np.ndarray:
             'poses, or take `frames` out'
         ) from None
     return matrix
+
+
+def boxes_of(info: dict) -> np.ndarray | None:
+    """Boxes of a raw info of nuScenes with their speeds; None if it has no boxes with velocities.
+
+    Returns:
+        Float32 (M, 8), x, y, z of the center, length, width, height in meters and yaw in radians in the lidar frame,
+        and the speed in meters per second, NaN where it is unknown.
+    """
+    instances = info.get('instances')
+    if instances is None or any('velocity' not in instance for instance in instances):
+        return None
+    rows = [[*instance['bbox_3d'][:7], np.hypot(*instance['velocity'][:2])] for instance in instances]
+    return np.array(rows, dtype=np.float32).reshape(-1, 8)
 
 
 def lidar2sensor_of(sweep: dict, info: dict) -> np.ndarray:
@@ -200,4 +228,25 @@ def _sweeps(info: dict, rule: FrameRule) -> list[dict]:
 
 
 def _no_cameras(info: dict) -> dict:
-    return {key: info[key][:0] for key in ('cameras', 'img_paths', 'img_tokens', 'lidar2cam', 'cam2img')}
+    return {key: info[key][:0] for key in _PER_CAMERA}
+
+
+def _images_of(infos: Sequence[dict], drive: Sequence[int], place: int, offsets: Sequence[int]) -> dict:
+    """Entries of the cameras of a keyframe, at a place of its drive, with the images of others; see `link_frames`."""
+    own = infos[drive[place]]
+    entries: dict[str, list] = {key: list(own[key]) for key in _PER_CAMERA}
+    image_offsets, scans = [0] * len(own['cameras']), []
+    for offset in offsets:
+        if not 0 <= place + offset < len(drive):
+            continue
+        other = infos[drive[place + offset]]
+        to_other = np.linalg.solve(other['lidar2global'], own['lidar2global'])
+        named = [f'{name} {offset:+d}' for name in other['cameras']]
+        moved = {**other, 'cameras': named, 'lidar2cam': other['lidar2cam'] @ to_other}
+        for key, values in entries.items():
+            values.extend(moved[key])
+        image_offsets += [offset] * len(named)
+        scan = {key: other[key] for key in ('lidar_path', 'lidar_points')}
+        scans.append({'offset': offset, **scan, 'to_sample': np.linalg.inv(to_other)})
+    stacked = {key: np.stack(entries[key]) if len(entries[key]) else own[key] for key in ('lidar2cam', 'cam2img')}
+    return {**entries, **stacked, 'image_offsets': np.array(image_offsets, dtype=np.int64), 'image_scans': scans}

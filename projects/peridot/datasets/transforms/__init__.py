@@ -9,6 +9,7 @@ from peridot.datasets.transforms.loading import (
     LoadViewMaps,
     ProjectPoints,
 )
+from peridot.datasets.transforms.occlusion import DropMovingPairs, DropOccludedPairs
 from peridot.datasets.transforms.occupancy import SampleOccupancyQueries
 from peridot.datasets.transforms.packing import PackPaired
 from peridot.datasets.transforms.points import (
@@ -26,6 +27,8 @@ __all__ = [
     'AugmentPointFeatures',
     'ChooseCamera',
     'DropCuboids',
+    'DropMovingPairs',
+    'DropOccludedPairs',
     'LimitPoints',
     'LoadImageViews',
     'LoadPairLabels',
