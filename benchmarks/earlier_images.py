@@ -161,15 +161,14 @@ def draw(root: Path, path: Path, row: int, offset: int) -> None:
     plain, tested = (loaded(streets_dataset(root, steps, (offset,)), row) for steps in ([], [OCCLUDED]))
     distance = plain['points'].tensor[:, :3].norm(dim=1)
     colors = heat_colors(distance.clamp(min=1e-3).log(), *np.log((3.0, 60.0)))
+    keys = [sample['pairs'].camera * len(distance) + sample['pairs'].point for sample in (plain, tested)]
+    shown = np.where(torch.isin(*keys)[:, None], colors[plain['pairs'].point], np.uint8(HIDDEN))
     figures = []
     for view in np.flatnonzero(plain['image_offsets'] == offset):
+        rows = (plain['pairs'].camera == view).nonzero()[:, 0]
+        pairs = plain['pairs'][rows].replace(camera=torch.zeros_like(rows), point=torch.arange(len(rows)))
         image = ImageSource(plain['img_paths'][view]).read()
-        for part, shades in ((plain, np.broadcast_to(np.uint8(HIDDEN), colors.shape)), (tested, colors)):
-            pairs = part['pairs'][part['pairs'].camera == view]
-            pairs = pairs.replace(camera=torch.zeros_like(pairs.camera))
-            # pixels are halved so that points stand out, once
-            image = draw_on_images(image[None] if part is plain else image[None], pairs, shades)[0]
-        figures.append(caption(image, plain['cameras'][view]))
+        figures.append(caption(draw_on_images(image[None], pairs, shown[rows])[0], plain['cameras'][view]))
     save_figure(path, tile(np.stack(figures), 3))
 
 

@@ -12,10 +12,10 @@ import torch
 from peridot.errors import ConfigError, DataError
 from peridot.structures import Frames, Pairs, Queries
 
+# entries of a sample that have one value per camera
+PER_CAMERA = ('cameras', 'img_paths', 'img_tokens', 'lidar2cam', 'cam2img')
 # larger times are microseconds (Waymo's info files), not seconds
 _LATEST_SECOND = 1e11
-# entries of a parsed info with a value of every camera
-_PER_CAMERA = ('cameras', 'img_paths', 'img_tokens', 'lidar2cam', 'cam2img')
 
 
 @dataclass(frozen=True)
@@ -228,13 +228,13 @@ def _sweeps(info: dict, rule: FrameRule) -> list[dict]:
 
 
 def _no_cameras(info: dict) -> dict:
-    return {key: info[key][:0] for key in _PER_CAMERA}
+    return {key: info[key][:0] for key in PER_CAMERA}
 
 
 def _images_of(infos: Sequence[dict], drive: Sequence[int], place: int, offsets: Sequence[int]) -> dict:
     """Entries of the cameras of a keyframe, at a place of its drive, with the images of others; see `link_frames`."""
     own = infos[drive[place]]
-    entries: dict[str, list] = {key: list(own[key]) for key in _PER_CAMERA}
+    entries: dict[str, list] = {key: list(own[key]) for key in PER_CAMERA}
     image_offsets, scans = [0] * len(own['cameras']), []
     for offset in offsets:
         if not 0 <= place + offset < len(drive):

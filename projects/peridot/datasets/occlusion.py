@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import cv2
 import numpy as np
 
@@ -19,38 +21,51 @@ def depths_of(pairs: Pairs, points: np.ndarray, lidar2cam: np.ndarray) -> np.nda
     Returns:
         Float32 (P,), meters along the viewing axis.
     """
-    axis = np.asarray(lidar2cam, dtype=np.float32)[:, 2].take(pairs.camera.numpy(), 0)
-    xyz = points[:, :3].take(pairs.point.numpy(), 0)
-    return (xyz * axis[:, :3]).sum(1) + axis[:, 3]
+    axis = np.ascontiguousarray(np.asarray(lidar2cam, dtype=np.float32)[:, 2].T)
+    camera, point = pairs.camera.numpy(), pairs.point.numpy()
+    depth = axis[3].take(camera)
+    # one column after the other: sums along short rows are slow
+    for column, values in zip(axis[:3], np.ascontiguousarray(points[:, :3].T)):
+        depth += values.take(point) * column.take(camera)
+    return depth
 
 
 def nearest_around(
-    position: np.ndarray, depth: np.ndarray, places: np.ndarray, cell: tuple[float, float], reach: int = 1
-) -> np.ndarray:
+    position: np.ndarray,
+    depth: np.ndarray,
+    places: np.ndarray,
+    cell: tuple[float, float],
+    reaches: Sequence[int] = (1,),
+) -> list[np.ndarray]:
     """Nearest depth of the points in the cells of an image around places.
 
     A sparse cloud leaves most pixels empty, so the image is divided into cells. A place's window are the
     (2 reach + 1)^2 cells around its own one.
 
     Args:
-        position: Float (M, 2), (row, column) of points of a cloud in the image.
+        position: Float (M, 2), (row, column) of points of a cloud in the image, -0.5 or more.
         depth: Float (M,), their depth.
-        places: Float (P, 2), (row, column).
+        places: Float (P, 2), (row, column), -0.5 or more.
         cell: Height and width of a cell in pixels.
-        reach: Cells on each side of a place's own one.
+        reaches: Cells on each side of a place's own one.
 
     Returns:
-        Float32 (P,), infinity where the window has no point.
+        Float32 (P,) for every reach, infinity where the window has no point.
     """
     if len(position) == 0 or len(places) == 0:
-        return np.full(len(places), np.inf, dtype=np.float32)
-    cells, asked = (np.floor((np.asarray(at) + 0.5) / cell).astype(np.int64) for at in (position, places))
-    grid = np.full(np.maximum(cells.max(0), asked.max(0)) + 1, np.inf, dtype=np.float32)
-    np.minimum.at(grid, tuple(cells.T), np.asarray(depth, dtype=np.float32))
-    window = np.ones((2 * reach + 1, 2 * reach + 1), dtype=np.uint8)
-    # what lies beyond the border is no minimum
-    nearest = cv2.erode(grid, window, borderType=cv2.BORDER_CONSTANT, borderValue=float('inf'))
-    return nearest[tuple(asked.T)]
+        return [np.full(len(places), np.inf, dtype=np.float32) for _ in reaches]
+    axes = [((np.concatenate([position, places])[:, i] + 0.5) / cell[i]).astype(np.int64) for i in (0, 1)]
+    height, width = (int(axis.max()) + 1 for axis in axes)
+    index = axes[0] * width + axes[1]
+    grid = np.full(height * width, np.inf, dtype=np.float32)
+    np.minimum.at(grid, index[: len(position)], np.asarray(depth, dtype=np.float32))
+    found = []
+    for reach in reaches:
+        window = np.ones((2 * reach + 1, 2 * reach + 1), dtype=np.uint8)
+        # what lies beyond the border is no minimum
+        border = dict(borderType=cv2.BORDER_CONSTANT, borderValue=float('inf'))
+        found.append(cv2.erode(grid.reshape(height, width), window, **border).ravel().take(index[len(position) :]))
+    return found
 
 
 def cell_of(cam2img: np.ndarray, resolution: tuple[float, float]) -> tuple[float, float]:
@@ -91,8 +106,8 @@ def seen_then(
     Returns:
         Bool (P,).
     """
-    seen = depth <= (1 + tolerance) * nearest_around(position, measured, places, cell)
+    nearest, around = nearest_around(position, measured, places, cell, reaches=(1, 2))
+    seen = depth <= (1 + tolerance) * nearest
     if look_through:
-        behind = nearest_around(position, measured, places, cell, reach=2)
-        seen &= ~np.isfinite(behind) | (behind <= (1 + tolerance) * depth)
+        seen &= np.isinf(around) | (around <= (1 + tolerance) * depth)
     return seen

@@ -12,7 +12,7 @@ from peridot.errors import ConfigError
 from peridot.registry import TRANSFORMS
 
 _PER_POINT = ('pts_semantic_mask', 'pts_instance_mask', 'sensor_origin')
-_PER_CAMERA = ('cameras', 'img_paths', 'img_tokens', 'lidar2cam', 'cam2img', 'image_offsets')
+_PER_CAMERA = ('cameras', 'img_paths', 'img_tokens', 'lidar2cam', 'cam2img')
 
 
 def keep_points(results: dict, keep: np.ndarray) -> None:
@@ -176,9 +176,7 @@ class ChooseCamera(LoadImageViews):
 def _with_cameras(results: dict, chosen: np.ndarray) -> dict:
     """The sample with the chosen cameras only."""
     part = dict(results)
-    for name in _PER_CAMERA:
-        if name not in results:
-            continue
+    for name in _PER_CAMERA + ('image_offsets',) * ('image_offsets' in results):
         values = results[name]
         part[name] = values[chosen] if isinstance(values, np.ndarray) else [values[camera] for camera in chosen]
     return part
