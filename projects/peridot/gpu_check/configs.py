@@ -27,6 +27,7 @@ NARROW = {
 # teachers whose small relatives do as well
 SMALL_TEACHERS = {
     'resnet50': dict(model='resnet18', output_stride=32),
+    'vit_base_patch14_dinov2.lvd142m': dict(model='vit_small_patch14_dinov2.lvd142m'),
     'vit_large_patch14_dinov2.lvd142m': dict(model='vit_small_patch14_dinov2.lvd142m'),
 }
 # half the range of the detectors
