@@ -178,9 +178,7 @@ def test_cells_are_half_a_resolution():
     intrinsics = np.array([[800.0, 0, 0], [0, 600, 0], [0, 0, 1]])
     height, width = cell_of(intrinsics, (2.0, 0.5))
     assert height == pytest.approx(600 * np.tan(np.deg2rad(1)))
-    assert width == pytest.approx(
-        800 * np.tan(np.deg2rad(0.25))
-    )
+    assert width == pytest.approx(800 * np.tan(np.deg2rad(0.25)))
 
 
 def test_the_test_leaves_right_pairs(demo_root):
