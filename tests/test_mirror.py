@@ -22,6 +22,7 @@ ELSEWHERE = {
     'test_datasets/test_create_infos_pandaset.py': 'datasets.pandaset_tables',
     'test_datasets/test_import_rosbag.py': 'datasets.rosbag.bag datasets.rosbag.messages datasets.rosbag.sources',
     'test_datasets/test_frames.py': 'datasets.transforms.augmentation structures.frames models.preprocessor',
+    'test_datasets/test_images_of.py': 'datasets.occlusion datasets.transforms.occlusion',
     'test_datasets/test_splits.py': 'datasets.gt_database split_files',
     'test_datasets/test_transforms_augment.py': 'datasets.transforms.views datasets.transforms.packing',
     'test_datasets/test_transforms_occupancy.py': 'structures.queries',

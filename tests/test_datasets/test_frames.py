@@ -364,7 +364,7 @@ def test_info_files_without_times_or_poses(tiny, lost, text):
 
 
 def test_settings_that_frames_do_not_have(tiny):
-    with pytest.raises(ConfigError, match='set keyframes, sweeps, cameras, max_gap, dense and missing'):
+    with pytest.raises(ConfigError, match='set keyframes, sweeps, cameras, max_gap, dense, missing and images_of'):
         tiny.build([], frames=dict(offsets=(1,)))
 
 

@@ -77,6 +77,13 @@ def test_paired_data_of_every_layout_are_written(name, fields, small):
         assert fields is None or pairs[fields].max() < samples.CLASSES
 
 
+def test_a_sample_has_the_images_of_all_its_keyframes(small):
+    config = configs.load_config(small.configs / 'pretrain/lima_nus.py', small)
+    samples.write_samples(config, small.folder, small=True)
+    batch, _ = samples.load_batch(config, 2)
+    assert [frames.num_images.tolist() for frames in batch['inputs']['frames']] == [[36]]
+
+
 def test_a_sample_of_real_size():
     assert samples.IMAGE == (900, 1600) and samples.POINTS['nuscenes'] == 34_688
     points = lidar_points(34_688, 5)

@@ -32,6 +32,8 @@ class FrameRule:
             cloud that shares the keyframe's images; a frame behind all others. A keyframe without sweeps has none.
         missing: What a sample gets in place of keyframes beyond the ends of its drive and of a dense cloud without
             sweeps: 'skip', nothing; or 'repeat', the keyframe itself as another frame, as SuperFlow was released.
+        images_of: Offsets of other keyframes whose images the sample's own scan has, too: its points are projected into
+            them through the poses. No scan is added.
 
     Raises:
         ConfigError: An offset is 0, a sweep is below 1, there is nothing else than the keyframe, or `missing` is
@@ -44,13 +46,16 @@ class FrameRule:
     max_gap: float = 1.0
     dense: int = 0
     missing: str = 'skip'
+    images_of: Sequence[int] = ()
 
     def __post_init__(self) -> None:
-        nothing = not (self.keyframes or self.sweeps or self.dense)
-        if 0 in self.keyframes or any(number < 1 for number in self.sweeps) or self.dense < 0 or nothing:
+        keyframes = (*self.keyframes, *self.images_of)
+        nothing = not (keyframes or self.sweeps or self.dense)
+        if 0 in keyframes or any(number < 1 for number in self.sweeps) or self.dense < 0 or nothing:
             raise ConfigError(
-                f'frames: keyframes={list(self.keyframes)}, sweeps={list(self.sweeps)} and dense={self.dense}: set '
-                'offsets other than 0, numbers of sweeps from 1, and at least one of the three'
+                f'frames: keyframes={list(self.keyframes)}, sweeps={list(self.sweeps)}, dense={self.dense}, '
+                f'images_of={list(self.images_of)}: set offsets other than 0, numbers of sweeps from 1, and at least '
+                'one of them'
             )
         if self.missing not in ('skip', 'repeat'):
             raise ConfigError(f"frames: missing={self.missing!r}: choose 'skip' or 'repeat'")
@@ -62,6 +67,11 @@ def link_frames(infos: list[dict], rule: FrameRule) -> None:
     An info of a frame has also `frame`, its place in the rule from 1, `time` in seconds from the sample's keyframe, and
     `to_sample` (4, 4) float64, from its lidar frame into that of the keyframe. Frames that do not exist are left out,
     or repeat the keyframe. That of a dense cloud has `dense_sweeps`, the sweeps to add to the keyframe's points.
+
+    With `images_of` the entries of the cameras are those of all its images: the own ones, then those of the other
+    keyframes, whose names have the offset (`CAM_FRONT -1`) and whose `lidar2cam` takes points of the own scan to the
+    camera at the other time. `image_offsets` Int64 (V,) says which is which, 0 for the own ones, and `image_scans` are
+    the scans that were taken with the others (`offset`, `lidar_path`, `lidar_points`, `to_sample`).
 
     Args:
         infos: Parsed infos of the dataset, with `timestamp`, `lidar2global` and `lidar_sweeps`.
@@ -75,6 +85,8 @@ def link_frames(infos: list[dict], rule: FrameRule) -> None:
             neighbors = [(i, _neighbor(drive, place, offset, rule)) for i, offset in enumerate(rule.keyframes, 1)]
             frames = [_keyframe(plain, row, other, i, rule.cameras) for i, other in neighbors if other is not None]
             infos[row]['frames'] = frames + _sweeps(plain[row], rule) + _dense(plain[row], rule)
+            if rule.images_of:
+                infos[row].update(_images_of(plain, drive, place, rule.images_of))
 
 
 def drives_of(infos: Sequence[dict], max_gap: float) -> Iterator[list[int]]:
@@ -143,6 +155,20 @@ def lidar2global_of(info: dict, ann_file: str) -> np.ndarray:
             'poses, or take `frames` out'
         ) from None
     return matrix
+
+
+def boxes_of(info: dict) -> np.ndarray | None:
+    """Boxes of a raw info of nuScenes with their speeds; None if it has no boxes with velocities.
+
+    Returns:
+        Float32 (M, 8), x, y, z of the center, length, width, height in meters and yaw in radians in the lidar frame,
+        and the speed in meters per second, NaN where it is unknown.
+    """
+    instances = info.get('instances')
+    if instances is None or any('velocity' not in instance for instance in instances):
+        return None
+    rows = [[*instance['bbox_3d'][:7], np.hypot(*instance['velocity'][:2])] for instance in instances]
+    return np.array(rows, dtype=np.float32).reshape(-1, 8)
 
 
 def lidar2sensor_of(sweep: dict, info: dict) -> np.ndarray:
@@ -245,3 +271,24 @@ def _dense(info: dict, rule: FrameRule) -> list[dict]:
 
 def _no_cameras(info: dict) -> dict:
     return {key: info[key][:0] for key in PER_CAMERA}
+
+
+def _images_of(infos: Sequence[dict], drive: Sequence[int], place: int, offsets: Sequence[int]) -> dict:
+    """Entries of the cameras of a keyframe, at a place of its drive, with the images of others; see `link_frames`."""
+    own = infos[drive[place]]
+    entries: dict[str, list] = {key: list(own[key]) for key in PER_CAMERA}
+    image_offsets, scans = [0] * len(own['cameras']), []
+    for offset in offsets:
+        if not 0 <= place + offset < len(drive):
+            continue
+        other = infos[drive[place + offset]]
+        to_other = np.linalg.solve(other['lidar2global'], own['lidar2global'])
+        named = [f'{name} {offset:+d}' for name in other['cameras']]
+        moved = {**other, 'cameras': named, 'lidar2cam': other['lidar2cam'] @ to_other}
+        for key, values in entries.items():
+            values.extend(moved[key])
+        image_offsets += [offset] * len(named)
+        scan = {key: other[key] for key in ('lidar_path', 'lidar_points')}
+        scans.append({'offset': offset, **scan, 'to_sample': np.linalg.inv(to_other)})
+    stacked = {key: np.stack(entries[key]) if len(entries[key]) else own[key] for key in ('lidar2cam', 'cam2img')}
+    return {**entries, **stacked, 'image_offsets': np.array(image_offsets, dtype=np.int64), 'image_scans': scans}

@@ -24,6 +24,7 @@ from peridot.datasets.complete_infos import (
 )
 from peridot.datasets.frames import (
     FrameRule,
+    boxes_of,
     join_frames,
     lidar2global_of,
     lidar2sensor_of,
@@ -35,6 +36,7 @@ from peridot.datasets.frames import (
 from peridot.datasets.missing import check_missing
 from peridot.datasets.sampler import SampleKey, seeded_sample
 from peridot.datasets.transforms.loading import LoadImageViews, LoadPointLabels
+from peridot.datasets.transforms.occlusion import DropMovingPairs
 from peridot.errors import ConfigError, DataError
 from peridot.files import exists, join, read_file
 from peridot.maps import FeatureFolder, MapFolder, SegmentFolder
@@ -70,7 +72,9 @@ class PairedDataset(BaseDataset):
     - with `frames`, in every frame: `frame`, `time` and `to_sample` (see `link_frames`), `frames_seed`, one for all
       frames of a sample, and `of_keyframe`, a dict in which the keyframe leaves its images for the dense cloud; the
       latter has `dense_sweeps`. With `keyframes` also `paired_scans`, the lidar files of the keyframe and of the first
-      of the others, None where the drive has none there.
+      of the others, None where the drive has none there;
+    - with `images_of` of `frames`, the entries of the cameras are those of the images of other keyframes, too, and
+      `image_offsets` and `image_scans` tell them apart (see `link_frames`); `boxes` if `DropMovingPairs` reads them.
 
     With `frames` a sample is several frames of a drive. The pipeline runs on each of them, and what it packs is joined
     (`join_frames`): extra scans and images of the batch. Frames for which the pipeline returns None are left out.
@@ -332,6 +336,8 @@ class PairedDataset(BaseDataset):
         if self.frame_rule is not None:
             parsed['timestamp'] = timestamp_of(info, self.ann_file)
             parsed['lidar2global'] = lidar2global_of(info, self.ann_file)
+            if any(isinstance(step, DropMovingPairs) for step in self.pipeline.transforms):
+                parsed['boxes'] = boxes_of(info)
         if self.num_sweeps or self.frame_rule is not None:
             sweeps = info.get('lidar_sweeps', [])[: self.num_sweeps]
             parsed['lidar_sweeps'] = [self._sweep(sweep, info, token) for sweep in sweeps]
@@ -405,7 +411,7 @@ def _frame_rule(settings: Mapping | None) -> FrameRule | None:
         return None if settings is None else FrameRule(**settings)
     except TypeError as error:
         raise ConfigError(
-            f'frames={dict(settings)}: {error}: set keyframes, sweeps, cameras, max_gap, dense and missing'
+            f'frames={dict(settings)}: {error}: set keyframes, sweeps, cameras, max_gap, dense, missing and images_of'
         ) from None
 
 

@@ -80,19 +80,21 @@ def write_paired(part: ConfigDict, root: Path, count: int, size: tuple[int, int]
         images[name] = dict(img_path=f'{name}.jpg', **calibration(360 * number / len(names), size))
     for name, folder in part.get('maps', {}).items():
         write_maps(root, folder if isinstance(folder, str) else folder['folder'], name, paths, size)
-    # one scan is all keyframes: with frames of a sample, enough of them that the first has its later ones
-    later = max([0, *part.get('frames', {}).get('keyframes', ())])
+    # one scan is all keyframes of which the first sample has frames or images; it is the only one that is read
+    frames = part.get('frames') or {}
+    offsets = [0, *frames.get('keyframes', ()), *frames.get('images_of', ())]
     infos = [
         dict(
-            sample_idx=number,
-            token=f'made_up{number}',
-            timestamp=0.1 * number,
+            sample_idx=offset,
+            token=f'made_up{offset}',
+            timestamp=0.1 * offset,
             ego2global=np.eye(4).tolist(),
             lidar_points=dict(lidar_path=scan),
             images=images,
         )
-        for number in range(later + 1)
+        for offset in sorted(range(min(offsets), max(offsets) + 1), key=abs)
     ]
+    part.indices = 1
     metainfo = dict(dataset=part.dataset, info_version='1.1', version='v1.0-trainval')
     mmengine.dump(dict(metainfo=metainfo, data_list=infos), osp.join(root, part.ann_file))
 

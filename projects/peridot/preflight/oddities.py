@@ -20,8 +20,12 @@ from peridot.walk import steps_of
 
 
 def first_overlay(item: Survey) -> np.ndarray | None:
-    """The first sample's points on its images, see `peridot.visualization.overlays`; None without images."""
-    info = item.dataset.get_data_info(0)
+    """The points of a sample on its images, see `peridot.visualization.overlays`; None without images.
+
+    It is the first sample, unless others have more images: with `images_of` the first of a drive has none of others.
+    """
+    infos = map(item.dataset.get_data_info, range(len(item.dataset)))
+    info = max(infos, key=lambda info: len(info.get('img_paths', ())))
     if not len(info.get('img_paths', ())):
         return None
     return overlay(info, _load(info, item.source.settings)['points'].tensor.numpy())

@@ -17,10 +17,12 @@ class Frames(InstanceData):
     Attributes:
         sample: Int64 (S,), sample of the batch.
         frame: Int64 (S,), 0 for the keyframe, i for the i-th frame of the dataset's `frames`.
-        time: Float64 (S,), seconds from the sample's keyframe; images have the time of their scan.
+        time: Float64 (S,), seconds from the sample's keyframe; images have the time of their scan, but for
+            those of `images_of`.
         num_points: Int64 (S,), points of the scan.
-        num_images: Int64 (S,), images that were taken with it. A dense cloud, the keyframe with points of earlier
-            sweeps, has none: its pairs are with the images of the keyframe.
+        num_images: Int64 (S,), images that its points were projected into: those taken with it and, for a keyframe with
+            `images_of`, those of other keyframes. A dense cloud, the keyframe with points of earlier sweeps, has none:
+            its pairs are with the images of the keyframe.
         to_sample: Float64 (S, 4, 4), takes points of the scan, as the network reads them (augmented), into a
             common frame of the scans of the sample.
 

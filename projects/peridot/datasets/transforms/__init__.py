@@ -10,6 +10,7 @@ from peridot.datasets.transforms.loading import (
     LoadViewMaps,
     ProjectPoints,
 )
+from peridot.datasets.transforms.occlusion import DropMovingPairs, DropOccludedPairs
 from peridot.datasets.transforms.occupancy import SampleOccupancyQueries
 from peridot.datasets.transforms.packing import PackPaired
 from peridot.datasets.transforms.points import (
@@ -29,6 +30,8 @@ __all__ = [
     'ChooseCamera',
     'DrawCameras',
     'DropCuboids',
+    'DropMovingPairs',
+    'DropOccludedPairs',
     'LimitPoints',
     'LoadImageViews',
     'LoadLidarSegments',

@@ -209,7 +209,7 @@ class ChooseCamera(LoadImageViews):
 def _with_cameras(results: dict, chosen: np.ndarray) -> dict:
     """The sample with the chosen cameras only."""
     part = dict(results)
-    for name in PER_CAMERA:
+    for name in PER_CAMERA + ('image_offsets',) * ('image_offsets' in results):
         values = results[name]
         part[name] = values[chosen] if isinstance(values, np.ndarray) else [values[camera] for camera in chosen]
     return part
