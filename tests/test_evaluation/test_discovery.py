@@ -95,6 +95,13 @@ def test_teachers_without_attention(teacher):
         class_attention(MODELS.build(teacher), torch.rand(1, 3, *SIZE))
 
 
+def test_attention_with_rotated_positions_is_refused():
+    """Without the rotation the attention would be another one."""
+    teacher = MODELS.build(dict(NETWORK, model='vit_small_patch16_dinov3', out_index=0))
+    with pytest.raises(ConfigError, match=r'DINOv3.*set model\.teacher\.model'):
+        class_attention(teacher, torch.rand(1, 3, *SIZE))
+
+
 def test_head_learns_which_patches_are_foreground():
     g = torch.Generator().manual_seed(0)
     features = F.normalize(torch.randn(4000, 16, generator=g), dim=1)

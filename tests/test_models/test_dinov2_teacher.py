@@ -133,3 +133,36 @@ def test_size_that_patches_do_not_divide_is_an_error_before_training():
     for settings in (dict(position_grid='dinov2'), dict(position_grid='other', image_size=(224, 448))):
         with pytest.raises(ConfigError, match='position_grid'):
             TimmTeacher('vit_tiny_patch16_224', weights=None, out_index=0, **settings)
+
+
+def test_file_with_registers_for_a_network_without_and_the_other_way_round():
+    """Positions do not fit, which timm notices while it resamples them."""
+    for registers, network in ((4, tiny()), (0, tiny(reg_tokens=4, no_embed_class=True))):
+        state = hugging_face(registers=registers).state_dict()
+        with pytest.raises(
+            CheckpointError, match=f'^teacher weights file do not fit timm model {NAME!r}.*: set'
+        ) as error:
+            fit_names(state, network, NAME, 'file')
+        assert '\n' not in str(error.value)
+
+
+def test_file_with_other_patches_is_refused():
+    """timm would resample its kernels without a word."""
+    state = tiny().state_dict()
+    state['patch_embed.proj.weight'] = torch.zeros(24, 3, 16, 16)
+    with pytest.raises(
+        CheckpointError, match=r'file: patches of 16x16 pixels, timm model .* has 14x14: set model'
+    ) as error:
+        fit_names(state, tiny(), NAME, 'file')
+    assert '\n' not in str(error.value)
+
+
+def test_positions_of_another_image_size_are_told(monkeypatch):
+    told = []
+    monkeypatch.setattr('peridot.models.teachers.weights.print_log', lambda text, *_: told.append(text))
+    state = tiny().state_dict()
+    fit_names(state, tiny(), NAME, 'file')
+    assert not told
+    state['pos_embed'] = torch.randn(1, 1 + 16, 24)
+    assert fit_names(state, tiny(), NAME, 'file')['pos_embed'].shape == (1, 26, 24)
+    assert len(told) == 1 and '17 positions are resampled to the 26' in told[0]

@@ -1,10 +1,14 @@
 """DINOv3 as a teacher: files of `transformers` and of the release give the tokens of `transformers`' own network."""
 
+import sys
+
 import pytest
 import timm
 import torch
-from peridot.errors import CheckpointError
+from peridot.errors import CheckpointError, ConfigError
+from peridot.models.teachers import TimmTeacher
 from peridot.models.teachers.weights import fit_names, load_checked
+from safetensors.torch import save_file
 from torch import Tensor, nn
 
 SIZE = (64, 112)
@@ -89,7 +93,9 @@ def release(network: nn.Module) -> dict[str, Tensor]:
             name, value = name.replace('q_bias', 'qkv.bias'), torch.cat([part.detach() for part in parts])
         if not name.endswith('attn.v_bias'):
             state[name.replace('gamma_', 'ls').replace('reg_token', 'storage_tokens')] = value
-    return {f'{k}.gamma' if k[-3:-1] == 'ls' else k: v for k, v in state.items()} | {'mask_token': torch.zeros(1, 48)}
+    unused = {f'blocks.{block}.attn.qkv.bias_mask': torch.ones(144) for block in range(2)}
+    unused |= {'mask_token': torch.zeros(1, 48), 'rope_embed.periods': torch.ones(4)}
+    return {f'{k}.gamma' if k[-3:-1] == 'ls' else k: v for k, v in state.items()} | unused
 
 
 def test_release(capsys):
@@ -110,3 +116,142 @@ def test_half_a_file_is_refused():
     network, name = ours(names(False, False)), names(False, False)
     with pytest.raises(CheckpointError, match='of another shape'):
         load_checked(network, fit_names(state, network, name, 'file'), 'file', name)
+
+
+def test_file_without_biases_is_refused_where_they_belong():
+    """timm's own files and those of timm's names without `_qkvb`."""
+    network, name = ours(names(False, True)), f'{names(False, True)}.lvd1689m'
+    with pytest.raises(CheckpointError, match=r"file: no biases.*set .*model='vit_small_patch16_dinov3.lvd1689m'"):
+        fit_names(ours(names(False, False)).state_dict(), network, name, 'file')
+
+
+def test_file_for_another_kind_of_network_is_not_taken_for_one_without_biases():
+    network = timm.create_model('resnet18')
+    state = fit_names(
+        {'blocks.0.attn.qkv.weight': torch.ones(9, 3), 'blocks.0.attn.qkv.bias': torch.ones(9)},
+        network,
+        'resnet18',
+        'file',
+    )
+    with pytest.raises(CheckpointError, match='0 of 102 tensors fit'):
+        load_checked(network, state, 'file', 'resnet18')
+
+
+@pytest.fixture
+def small_networks(monkeypatch):
+    """timm builds its DINOv3 as small as `ours`; files of another size have another width."""
+    for family, make, sizes in (
+        ('eva', '_create_eva', dict(embed_dim=48, depth=2, num_heads=3)),
+        ('convnext', '_create_convnext', dict(depths=(1, 2, 1, 1), dims=(8, 12, 16, 24))),
+    ):
+        module = sys.modules[f'timm.models.{family}']
+        full = getattr(module, make)
+        # a default, as the loop's variables change
+        monkeypatch.setattr(module, make, lambda *a, _full=full, _sizes=sizes, **k: _full(*a, **{**k, **_sizes}))
+
+
+@torch.no_grad()
+@pytest.mark.parametrize('plus', [False, True])
+def test_teacher_reads_the_file_of_transformers(plus, tmp_path, small_networks):
+    source, name = theirs(plus, bias=True), f'{names(plus, True)}.lvd1689m'
+    source.save_pretrained(tmp_path)
+    images = torch.randint(0, 256, (1, 3, 224, 416), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    for weights in (tmp_path, tmp_path / 'model.safetensors'):
+        teacher = TimmTeacher(name, weights=str(weights), image_size=(224, 416))
+        assert (teacher.out_channels, teacher.stride) == (48, 16)
+        normalized = (images / 255 - torch.tensor([[[0.485]], [[0.456]], [[0.406]]])) / torch.tensor(
+            [[[0.229]], [[0.224]], [[0.225]]]
+        )
+        found = teacher(images)
+        expected = source(normalized).last_hidden_state[:, 1 + REGISTERS :]
+        assert found.shape == (1, 48, 14, 26)
+        torch.testing.assert_close(found.flatten(2).transpose(1, 2), expected, atol=1e-4, rtol=1e-4)
+    with pytest.raises(
+        CheckpointError, match=r"biases.*set model.teacher.model='vit_small\w*_dinov3_qkvb.lvd1689m'"
+    ) as error:
+        TimmTeacher(f'{names(plus, False)}.lvd1689m', weights=str(tmp_path))
+    assert '\n' not in str(error.value)
+
+
+def test_file_of_another_size_is_refused(tmp_path, small_networks):
+    state = timm.create_model(names(False, True)).state_dict()
+    save_file({name: torch.cat([value, value]) for name, value in state.items()}, tmp_path / 'larger.safetensors')
+    with pytest.raises(
+        CheckpointError, match=r'larger\.safetensors: 0 of \d+ tensors fit .* of another shape'
+    ) as error:
+        TimmTeacher(names(False, True), weights=str(tmp_path / 'larger.safetensors'))
+    assert '\n' not in str(error.value)
+
+
+@torch.no_grad()
+def test_class_token_and_registers_are_not_in_the_map(small_networks):
+    teacher = TimmTeacher(names(False, True), weights=None, final_norm=False)
+    network = teacher.network
+    for token in (network.cls_token, network.reg_token):
+        nn.init.constant_(token, 1e6)
+    images = torch.rand(1, 3, 32, 48)
+    found = teacher(images)
+    assert found.shape == (1, 48, 2, 3) and found.abs().max() < 1e4
+    x = network.patch_embed((images - teacher.mean) / teacher.std)
+    x, rope = network._pos_embed(x)
+    for block in network.blocks:
+        x = block(x, rope=rope)
+    assert x.shape[1] == 1 + REGISTERS + 6 and (x[:, : 1 + REGISTERS].abs() > 1e5).all()
+    torch.testing.assert_close(found.flatten(2).transpose(1, 2), x[:, 1 + REGISTERS :])
+
+
+def test_normalization_is_that_of_the_training(small_networks):
+    for tag, mean, std in (
+        ('lvd1689m', [0.485, 0.456, 0.406], [0.229, 0.224, 0.225]),
+        ('sat493m', [0.430, 0.411, 0.296], [0.213, 0.156, 0.143]),
+    ):
+        teacher = TimmTeacher(f'vit_large_patch16_dinov3_qkvb.{tag}', weights=None)
+        torch.testing.assert_close(teacher.mean.flatten(), torch.tensor(mean))
+        torch.testing.assert_close(teacher.std.flatten(), torch.tensor(std))
+
+
+def test_rotated_positions_have_no_grid(small_networks):
+    with pytest.raises(ConfigError, match=r"position_grid='dinov2': 'timm' fits all networks"):
+        TimmTeacher(names(False, True), weights=None, position_grid='dinov2', image_size=(224, 416))
+
+
+def convnext_of_transformers() -> nn.Module:
+    transformers = pytest.importorskip('transformers')
+    if not hasattr(transformers, 'DINOv3ConvNextModel'):
+        pytest.skip('this transformers has no DINOv3')
+    config = transformers.DINOv3ConvNextConfig(hidden_sizes=[8, 12, 16, 24], depths=[1, 2, 1, 1])
+    torch.manual_seed(0)
+    network = transformers.DINOv3ConvNextModel(config).eval()
+    for parameter in network.parameters():
+        nn.init.normal_(parameter, std=0.3)
+    return network
+
+
+def convnext_release(state: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Tensors of `transformers` under the names of ConvNeXt's release."""
+    renamed = {}
+    for name, value in state.items():
+        words = name.split('.')
+        if 'downsample_layers' in words:
+            words = ['downsample_layers', words[1], *words[3:]]
+        elif 'layers' in words:
+            words.remove('layers')
+        new = '.'.join(words).replace('depthwise_conv', 'dwconv').replace('pointwise_conv', 'pwconv')
+        renamed[new.replace('layer_norm', 'norm')] = value
+    return renamed
+
+
+@torch.no_grad()
+@pytest.mark.parametrize('published', ['transformers', 'release'])
+def test_convnext(published, tmp_path, small_networks):
+    source = convnext_of_transformers()
+    state = source.state_dict()
+    save_file(state if published == 'transformers' else convnext_release(state), tmp_path / 'convnext.safetensors')
+    settings = dict(model='convnext_tiny.dinov3_lvd1689m', weights=str(tmp_path / 'convnext.safetensors'))
+    images = torch.rand(1, 3, 64, 96)
+    for index, stride in ((-1, 32), (2, 16)):
+        teacher = TimmTeacher(**settings, out_index=index)
+        normalized = (images - teacher.mean) / teacher.std
+        expected = source(normalized, output_hidden_states=True).hidden_states[index if index < 0 else index + 1]
+        assert teacher.stride == stride and expected.shape[3] == 96 // stride
+        torch.testing.assert_close(teacher(images), expected, atol=1e-4, rtol=1e-4)

@@ -92,6 +92,22 @@ def test_text_network_of_transformers(text_model):
     assert (together[0] - together[1]).abs().max() > 0.05
 
 
+def test_text_network_of_siglip(siglip_text_model):
+    """Texts are padded to the length of the training and attend to the padding; the last token is read."""
+    from transformers import SiglipModel
+
+    encode = TextEncoder(str(siglip_text_model))
+    found = encode(['a Car', 'a red car a red car a red car'])
+    network = SiglipModel.from_pretrained(siglip_text_model).eval()
+    # a, car and padding; a red car a red car, the rest is cut
+    tokens = torch.tensor([[2, 3, 0, 0, 0, 0], [2, 4, 3, 2, 4, 3]])
+    with torch.no_grad():
+        expected = network.get_text_features(input_ids=tokens)
+    assert found.shape == (2, 8) and not found.requires_grad
+    torch.testing.assert_close(found, expected, atol=1e-5, rtol=1e-4)
+    torch.testing.assert_close(encode(['a car'])[0], found[0], atol=1e-5, rtol=1e-4)
+
+
 def test_tool_writes_embeddings(text_model, tmp_path, run_tool, capsys):
     out = tmp_path / 'nuscenes.safetensors'
     run_tool('embed_text', 'nuscenes', '--model', text_model, '--out', out)

@@ -102,6 +102,11 @@ def last_attention(teacher: nn.Module | None) -> nn.Module:
     network = getattr(teacher, 'network', None)
     blocks = getattr(network, 'blocks', None)
     layer = getattr(blocks[-1], 'attn', None) if blocks is not None and len(blocks) else None
+    if getattr(network, 'rope', None) is not None:
+        raise ConfigError(
+            'discovery does not rotate queries and keys by their positions, as the attention of the teacher (DINOv3) '
+            "does: set model.teacher.model to a network such as 'vit_small_patch14_dinov2.lvd142m'"
+        )
     has_class_token = getattr(network, 'cls_token', None) is not None
     if not has_class_token or not isinstance(getattr(layer, 'qkv', None), nn.Linear):
         raise _without_attention(network or teacher)

@@ -32,6 +32,8 @@ TEACHERS = {
     'ResNet-50 of stride 4': dict(type='peridot.TimmTeacher', model='resnet50', output_stride=4),
     'DINOv2 on the grid of its release': dict(DINOV2, position_grid='dinov2'),
     'MaskCLIP': dict(type='peridot.MaskClipTeacher', model='vit_base_patch16_clip_quickgelu_224.openai'),
+    'SigLIP': dict(type='peridot.SiglipTeacher', model='vit_base_patch16_siglip_224.v2_webli'),
+    'DINOv3': dict(type='peridot.TimmTeacher', model='vit_small_patch16_dinov3_qkvb.lvd1689m'),
 }
 # layers of WaffleIron: all 48 take the CPU too long
 DEPTH = 6

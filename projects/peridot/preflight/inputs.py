@@ -4,7 +4,6 @@ Importing this module imports neither torch nor mmdet3d.
 """
 
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 from mmengine.config import Config
@@ -121,7 +120,7 @@ def check_teacher(config: Config) -> None:
     teacher = (config.get('model') or {}).get('teacher')
     if isinstance(teacher, dict) and teacher.get('type') != 'peridot.StoredTeacher':
         weights = teacher.get('weights')
-        if weights not in (None, 'timm') and not Path(weights).is_dir():
+        if weights not in (None, 'timm'):
             find_weights(weights)
 
 

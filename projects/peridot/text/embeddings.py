@@ -15,6 +15,8 @@ from peridot.errors import CheckpointError, ConfigError, DataError
 from peridot.files import atomic_path
 
 FORMAT = 'peridot text embeddings 1'
+# in the config of SigLIP and of SigLIP 2 for one image size
+SIGLIP = 'siglip'
 
 
 @dataclass(frozen=True)
@@ -124,10 +126,12 @@ class TextEmbeddings:
 
 
 class TextEncoder:
-    """Text network of a CLIP, by `transformers`.
+    """Text network of a CLIP or SigLIP, by `transformers`.
+
+    SigLIP's reads texts as in its training: in lower case, padded to one length, the padding attended to.
 
     Args:
-        model: Folder of a CLIP (config, tokenizer, weights), or its name on the Hugging Face hub.
+        model: Folder of a CLIP or SigLIP (config, tokenizer, weights), or its name on the Hugging Face hub.
 
     Raises:
         CheckpointError: The package, the folder or a file in it is missing.
@@ -135,12 +139,14 @@ class TextEncoder:
 
     def __init__(self, model: str) -> None:
         try:
-            from transformers import AutoTokenizer, CLIPTextModelWithProjection
+            from transformers import AutoTokenizer, CLIPTextModelWithProjection, PretrainedConfig, SiglipTextModel
         except ImportError as error:
             raise CheckpointError("texts need transformers: pip install 'peridot-mmdet3d[text]'") from error
         try:
+            self.is_siglip = PretrainedConfig.get_config_dict(model)[0].get('model_type') == SIGLIP
             self.tokenizer = AutoTokenizer.from_pretrained(model)
-            self.network, report = CLIPTextModelWithProjection.from_pretrained(model, output_loading_info=True)
+            network = SiglipTextModel if self.is_siglip else CLIPTextModelWithProjection
+            self.network, report = network.from_pretrained(model, output_loading_info=True)
         except Exception as error:  # of transformers, of the hub's client or of safetensors
             reason = str(error).strip().split('\n')[0]
             raise CheckpointError(
@@ -151,14 +157,19 @@ class TextEncoder:
         if report['missing_keys']:
             raise CheckpointError(
                 f'text model {model} has no weights of {sorted(report["missing_keys"])[0]}: give the folder of a CLIP '
-                'with text network and projection'
+                'or SigLIP with text network and projection'
             )
         self.network.eval()
 
     @torch.no_grad()
     def __call__(self, texts: Sequence[str]) -> Tensor:
         """Embeddings float32 (T, F) of texts, not normalized."""
-        return self.network(**self.tokenizer(list(texts), padding=True, return_tensors='pt')).text_embeds.float()
+        if not self.is_siglip:
+            return self.network(**self.tokenizer(list(texts), padding=True, return_tensors='pt')).text_embeds.float()
+        length = dict(padding='max_length', max_length=self.network.config.max_position_embeddings, truncation=True)
+        tokens = self.tokenizer([text.lower() for text in texts], return_tensors='pt', **length)
+        # without the mask of the padding, which training did not have
+        return self.network(input_ids=tokens['input_ids']).pooler_output.float()
 
 
 def embed_prompts(

@@ -7,14 +7,14 @@ import timm
 import torch
 import torch.nn.functional as F
 from mmengine.logging import print_log
-from timm.layers import create_act_layer
 from timm.models.vision_transformer import Attention
 from torch import Tensor, nn
 
 from peridot.errors import CheckpointError, ConfigError
-from peridot.models.teachers.timm_teacher import TimmTeacher
+from peridot.models.teachers.timm_teacher import TimmTeacher, set_activation
 from peridot.models.teachers.weights import load_checked, read_weights
 from peridot.registry import MODELS
+from peridot.teacher_files import TRANSFORMERS_FILES
 
 # transformers' names of CLIP's image network -> timm's
 TRANSFORMERS_NAMES = (
@@ -28,7 +28,6 @@ TRANSFORMERS_NAMES = (
     ('.layer_norm', '.norm'),
     ('.self_attn.out_proj.', '.attn.proj.'),
 )
-TRANSFORMERS_FILES = ('model.safetensors', 'pytorch_model.bin')
 
 
 class ValueAttention(nn.Module):
@@ -98,7 +97,7 @@ class MaskClipTeacher(TimmTeacher):
         network = self.network
         network.head = nn.Linear(self.out_channels, self.joint_channels, bias=False)
         if 'QuickGELU' in str(timm.get_pretrained_cfg(model).notes):
-            self._set_activation('quick_gelu')
+            set_activation(network, 'quick_gelu')
         if weights is not None and Path(weights).is_dir():
             self._load_folder(model, Path(weights))
         else:
@@ -118,13 +117,9 @@ class MaskClipTeacher(TimmTeacher):
             )
         config = json.loads((folder / 'config.json').read_text())
         vision = config.get('vision_config', config)
-        self._set_activation(vision.get('hidden_act', 'quick_gelu'))
+        set_activation(self.network, vision.get('hidden_act', 'quick_gelu'))
         count = load_checked(self.network, from_transformers(read_weights(path)), str(path), model)
         print_log(f'teacher {model}: {count} tensors from {path}', logger='current')
-
-    def _set_activation(self, name: str) -> None:
-        for block in self.network.blocks:
-            block.mlp.act = create_act_layer(name)
 
 
 def from_transformers(state: dict[str, Tensor]) -> dict[str, Tensor]:

