@@ -49,6 +49,7 @@ ELSEWHERE = {
     'test_lidar_segments/test_make.py': 'datasets.transforms.lidar_segments lidar_segments.pairs '
     'lidar_segments.previews maps.lidar_segments',
     'test_maps/test_folder.py': 'maps.base maps.manifest maps.tools',
+    'test_models/test_bev_cell_contrast.py': 'models.functional.bev_cells',
     'test_models/test_objectives.py': 'models.batch models.objectives.contrast '
     'models.objectives.point_pixel_infonce models.objectives.superpixel_infonce models.objectives.vmf_consistency '
     'models.objectives.weakly_supervised_contrast',

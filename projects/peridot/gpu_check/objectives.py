@@ -79,13 +79,13 @@ def batch_inputs(count: int, cameras: int) -> Tensors:
 
     points = lidar_points(count)
     # the first half of points and cameras belongs to the first frame
-    frame = torch.arange(count) * 2 // count
+    frame, own = torch.arange(count) * 2 // count, max(1, cameras // 2)
     return dict(
         points=points,
         scan=frame,
         features=torch.randn(count, STUDENT, generator=generator, requires_grad=True),
         teacher_map=torch.randn(cameras, TEACHER, SIZE[0] // 4, SIZE[1] // 4, generator=generator),
-        camera=(below(cameras // 2, count) + frame * (cameras // 2)).sort().values,
+        camera=(below(own, count) + frame * own).clamp(max=cameras - 1).sort().values,
         position=torch.rand(count, 2, generator=generator) * torch.tensor(SIZE).sub(1),
         label=below(CLASSES + 1, count) - 1,
         superpixels=below(IDS, cameras, 14, 26).repeat_interleave(16, 1).repeat_interleave(16, 2),
