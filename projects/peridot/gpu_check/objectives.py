@@ -101,8 +101,10 @@ def encoded(inputs: Tensors, heads: nn.ModuleDict) -> EncodedBatch:
     points = inputs['points']
     rows = torch.arange(len(points), device=points.device)
     scan = inputs['scan']
-    num_points, num_images = len(points) // 2, len(inputs['teacher_map']) // 2
-    frames = Frames.cat([Frames.single(num_points, num_images, frame=number) for number in (0, 1)])
+    half, images = len(points) // 2, len(inputs['teacher_map'])
+    # one image belongs to the first
+    first, second = Frames.single(half, images - images // 2), Frames.single(len(points) - half, images // 2, frame=1)
+    frames = Frames.cat([first, second])
     queries = Queries(
         position=inputs['queries'],
         occupied=inputs['occupied'],
