@@ -71,7 +71,7 @@ def _case(name: str, head: dict, settings: dict, steps: int, inputs: Tensors) ->
 
 
 def batch_inputs(count: int, cameras: int) -> Tensors:
-    """Tensors of a batch of two frames with so many points and cameras; every point has one pair."""
+    """Tensors of a batch of two frames, of one if there is one camera, in which every point has one pair."""
     generator = torch.Generator().manual_seed(0)
 
     def below(limit: int, *shape: int) -> Tensor:
@@ -79,13 +79,14 @@ def batch_inputs(count: int, cameras: int) -> Tensors:
 
     points = lidar_points(count)
     # the first half of points and cameras belongs to the first frame
-    frame, own = torch.arange(count) * 2 // count, max(1, cameras // 2)
+    frames = min(2, cameras)
+    frame, own = torch.arange(count) * frames // count, cameras // frames
     return dict(
         points=points,
         scan=frame,
         features=torch.randn(count, STUDENT, generator=generator, requires_grad=True),
         teacher_map=torch.randn(cameras, TEACHER, SIZE[0] // 4, SIZE[1] // 4, generator=generator),
-        camera=(below(own, count) + frame * own).clamp(max=cameras - 1).sort().values,
+        camera=(below(own, count) + frame * own).sort().values,
         position=torch.rand(count, 2, generator=generator) * torch.tensor(SIZE).sub(1),
         label=below(CLASSES + 1, count) - 1,
         superpixels=below(IDS, cameras, 14, 26).repeat_interleave(16, 1).repeat_interleave(16, 2),
@@ -97,14 +98,13 @@ def batch_inputs(count: int, cameras: int) -> Tensors:
 
 
 def encoded(inputs: Tensors, heads: nn.ModuleDict) -> EncodedBatch:
-    """The batch of these tensors, on their device: one sample, whose scan is taken as two frames of one place."""
+    """The batch of these tensors, on their device: one sample, whose scan is taken as frames of one place."""
     points = inputs['points']
     rows = torch.arange(len(points), device=points.device)
     scan = inputs['scan']
-    half, images = len(points) // 2, len(inputs['teacher_map'])
-    # one image belongs to the first
-    first, second = Frames.single(half, images - images // 2), Frames.single(len(points) - half, images // 2, frame=1)
-    frames = Frames.cat([first, second])
+    sizes = scan.bincount().tolist()
+    images = len(inputs['teacher_map']) // len(sizes)
+    frames = Frames.cat([Frames.single(size, images, frame=number) for number, size in enumerate(sizes)])
     queries = Queries(
         position=inputs['queries'],
         occupied=inputs['occupied'],

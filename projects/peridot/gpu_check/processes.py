@@ -180,8 +180,8 @@ def part_of(rank: int, setup: Setup) -> Tensors:
 def joint(parts: list[Tensors]) -> Tensors:
     """The batch of all processes."""
     joined = {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
-    cameras = torch.arange(len(parts)).repeat_interleave(len(parts[0]['camera']))
-    return {**joined, 'camera': cameras}
+    part = torch.arange(len(parts)).repeat_interleave(len(parts[0]['camera']))
+    return {**joined, 'camera': part, 'scan': part}
 
 
 def two_steps(model: nn.Module, batch: Tensors, device: str) -> tuple[Tensor, Tensors, Tensors]:
