@@ -8,7 +8,7 @@ have; what follows, 4096 x 4096 similarities, is the same, too. Maps of nuScenes
 """
 
 import multiprocessing
-import resource
+import re
 import time
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -39,7 +39,7 @@ class Embeddings(nn.Module):
 
 
 def write_inputs(case: str, path: Path) -> None:
-    """Voxels of pairs of clouds, the second one moved and turned, with features; making them takes memory, too."""
+    """Write the voxels of pairs of clouds, the second one moved and turned, with features."""
     pairs, count, voxel, _ = CASES[case]
     clouds, moves = [], []
     for number in range(pairs):
@@ -113,6 +113,11 @@ def step(way, batch: EncodedBatch, cell: float) -> tuple[float, int]:
     return loss.item(), len(k)
 
 
+def peak_memory() -> int:
+    """Bytes that this process had at most."""
+    return int(re.search(r'VmHWM:\s+(\d+) kB', Path('/proc/self/status').read_text())[1]) * 1024
+
+
 def measure(way, cell: float, path: Path, results) -> None:
     """Median seconds, peak memory above the inputs and their gradient in MB, loss, number of cells, gradient."""
     inputs = torch.load(path)
@@ -121,22 +126,24 @@ def measure(way, cell: float, path: Path, results) -> None:
     few = dict(points=inputs['points'][:200], scan=inputs['scan'][:200] * 0, moves=inputs['moves'][:2])
     few['scan'][100:] = 1
     step(way, make_batch(**few, features=features[:200].detach().requires_grad_()), 10.0)
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 + features.nbytes
+    # the peak of imports is forgotten (Linux)
+    Path('/proc/self/clear_refs').write_text('5')
+    before = peak_memory() + features.nbytes
     times = []
     for _ in range(REPEATS):
         batch = make_batch(**inputs, features=features)
         start = time.perf_counter()
         loss, cells = step(way, batch, cell)
         times.append(time.perf_counter() - start)
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 - before
-    results.put((sorted(times)[REPEATS // 2], peak / 2**20, loss, cells, features.grad.numpy()))
+    peak = (peak_memory() - before) / 2**20
+    results.put((sorted(times)[REPEATS // 2], peak, loss, cells, features.grad.numpy()))
 
 
 def compare(case: str, path: Path) -> None:
     """Measure both ways in a case, print times, memory and differences."""
     pairs, count, voxel, cell = CASES[case]
-    write_inputs(case, path)
     context, found = multiprocessing.get_context('spawn'), []
+    write_inputs(case, path)
     for way in (straightforward, ours):
         results = context.Queue()
         process = context.Process(target=measure, args=(way, cell, path, results))

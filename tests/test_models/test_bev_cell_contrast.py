@@ -2,6 +2,7 @@
 
 import itertools
 import logging
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -9,17 +10,20 @@ import torch
 import torch.nn.functional as F
 from mmdet3d.datasets.transforms import GlobalRotScaleTrans, RandomFlip3D
 from mmdet3d.structures import LiDARPoints
+from mmengine.config import Config
 from mmengine.registry import init_default_scope
 from peridot.datasets.transforms import PackPaired, ShiftPoints
 from peridot.errors import ConfigError
-from peridot.models.functional import CellGrid, cell_keys, mean_by_key, near_cells, read_cells
+from peridot.models.functional import CellGrid, cell_keys, mean_of_cells, near_cells, read_cells
 from peridot.models.objectives import BEVCellContrast
 from peridot.models.objectives import bev_cell_contrast as module
 from peridot.models.students import BEVFeatures, DetectorTrunk, TokenFeatures, VoxelFeatures
 from peridot.structures import Frames
+from peridot.walk import dicts_of
 from tiny import SECOND, make_batch
 from torch import nn
 
+CONFIGS = sorted((Path(__file__).resolve().parents[2] / 'configs').glob('*/bevcontrast*.py'))
 GRID = CellGrid((-3.0, -2.0), (0.5, 0.8), (5, 12))
 
 
@@ -81,17 +85,20 @@ def test_keys_are_those_of_a_loop():
 def test_means_are_those_of_a_loop():
     xy, scan = places(200)
     rows, keys = torch.randn(200, 4), cell_keys(xy, scan, GRID)
-    distinct, means = mean_by_key(rows.half(), keys)
-    assert distinct.tolist() == sorted(set(keys.tolist())) and means.dtype == torch.float32
-    for key, mean in zip(distinct, means):
-        torch.testing.assert_close(mean, rows.half()[keys == key].float().mean(0))
+    wanted = torch.arange(-1, 121, 3)
+    means = mean_of_cells(rows.half(), keys, wanted)
+    assert means.dtype == torch.float32 and (keys[:, None] == wanted).any(0).float().mean() > 0.5
+    for key, mean in zip(wanted, means):
+        own = rows.half()[(keys == key) & (keys >= 0)].float()
+        torch.testing.assert_close(mean, own.mean(0) if len(own) else torch.zeros(4))
 
 
 @pytest.mark.parametrize('count', [3, 60, 400])
 def test_reading_equals_dense_maps_with_gradients(count):
     xy, scan = places(count)
-    rows = torch.randn(count, 4, dtype=torch.float64)
-    keys, means = mean_by_key(rows, cell_keys(xy, scan, GRID))
+    all_keys = cell_keys(xy, scan, GRID)
+    keys = all_keys.unique()
+    means = mean_of_cells(torch.randn(count, 4), all_keys, keys)
     where, wanted = places(150, seed=1)
     gradients = []
     weights = torch.randn(150, 4)
@@ -111,7 +118,9 @@ def test_reading_equals_dense_maps_with_gradients(count):
 
 def test_reading_equals_a_loop_over_the_corners():
     xy, scan = places(80)
-    keys, means = mean_by_key(torch.randn(80, 3), cell_keys(xy, scan, GRID))
+    all_keys = cell_keys(xy, scan, GRID)
+    keys = all_keys.unique()
+    means = mean_of_cells(torch.randn(80, 3), all_keys, keys)
     values = dict(zip(keys.tolist(), means))
     where, wanted = places(100, seed=2)
     for (x, y), s, found in zip(where.tolist(), wanted.tolist(), read_cells(keys, means, where, wanted, GRID)):
@@ -198,7 +207,8 @@ def test_means_of_voxels_are_the_released_ones(golden):
         scan, row, column = g[f'occupied_{name}'].T
         rows, columns = cells.grid.shape
         assert cells.keys[own].equal(((2 * scan + frame) * rows + row) * columns + column)
-        torch.testing.assert_close(cells.means[own], g[f'means_{name}'], rtol=1e-5, atol=1e-5)
+        means = mean_of_cells(cells.values, cells.cells, cells.keys[own])
+        torch.testing.assert_close(means, g[f'means_{name}'], rtol=1e-5, atol=1e-5)
 
 
 def test_the_released_misfit_adds_cells(golden):
@@ -480,3 +490,17 @@ def test_a_trunk_finds_its_own_cells_again(tmp_path):
     results['loss'].backward()
     assert all(p.grad is not None and p.grad.isfinite().all() for p in trunk.parameters())
     assert trunk.middle_encoder.conv_input[0].weight.grad.any()
+
+
+@pytest.mark.parametrize('path', CONFIGS, ids=lambda path: path.stem)
+def test_configs_pair_scans_and_read_no_images(path):
+    config = Config.fromfile(path)
+    (dataset,) = (part for part in dicts_of(config.train_dataloader) if 'ann_file' in part)
+    assert dataset.cameras == [] and not dataset.frames.cameras and len(dataset.frames.keyframes) == 1
+    assert [step.type.split('.')[1] for step in dataset.pipeline] == [
+        'LoadPoints',
+        'ShiftPoints',
+        'GlobalRotScaleTrans',
+        'PackPaired',
+    ]
+    assert config.model.objectives.bev.frames == (0, 1) and config.picture_dataset.cameras == []

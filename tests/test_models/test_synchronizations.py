@@ -47,8 +47,8 @@ WAITS = {
     'scalr_demo': WAFFLEIRON + LOG,
     # candidates, their blocks, those that are near (twice), crowded queries, drawn pairs, distinct supports
     'also_demo': MINKUNET + LOG + 7,
-    # distinct cells, cells that both scans have
-    'bevcontrast_demo': MINKUNET + LOG + 2,
+    # distinct cells, those that both scans have, those that are read
+    'bevcontrast_demo': MINKUNET + LOG + 3,
     # as ALSO; the queries of the next frame, and a pair so near to the radius that it is looked at again
     'hilda_demo': MINKUNET + LOG + 7 + 2,
     # labeled points, their smallest and largest class; mmdet3d's Lovasz loss looks at each of 16 classes

@@ -5,7 +5,7 @@ from peridot.models.functional.bev_cells import (
     cell_keys,
     corner_cells,
     find_cells,
-    mean_by_key,
+    mean_of_cells,
     near_cells,
     read_cells,
 )
@@ -54,7 +54,7 @@ __all__ = [
     'group_mean',
     'histogram',
     'info_nce',
-    'mean_by_key',
+    'mean_of_cells',
     'mean_over_processes',
     'near_cells',
     'pairs_in_radius',

@@ -61,19 +61,18 @@ def cell_keys(xy: Tensor, scan: Tensor, grid: CellGrid) -> Tensor:
     return grid.keys(row.floor(), column.floor(), scan)
 
 
-def mean_by_key(rows: Tensor, keys: Tensor) -> tuple[Tensor, Tensor]:
-    """Means of the rows of each key.
+def mean_of_cells(rows: Tensor, keys: Tensor, wanted: Tensor) -> Tensor:
+    """Means of the rows of cells.
 
     Args:
         rows: Float (N, D).
-        keys: Int64 (N,); key -1 is one like any other, which `find_cells` never finds.
+        keys: Int64 (N,), their cells; those of -1 are left out.
+        wanted: Int64 (K,), ascending, each cell once.
 
     Returns:
-        Int64 (K,) keys in ascending order, each once, and Float32 (K, D) means.
+        Float32 (K, D), zero for cells without rows.
     """
-    distinct, place = keys.unique(return_inverse=True)
-    means, _ = group_mean(rows.float(), place, len(distinct))
-    return distinct, means
+    return group_mean(rows.float(), find_cells(wanted, keys), len(wanted))[0]
 
 
 def find_cells(keys: Tensor, wanted: Tensor) -> Tensor:

@@ -17,7 +17,8 @@ from peridot.models.functional import (
     CellGrid,
     cell_keys,
     corner_cells,
-    mean_by_key,
+    find_cells,
+    mean_of_cells,
     near_cells,
     read_cells,
     sample_uniformly,
@@ -117,7 +118,8 @@ class BEVCellContrast(Contrast):
         other = torch.where(scan >= 0, source[scan], -1)
         rows = near_cells(cells.keys, xy, other, cells.grid).nonzero()[:, 0]
         rows = rows[sample_uniformly(len(rows), self.num_cells, batch.generator, batch.device)]
-        return F.normalize(cells.read(xy[rows], other[rows]), dim=1), F.normalize(cells.own(rows), dim=1)
+        k, q = cells.embeddings(rows, xy[rows], other[rows])
+        return F.normalize(k, dim=1), F.normalize(q, dim=1)
 
     def _cells(self, batch: EncodedBatch) -> MeanCells | MapCells:
         """The occupied cells of all scans."""
@@ -128,7 +130,7 @@ class BEVCellContrast(Contrast):
             return MapCells(keys, grid, batch.supports, embed)
         rows = student.units()
         keys = cell_keys(batch.points[rows, :2], batch.scan[rows], self.grid)
-        return MeanCells(*mean_by_key(embed(student.features), keys), self.lookup_grid)
+        return MeanCells(keys.unique(), self.lookup_grid, embed(student.features), keys)
 
     def _warn_without_pairs(self, source: Tensor) -> None:
         if self._looked:
@@ -146,25 +148,28 @@ class BEVCellContrast(Contrast):
 
 @dataclass
 class MeanCells:
-    """Cells with means of what lies in them; others are zero.
+    """Cells with the means of what lies in them; others are zero.
+
+    Only the means that are read are computed.
 
     Attributes:
-        keys: Int64 (K,), ascending; the first may be -1, what lies beyond the grid.
-        means: Float32 (K, D).
+        keys: Int64 (K,), the occupied ones, ascending; the first may be -1, what lies beyond the grid.
         grid: Where the cells are taken to lie.
+        values: Float (N, D), embeddings of voxels.
+        cells: Int64 (N,), their cells.
     """
 
     keys: Tensor
-    means: Tensor
     grid: CellGrid
+    values: Tensor
+    cells: Tensor
 
-    def own(self, rows: Tensor) -> Tensor:
-        """Embeddings Float32 (M, D) of the cells `rows` (M,)."""
-        return self.means[rows]
-
-    def read(self, xy: Tensor, scan: Tensor) -> Tensor:
-        """Bilinear embeddings Float32 (M, D) at places (M, 2) of scans (M,)."""
-        return read_cells(self.keys, self.means, xy, scan, self.grid)
+    def embeddings(self, rows: Tensor, xy: Tensor, scan: Tensor) -> tuple[Tensor, Tensor]:
+        """Embeddings Float32 (M, D) as read at places (M, 2) of scans (M,), and those of the cells `rows` (M,)."""
+        own = self.keys[rows]
+        wanted = torch.cat([own, corner_cells(xy, scan, self.grid)[0].flatten()]).unique()
+        means = mean_of_cells(self.values, self.cells, wanted)
+        return read_cells(wanted, means, xy, scan, self.grid), means[find_cells(wanted, own)]
 
 
 @dataclass
@@ -183,16 +188,13 @@ class MapCells:
     supports: Supports
     embed: Callable[[Tensor], Tensor]
 
-    def own(self, rows: Tensor) -> Tensor:
-        """See `MeanCells`."""
-        return self.supports.read(self.keys[rows], self.embed).float()
-
-    def read(self, xy: Tensor, scan: Tensor) -> Tensor:
-        """See `MeanCells`; the head comes first, as published."""
+    def embeddings(self, rows: Tensor, xy: Tensor, scan: Tensor) -> tuple[Tensor, Tensor]:
+        """See `MeanCells`; the head comes before the reading, as published."""
         corners, weights = corner_cells(xy, scan, self.grid)
         # what lies beyond the map weighs nothing
-        rows = self.supports.read(corners.clamp(min=0).flatten(), self.embed).float()
-        return (rows.unflatten(0, corners.shape) * weights[:, :, None]).sum(1)
+        values = self.supports.read(corners.clamp(min=0).flatten(), self.embed).float()
+        read = (values.unflatten(0, corners.shape) * weights[:, :, None]).sum(1)
+        return read, self.supports.read(self.keys[rows], self.embed).float()
 
 
 def source_scans(frames: Frames, first: int, second: int) -> Tensor:
