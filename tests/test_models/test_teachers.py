@@ -260,9 +260,16 @@ def test_image_that_patches_do_not_divide():
         teacher(images(224, 420, 1))
 
 
-def test_missing_file_says_what_to_download_and_where_to_put_it():
-    path = 'checkpoints/moco_v2_800ep_pretrain.pth.tar'
-    with pytest.raises(CheckpointError, match='MoCo repository') as error:
+@pytest.mark.parametrize(
+    ('file', 'publisher'),
+    [
+        ('moco_v2_800ep_pretrain.pth.tar', 'MoCo repository'),
+        ('dinov3_vits16_pretrain_lvd1689m.pth', 'DINOv3 repository.*license of its own'),
+    ],
+)
+def test_missing_file_says_what_to_download_and_where_to_put_it(file, publisher):
+    path = f'checkpoints/{file}'
+    with pytest.raises(CheckpointError, match=publisher) as error:
         TimmTeacher('resnet50', weights=path)
     assert path in str(error.value)
     assert '\n' not in str(error.value)

@@ -205,6 +205,12 @@ def test_a_batch_for_every_process(root, monkeypatch, processes, size, fits):
     'config, options, error, message',
     [
         ('demo/slidr_demo', ['model.teacher.weights=no.pth'], CheckpointError, r'teacher weights no.pth not found'),
+        (
+            'demo/slidr_demo',
+            ['model.teacher.weights=.'],
+            CheckpointError,
+            r'teacher weights .: a folder without model.s',
+        ),
         ('demo/also_demo', ['load_from=no.pth'], CheckpointError, r'checkpoint no.pth not found'),
         ('demo/scalr_zero-shot_demo', ['val_cfg.embeddings=no.st'], DataError, r'text vectors no.st'),
         ('demo/also_demo', ['optim_wrapper.type=AmpOptimWrapper'], ConfigError, r'needs a GPU'),
