@@ -8,6 +8,7 @@ from peridot.datasets.frames import FrameRule, drives_of, link_frames, seconds
 from peridot.datasets.sampler import SampleKey
 from peridot.datasets.transforms import DrawCameras, LoadPoints
 from peridot.errors import ConfigError, DataError
+from peridot.maps import write_map
 from peridot.models.preprocessor import PairedDataPreprocessor
 from peridot.registry import DATASETS
 from peridot.structures import ImageViews
@@ -214,6 +215,18 @@ def test_images_are_read_once_and_maps_are_those_of_the_keyframe(tiny, monkeypat
     own, dense = (inputs['pairs'][inputs['pairs'].point // len(inputs['points'][0]) == scan] for scan in (0, 1))
     assert own.label.tolist() == dense.label.tolist() and len(own)
     assert batch_of(tiny.build(steps, frames=dict(dense=2))[0])['frames'].frame.tolist() == [0]
+
+
+def test_a_class_beyond_the_list_in_a_neighbor_is_named(tiny):
+    for number, sample in enumerate(tiny.content['data_list']):
+        sample.update(timestamp=0.5 * number, ego2global=np.eye(4).tolist())
+    tiny.write_infos()
+    steps = [dict(type='peridot.LoadPoints'), *READ, dict(type='peridot.LoadViewMaps', names=['labels']), *PACK]
+    dataset = tiny.build(steps, frames=dict(keyframes=(-1, 1)))
+    assert len(dataset[1]['inputs']['maps']['labels']) == 6
+    write_map(tiny.root / 'labels/samples/CAM_BACK/2.png', np.full((90, 160), 17, np.uint8))
+    with pytest.raises(DataError, match=r'CAM_BACK/2\.png'):
+        dataset[1]
 
 
 def reading(read):
