@@ -23,8 +23,8 @@ class BaseMapFolder:
         location: Path or URI of the folder.
     """
 
-    # what a file is and what it belongs to, for errors
-    product, unit = 'map', 'images'
+    # what is said about missing files
+    lacking = 'has no map for {missing} of {total} images ({first})'
 
     def __init__(
         self,
@@ -97,10 +97,8 @@ class BaseMapFolder:
         if missing:
             first = ', '.join(missing[:3]) + (', ...' if len(missing) > 3 else '')
             state = '' if self.is_finished else ', and is unfinished (its manifest has no hash)'
-            raise DataError(
-                f'{self.location} has no {self.product} for {len(missing)} of {len(images)} {self.unit} '
-                f'({first}){state}: {self._hint("make the missing ones")}'
-            )
+            lacking = self.lacking.format(missing=len(missing), total=len(images), first=first)
+            raise DataError(f'{self.location} {lacking}{state}: {self._hint("make the missing ones")}')
 
     def _location_of(self, img_path: str | os.PathLike, token: str | None = None) -> str:
         """Path or URI of an image's map."""

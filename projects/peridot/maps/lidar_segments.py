@@ -66,7 +66,7 @@ class SegmentFolder(BaseMapFolder):
     """
 
     manifest: SegmentManifest
-    product, unit = 'segments', 'pairs of scans'
+    lacking = 'has no segments for {missing} of {total} pairs of scans ({first})'
 
     def __init__(
         self,
