@@ -21,7 +21,7 @@ def street(rng: np.random.Generator, counts=(120, 80, 60)) -> np.ndarray:
 def pose(number: int) -> np.ndarray:
     """Lidar to world: it drives and turns."""
     matrix = np.eye(4)
-    cos, sin = np.cos(0.2 * number), np.sin(0.2 * number)
+    cos, sin = np.cos(number), np.sin(number)
     matrix[:2, :2] = [[cos, -sin], [sin, cos]]
-    matrix[:3, 3] = 1.5 * number, 0.3 * number, 1.8
+    matrix[:3, 3] = 4 * number, 2 * number, 1.8
     return matrix
