@@ -57,11 +57,39 @@ METHODS = {
         maps=('superpixels', 'make_superpixels'),
         segments=True,
     ),
+    'superflow': DemoMethod(
+        'SuperFlow',
+        '#5fb0a0',
+        "the mean feature of a weak class's points should match the mean feature of its pixels, that of the class in a "
+        'denser cloud, and that of the class half a second before and after',
+        'pretrain/superflow_nus',
+        maps=('labels', 'make_weak_labels'),
+    ),
     'ppkt': DemoMethod('PPKT', '#e1a07a', _SAME_PIXEL, 'pretrain/ppkt_nus'),
     'scalr': DemoMethod(
         'ScaLR (WaffleIron)', '#d98ae0', _SAME, 'pretrain/scalr_wi48x256_nus', untrained='random_waffleiron'
     ),
     'scalr_minkunet': DemoMethod('ScaLR (MinkUNet)', '#8a95e0', _SAME, 'pretrain/scalr_minkunet34_nus'),
+    'lima': DemoMethod(
+        'LiMA',
+        '#b0a8f0',
+        f'{_SAME}, in the images of this moment and of two before',
+        'pretrain/lima_nus',
+    ),
+    'cleverdistiller': DemoMethod(
+        'CleverDistiller',
+        '#c060a0',
+        'a network of three layers should tell from the feature of a point the image feature where the point projects '
+        'to, and another one which space around it is occupied',
+        'pretrain/cleverdistiller_nus',
+    ),
+    'hilda': DemoMethod(
+        'HilDA',
+        '#f0b0c8',
+        'features of two layers should tell those of two layers of the image network, and the last one which space is '
+        'occupied half a second later',
+        'pretrain/hilda_nus',
+    ),
     'scalr_mixed': DemoMethod(
         'ScaLR (WaffleIron, three datasets)',
         '#e07a95',
@@ -75,6 +103,13 @@ METHODS = {
         '#e0c88a',
         'each point feature must predict which space around it is occupied; no camera needed',
         'pretrain/also_nus',
+    ),
+    'bevcontrast': DemoMethod(
+        'BEVContrast',
+        '#d8a040',
+        'the mean feature of a cell of the ground should match that of the same cell half a second later; no camera '
+        'needed',
+        'pretrain/bevcontrast_nus',
     ),
     'olivine+also': DemoMethod(
         'OLIVINE + ALSO',
