@@ -17,7 +17,7 @@ STAGES = {'batching_ms', 'student_ms', 'objectives_ms', 'backward_ms', 'optimize
 
 def test_configs_of_every_kind_make_steps(small):
     # the last kinds have the slow teachers
-    wanted = ('also_nus', 'also_waffleiron_nus', 'olivine+also_nus')
+    wanted = ('also_nus', 'also_waffleiron_nus', 'bevcontrast_nus', 'olivine+also_nus')
 
     def checks(setup):
         return ((name, check) for name, check in pretraining.checks(setup) if name.split(',')[0] in wanted)
