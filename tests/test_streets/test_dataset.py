@@ -81,6 +81,7 @@ def test_interrupted_work_is_resumed(tmp_path, monkeypatch):
 
 
 def test_missing_tables_are_named(tmp_path, run_tool):
+    (tmp_path / 'sweeps').mkdir()
     with pytest.raises(SystemExit, match=r'error: .*LIDAR_TOP is missing: .*--root$'):
         run_tool('create_data', 'nuscenes', '--root', tmp_path, '--version', VERSION)
     with pytest.raises(ConfigError, match='nuScenes has'):
