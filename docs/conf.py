@@ -53,5 +53,6 @@ nitpick_ignore_regex = [
     ('py:.*', rf'({OTHERS})\..*'),
     ('py:class', r'tuple\[.*'),
     ('py:class', r'(.*\.)?_\w+'),
-    ('py:class', 'BaseSegmentor|SamAutomaticMaskGenerator'),
+    # fields of named tuples come without their module
+    ('py:class', 'BaseSegmentor|SamAutomaticMaskGenerator|Tensor'),
 ]

@@ -86,7 +86,7 @@ class EncodedBatch:
 
     @property
     def teacher_map(self) -> Tensor:
-        """Teacher features (images, C, h, w), without gradient: those of heads that name no layer."""
+        """Features (images, C, h, w) of the teacher that heads without a layer read; without gradient."""
         return self.teacher_features[None]
 
     @cached_property

@@ -22,7 +22,7 @@ from peridot.datasets.transforms.points import (
 )
 from peridot.datasets.transforms.sampling import ChooseCamera, DrawCameras, LimitPoints, SamplePoints, VoxelDownsample
 from peridot.datasets.transforms.sweeps import LoadSecondSweep
-from peridot.datasets.transforms.views import RandomFlipViews, RandomResizedCropViews, ResizeViews
+from peridot.datasets.transforms.views import RandomFlipViews, RandomResizedCropViews, ResizeViews, ViewTransform
 
 __all__ = [
     'AppendPointFeatures',
@@ -50,5 +50,6 @@ __all__ = [
     'SampleOccupancyQueries',
     'SamplePoints',
     'ShiftPoints',
+    'ViewTransform',
     'VoxelDownsample',
 ]
