@@ -209,7 +209,11 @@ def read(config: str) -> Config:
 
 def fingerprint(configs: list[str], options: list[str] = ()) -> str:
     """Hash of the streets' version, the content of configs, and options; logs and checkpoints do not count."""
-    contents = [read(config).to_dict() for config in configs]
+    return digest([read(config).to_dict() for config in configs], options)
+
+
+def digest(contents: list[dict], options: list[str] = ()) -> str:
+    """See `fingerprint`; of contents of configs."""
     contents = [{key: value for key, value in content.items() if key not in BESIDE} for content in contents]
     text = json.dumps([GENERATOR, contents, *options], sort_keys=True, default=str)
     return hashlib.sha256(text.encode()).hexdigest()[:12]
