@@ -78,3 +78,17 @@ def test_sound_data_has_a_table_and_pictures(root, run_tool, tmp_path, capsys):
     picture = np.asarray(Image.open(tmp_path / 'training.png'))
     assert picture.shape == (1080, 2880, 3) and picture.std() > 10
     assert (tmp_path / 'picture.png').is_file()
+    assert not (tmp_path / 'training_frames.png').exists()
+
+
+def test_scans_of_several_frames_lie_on_each_other_once_the_poses_have_moved_them(root, run_tool, tmp_path):
+    run_tool('check_data', 'configs/demo/bevcontrast_demo.py', '--data-root', root, '--out', tmp_path)
+    figure = np.asarray(Image.open(tmp_path / 'training_frames.png')).astype(int)
+    assert figure.shape == (600, 1206, 3)
+
+    def colored(half: np.ndarray) -> int:
+        """Pixels of the second scan that the first does not cover, besides the dark ground."""
+        return (half.max(2) - half.min(2) > 40).sum()
+
+    # the car moves a meter or two: walls of the second scan are beside those of the first, until they are moved
+    assert colored(figure[:, 606:]) < 0.9 * colored(figure[:, :600])

@@ -15,7 +15,7 @@ from peridot.datasets.recordings.transforms import is_rotation
 from peridot.errors import PeridotError
 from peridot.preflight.sources import READS
 from peridot.preflight.survey import Survey
-from peridot.visualization.overlays import overlay
+from peridot.visualization.overlays import frames_from_above, overlay
 from peridot.walk import steps_of
 
 
@@ -29,6 +29,19 @@ def first_overlay(item: Survey) -> np.ndarray | None:
     if not len(info.get('img_paths', ())):
         return None
     return overlay(info, _load(info, item.source.settings)['points'].tensor.numpy())
+
+
+def first_frames(item: Survey) -> np.ndarray | None:
+    """The scans of a sample of several frames, see `frames_from_above`; None if samples have one frame."""
+    infos = map(item.dataset.get_data_info, range(len(item.dataset)))
+    info = max(infos, key=lambda info: len(info.get('frames', ())))
+    # a dense cloud is the keyframe again
+    frames = [info, *(frame for frame in info.get('frames', ()) if 'dense_sweeps' not in frame)]
+    if len(frames) == 1:
+        return None
+    read = Compose([_points_step(info, item.source.settings)])
+    clouds = [read(dict(frame))['points'].tensor.numpy() for frame in frames]
+    return frames_from_above(clouds, [np.eye(4), *(frame['to_sample'] for frame in frames[1:])])
 
 
 def oddities(item: Survey, rows: int = 20) -> dict[str, list[str]]:
@@ -69,10 +82,13 @@ def oddities(item: Survey, rows: int = 20) -> dict[str, list[str]]:
 
 def _load(info: dict, settings: Mapping) -> dict:
     """Points, image files and pairs of a sample."""
+    images = dict(type='peridot.LoadImageViews', backend_args=info.get('backend_args'))
+    return Compose([_points_step(info, settings), images, dict(type='peridot.ProjectPoints')])(dict(info))
+
+
+def _points_step(info: dict, settings: Mapping) -> dict:
     points = next(step for step in steps_of(settings) if READS.get(step['type'].split('.')[-1]) == 'points')
-    store = dict(backend_args=info.get('backend_args'))
-    steps = [{**store, **points}, dict(type='peridot.LoadImageViews', **store), dict(type='peridot.ProjectPoints')]
-    return Compose(steps)(dict(info))
+    return {'backend_args': info.get('backend_args'), **points}
 
 
 def _odd_calibration(info: dict) -> Iterator[tuple[str, str]]:

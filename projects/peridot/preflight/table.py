@@ -9,7 +9,7 @@ from mmengine.registry import init_default_scope
 from terminaltables import AsciiTable
 
 from peridot.errors import DataError, PeridotError
-from peridot.preflight.oddities import first_overlay, oddities
+from peridot.preflight.oddities import first_frames, first_overlay, oddities
 from peridot.preflight.run import check_settings
 from peridot.preflight.sources import sources_of
 from peridot.preflight.survey import LOOKED_AT, Survey, survey
@@ -64,17 +64,19 @@ def first(names: list[str]) -> str:
 
 
 def write_overlays(surveys: list[Survey], out: Path) -> None:
-    """Write the first sample of each dataset with images, each info file once."""
+    """Write a sample of each dataset with images, and one with several frames, each info file once."""
     drawn = set()
     for item in surveys:
-        if item.dataset is None or not len(item.dataset) or item.source.settings.get('ann_file') in drawn:
-            continue
-        try:
-            figure = first_overlay(item)
-        except PeridotError:
-            continue  # it stands among the problems
-        if figure is not None:
-            drawn.add(item.source.settings.get('ann_file'))
-            path = out / f'{item.source.use.replace(" ", "_")}.png'
-            save_figure(path, figure)
-            print(path)
+        for name, draw in (('', first_overlay), ('_frames', first_frames)):
+            key = (name, item.source.settings.get('ann_file'))
+            if item.dataset is None or not len(item.dataset) or key in drawn:
+                continue
+            try:
+                figure = draw(item)
+            except PeridotError:
+                continue  # it stands among the problems
+            if figure is not None:
+                drawn.add(key)
+                path = out / f'{item.source.use.replace(" ", "_")}{name}.png'
+                save_figure(path, figure)
+                print(path)

@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
 import torch
 from PIL import Image
 
+from peridot.catalog import class_colors
 from peridot.datasets.paired_dataset import PairedDataset
 from peridot.datasets.projection import project_to_cameras
 from peridot.maps.images import ImageSource
 from peridot.visualization.colors import heat_colors
-from peridot.visualization.figures import caption, draw_on_images, save_figure, tile
+from peridot.visualization.figures import TopView, caption, draw_from_above, draw_on_images, save_figure, tile
 
 OVERLAYS = 'overlays'
+GAP = 6  # between halves of a figure, pixels
 _WIDTH = 960  # of a camera's image in a figure, pixels
 _DISTANCES = (3.0, 60.0)  # with the first and the last color, meters
 
@@ -65,3 +67,26 @@ def overlay(info: dict, points: np.ndarray) -> np.ndarray:
         figure = draw_on_images(resized[None], pairs, colors)[0]
         drawn.append(caption(figure, f'{name}: {len(pairs)} of {len(points)} points'))
     return tile(np.stack(drawn), min(3, len(drawn)))
+
+
+def frames_from_above(clouds: Sequence[np.ndarray], to_first: Sequence[np.ndarray], pixels: int = 600) -> np.ndarray:
+    """Draw scans of a drive over each other from above: as they were recorded, and moved by their poses.
+
+    The first is white, the others have a color each. On the right, what stands still lies on itself; where it does not,
+    the poses are wrong.
+
+    Args:
+        clouds: Float (N_i, >=3), meters, each in its lidar frame.
+        to_first: Float (4, 4) each, from its lidar frame into that of the first.
+        pixels: Width and height of each half.
+
+    Returns:
+        Uint8 (pixels, W, 3), RGB.
+    """
+    view, gap = TopView.fit(clouds[0], pixels=pixels), np.full((pixels, GAP, 3), 255, np.uint8)
+    palette = np.concatenate([np.full((1, 3), 255), class_colors(len(clouds) - 1)]).astype(np.uint8)
+    color = np.repeat(palette, [len(cloud) for cloud in clouds], axis=0)
+    as_recorded = np.concatenate([cloud[:, :3] for cloud in clouds])
+    moved = np.concatenate([cloud[:, :3] @ m[:3, :3].T + m[:3, 3] for cloud, m in zip(clouds, to_first)])
+    halves = [draw_from_above(xyz, color, view) for xyz in (as_recorded, moved)]
+    return np.concatenate([halves[0], gap, halves[1]], 1)
