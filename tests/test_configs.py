@@ -94,7 +94,8 @@ TRAINED = set({kind_of(path): path for path in WHOLE}.values())
 TRAINED |= set({network_of(path).get('backbone', {}).get('type'): path for path in WHOLE}.values())
 # trunks of detectors with other objectives than those of the quick tests, and what compiles for long
 SLOW = [path for path in TRAINED if network_of(path).get('detector') and 'slidr' not in path.stem]
-SLOW += [Path('configs/demo/second_kitti_demo.py')]
+SLOW += [Path('configs/demo') / f'{name}_demo.py' for name in ('second_kitti', 'centerpoint_pillar02')]
+SLOW += [Path('configs/pretrain') / f'{name}_nus.py' for name in ('hilda', 'cleverdistiller_waffleiron')]
 SMALL_FINETUNE = [
     'load_from=None',
     'train_dataloader.batch_size=1',

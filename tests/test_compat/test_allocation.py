@@ -16,6 +16,7 @@ print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
 
 
 @pytest.mark.skipif(not allocation.repair(torch), reason='no glibc, or a GPU')
+@pytest.mark.slow
 def test_tensors_reuse_memory_with_the_repair_alone(python):
     without, repaired = (int(python(FAULTS.format(first=first)).stdout) for first in BUILDS)
     assert repaired * 10 < without

@@ -49,7 +49,11 @@ def content(path: Path) -> bytes:
     return pickle.dumps(pickle.loads(path.read_bytes())['data_list']) if '_infos_' in path.name else path.read_bytes()
 
 
-@pytest.mark.parametrize('source', ['nuscenes', 'semantickitti', 'kitti', 'pandaset'], indirect=True)
+@pytest.mark.parametrize(
+    'source',
+    [pytest.param('nuscenes', marks=pytest.mark.slow), 'semantickitti', 'kitti', 'pandaset'],
+    indirect=True,
+)
 def test_everything_that_is_made_goes_elsewhere(source, tmp_path, run_tool, request, capsys):
     before, out = state(source), tmp_path / 'out'
     options = OPTIONS.get(source.name, [])

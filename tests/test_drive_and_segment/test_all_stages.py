@@ -54,6 +54,7 @@ def config(tmp_path) -> Path:
     return tmp_path / 'small.py'
 
 
+@pytest.mark.slow
 def test_all_stages(root, config, tmp_path, monkeypatch, run_tool, capsys):
     called, tool, work = [], Stages.tool, tmp_path / 'work'
     monkeypatch.setattr(Stages, 'tool', lambda self, name, *rest: (called.append(name), tool(self, name, *rest)))

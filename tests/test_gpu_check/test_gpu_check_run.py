@@ -25,6 +25,7 @@ def test_a_part_that_crashes_or_hangs_takes_nothing_with_it(end, message, small,
         assert rows[0].status == 'ok' and rows[0].values == dict(number=1)
 
 
+@pytest.mark.slow
 def test_the_tool_writes_a_report_and_fails_with_a_check(small, run_tool, tmp_path, capsys, monkeypatch):
     out = tmp_path / 'gpu.json'
     monkeypatch.setitem(run.PARTS, 'functions', ('peridot.gpu_check.absent', 30))

@@ -15,6 +15,7 @@ from torch import nn
 STAGES = {'batching_ms', 'student_ms', 'objectives_ms', 'backward_ms', 'optimizer_ms', 'step_ms', 'data_ms'}
 
 
+@pytest.mark.slow
 def test_configs_of_every_kind_make_steps(small):
     # the last kinds have the slow teachers
     wanted = ('also_nus', 'also_waffleiron_nus', 'bevcontrast_nus', 'olivine+also_nus')

@@ -233,6 +233,7 @@ def test_errors_of_the_tool_are_one_line(street, run_tool):
         run_tool(*arguments, '--data-root', street / 'absent')
 
 
+@pytest.mark.slow
 def test_tool_killed_in_the_middle_continues(street):
     images = job_for(street).images
     command = [*TOOL, str(street / 'config.py'), '--options', 'n_segments=20', '--workers', '2']

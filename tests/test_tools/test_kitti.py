@@ -97,6 +97,7 @@ def test_mmdet3d_reads_boxes_and_objects(kitti_root):
     assert infos['Pedestrian'][0]['num_points_in_gt'] > 100
 
 
+@pytest.mark.slow
 def test_olivine_trains_on_real_frames(kitti_root, tmp_path, run_tool):
     config = tmp_path / 'olivine_kitti.py'
     config.write_text(CONFIG.format(repo=REPO, root=kitti_root))
