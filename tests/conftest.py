@@ -16,6 +16,7 @@ import numpy as np
 import peridot  # noqa: F401  (repairs of upstream defects come before any other import)
 import pytest
 from filelock import FileLock
+from mmengine.registry import DefaultScope
 from mmengine.utils import ManagerMixin
 from peridot.evaluation import linear_probe
 
@@ -108,7 +109,7 @@ def run_program() -> Callable:
 
     def run(path: str, *arguments) -> None:
         # mmengine keeps loggers, message hubs and visualizers by name; two runs of one second have one name
-        for kind in classes_below(ManagerMixin):
+        for kind in set(classes_below(ManagerMixin)) - {DefaultScope}:
             kind._instance_dict.clear()
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(sys, 'argv', [path, *map(str, arguments)])

@@ -66,7 +66,7 @@ PATHS = {
 }
 # options that make programs quick
 QUICK = {'demo': ['--seeds', '0'], 'benchmark': ['--seeds', '0'], 'visualize': ['--samples', '1']}
-WEIGHTS = re.compile(r'(work_dirs/(?:demo/)?([^/\s]+)/(?:backbone|epoch_\d+)\.pth)')
+WEIGHTS = re.compile(r'(work_dirs/(?:demo(?:_full)?/)?([^/\s]+)/(?:backbone|epoch_\d+)\.pth)')
 CONFIG_NAMES = {cli.config_name(path): path for path in (REPO / 'configs').rglob('*.py') if '_base_' not in path.parts}
 
 
