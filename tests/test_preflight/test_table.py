@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from peridot.visualization.overlays import frames_from_above
 from PIL import Image
 
 
@@ -81,14 +82,18 @@ def test_sound_data_has_a_table_and_pictures(root, run_tool, tmp_path, capsys):
     assert not (tmp_path / 'training_frames.png').exists()
 
 
-def test_scans_of_several_frames_lie_on_each_other_once_the_poses_have_moved_them(root, run_tool, tmp_path):
+def test_scans_of_several_frames_are_drawn_before_and_after_the_poses(root, run_tool, tmp_path):
     run_tool('check_data', 'configs/demo/bevcontrast_demo.py', '--data-root', root, '--out', tmp_path)
-    figure = np.asarray(Image.open(tmp_path / 'training_frames.png')).astype(int)
-    assert figure.shape == (600, 1206, 3)
+    assert np.asarray(Image.open(tmp_path / 'training_frames.png')).shape == (600, 1206, 3)
 
-    def colored(half: np.ndarray) -> int:
-        """Pixels of the second scan that the first does not cover, besides the dark ground."""
-        return (half.max(2) - half.min(2) > 40).sum()
 
-    # the car moves a meter or two: walls of the second scan are beside those of the first, until they are moved
-    assert colored(figure[:, 606:]) < 0.9 * colored(figure[:, :600])
+def test_what_stands_still_lies_on_itself_once_the_poses_have_moved_it():
+    rng, turn = np.random.default_rng(0), np.deg2rad(20)
+    first = rng.uniform([-30, -30, 0], [30, 30, 2], (500, 3))
+    to_first = np.eye(4)
+    to_first[:2, :2] = [[np.cos(turn), -np.sin(turn)], [np.sin(turn), np.cos(turn)]]
+    to_first[:2, 3] = 3, 1
+    second = (first - to_first[:3, 3]) @ to_first[:3, :3]
+    figure = frames_from_above([first, second], [np.eye(4), to_first])
+    drawn = [(half.max(2) > 50).sum() for half in (figure[:, :600], figure[:, 606:])]
+    assert drawn[1] < 0.6 * drawn[0]
