@@ -24,7 +24,10 @@ picture_dataset = dict(pipeline=picture_pipeline)
 val_dataloader = dict(dataset=dict(pipeline=probe_pipeline))
 val_cfg = dict(fit_dataloader=dict(dataset=dict(pipeline=probe_pipeline)))
 
-model = dict(heads=_base_.heads, objectives=_base_.objectives)
+# 2048 hidden units would take longer than the student
+model = dict(
+    heads=dict(_base_.heads, distill=dict(_base_.heads.distill, hidden_channels=256)), objectives=_base_.objectives
+)
 custom_hooks = [*_base_.custom_hooks, _base_.occupancy_picture]
 
 default_hooks = dict(logger=dict(interval=10))

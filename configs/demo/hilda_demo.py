@@ -30,8 +30,9 @@ val_cfg = dict(fit_dataloader=dict(dataset=dict(pipeline=probe_pipeline)))
 model = dict(
     teacher=dict(out_indices=(2, 3)),
     heads=dict(
-        last=dict(_base_.heads.last, teacher_layer=3),
-        before=dict(_base_.heads.before, teacher_layer=2),
+        # 2048 hidden units would take longer than the student
+        last=dict(_base_.heads.last, hidden_channels=256, teacher_layer=3),
+        before=dict(_base_.heads.before, hidden_channels=256, teacher_layer=2),
         occupancy=_base_.heads.occupancy,
     ),
     objectives={name: settings for name, settings in _base_.objectives.items() if name != 'scene'},
