@@ -45,8 +45,9 @@ def main() -> None:
     steps = [
         ('create .venv', create_venv),
         ('install build tools', lambda: PYTHON.pip('install', *BUILD_TOOLS, NUMPY)),
-        (f'install {TORCH}', lambda: PYTHON.pip('install', TORCH)),
-        ('install locked packages', lambda: PYTHON.pip('install', '--no-deps', '-r', str(LOCKED))),
+        # Python compiles what is imported, and most of these packages never is
+        (f'install {TORCH}', lambda: PYTHON.pip('install', '--no-compile', TORCH)),
+        ('install locked packages', lambda: PYTHON.pip('install', '--no-compile', '--no-deps', '-r', str(LOCKED))),
         ('leave out what nothing here uses', lambda: install_without(PYTHON, locked_versions())),
         (f'install {MMCV} with compiled operators', lambda: install_mmcv(PYTHON, CACHE / 'wheels')),
         ('install peridot', lambda: PYTHON.pip('install', '--no-deps', '--no-build-isolation', '-e', str(REPO))),
