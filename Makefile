@@ -23,7 +23,7 @@ build/docs_packages/ready: requirements/docs.txt | env
 	.venv/bin/python -m pip install --quiet --no-deps --upgrade --target $(@D) -r $<
 	touch $@
 
-env:  ## create .venv (first time on a machine: 3 minutes, then half of it)
+env:  ## create .venv (first time on a machine: 3 minutes, then about 1)
 	@$(PYTHON) tools/setup_env.py
 
 lock:  ## write requirements/locked.txt from the packages in .venv

@@ -298,7 +298,7 @@ def test_missing_and_damaged_maps(demo_root, maps, weights, tmp_path):
     with pytest.raises(DataError, match='not a manifest of teacher features'):
         dataset_of(config).full_init()
     (maps / 'manifest.json').unlink()
-    with pytest.raises(DataError, match='make the maps with'):
+    with pytest.raises(DataError, match='make the teacher features with'):
         dataset_of(config).full_init()
     with pytest.raises(ConfigError, match=r'holds maps .* but no manifest'):
         make_teacher_features(config, tmp_path)

@@ -287,7 +287,7 @@ def test_damaged_files(config, drives, change, text):
 
 
 def test_a_folder_without_segments(config, drives):
-    with pytest.raises(DataError, match=r'does not exist: make the segments with `python tools/make_lidar_segments.py'):
+    with pytest.raises(DataError, match=r'does not exist: make the lidar segments with `python tools/make_lidar_segments.py'):
         build(config)
     (drives / OUT).mkdir(parents=True)
     (drives / OUT / 'manifest.json').write_text('{"kind": "superpixels"}')

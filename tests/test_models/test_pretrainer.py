@@ -188,6 +188,8 @@ def test_separate_statistics_are_those_of_separate_calls():
     expected, rows = torch.cat(expected), torch.randperm(80)
     assert_close(separate.student.at(rows), expected[rows])
     assert_close(separate.student.at(rows, lambda x: x @ x.new_ones(4, 2)), expected[rows] @ torch.ones(4, 2))
+    with pytest.raises(ConfigError, match="gives no voxels to BEVCellContrast: set 'joint'"):
+        separate.student.units()
     assert len(separate.student.at(rows[:0])) == 0
     assert_close(dict(models[0].student.named_buffers()), dict(twin.named_buffers()))
     assert int(twin.backbone.num_batches_tracked) == 4 and int(models[1].student.backbone.num_batches_tracked) == 1

@@ -4,7 +4,7 @@ import io
 import os
 import zlib
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
@@ -12,7 +12,7 @@ import numpy as np
 from peridot.errors import DataError
 from peridot.files import atomic_path, join, read_bytes
 from peridot.maps.base import BaseMapFolder
-from peridot.maps.manifest import MANIFEST, read_json
+from peridot.maps.manifest import read_manifest_of
 
 KIND = 'lidar segments'
 TOOL = 'tools/make_lidar_segments.py'
@@ -177,11 +177,4 @@ def read_segment_manifest(folder: str | os.PathLike, backend_args: Mapping | Non
     Raises:
         DataError: The folder or its manifest is missing or not one of lidar segments.
     """
-    path, hint = os.path.join(folder, MANIFEST), f'make the segments with `python {TOOL} CONFIG`'
-    values = read_json(path, hint, backend_args)
-    if values is None:
-        raise DataError(f'{path} does not exist: {hint}')
-    names = {item.name for item in fields(SegmentManifest)}
-    if not isinstance(values, dict) or values.get('kind') != KIND or set(values) != names:
-        raise DataError(f'{path} is not a manifest of lidar segments: name their folder, or {hint}')
-    return SegmentManifest(**values)
+    return read_manifest_of(TOOL, SegmentManifest, 'lidar segments', folder, backend_args)

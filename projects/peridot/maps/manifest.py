@@ -141,6 +141,31 @@ def write_manifest(folder: str | os.PathLike, manifest: Any) -> None:
         temporary.write_text(json.dumps(asdict(manifest), indent=2) + '\n')
 
 
+def read_manifest_of(
+    tool: str, kind: type, products: str, folder: str | os.PathLike, backend_args: Mapping | None = None
+) -> Any:
+    """Read and check `folder/manifest.json` of a tool that alone writes such folders.
+
+    Args:
+        tool: The program, for errors.
+        kind: Dataclass of the manifest, whose field `kind` has a default.
+        products: What lies in the folder, in words.
+        folder: Path or URI of the folder.
+        backend_args: Arguments of mmengine's file back end.
+
+    Raises:
+        DataError: The folder or its manifest is missing or not one of these.
+    """
+    path, hint = os.path.join(folder, MANIFEST), f'make the {products} with `python {tool} CONFIG`'
+    values = read_json(path, hint, backend_args)
+    if values is None:
+        raise DataError(f'{path} does not exist: {hint}')
+    names = {item.name for item in fields(kind)}
+    if not isinstance(values, dict) or values.get('kind') != kind.kind or set(values) != names:
+        raise DataError(f'{path} is not a manifest of {products}: name their folder, or {hint}')
+    return kind(**values)
+
+
 def was_begun(folder: Path, manifest: Any, read: Callable[[Path], Any] = read_manifest) -> bool:
     """Whether the folder holds a manifest of the same settings, so that its maps can be completed.
 

@@ -5,7 +5,7 @@ import io
 import json
 import os
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
@@ -13,7 +13,7 @@ import numpy as np
 from peridot.errors import ConfigError, DataError
 from peridot.files import atomic_path, join, read_bytes
 from peridot.maps.base import BaseMapFolder
-from peridot.maps.manifest import MANIFEST, read_json
+from peridot.maps.manifest import read_manifest_of
 
 KIND = 'teacher features'
 TOOL = 'tools/make_teacher_features.py'
@@ -196,13 +196,4 @@ def read_feature_manifest(folder: str | os.PathLike, backend_args: Mapping | Non
     Raises:
         DataError: The folder or its manifest is missing or not one of feature maps.
     """
-    path, hint = os.path.join(folder, MANIFEST), f'make the maps with `python {TOOL} CONFIG`'
-    values = read_json(path, hint, backend_args)
-    if values is None:
-        raise DataError(f'{path} does not exist: {hint}')
-    names = {item.name for item in fields(FeatureManifest)}
-    if not isinstance(values, dict) or values.get('kind') != KIND or set(values) != names:
-        raise DataError(
-            f'{path} is not a manifest of teacher features: name their folder or make them with `python {TOOL}`'
-        )
-    return FeatureManifest(**values)
+    return read_manifest_of(TOOL, FeatureManifest, 'teacher features', folder, backend_args)

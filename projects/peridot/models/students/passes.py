@@ -7,6 +7,7 @@ from itertools import accumulate, pairwise
 import torch
 from torch import Tensor, nn
 
+from peridot.errors import ConfigError
 from peridot.models.students.features import PointFeatures
 
 
@@ -38,6 +39,10 @@ class SeparateFeatures(PointFeatures):
             rows.append(((place >= begin) & (place < end)).nonzero()[:, 0])
             values.append(part.at(place[rows[-1]] - begin, embed))
         return torch.cat(values)[torch.cat(rows).argsort()]
+
+    def units(self) -> Tensor:
+        """Refused, see `PointFeatures`: an objective over units reads the features of one pass."""
+        raise ConfigError("model.batch_statistics='separate' gives no voxels to BEVCellContrast: set 'joint'")
 
 
 def in_passes(student: nn.Module, points: list[Tensor], kinds: Sequence[int]) -> SeparateFeatures:
