@@ -287,7 +287,8 @@ def test_damaged_files(config, drives, change, text):
 
 
 def test_a_folder_without_segments(config, drives):
-    with pytest.raises(DataError, match=r'does not exist: make the lidar segments with `python tools/make_lidar_segments.py'):
+    message = r'does not exist: make the lidar segments with `python tools/make_lidar_segments.py CONFIG`'
+    with pytest.raises(DataError, match=message):
         build(config)
     (drives / OUT).mkdir(parents=True)
     (drives / OUT / 'manifest.json').write_text('{"kind": "superpixels"}')
