@@ -57,7 +57,7 @@ def measure(settings: dict, results: multiprocessing.SimpleQueue) -> None:
     milliseconds = sorted(times[1:])[REPEATS // 2] * 1000
     prefix = getattr(teacher.network, 'num_prefix_tokens', 0)
     tokens = f' + {prefix}' if prefix else ''
-    name = settings['model'] if settings['type'] == TIMM else f'{settings["model"]}, {settings["type"].split(".")[1]}'
+    name = f'`{settings["model"]}`' + (f', `{settings["type"]}`' if settings['type'] != TIMM else '')
     results.put(
         f'| {name} | {size[0]} x {size[1]} | {height} x {width}{tokens} | {channels} | {millions:.0f} M '
         f'| {megabytes:.0f} MB | {milliseconds:.0f} |'
