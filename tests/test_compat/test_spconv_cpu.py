@@ -75,6 +75,12 @@ def test_equals_dense_convolution_forward_and_both_gradients(layer, shape, setti
     assert_same_with_gradients(out.features, at_rows(reference, out), inputs)
 
 
+@pytest.mark.parametrize('layer, shape, settings, dense', LAYERS)
+def test_output_voxels_are_in_the_order_of_their_coordinates(layer, shape, settings, dense):
+    indices = layer(5, 6, **settings).double()(sparse(shape, 5)).indices
+    assert indices.tolist() == sorted(indices.tolist())
+
+
 @pytest.mark.parametrize('shape, kernel, padding', [((8, 8, 8), 2, 0), ((7, 8, 9), 3, 1), ((16, 20), 2, 0)])
 def test_inverse_convolution_equals_dense_transposed_convolution(shape, kernel, padding):
     ndim = len(shape)
@@ -197,6 +203,21 @@ def test_layers_of_cuda_wheels_fall_back_to_the_native_algorithm():
     conv.algo = ConvAlgo.MaskImplicitGemm
     assert torch.equal(conv(x).features, expected)
     assert conv.algo == ConvAlgo.MaskImplicitGemm
+
+
+def test_blocks_of_pairs_do_not_change_the_result(monkeypatch):
+    def results():
+        torch.manual_seed(1)
+        x = sparse((12, 12, 12), 4)
+        layers = spconv.SparseSequential(
+            spconv.SubMConv3d(4, 5, 3, indice_key='same'), spconv.SparseConv3d(5, 6, 2, stride=2, indice_key='down')
+        ).double()
+        out = layers(x).features
+        return [out, *torch.autograd.grad((out**2).sum(), [x.features, *layers.parameters()])]
+
+    whole = results()
+    monkeypatch.setattr(spconv_cpu, 'BLOCK', 37)
+    torch.testing.assert_close(results(), whole)
 
 
 def test_other_devices_take_the_original_way():

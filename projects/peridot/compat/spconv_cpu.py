@@ -8,7 +8,9 @@ Versions: spconv 2.1 to 2.3.8 (the last release).
 Detected: `spconv.pytorch.ops` is the original one over the compiled `SpconvOps`, not a stand-in's.
 Repair: `spconv.pytorch.ops.indice_conv` and `indice_conv_backward`, which all of spconv's native convolutions
 go through, are answered in torch for CPU tensors: gather, GEMM and one sum per row, over spconv's own index
-pairs, which are right. CUDA tensors take spconv's way untouched.
+pairs, which are right. `get_indice_pairs` lists the output voxels of strided convolutions in the order of their
+coordinates: spconv has them as it finds them, and with neighbors far apart in memory a batch of scans takes longer
+than its scans one by one. CUDA tensors take spconv's way untouched.
 Not changed: convolutions of kernel size 1 are a plain matrix product in spconv, which reads their weight
 (out, 1, 1, 1, in) as `weight.view(in, out)`, a reinterpretation and not a transposition. It is the same on
 CPU and GPU and harmless for weights that were trained so; foreign weights of such layers must be converted.
@@ -18,6 +20,7 @@ Delete when: spconv's CPU code computes right gradients with more than one threa
 
 import functools
 from collections.abc import Callable
+from itertools import accumulate, pairwise
 from types import ModuleType
 
 import torch
@@ -26,11 +29,15 @@ from torch.nn import functional as F
 
 from .records import note
 
+# pairs of a matrix product: their rows stay in the cache of a core
+BLOCK = 2048
+
 
 class PairTable:
     """spconv's index pairs, regrouped so that every sum over pairs has one writer per row.
 
-    A pair (offset k, row a, row b): row a of one side meets row b of the other through kernel offset k.
+    A pair (offset k, row a, row b): row a of one side meets row b of the other through kernel offset k. Pairs lie
+    in blocks of one offset.
 
     Args:
         indice_pairs: Int32 (2, K, M); side, kernel offset, pair. Side 0 is the input of a convolution.
@@ -45,13 +52,16 @@ class PairTable:
         if subm:
             half = counts[: self.center]
             counts = [*half, 0, *half[::-1]]
-        self.offsets = [k for k, count in enumerate(counts) if count]
+        blocks = [(k, start) for k, count in enumerate(counts) for start in range(0, count, BLOCK)]
+        # blocks of all offsets about the same voxels follow each other, as long as these are in a cache
+        blocks.sort(key=lambda block: block[1] / counts[block[0]])
+        self.offsets = [k for k, _ in blocks]
         # the table hangs on `indice_pairs` (see `pair_table`): views of that very tensor would keep both alive for good
         storage = indice_pairs.data
-        self.rows = [[side[k, : counts[k]] for k in self.offsets] for side in storage]
-        ends = torch.tensor([counts[k] for k in self.offsets]).cumsum(0).tolist()
-        self.slices = [slice(*bounds) for bounds in zip([0, *ends[:-1]], ends)]
-        self.num_pairs = ends[-1] if ends else 0
+        self.rows = [[side[k, start : min(start + BLOCK, counts[k])] for k, start in blocks] for side in storage]
+        ends = list(accumulate(map(len, self.rows[0]), initial=0))
+        self.slices = [slice(*bounds) for bounds in pairwise(ends)]
+        self.num_pairs = ends[-1]
         self._bags: list[tuple[Tensor, Tensor] | None] = [None, None]
 
     def _bag(self, side: int, num_rows: int) -> tuple[Tensor, Tensor]:
@@ -142,7 +152,7 @@ def convolve_backward(
         for k, source_rows, target_rows, part in pairs:
             grad_rows = grad.index_select(0, target_rows)
             torch.mm(grad_rows, weight[:, k], out=values[part])
-            torch.mm(grad_rows.t(), inputs.index_select(0, source_rows), out=grad_weight[:, k])
+            grad_weight[:, k].addmm_(grad_rows.t(), inputs.index_select(0, source_rows))
         grad_inputs = table.sum_rows(values, source, len(inputs))
         if table.center is not None:
             grad_inputs.addmm_(grad, weight[:, table.center])
@@ -194,6 +204,28 @@ def _answer_cpu_backward(ops: ModuleType) -> Callable:
     return indice_conv_backward
 
 
+def _in_order(original: Callable) -> Callable:
+    """spconv's `get_indice_pairs` whose output voxels on the CPU are sorted by scan and coordinates."""
+
+    @functools.wraps(original)
+    def get_indice_pairs(indices, *args, **kwargs):
+        voxels, pairs, pair_num = original(indices, *args, **kwargs)
+        # those of a submanifold convolution are its input's
+        if voxels.device.type != 'cpu' or not len(voxels) or voxels.data_ptr() == indices.data_ptr():
+            return voxels, pairs, pair_num
+        key = voxels[:, 0].long()
+        for column, extent in zip(voxels.T[1:], (voxels.amax(0) + 1).tolist()[1:]):
+            key = key * extent + column
+        order = key.argsort()
+        place = torch.empty_like(order, dtype=pairs.dtype)
+        place[order] = torch.arange(len(order), dtype=pairs.dtype)
+        for rows, count in zip(pairs[1], pair_num.tolist()):
+            rows[:count] = place[rows[:count]]
+        return voxels[order], pairs, pair_num
+
+    return get_indice_pairs
+
+
 def _native_on_cpu(original: Callable, native: object) -> Callable:
     """A layer's forward that uses spconv's native algorithm, the only one for the CPU, on CPU tensors."""
 
@@ -215,6 +247,7 @@ def repair_operators(ops: ModuleType) -> None:
     if hasattr(ops, 'SpconvOps') and not hasattr(ops.indice_conv, '__wrapped__'):
         ops.indice_conv = _answer_cpu_forward(ops)
         ops.indice_conv_backward = _answer_cpu_backward(ops)
+        ops.get_indice_pairs = _in_order(ops.get_indice_pairs)
         note('spconv_cpu', 'sparse convolution by spconv; of CPU tensors by torch, exact on many threads')
 
 
