@@ -188,7 +188,7 @@ def test_voxels_give_the_released_loss_and_gradients(name, geometry, golden, in_
     batch, features = voxel_batch(g)
     objective = voxel_objective(g, geometry)
     assert list(objective.grid.shape) == g['map_size'].tolist()
-    k, q = objective.embeddings(batch, module.source_scans(batch.frames, 0, 1))
+    k, q = objective.embeddings(batch, objective.sources(batch.frames))
     torch.testing.assert_close(k, g['anchors'], rtol=2e-5, atol=2e-5)
     torch.testing.assert_close(q, g['candidates'], rtol=2e-5, atol=2e-5)
     results = objective(batch)
@@ -231,7 +231,7 @@ def test_detector_maps_give_the_released_loss_and_gradients(golden, in_order):
     student = BEVFeatures(bev, nothing, torch.zeros(0, 2), low, cell, nothing.bool(), occupied[:, None].float())
     batch = make_batch(torch.zeros(0, 4), student, {'bev': Embeddings()}, scan=nothing, frames=released_frames(g))
     objective = BEVCellContrast(temperature=float(g['temperature']))
-    k, q = objective.embeddings(batch, module.source_scans(batch.frames, 0, 1))
+    k, q = objective.embeddings(batch, objective.sources(batch.frames))
     torch.testing.assert_close(k, g['anchors'], rtol=1e-5, atol=1e-5)
     torch.testing.assert_close(q, g['candidates'], rtol=1e-5, atol=1e-5)
     loss = objective(batch)['loss']
@@ -288,7 +288,7 @@ def world_batch(transforms=(), size=9.0, second=(0.7, -0.4, 0.3)):
 def world_places(batch, **settings):
     """Places in the world of the cells, as they are read in the first scan, and as they are in the second."""
     objective = BEVCellContrast(num_cells=10**6, **settings)
-    read = objective.embeddings(batch, module.source_scans(batch.frames, 0, 1))
+    read = objective.embeddings(batch, objective.sources(batch.frames))
     return [vectors[:, :2] / vectors[:, 2:] for vectors in read]
 
 

@@ -7,7 +7,6 @@ import torch.nn.functional as F
 from peridot.errors import ConfigError
 from peridot.models.heads import ProjectionHead
 from peridot.models.objectives import SuperpixelInfoNCE, SuperpointContrast
-from peridot.models.objectives.superpoint_contrast import partners
 from peridot.models.students import VoxelFeatures
 from peridot.structures import Frames, Pairs
 from test_objectives import UnitHead
@@ -212,10 +211,9 @@ def test_nothing_in_common_is_a_loss_of_zero(distance):
 
 def test_partners_are_of_the_same_sample():
     batch = frames_batch()
-    partner, found, missing = partners(batch.frames, torch.tensor([[0, 1], [3, 0]]))
-    assert found.tolist() == [[True] + [False] * 6, [False] * 3 + [True] + [False] * 2 + [True]]
-    assert partner[found].tolist() == [1, 0, 4]
-    assert missing == 1
+    assert batch.frames.partners(0, 1).tolist() == [1] + [-1] * 6
+    assert batch.frames.partners(3, 0).tolist() == [-1, -1, -1, 0, -1, -1, 4]
+    assert SuperpointContrast(frames=[(0, 1), (3, 0)])(batch)['missing'] == 1
 
 
 @pytest.mark.parametrize(

@@ -79,6 +79,21 @@ class Frames(InstanceData):
         scans = torch.arange(len(self.frame), device=self.frame.device)
         return scans.repeat_interleave(self.num_images, output_size=count)
 
+    def partners(self, first: int, second: int) -> Tensor:
+        """Scans of the same samples in another frame.
+
+        Args:
+            first: A frame, as in `frame`.
+            second: Another one.
+
+        Returns:
+            Int64 (S,), for every scan that is frame `first` of its sample the scan that is frame `second`; -1 for those
+            whose sample lacks it, and for scans of other frames.
+        """
+        scans = torch.arange(len(self.frame), device=self.frame.device)
+        match = (self.sample[:, None] == self.sample) & (self.frame == first)[:, None] & (self.frame == second)
+        return torch.where(match, scans, -1).amax(1)
+
     def between(self, source: Tensor, target: Tensor) -> Tensor:
         """Transforms between scans of one sample.
 

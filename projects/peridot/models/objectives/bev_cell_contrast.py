@@ -97,19 +97,24 @@ class BEVCellContrast(Contrast):
             `loss`; `accuracy`, the ratio of cells whose own cell is the most similar; `cells` drawn; `unpaired`, the
             samples without one of the frames.
         """
-        source = source_scans(batch.frames, *self.frames)
+        source = self.sources(batch.frames)
         unpaired = (batch.frames.frame == 0).sum() - (source >= 0).sum()
         self._warn_without_pairs(source)
         k, q = self.embeddings(batch, source)
         result = self.nothing(batch) if self.can_skip(len(k)) else self.info_nce(k, q)
         return {**result, 'cells': batch.log(len(k)), 'unpaired': batch.log(unpaired)}
 
+    def sources(self, frames: Frames) -> Tensor:
+        """Int64 (S,), for every scan of the second frame that of the first in its sample; -1 for others."""
+        first, second = self.frames
+        return frames.partners(second, first)
+
     def embeddings(self, batch: EncodedBatch, source: Tensor) -> tuple[Tensor, Tensor]:
         """Unit vectors of drawn cells, Float32 (M, D) each: read in the source scans, and of the cells themselves.
 
         Args:
             batch: Of several frames.
-            source: Int64 (S,), see `source_scans`.
+            source: Int64 (S,), see `sources`.
         """
         cells = self._cells(batch)
         scan = cells.grid.scan(cells.keys)
@@ -195,14 +200,6 @@ class MapCells:
         values = self.supports.read(corners.clamp(min=0).flatten(), self.embed).float()
         read = (values.unflatten(0, corners.shape) * weights[:, :, None]).sum(1)
         return read, self.supports.read(self.keys[rows], self.embed).float()
-
-
-def source_scans(frames: Frames, first: int, second: int) -> Tensor:
-    """Int64 (S,), for each scan that is frame `second` the scan that is frame `first` of its sample; -1 without."""
-    scans = torch.arange(len(frames.frame), device=frames.frame.device)
-    found = (frames.sample[:, None] == frames.sample) & (frames.frame == first)
-    source = torch.where(found, scans, -1).amax(1)
-    return torch.where(frames.frame == second, source, -1)
 
 
 def in_source(xy: Tensor, scan: Tensor, source: Tensor, frames: Frames) -> Tensor:

@@ -202,12 +202,11 @@ def moved_queries(queries: Queries, frames: Frames, source: int, target: int) ->
         target: Frame that they are asked of; a sample without it has none.
     """
     # of every scan, the one that is asked
-    asked = (frames.sample[:, None] == frames.sample) & (frames.frame == target)
-    scan = asked.int().argmax(1)
-    moves = frames.between(torch.arange(len(scan), device=scan.device), scan)
+    scan = frames.partners(source, target)
     # rows, because a mask is counted once for every field
-    taken = queries[(asked.any(1) & (frames.frame == source))[queries.scan].nonzero()[:, 0]]
-    move = moves[taken.scan]
+    taken = queries[(scan >= 0)[queries.scan].nonzero()[:, 0]]
+    own = torch.arange(len(scan), device=scan.device)
+    move = frames.between(own, torch.where(scan >= 0, scan, own))[taken.scan]
     position = (move[:, :3, :3] @ taken.position.double()[..., None])[..., 0] + move[:, :3, 3]
     return Queries(**{**dict(taken.items()), 'position': position.float(), 'scan': scan[taken.scan]})
 

@@ -6,11 +6,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from peridot.errors import ConfigError
 from peridot.models.batch import EncodedBatch
 from peridot.models.functional import group_mean, mean_over_processes
 from peridot.models.objectives.objective import Objective
-from peridot.models.objectives.superpoint_contrast import partners
+from peridot.models.objectives.superpoint_contrast import pairs_of_frames
 from peridot.registry import MODELS
 
 
@@ -42,10 +41,8 @@ class PointSegmentConsistency(Objective):
         self, head: str = 'instance', frames: Sequence[tuple[int, int]] = ((0, 1),), loss_weight: float = 1.0
     ) -> None:
         super().__init__(head)
-        if not len(frames) or any(len(pair) != 2 or pair[0] == pair[1] or min(pair) < 0 for pair in frames):
-            raise ConfigError(f'PointSegmentConsistency: frames={list(frames)}: set pairs of two frames, e.g. [(0, 1)]')
+        self.frames = pairs_of_frames('PointSegmentConsistency', frames)
         self.loss_weight = loss_weight
-        self.register_buffer('frames', torch.tensor([list(pair) for pair in frames]), persistent=False)
 
     def forward(self, batch: EncodedBatch) -> dict[str, Tensor]:
         """Compute the loss of a batch.
@@ -58,10 +55,10 @@ class PointSegmentConsistency(Objective):
         scan, scans, num_ids = batch.scan[rows], len(batch.frames.frame), batch.num_segments
         k = batch.embed_points(self.head, rows).float()
         means, counts = group_mean(k.detach(), scan * num_ids + ids, scans * num_ids)
-        partner, has_partner, _ = partners(batch.frames, self.frames)
+        partner = torch.stack([batch.frames.partners(*pair) for pair in self.frames])[:, scan]
         # (pairs of frames, points)
-        other = partner[:, scan] * num_ids + ids
-        valid = has_partner[:, scan] & (counts > 0)[other]
+        other = partner * num_ids + ids
+        valid = (partner >= 0) & (counts > 0)[other]
         cosine = F.cosine_similarity(k, means[other], dim=2)
         loss, similar = (torch.where(valid, value, 0).sum() for value in (1 - cosine, cosine))
         count = mean_over_processes(valid.sum())

@@ -11,7 +11,6 @@ from peridot.models.batch import EncodedBatch
 from peridot.models.functional import group_mean
 from peridot.models.objectives.contrast import Contrast
 from peridot.registry import MODELS
-from peridot.structures import Frames
 
 
 @MODELS.register_module()
@@ -62,18 +61,16 @@ class SuperpointContrast(Contrast):
         **contrast,
     ) -> None:
         super().__init__(head, **contrast)
-        if not len(frames) or any(len(pair) != 2 or pair[0] == pair[1] or min(pair) < 0 for pair in frames):
-            raise ConfigError(f'SuperpointContrast: frames={list(frames)}: set pairs of two frames, e.g. [(0, 1)]')
         if distance not in ('infonce', 'cosine'):
             raise ConfigError(f"SuperpointContrast: distance={distance!r}: choose 'infonce' or 'cosine'")
         if distance == 'cosine' and self.gather_negatives:
             raise ConfigError(
                 "SuperpointContrast: distance='cosine' has no negatives to gather: take gather_negatives out"
             )
+        self.frames = pairs_of_frames('SuperpointContrast', frames)
         self.groups = groups
         self.distance = distance
         self.unit_means = unit_means
-        self.register_buffer('frames', torch.tensor([list(pair) for pair in frames]), persistent=False)
 
     def forward(self, batch: EncodedBatch) -> dict[str, Tensor]:
         """Compute the loss of a batch.
@@ -89,11 +86,12 @@ class SuperpointContrast(Contrast):
         means, counts = group_mean(batch.embed_points(self.head, points), group, scans * num_ids)
         means = F.normalize(means.float(), dim=1) if self.unit_means else means
         means, filled = means.view(scans, num_ids, -1), counts.view(scans, num_ids) > 0
-        partner, has_partner, missing = partners(batch.frames, self.frames)
-        both = filled & filled[partner] & has_partner[..., None]
+        partner = torch.stack([batch.frames.partners(*pair) for pair in self.frames])
+        anchors = sum((batch.frames.frame == first).sum() for first, _ in self.frames)
+        both = filled & filled[partner] & (partner >= 0)[..., None]
         term, scan, own = both.nonzero().unbind(1)
         result = self._compare(batch, means[scan, own], means[partner[term, scan], own], term)
-        return {**result, 'superpoints': batch.log(len(term)), 'missing': batch.log(missing)}
+        return {**result, 'superpoints': batch.log(len(term)), 'missing': batch.log(anchors - (partner >= 0).sum())}
 
     def members(self, batch: EncodedBatch) -> tuple[Tensor, Tensor, int]:
         """What belongs to which superpoint.
@@ -117,18 +115,12 @@ class SuperpointContrast(Contrast):
         return {'loss': loss, 'similarity': batch.log(cosine.sum() / max(len(k), 1))}
 
 
-def partners(frames: Frames, pairs: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Scans of the same samples in other frames.
+def pairs_of_frames(objective: str, frames: Sequence[Sequence[int]]) -> list[tuple[int, int]]:
+    """The option `frames` of an objective, pairs of different frames.
 
-    Args:
-        frames: The S scans of a batch.
-        pairs: Int64 (T, 2), numbers of two frames.
-
-    Returns:
-        For each pair of frames, partner Int64 (T, S), the scan of the sample's second frame, whether a scan is of the
-        first frame and has such a partner Bool (T, S), and how many are of the first and have none, Int64 ().
+    Raises:
+        ConfigError: It is something else.
     """
-    first, second = (frames.frame == column[:, None] for column in pairs.unbind(1))
-    match = (frames.sample[:, None] == frames.sample) & first[:, :, None] & second[:, None]
-    found = match.any(2)
-    return match.int().argmax(2), found, (first & ~found).sum()
+    if not len(frames) or any(len(pair) != 2 or pair[0] == pair[1] or min(pair) < 0 for pair in frames):
+        raise ConfigError(f'{objective}: frames={list(frames)}: set pairs of two frames, e.g. [(0, 1)]')
+    return [tuple(pair) for pair in frames]
