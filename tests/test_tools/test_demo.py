@@ -109,6 +109,19 @@ def test_lines_of_forks_say_whose_they_are(capsys, monkeypatch):
     assert 'OMP_NUM_THREADS' not in os.environ
 
 
+def test_a_program_ends_with_the_comparison_that_is_killed():
+    code = (
+        'from peridot.demo import programs\n'
+        'programs.IMPORTS[:] = []\n'
+        """programs.run_forked(exec, "import time; print('begins'); time.sleep(600)")"""
+    )
+    comparison = subprocess.Popen([sys.executable, '-c', code], stdout=subprocess.PIPE, text=True)
+    assert comparison.stdout.readline() == 'begins\n'
+    comparison.kill()
+    # the output ends when nobody can write to it any more
+    assert comparison.communicate(timeout=60) == ('', None)
+
+
 @pytest.fixture
 def comparison(tmp_path):
     """Makes a comparison of OLIVINE over some seeds in one folder."""

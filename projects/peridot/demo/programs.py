@@ -10,6 +10,7 @@ import atexit
 import multiprocessing
 import os
 import runpy
+import signal
 import sys
 import threading
 from collections.abc import Callable
@@ -92,11 +93,18 @@ def _in_fork(function: Callable, arguments: tuple, writer: Connection | None) ->
             os.dup2(writer.fileno(), stream)
         writer.close()
     sys.stdout.reconfigure(line_buffering=True)
+    threading.Thread(target=_end_with, args=(multiprocessing.parent_process().sentinel,), daemon=True).start()
     try:
         function(*arguments)
     finally:
         # what a program of its own does at its end, and a fork does not: trainings end their loaders' workers so
         atexit._run_exitfuncs()
+
+
+def _end_with(parent: int) -> None:
+    """Ask this process to end when its parent does, whose next run may write to the same folders."""
+    wait([parent])
+    os.kill(os.getpid(), signal.SIGTERM)
 
 
 def run_program(name: str, arguments: tuple[str, ...]) -> None:
