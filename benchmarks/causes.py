@@ -3,6 +3,7 @@
 
 python benchmarks/causes.py outliers configs/demo/olivine_demo.py work_dirs/olivine_demo/epoch_10.pth
 python benchmarks/causes.py teacher configs/demo/olivine_demo.py
+python benchmarks/causes.py images configs/demo/lima_demo.py
 python benchmarks/causes.py sides configs/demo/also_demo.py work_dirs/also_demo/epoch_10.pth
 python benchmarks/causes.py segments configs/drive_and_segment/teacher_demo.py CHECKPOINT weak_labels/segment-kmeans
 """
@@ -13,6 +14,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from mmengine.config import ConfigDict
 from mmengine.dataset import BaseDataset, pseudo_collate
 from mmengine.registry import DefaultScope, init_default_scope
@@ -26,7 +28,7 @@ from peridot.evaluation.linear_probe import fit_linear_probe
 from peridot.evaluation.matched_miou import MatchedMeanIoU
 from peridot.maps.folder import MapFolder
 from peridot.maps.images import ImageSource
-from peridot.models.functional import read_at
+from peridot.models.functional import group_mean, read_at
 from peridot.models.functional.neighbors import nearest
 from peridot.models.objectives.occupancy import mean_logits
 from peridot.models.pretrainer import Pretrainer
@@ -36,6 +38,8 @@ from torch import Tensor
 
 # every so many samples or images
 STEP = 7
+# of a keyframe of the streets
+NUM_CAMERAS = 6
 SURFACES = {
     'ground': ('driveable_surface', 'other_flat', 'sidewalk', 'terrain'),
     'buildings': ('manmade',),
@@ -107,12 +111,53 @@ def teacher(config: ConfigDict, checkpoint: Path | None) -> None:
 
     fitted, truth = collect('nuscenes_infos_train.pkl', 2)
     held_out, answer = collect('nuscenes_infos_val.pkl', 1)
-    count = int(truth.max()) + 1
     for names in [[name] for name in teachers] + [list(teachers)]:
-        probe = fit_linear_probe(torch.cat([fitted[n] for n in names], 1), truth, count)
-        predicted = probe(torch.cat([held_out[n] for n in names], 1)).argmax(1)
-        confusion = confusion_matrix(answer.numpy(), predicted.numpy(), count, -1)
-        print(f'{" and ".join(names)}: mIoU {np.nanmean(class_iou(confusion, confusion.sum(1))):.3f}')
+        rows = (torch.cat([of[n] for n in names], 1) for of in (fitted, held_out))
+        print(f'{" and ".join(names)}: mIoU {probe_miou(*rows, truth, answer):.3f}')
+
+
+def images(config: ConfigDict, checkpoint: Path | None) -> None:
+    """Linear probes of a point's mean feature over its images: of its own keyframe, of earlier ones, of all."""
+    preprocess = MODELS.build(dict(type='peridot.PairedDataPreprocessor'))
+    network = MODELS.build(config.model.teacher).eval()
+    *steps, pack = config.picture_dataset.pipeline
+    earlier = dict(frames=config.train_dataloader.dataset.frames, pipeline=[*steps, config.drop_occluded, pack])
+
+    def collect(ann_file: str, step: int) -> tuple[dict[str, Tensor], Tensor]:
+        """Features float (P, C) and classes int64 (P,) of points that both kinds of images see."""
+        dataset = DATASETS.build({**config.picture_dataset, **earlier, 'ann_file': ann_file})
+        generator, features, labels = torch.Generator().manual_seed(0), [], []
+        for index in range(0, len(dataset), step):
+            sample = dataset[index]
+            inputs = preprocess(pseudo_collate([sample]))['inputs']
+            pairs, size = inputs['pairs'], tuple(inputs['images'].shape[-2:])
+            own = pairs.camera < NUM_CAMERAS
+            found = read_at(network(inputs['images']), pairs.camera, pairs.position, size, network.align_corners)
+            found, points = F.normalize(found, dim=1), len(inputs['points'][0])
+            kinds = {'own': own, 'earlier': ~own, 'all': torch.ones_like(own)}
+            means = {
+                name: group_mean(found, torch.where(kind, pairs.point, -1), points) for name, kind in kinds.items()
+            }
+            labeled = sample['data_samples'].gt_pts_seg.pts_semantic_mask
+            seen = (means['own'][1] > 0) & (means['earlier'][1] > 0) & (labeled != dataset.metainfo['ignore_index'])
+            rows = seen.nonzero()[:, 0]
+            rows = rows[torch.randperm(len(rows), generator=generator)[:4096]]
+            features.append({name: mean[rows] for name, (mean, _) in means.items()})
+            labels.append(labeled[rows].long())
+        return {name: torch.cat([of[name] for of in features]) for name in features[0]}, torch.cat(labels)
+
+    fitted, truth = collect('nuscenes_infos_train.pkl', 2)
+    held_out, answer = collect('nuscenes_infos_val.pkl', 1)
+    for name in fitted:
+        print(f'{name} images: mIoU {probe_miou(fitted[name], held_out[name], truth, answer):.3f}')
+
+
+def probe_miou(fitted: Tensor, held_out: Tensor, truth: Tensor, answer: Tensor) -> float:
+    """mIoU of a linear probe on features (Q, C) with classes (Q,), fitted on features (P, C) with classes (P,)."""
+    count = int(truth.max()) + 1
+    predicted = fit_linear_probe(fitted, truth, count)(held_out).argmax(1)
+    confusion = confusion_matrix(answer.numpy(), predicted.numpy(), count, -1)
+    return np.nanmean(class_iou(confusion, confusion.sum(1)))
 
 
 def sides(config: ConfigDict, checkpoint: Path | None) -> None:
@@ -200,7 +245,7 @@ def samples(images: BaseDataset) -> Iterator:
 def main() -> None:
     """Measure one thing."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument('what', choices=('outliers', 'teacher', 'sides', 'segments'))
+    parser.add_argument('what', choices=('outliers', 'teacher', 'images', 'sides', 'segments'))
     parser.add_argument('config', type=Path)
     parser.add_argument('checkpoint', type=Path, nargs='?', help='random weights without it')
     parser.add_argument('folders', nargs='*', help='segments: folders of label maps, below the data root')
@@ -213,7 +258,7 @@ def main() -> None:
         if args.what == 'segments':
             segments(config, args.checkpoint, args.folders)
         else:
-            dict(outliers=outliers, teacher=teacher, sides=sides)[args.what](config, args.checkpoint)
+            dict(outliers=outliers, teacher=teacher, images=images, sides=sides)[args.what](config, args.checkpoint)
 
 
 if __name__ == '__main__':
