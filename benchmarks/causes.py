@@ -23,6 +23,7 @@ from peridot.checkpoints import read_checkpoint
 from peridot.cli import load_config, run
 from peridot.drive_and_segment import PROPOSALS
 from peridot.drive_and_segment.segmentor.region_joining import join_regions
+from peridot.errors import ConfigError
 from peridot.evaluation.confusion import class_iou, confusion_matrix
 from peridot.evaluation.linear_probe import fit_linear_probe
 from peridot.evaluation.matched_miou import MatchedMeanIoU
@@ -118,6 +119,8 @@ def teacher(config: ConfigDict, checkpoint: Path | None) -> None:
 
 def images(config: ConfigDict, checkpoint: Path | None) -> None:
     """Linear probes of a point's mean feature over its images: of its own keyframe, of earlier ones, of all."""
+    if 'drop_occluded' not in config:
+        raise ConfigError('images: the config has no images of earlier keyframes: take configs/demo/lima_demo.py')
     preprocess = MODELS.build(dict(type='peridot.PairedDataPreprocessor'))
     network = MODELS.build(config.model.teacher).eval()
     *steps, pack = config.picture_dataset.pipeline

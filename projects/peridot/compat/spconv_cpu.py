@@ -209,6 +209,15 @@ def _in_order(original: Callable) -> Callable:
 
     @functools.wraps(original)
     def get_indice_pairs(indices, *args, **kwargs):
+        """See `spconv.pytorch.ops.get_indice_pairs`.
+
+        Args:
+            indices: Int32 (N, 1 + D), voxels of the input.
+
+        Returns:
+            Int32 (M, 1 + D) voxels of the output, int32 (2, K, N) pairs and int32 (K,) their numbers, as `PairTable`
+            takes them.
+        """
         voxels, pairs, pair_num = original(indices, *args, **kwargs)
         # those of a submanifold convolution are its input's
         if voxels.device.type != 'cpu' or not len(voxels) or voxels.data_ptr() == indices.data_ptr():
